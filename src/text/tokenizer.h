@@ -1,0 +1,56 @@
+/* tokenizer.h - text to token ids and back, as the model file's vocabulary says.
+ *
+ * Kinds: byte-level BPE (tokenizer.ggml.model "gpt2": a pre-tokeniser, chosen by tokenizer.ggml.pre,
+ * cuts text into words, merges join bytes inside a word) and SentencePiece-style BPE ("llama": pieces
+ * joined by score, bytes as a fall-back).  Ids equal llama.cpp's for the same file and text.
+ * Control tokens ("<|im_end|>") come out of text only where the caller asks (SR_TOK_PARSE_SPECIAL):
+ * user content never becomes one.
+ *
+ * Owns:    its tables (copied from the GGUF, which may be closed afterwards), until close().
+ * Threads: after open() read-only: encode and decode from any thread at once.
+ * Errors:  SR_INVALID for a vocabulary that contradicts itself (named), SR_UNSUPPORTED for a model or
+ *          pre-tokeniser name not known (named), SR_NOMEM.  encode() accepts any bytes: invalid UTF-8
+ *          costs nothing but its own bytes.
+ * Source:  GGUF tokenizer.ggml.* keys; Sennrich et al. 2016 (BPE); SentencePiece (Kudo 2018).
+ */
+#ifndef SR_TEXT_TOKENIZER_H
+#define SR_TEXT_TOKENIZER_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "format/gguf.h"
+
+typedef struct sr_tokenizer sr_tokenizer;
+
+enum { SR_TOK_ADD_SPECIAL = 1, SR_TOK_PARSE_SPECIAL = 2 }; /* encode flags: BOS/EOS as the metadata asks; control tokens in text */
+enum { SR_TOK_NORMAL = 1, SR_TOK_UNKNOWN, SR_TOK_CONTROL, SR_TOK_USER, SR_TOK_UNUSED, SR_TOK_BYTE }; /* token_type */
+
+typedef struct { int32_t *p; size_t n, cap; } sr_ids; /* growable; freed by sr_ids_end */
+void sr_ids_end(sr_ids *ids);
+
+SR_MUSTUSE sr_status sr_tokenizer_open(const sr_gguf *g, sr_tokenizer **out, sr_err *err);
+void sr_tokenizer_close(sr_tokenizer *t);
+
+/* Appends the ids of text[0..n) to out. */
+SR_MUSTUSE sr_status sr_tokenizer_encode(const sr_tokenizer *t, const char *text, size_t n, unsigned flags, sr_ids *out,
+                                         sr_err *err);
+/* The bytes of one token, borrowed from the tokenizer; control tokens as their text when `special`,
+ * else nothing.  May be part of a code point: see detok.h.  A leading SentencePiece space is kept. */
+const char *sr_tokenizer_piece(const sr_tokenizer *t, int32_t id, bool special, size_t *n);
+/* Appends the bytes of a whole sequence (as llama.cpp's detokenize: the space that add_space_prefix put in is taken out). */
+SR_MUSTUSE sr_status sr_tokenizer_decode(const sr_tokenizer *t, const int32_t *ids, size_t n, bool special, sr_buf *out,
+                                         sr_err *err);
+
+uint32_t sr_tokenizer_n_vocab(const sr_tokenizer *t);
+int32_t  sr_tokenizer_bos(const sr_tokenizer *t);          /* -1: none */
+int32_t  sr_tokenizer_eos(const sr_tokenizer *t);
+bool     sr_tokenizer_adds_bos(const sr_tokenizer *t);
+/* True for ids that end a generation: EOS, EOT, EOM and the known end-of-turn tokens. */
+bool     sr_tokenizer_is_end(const sr_tokenizer *t, int32_t id);
+const int32_t *sr_tokenizer_ends(const sr_tokenizer *t, size_t *n); /* all of them */
+int      sr_tokenizer_type(const sr_tokenizer *t, int32_t id);      /* SR_TOK_NORMAL .. SR_TOK_BYTE */
+int32_t  sr_tokenizer_find(const sr_tokenizer *t, const char *text, size_t n); /* exact token text, or -1 */
+const char *sr_tokenizer_template(const sr_tokenizer *t); /* tokenizer.chat_template, NULL if absent */
+#endif
