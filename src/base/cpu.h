@@ -1,0 +1,28 @@
+/* cpu.h - what this processor can do, and which cores we may use.
+ *
+ * Threads: any; the feature word is read once per process.   Errors: none.
+ */
+#ifndef SR_BASE_CPU_H
+#define SR_BASE_CPU_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    SR_CPU_AVX2        = 1 << 0, /* with FMA and F16C */
+    SR_CPU_AVX512      = 1 << 1, /* F, BW, DQ, VL */
+    SR_CPU_AVX512_VNNI = 1 << 2,
+    SR_CPU_AVX512_BF16 = 1 << 3,
+    SR_CPU_AMX_INT8    = 1 << 4, /* and the kernel lets us use the tile registers */
+    SR_CPU_AMX_BF16    = 1 << 5,
+    SR_CPU_AVX_VNNI    = 1 << 6,
+    SR_CPU_NEON        = 1 << 7,
+    SR_CPU_NEON_DOT    = 1 << 8
+};
+
+uint32_t    sr_cpu_features(void);      /* SR_CPU_* */
+uint32_t    sr_cpu_cores(void);         /* cores this process may use: affinity and cgroup quota honoured, >= 1 */
+const char *sr_cpu_name(void);          /* "INTEL(R) XEON(R) PLATINUM 8581C"; "unknown" */
+bool        sr_cpu_pin(uint32_t i);     /* the calling thread to the i-th allowed core; false: not possible */
+uint64_t    sr_cpu_memory(void);        /* bytes of RAM we may use: cgroup limit honoured */
+#endif

@@ -1,0 +1,13 @@
+/* kvio.h - writes a step's keys and values into their pages.
+ *
+ * Op       in[0] qkv [tok][width] f32: K at column dim[0], V at dim[1]; dim[2] = head_dim
+ *          w = KV group, n_w = layer within the group.  Token t goes to slot batch.dst[w*max.tok + t] =
+ *          page * page_tokens + i; address: see sr_kvbind.  Formats F16 and Q8_0 (blocks of 32 along the head dimension).
+ * Numbers  F16: round to nearest even.  Q8_0: as sr_encode_row.
+ */
+#ifndef SR_OPS_KVIO_H
+#define SR_OPS_KVIO_H
+#include "ops/cpu.h"
+sr_cost sr_kvio_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
+extern const sr_cpukernel sr_kvio_ref;
+#endif
