@@ -21,6 +21,6 @@
 #include "ops/cpu.h"
 enum { SR_ATTN_CHUNK = 512 };
 sr_cost sr_attn_cost(const sr_program *p, const sr_op *op, const sr_shape *n, uint32_t kv_tokens);
-size_t  sr_attn_scratch(const sr_program *p, const sr_op *op, const sr_shape *max);
+size_t  sr_attn_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers);
 extern const sr_cpukernel sr_attn_ref;
 #endif

@@ -27,7 +27,7 @@
 #include "ops/cpu.h"
 
 sr_cost sr_linear_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-size_t  sr_linear_scratch(const sr_program *p, const sr_op *op, const sr_shape *max);
+size_t  sr_linear_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers);
 
 extern const sr_cpukernel sr_linear_ref;
 #endif

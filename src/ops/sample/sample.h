@@ -19,6 +19,6 @@
 #define SR_OPS_SAMPLE_H
 #include "ops/cpu.h"
 sr_cost sr_sample_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-size_t  sr_sample_scratch(const sr_program *p, const sr_op *op, const sr_shape *max);
+size_t  sr_sample_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers);
 extern const sr_cpukernel sr_sample_ref;
 #endif
