@@ -6,14 +6,18 @@
  * bytes are validated (sizes by checked arithmetic, limits below).  "X-00001-of-00003.gguf" opens
  * its siblings too and presents their tensors as one list.
  *
+ * Metadata are a private copy; tensor data are the file's own pages: if another program truncates the file
+ * afterwards, touching them raises SIGBUS.  sr_gguf_unchanged() asks before a long read.
+ *
  * Owns:    the mappings and all it returns, until close().
  * Threads: after open() read-only, any thread.
  * Errors:  SR_INVALID with one line naming file, key or tensor, what is wrong and how much;
- *          SR_UNSUPPORTED for GGUF v1, big-endian files and tensor types we do not read (named);
+ *          SR_UNSUPPORTED for GGUF v1 (v2 is read), big-endian files and tensor types we do not read (named);
  *          SR_IO with errno's text.  Directories, FIFOs and devices are refused.  File content inside
  *          messages is escaped.
- * Limits:  65,536 keys, 65,536 tensors, key <= 1 KiB, string <= 16 MiB, dims <= 4 and each in
- *          [1, 2^40], alignment a power of two in [8, 65,536].
+ * Limits:  65,536 keys, 65,536 tensors, key <= 1 KiB, tensor name <= 64 bytes, string <= 16 MiB, 8 M strings
+ *          in arrays and 256 MiB before the data of one file, 1,024 files, dims <= 4 and each in [1, 2^40],
+ *          alignment a power of two in [8, 65,536].
  * Source:  GGUF specification (ggml/docs/gguf.md), version 3.
  */
 #ifndef SR_FORMAT_GGUF_H
@@ -56,6 +60,7 @@ SR_MUSTUSE sr_status sr_gguf_open(const char *path, sr_gguf **out, sr_err *err);
 /* The same over bytes in memory (tests, fuzzing, synthetic models); bytes must outlive the object. */
 SR_MUSTUSE sr_status sr_gguf_open_mem(const void *bytes, size_t n, sr_gguf **out, sr_err *err);
 void sr_gguf_close(sr_gguf *g);
+SR_MUSTUSE sr_status sr_gguf_unchanged(const sr_gguf *g, sr_err *err); /* SR_IO: size, time or inode differs */
 
 const char *sr_gguf_path(const sr_gguf *g, uint32_t file);   /* as opened; "(memory)" */
 uint32_t    sr_gguf_files(const sr_gguf *g);

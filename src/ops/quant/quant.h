@@ -51,7 +51,7 @@ typedef struct {
 } sr_dtypeinfo;
 
 const sr_dtypeinfo *sr_dtype_info(uint32_t dtype);       /* NULL for a type we do not read */
-const char         *sr_dtype_name(uint32_t dtype);       /* also names ggml types we do not read: "IQ2_XS" */
+const char         *sr_dtype_name(uint32_t dtype);       /* also ggml types we do not read: "IQ2_XS"; else NULL */
 bool   sr_dtype_parse(const char *name, sr_dtype *out);  /* "q4_k", "Q4_K", "f16" */
 size_t sr_row_bytes(uint32_t dtype, size_t n);           /* n % block == 0 */
 
