@@ -1,0 +1,70 @@
+/* engine.h - one model on its devices, many requests, one step at a time.
+ *
+ * There is no prefill phase and no decode phase.  A request has `computed` tokens and `wanted` tokens
+ * (prompt + accepted + drafted); each step hands out a budget so that computed catches up with wanted.
+ * Chunked prefill, prefix reuse and speculation are that one rule.  [vLLM v1 scheduler; Sarathi-Serve 2024]
+ *
+ * A step:  take commands > admit > propose > schedule > reserve KV > submit > sample/verify > commit > emit.
+ * Owns:    requests (copied in), sequences, the batch.  Borrows the model and the port.
+ * Threads: step() and run() from one thread; everybody else talks through the port (port.h).
+ * Errors:  one request's fault ends that request with SR_EV_ERROR and its message.  step() itself fails
+ *          only with SR_DEVLOST.
+ * Repeatable: a draw is philox(seed, token, choice, position), no state: same seed, same tokens, through
+ *          preemption, speculation, retry, CPU or GPU.  Sampling happens on the device (op SAMPLE).
+ */
+#ifndef SR_ENGINE_H
+#define SR_ENGINE_H
+#include "backend/backend.h"
+#include "engine/port.h"
+
+typedef struct sr_engine sr_engine;
+typedef struct sr_model  sr_model;
+
+typedef struct {                           /* what to load, and how much room it may take; zero = defaults */
+    const char       *path;                /* GGUF */
+    const sr_backend *be; int device;
+    sr_devcfg         dev;
+    uint32_t ctx;                          /* longest sequence; 0: the model's own, at most 8192 unless memory is ample */
+    uint32_t max_seqs;                     /* rows of a step that may sample at once; 0: 8 */
+    uint32_t max_step_tokens;              /* 0: 512 */
+    uint32_t page_tokens;                  /* 0: 16 */
+    uint32_t kv_pages;                     /* 0: enough for max_seqs sequences of min(ctx, 4096) */
+    uint16_t kv_format_k, kv_format_v;     /* SR_F32 (zero): SR_F16 */
+    uint16_t out_rows;                     /* 0: max_seqs; more for perplexity */
+    void (*progress)(void *arg, double share, const char *what); void *arg;
+} sr_loadcfg;
+typedef struct {
+    char     arch[32], name[128], ftype[16];
+    uint64_t n_params, bytes;              /* of the weights */
+    uint32_t ctx_train, ctx, n_embd, n_layer, n_head, n_head_kv, n_ff, n_vocab, page_tokens;
+    uint64_t kv_bytes, scratch_bytes;
+    uint32_t threads;
+    char     device[64], isa[16];
+} sr_modelinfo;
+SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);
+void sr_model_close(sr_model *);
+const sr_modelinfo *sr_model_info(const sr_model *);
+
+typedef struct {
+    uint32_t seqs, tokens, drafted, accepted, preempted;
+    uint64_t ns_host, ns_wait, ns_stall, ns_predicted, bytes_weights, bytes_kv, bytes_streamed, flops;
+} sr_step;
+typedef struct { uint64_t id; uint32_t choice; const int32_t *ctx; uint32_t n; uint32_t hidden_row, cap;
+                 int32_t *tok; int16_t *parent; uint32_t n_out; } sr_draft;
+typedef struct {
+    const char *name; uint32_t max_draft; bool wants_hidden;
+    sr_status (*propose)(void *self, sr_draft *, uint32_t n, const void *hidden_dev, sr_err *); /* whole batch */
+    void      (*observe)(void *self, uint64_t id, uint32_t choice, uint32_t drafted, uint32_t accepted);
+    void      (*forget)(void *self, uint64_t id, uint32_t choice);
+    void      (*close)(void *self); void *self;
+} sr_proposer;
+
+typedef struct { uint32_t queue; bool deterministic; } sr_enginecfg; /* queue: most requests waiting; 0: 1024 */
+SR_MUSTUSE sr_status sr_engine_open(sr_model *, const sr_enginecfg *, const sr_proposer *, sr_port *, sr_engine **, sr_err *);
+void sr_engine_close(sr_engine *);
+/* One step; SR_AGAIN: nothing to do. */
+SR_MUSTUSE sr_status sr_engine_step(sr_engine *, sr_step *, sr_err *);
+/* Steps until *stop is set, sleeping on the port when there is nothing to do. */
+SR_MUSTUSE sr_status sr_engine_run(sr_engine *, const volatile int *stop, sr_err *);
+bool sr_engine_check(const sr_engine *, sr_err *); /* invariants of scheduler and KV; no live request holds nothing */
+#endif

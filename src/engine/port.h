@@ -1,0 +1,95 @@
+/* port.h - the door between the people who ask (io) and the engine that computes.
+ *
+ * Two rings and a block of gauges in shared memory (memfd), no pointers inside, woken by eventfd: the same
+ * code serves an engine that is a thread and one that is a process of its own.
+ *
+ *     io threads  --post, end, ack-->  [command ring]  -->  engine thread or process
+ *     io thread   <--poll------------  [event ring  ]  <--
+ *                 <--stats-----------  [gauges      ]
+ *
+ * Owns:    the mapping and its descriptors.  Requests are copied in by value, events out.
+ * Threads: post, end, ack: any thread.  poll: one thread.  The engine's side: its thread.
+ * Errors:  post: SR_AGAIN = the ring is full, nothing was taken (a 429); SR_INVALID: larger than the ring.
+ *          One request's fault is an event SR_EV_ERROR, never a failure of the port.
+ */
+#ifndef SR_ENGINE_PORT_H
+#define SR_ENGINE_PORT_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+typedef struct sr_port sr_port;
+typedef struct sr_grammar sr_grammar;      /* text/grammar.h; not yet: must be NULL */
+typedef struct { int32_t tok; float bias; } sr_bias;
+typedef struct { int32_t tok; float logprob; } sr_alt;
+typedef struct {
+    float temp, top_p, min_p, typical_p;   /* temp <= 0: greedy; off: 1, 0, 1 */
+    float rep_penalty, freq_penalty, pres_penalty; /* off: 1, 0, 0 */
+    uint32_t top_k, rep_last_n;            /* 0: off; window of the three penalties: last rep_last_n tokens of prompt and answer */
+    uint64_t seed;                         /* draw for token t of choice c at position p = philox(seed, t, c, p): no state to save */
+    const sr_bias *bias; uint32_t n_bias;
+    sr_grammar *grammar;                   /* NULL = none */
+    const void *ext;                       /* sr_sampext: dry, xtc, mirostat ...; NULL = none */
+} sr_sampling;
+typedef enum { SR_GENERATE, SR_SCORE, SR_EMBED } sr_what; /* SCORE: only the logprobs of the prompt; EMBED: not yet */
+typedef struct {
+    uint64_t       id, salt;               /* id: unique among live requests; salt covers tenant, adapter, anything that changes K/V */
+    sr_what        what;
+    const int32_t *tok; uint32_t n_tok;    /* >= 1 */
+    uint32_t       max_new, min_new, n;    /* n choices, forked after the prompt; 0 = 1 */
+    const int32_t *stop_tok; uint32_t n_stop_tok; bool ignore_eos; /* ids that end a choice (end-of-text ids are the caller's business too) */
+    uint16_t       n_logprobs, n_prompt_logprobs; /* 0 = off, k+1 = the token and k alternatives (k <= 20) */
+    uint16_t       pooling, adapter;
+    int32_t        priority; uint32_t tenant;     /* higher priority first; equal: in order of arrival */
+    uint64_t       queue_deadline_ns, deadline_ns; /* 0 = none; monotonic clock */
+    uint32_t       window;                 /* tokens made ahead of sr_port_ack(); 0 = unbounded */
+    sr_sampling    sampling;
+} sr_request;
+
+typedef enum { SR_EV_START, SR_EV_PROGRESS, SR_EV_PROMPT, SR_EV_TOKEN, SR_EV_VECTOR, SR_EV_DONE, SR_EV_ERROR } sr_evkind;
+typedef enum { SR_END_NONE, SR_END_EOS, SR_END_STOP, SR_END_LENGTH, SR_END_CANCEL, SR_END_DEADLINE } sr_endreason;
+typedef struct {
+    uint64_t id; uint32_t choice, pos;     /* pos: of the token, in the choice's answer; PROGRESS: prompt tokens computed so far */
+    sr_evkind kind;
+    int32_t  token; float logprob;         /* TOKEN; PROMPT: the prompt token at pos (pos 0 has none) */
+    const sr_alt *alt; uint32_t n_alt;     /* valid until the next poll, like msg and vec */
+    const float  *vec; uint32_t n_vec;
+    sr_endreason reason;                   /* DONE: EOS and STOP: the ending token was not sent as TOKEN */
+    struct { uint32_t prompt, cached, made, drafted, accepted; uint64_t ns_queue, ns_prompt, ns_total; } usage; /* DONE */
+    sr_status status; const char *msg;     /* ERROR */
+} sr_event;                                /* START once per request when admitted; then per choice TOKEN* and one DONE or ERROR;
+                                              an ERROR with choice ~0u ends the whole request */
+typedef struct {                           /* gauges and counters, written by the engine, read by anyone */
+    uint64_t ready, fault;                 /* 1 when it takes work; 1 when it has died */
+    uint64_t running, waiting, paused;     /* choices running, waiting for admission, out of credit */
+    uint64_t pages_total, pages_used, pages_cached, pages_free;   /* device tier; used: held by live requests */
+    uint64_t prefix_hits, prefix_misses;   /* tokens */
+    uint64_t steps, tokens_prompt, tokens_cached, tokens_made, preemptions, requests_done, requests_failed, cancelled;
+    uint64_t ns_steps, ns_host, ns_wait;
+    uint64_t max_ctx, page_tokens, max_seqs;
+} sr_portstats;
+
+typedef struct { size_t command_bytes, event_bytes; } sr_portcfg; /* 0: 4 MiB, 1 MiB; a request's tokens must fit the first */
+SR_MUSTUSE sr_status sr_port_open(const sr_portcfg *, sr_port **, sr_err *);
+void   sr_port_close(sr_port *);
+/* Asker's side. */
+SR_MUSTUSE sr_status sr_port_post(sr_port *, const sr_request *, sr_err *);
+void   sr_port_end(sr_port *, uint64_t id, uint32_t choice, sr_endreason reason); /* choice ~0u = all; unknown ids are ignored */
+void   sr_port_ack(sr_port *, uint64_t id, uint32_t choice, uint32_t pos);        /* tokens up to pos have left; see window */
+size_t sr_port_poll(sr_port *, sr_event *out, size_t cap);
+int    sr_port_fd(const sr_port *);        /* eventfd: readable when poll() has something; poll() clears it */
+void   sr_port_stats(const sr_port *, sr_portstats *out);
+
+/* Engine's side. */
+typedef struct { enum { SR_CMD_NONE, SR_CMD_POST, SR_CMD_END, SR_CMD_ACK } kind; uint64_t id; uint32_t choice, pos; sr_endreason reason;
+                 sr_request request; } sr_command; /* request's pointers are valid until the next take */
+bool   sr_port_take(sr_port *, sr_command *out);
+void   sr_port_sleep(sr_port *, uint64_t timeout_ns);  /* until a command or a wake */
+void   sr_port_wake(sr_port *);                        /* ends a sleep: any thread (shutdown) */
+size_t sr_port_event_room(const sr_port *);            /* bytes; an event takes at most SR_PORT_EVENT_MAX */
+bool   sr_port_emit(sr_port *, const sr_event *);      /* false: no room (the engine asks first) */
+void   sr_port_flush(sr_port *);                       /* makes emitted events visible and wakes the poller */
+sr_portstats *sr_port_gauges(sr_port *);               /* engine's view, to write */
+enum { SR_PORT_EVENT_MAX = 1024 };
+#endif
