@@ -12,7 +12,9 @@
  *   Q6_K     256    210    6.56   d * sc[j] * (q - 32)            j = i/16, sc int8
  *   Q8_K     256    292    -      d * q; activations only: sums of 16 beside the quants
  *
- * Errors:  none; n must be a multiple of the block.   Threads: any, pure functions.
+ * Errors:  none; n must be a multiple of the block.  A block holding NaN or infinity is encoded with the
+ *          scale NaN, so that it decodes to NaN instead of to something plausible.
+ * Threads: any, pure functions.
  * Source:  GGUF and ggml's block formats (ggml/src/ggml-common.h, read as a specification).
  */
 #ifndef SR_OPS_QUANT_H
