@@ -1,11 +1,61 @@
-# strata's front door.  The build itself is CMakeLists.txt.
-BUILD ?= build
-TYPE  ?= RelWithDebInfo
-JOBS  ?= $(shell nproc)
-GEN   := $(shell command -v ninja >/dev/null 2>&1 && echo Ninja || echo "Unix Makefiles")
+# strata's front door.  The build itself is CMakeLists.txt; what is installed stands in tools/deps.
+BUILD  ?= build
+TYPE   ?= RelWithDebInfo
+JOBS   ?= $(shell nproc)
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
 
-.PHONY: all
-all: $(BUILD)/CMakeCache.txt
-	@cmake --build $(BUILD) -j $(JOBS)
-$(BUILD)/CMakeCache.txt: CMakeLists.txt
-	@cmake -S . -B $(BUILD) -G "$(GEN)" -DCMAKE_BUILD_TYPE=$(TYPE) $(CMAKE_ARGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }; rm -f $(BUILD).log
+# $(call compile,folder,build type,more cmake options): configures (new folders are seen), then builds what changed.
+compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja >/dev/null || echo -GNinja) \
+	-DCMAKE_BUILD_TYPE=$(2) $(3) $(CMAKE_ARGS) >$(1).log 2>&1 || { cat $(1).log; exit 1; }; rm -f $(1).log; \
+	cmake --build $(1) -j $(JOBS)
+ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
+
+.PHONY: all run test asan ubsan tsan fuzz bench check install clean help
+all:
+	@tools/deps build
+	@$(call compile,$(BUILD),$(TYPE))
+
+test:
+	@tools/deps build test
+	@$(call compile,$(BUILD),$(TYPE))
+	@$(call ctest,$(BUILD))
+
+# The same tests under the compilers' checkers, each in its own folder.
+asan:
+	@tools/deps build test
+	@$(call compile,build-asan,Debug,-DSTRATA_SANITIZE=address$(comma)undefined)
+	@$(call ctest,build-asan)
+ubsan:
+	@tools/deps build test
+	@$(call compile,build-ubsan,Debug,-DSTRATA_SANITIZE=undefined)
+	@$(call ctest,build-ubsan)
+tsan:
+	@tools/deps build test
+	@$(call compile,build-tsan,Debug,-DSTRATA_SANITIZE=thread)
+	@$(call ctest,build-tsan)
+comma := ,
+
+# Every parser of outside bytes, FUZZ_SECONDS each.
+fuzz:
+	@tools/deps build fuzz
+	@CC=clang && export CC && $(call compile,build-fuzz,Debug,-DSTRATA_FUZZ=ON -DSTRATA_TESTS=OFF)
+	@tools/fuzz build-fuzz $(FUZZ_SECONDS)
+
+check:
+	@tools/check
+
+install: all
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean:
+	rm -rf build build-asan build-ubsan build-tsan build-fuzz
+
+help:
+	@echo "make                build strata into $(BUILD)/ (installs the Debian packages it needs)"
+	@echo "make test           build and run all tests"
+	@echo "make asan|ubsan|tsan  the same under a checker"
+	@echo "make fuzz           fuzz every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
+	@echo "make check          include floors, banned calls, sizes"
+	@echo "make install        into PREFIX=$(PREFIX)"
+	@echo "make clean          remove the build folders"

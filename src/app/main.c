@@ -1,0 +1,113 @@
+/* main.c - the table of commands, and the only place that reads the environment or ends the process. */
+#include "app/commands.h"
+#include "app/opt.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct { const char *name, *help; int (*run)(int argc, char **argv); } command;
+
+static int cmd_help(int argc, char **argv);
+static int cmd_version(int argc, char **argv);
+
+/* In the order a person meets them. */
+static const command commands[] = {
+    {"version", "the version of this program", cmd_version},
+    {"help", "this list; help COMMAND explains one", cmd_help},
+};
+
+const char *sr_app_env(const char *name) { return getenv(name); }
+
+static const command *find(const char *name)
+{
+    for (size_t i = 0; i < SR_COUNT(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static int unknown(const char *name)
+{
+    char        shown[80];
+    const char *near = sr_nearest(name, &commands[0].name, SR_COUNT(commands), sizeof *commands);
+    sr_escape(shown, sizeof shown, name, strlen(name));
+    if (near)
+        fprintf(stderr, "strata: unknown command \"%s\"; did you mean %s?\n", shown, near);
+    else
+        fprintf(stderr, "strata: unknown command \"%s\"; see strata --help\n", shown);
+    return 2;
+}
+
+static void print_overview(FILE *to)
+{
+    fputs("strata serves large language models on machines with little memory.\n\n"
+          "usage: strata COMMAND [options]\n\n", to);
+    for (size_t i = 0; i < SR_COUNT(commands); i++)
+        fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].help);
+    fputs("\nstrata COMMAND --help explains a command and its options.\n", to);
+}
+
+static int cmd_version(int argc, char **argv)
+{
+    const sr_optspec spec = {"version", NULL, "Print the version of this program.", NULL, 0, .max_operands = 0};
+    int              rc   = sr_opt_parse(&spec, &argc, argv);
+    if (rc >= 0)
+        return rc;
+    puts("strata " SR_VERSION);
+    return 0;
+}
+
+static int cmd_help(int argc, char **argv)
+{
+    const sr_optspec spec = {"help", "[COMMAND]", "Explain the program or one command.", NULL, 0, .max_operands = 1};
+    int              rc   = sr_opt_parse(&spec, &argc, argv);
+    if (rc >= 0)
+        return rc;
+    if (argc < 2) {
+        print_overview(stdout);
+        return 0;
+    }
+    const command *c = find(argv[1]);
+    if (!c)
+        return unknown(argv[1]);
+    char *ask[] = {argv[1], (char[]){"--help"}, NULL};
+    return c->run(2, ask);
+}
+
+static int dispatch(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_overview(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    else if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        name = "version";
+    else if (name[0] == '-') {
+        char shown[80];
+        fprintf(stderr, "strata: unknown option %s; options follow the command: strata COMMAND [options]\n",
+                sr_escape(shown, sizeof shown, name, strlen(name)));
+        return 2;
+    }
+    const command *c = find(name);
+    return c ? c->run(argc - 1, argv + 1) : unknown(name);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* a reader that leaves is seen as EPIPE where we write */
+    int rc = dispatch(argc, argv);
+    /* A closed pipe is the reader's decision; a full disk is a result that was lost. */
+    errno = 0;
+    if (fflush(stdout) && errno != EPIPE) {
+        fprintf(stderr, "strata: stdout: %s\n", strerror(errno));
+        return rc ? rc : 1;
+    }
+    return rc;
+}
