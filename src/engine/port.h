@@ -9,7 +9,8 @@
  *
  * Owns:    the mapping and its descriptors.  Requests are copied in by value, events out.
  * Threads: post, end, ack: any thread.  poll: one thread.  The engine's side: its thread.
- * Errors:  post: SR_AGAIN = the ring is full, nothing was taken (a 429); SR_INVALID: larger than the ring.
+ * Errors:  post: SR_AGAIN = the ring is full, nothing was taken (a 429); SR_INVALID: larger than the ring;
+ *          SR_UNSUPPORTED: a grammar or an extended sampler.
  *          One request's fault is an event SR_EV_ERROR, never a failure of the port.
  */
 #ifndef SR_ENGINE_PORT_H
@@ -75,21 +76,23 @@ SR_MUSTUSE sr_status sr_port_open(const sr_portcfg *, sr_port **, sr_err *);
 void   sr_port_close(sr_port *);
 /* Asker's side. */
 SR_MUSTUSE sr_status sr_port_post(sr_port *, const sr_request *, sr_err *);
-void   sr_port_end(sr_port *, uint64_t id, uint32_t choice, sr_endreason reason); /* choice ~0u = all; unknown ids are ignored */
-void   sr_port_ack(sr_port *, uint64_t id, uint32_t choice, uint32_t pos);        /* tokens up to pos have left; see window */
+/* End and ack have room that posts cannot take, one ack for every event there can be: false, and nothing is done,
+ * only when the engine has not taken commands for longer than that.  Ask again later. */
+bool   sr_port_end(sr_port *, uint64_t id, uint32_t choice, sr_endreason reason); /* choice ~0u = all; unknown ids are ignored */
+bool   sr_port_ack(sr_port *, uint64_t id, uint32_t choice, uint32_t pos);        /* tokens up to pos have left; see window */
 size_t sr_port_poll(sr_port *, sr_event *out, size_t cap);
-int    sr_port_fd(const sr_port *);        /* eventfd: readable when poll() has something; poll() clears it */
-void   sr_port_stats(const sr_port *, sr_portstats *out);
+int    sr_port_fd(const sr_port *);        /* eventfd: readable when poll() has something (now and then when not); poll() clears it */
+void   sr_port_stats(const sr_port *, sr_portstats *out); /* all of one flush, any thread; fault = 1 also when the rings are damaged */
 
 /* Engine's side. */
 typedef struct { enum { SR_CMD_NONE, SR_CMD_POST, SR_CMD_END, SR_CMD_ACK } kind; uint64_t id; uint32_t choice, pos; sr_endreason reason;
                  sr_request request; } sr_command; /* request's pointers are valid until the next take */
 bool   sr_port_take(sr_port *, sr_command *out);
-void   sr_port_sleep(sr_port *, uint64_t timeout_ns);  /* until a command or a wake */
+void   sr_port_sleep(sr_port *, uint64_t timeout_ns);  /* until a command, a wake or a signal; UINT64_MAX: no limit.  Flush first */
 void   sr_port_wake(sr_port *);                        /* ends a sleep: any thread (shutdown) */
 size_t sr_port_event_room(const sr_port *);            /* bytes; an event takes at most SR_PORT_EVENT_MAX */
 bool   sr_port_emit(sr_port *, const sr_event *);      /* false: no room (the engine asks first) */
-void   sr_port_flush(sr_port *);                       /* makes emitted events visible and wakes the poller */
-sr_portstats *sr_port_gauges(sr_port *);               /* engine's view, to write */
+void   sr_port_flush(sr_port *);                       /* makes emitted events and the gauges visible, wakes the poller */
+sr_portstats *sr_port_gauges(sr_port *);               /* the engine's own copy, to write; shown by flush and sleep */
 enum { SR_PORT_EVENT_MAX = 1024 };
 #endif
