@@ -8,19 +8,26 @@
  *          end = kv_len[s][1] - (batch.seq[s+1] - 1 - t): the step's tokens are the last ones of the sequence, in order.
  *          Position i lies in page table[s][i / page_tokens] (sr_page: tier in the top 2 bits, must be the
  *          device's own), at i % page_tokens.  batch.tree != NULL: SR_UNSUPPORTED until speculation needs it.
- * Numbers  Positions are taken in chunks of SR_ATTN_CHUNK aligned to position 0; each chunk gives (m, l, o) by
- *          online softmax over blocks of 16 positions (block maximum first, rescale by exp(m_old - m_new) when it grows); chunks are merged
- *          in order by the log-sum-exp rule.  q.k: 16 lanes (d mod 16) fma, folded i+8, i+4, i+2, i+1; p.v: per
- *          d one accumulator, fma in order of position.  exp is the project's own polynomial (same bits everywhere).
- *          So an output does not depend on how the prompt was cut into steps, nor on who computed a chunk.
+ * Numbers  Positions are taken in chunks of SR_ATTN_CHUNK aligned to position 0.  A chunk, of its visible positions i:
+ *            s_i = (sum over d, in order, ONE fma accumulator: q[d]*k_i[d]) * scale, then the soft-cap
+ *            m   = max s_i;   p_i = sr_expf(s_i - m);   l = sum of p_i in 16 lanes (i mod 16), folded i+8, i+4, i+2, i+1
+ *            o[d] = sum over i, in order, ONE fma accumulator: p_i*v_i[d]
+ *          Chunks are joined in order: M = max(m, m'), a = sr_expf(m - M), b = sr_expf(m' - M), l = fma(l, a, l'*b),
+ *          o = fma(o, a, o'*b).  At the end out[d] = o[d] * (1/l).
+ *          K and V of any format count as the f32 numbers that sr_decode_row gives.  So an output does not depend
+ *          on how the prompt was cut into steps, nor on who computed a chunk, nor on the other rows of the batch.
+ *          Lanes run over positions in q.k and over d in p.v: both are then the same small matrix product
+ *          (C[r][lanes] += A[r][k] * B[k][lanes]), with no sum across lanes in it.  (notes/0006)
  * Roofline bytes = visible positions * kv_heads*(dim_k+dim_v)*2 (F16) per sequence; flops = 4*heads*head_dim*visible per token.
- * Scratch  (m, l, o) per (token, head, chunk) where a sequence has more than one chunk and the op is shared by chunks.
+ * Scratch  per thread: one tile's queries, scores and accumulators; shared: (m, l, o) per (query row, chunk) of the
+ *          sequences whose chunks are computed by different threads.
  */
 #ifndef SR_OPS_ATTN_H
 #define SR_OPS_ATTN_H
 #include "ops/cpu.h"
-enum { SR_ATTN_CHUNK = 512 };
+enum { SR_ATTN_CHUNK = 256 };
 sr_cost sr_attn_cost(const sr_program *p, const sr_op *op, const sr_shape *n, uint32_t kv_tokens);
 size_t  sr_attn_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers);
-extern const sr_cpukernel sr_attn_ref;
+extern const sr_cpukernel        sr_attn_ref;
+extern const sr_cpukernel *const sr_attn_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

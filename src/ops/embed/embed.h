@@ -8,5 +8,6 @@
 #define SR_OPS_EMBED_H
 #include "ops/cpu.h"
 sr_cost sr_embed_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-extern const sr_cpukernel sr_embed_ref;
+extern const sr_cpukernel        sr_embed_ref;
+extern const sr_cpukernel *const sr_embed_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

@@ -7,5 +7,6 @@
 #define SR_OPS_MOVE_H
 #include "ops/cpu.h"
 sr_cost sr_move_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-extern const sr_cpukernel sr_gather_ref, sr_add_ref;
+extern const sr_cpukernel        sr_gather_ref, sr_add_ref;
+extern const sr_cpukernel *const sr_gather_kernels[], *const sr_add_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

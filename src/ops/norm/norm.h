@@ -11,5 +11,6 @@
 #define SR_OPS_NORM_H
 #include "ops/cpu.h"
 sr_cost sr_norm_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-extern const sr_cpukernel sr_norm_ref;
+extern const sr_cpukernel        sr_norm_ref;
+extern const sr_cpukernel *const sr_norm_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif
