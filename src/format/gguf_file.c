@@ -11,14 +11,14 @@
 enum { CHUNK = 1 << 18 }; /* bytes of header read at a time: a multiple of any page size */
 
 /* Messages are short: of a long path the end is what tells files apart. */
-static void show_path(sr_gguf_bytes *f, const char *path)
+void sr_gguf_show_path(char *out, size_t cap, const char *path)
 {
     size_t n = strlen(path), keep = 120;
     if (n <= keep) {
-        sr_escape(f->show, sizeof f->show, path, n);
+        sr_escape(out, cap, path, n);
     } else {
-        memcpy(f->show, "...", 3);
-        sr_escape(f->show + 3, sizeof f->show - 3, path + n - keep, keep);
+        memcpy(out, "...", 3);
+        sr_escape(out + 3, cap - 3, path + n - keep, keep);
     }
 }
 
@@ -34,7 +34,7 @@ static const char *kind_name(mode_t m)
 sr_status sr_gguf_bytes_open(sr_gguf_bytes *f, const char *path, sr_err *err)
 {
     f->fd = -1;
-    show_path(f, path);
+    sr_gguf_show_path(f->show, sizeof f->show, path);
     f->path = sr_strdup(path);
     if (!f->path)
         return sr_raise(err, SR_NOMEM, "%s: host memory for the path", f->show);

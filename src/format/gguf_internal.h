@@ -1,8 +1,9 @@
-/* gguf_internal.h - what the three files of the GGUF reader share.
+/* gguf_internal.h - what the files of the GGUF reader and writer share.
  *
  *   gguf_file.c    one file's bytes: opening, mapping, the owned copy of its header
  *   gguf_parse.c   one file's header: every check that concerns a single file
  *   gguf.c         the set: sibling files, the joined tensor list, look-up, typed reads
+ *   gguf_write.c   the way out (gguf_write.h)
  *
  * Invariant of the mapping: [0, owned) is private anonymous memory holding what was read once, so that
  * what has been checked cannot change any more and a file that shrinks meanwhile is a short read (an
@@ -34,6 +35,8 @@ typedef struct {
     bool           mapped; /* base is our mapping */
     struct stat    st;     /* as opened, to notice changes */
 } sr_gguf_bytes;
+
+void sr_gguf_show_path(char *out, size_t cap, const char *path); /* what `show` holds; cap as there */
 
 SR_MUSTUSE sr_status sr_gguf_bytes_open(sr_gguf_bytes *f, const char *path, sr_err *err);
 SR_MUSTUSE sr_status sr_gguf_bytes_own(sr_gguf_bytes *f, uint64_t upto, sr_err *err); /* upto <= size */
