@@ -30,4 +30,8 @@ sr_cost sr_linear_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
 size_t  sr_linear_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers);
 
 extern const sr_cpukernel sr_linear_ref;
+#if defined(__x86_64__)
+extern const sr_cpukernel sr_linear_avx2;
+#endif
+extern const sr_cpukernel *const sr_linear_kernels[]; /* of this architecture, best first, NULL last; ref is always there */
 #endif

@@ -1,0 +1,51 @@
+/* job.h - a LINEAR op unfolded: what every kernel of this folder needs to know, found once per call.
+ *
+ *   op ---- part 0 (q) ---- part 1 (k) ---- part 2 (v)      weights of the run, each with its format
+ *             rows [0,n)      ...                           y column y0 + i is row i of the part
+ *
+ * Scratch  [activations, K kind][activations, 0 kind][one work area per thread].  A kernel may lay the
+ *          activations out as it likes inside its areas; both phases of a call must agree.
+ * Shares   phase 1 draws pieces (part, first row, rows) from the job's counter, so that a thread which is
+ *          late or has the dearer format does less.
+ * Threads: pure functions of the job, but for sr_linear_take.   Errors: none.
+ */
+#ifndef SR_OPS_LINEAR_JOB_H
+#define SR_OPS_LINEAR_JOB_H
+#include "ops/linear/linear.h"
+
+enum {
+    SR_LIN_TILE   = 16,         /* rows of x are padded to this in scratch */
+    SR_LIN_XK     = 320,        /* scratch bytes of 256 quantised activations, with sums and scale */
+    SR_LIN_X0     = 36,         /* ... of 32 */
+    SR_LIN_WORKER = 1 << 20     /* scratch bytes of each thread */
+};
+
+typedef enum { SR_LIN_FLOAT, SR_LIN_KIND0, SR_LIN_KINDK } sr_linkind; /* how x is given to a format */
+
+typedef struct {
+    const float   *x;         /* [rows][cols] */
+    float         *y;         /* [rows][width] */
+    const float   *z;         /* [rows][width] or NULL */
+    uint32_t       rows, cols, width, n_w;
+    unsigned char *xk, *x0;   /* scratch, 64-byte aligned; NULL: no weight of the op wants it */
+    unsigned char *work;      /* this thread's */
+} sr_linop;
+
+typedef struct {
+    const unsigned char *p;   /* row 0 of what this device holds */
+    const float         *bias; /* of that row, or NULL */
+    size_t               row_bytes;
+    uint32_t             format, n_row, col0, n_col, y0;
+    sr_linkind           kind;
+} sr_linpart;
+
+typedef struct { sr_linpart part; uint32_t row, n; } sr_linpiece;
+
+sr_linkind sr_linear_kind(uint32_t format);
+void       sr_linear_unfold(const sr_cpujob *j, sr_linop *o);
+bool       sr_linear_part(const sr_cpujob *j, uint32_t k, sr_linpart *part); /* false: no rows of it here */
+
+/* The next piece of the op: about `bytes` of weights in whole `grain`s of rows; false: none left. */
+bool sr_linear_take(const sr_cpujob *j, uint32_t grain, size_t bytes, sr_linpiece *piece);
+size_t sr_linear_bytes(const sr_cpujob *j); /* weights of the op held here */
+#endif
