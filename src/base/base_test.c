@@ -1,5 +1,6 @@
 /* base_test.c - errors, memory, arenas, buffers, faults and CPU facts. */
 #include "base/arena.h"
+#include "base/bench.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -234,6 +235,29 @@ static void cpu_facts_are_stable_and_sane(void **state)
     assert_true(sr_now_ns() >= t);
 }
 
+static void spread_sorts_and_interpolates(void **state)
+{
+    (void)state;
+    double    v[] = {5, 1, 4, 2, 3};
+    sr_spread s   = sr_bench_spread(v, 5);
+    assert_true(s.min == 1 && s.median == 3 && s.max == 5 && s.p10 == 1.4 && s.p90 == 4.6);
+    double one[] = {7};
+    s            = sr_bench_spread(one, 1);
+    assert_true(s.min == 7 && s.p10 == 7 && s.median == 7 && s.max == 7);
+}
+
+static void memory_is_read_at_a_plausible_rate_and_failures_are_reported(void **state)
+{
+    (void)state;
+    sr_err e    = {0};
+    double rate = 0;
+    assert_int_equal(sr_bench_read(2, 8u << 20, &rate, &e), SR_OK);
+    assert_true(rate > 1e8 && rate < 1e14);
+    sr_fault_arm(SR_FAULT_ALLOC, 2);
+    assert_int_equal(sr_bench_read(2, 8u << 20, &rate, &e), SR_NOMEM);
+    assert_string_equal(e.msg, "host: 8388608 bytes to measure the read bandwidth");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +276,8 @@ int main(void)
         cmocka_unit_test(buffer_grows_keeps_its_zero_and_drops_from_the_front),
         cmocka_unit_test(buffer_fails_once_for_limit_or_memory_and_keeps_what_it_has),
         cmocka_unit_test(cpu_facts_are_stable_and_sane),
+        cmocka_unit_test(spread_sorts_and_interpolates),
+        cmocka_unit_test(memory_is_read_at_a_plausible_rate_and_failures_are_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
