@@ -507,7 +507,7 @@ static void a_long_path_leaves_room_for_the_cause(void **state)
     char path[3000];
     memset(path, 'd', sizeof path);
     memcpy(path, "/tmp/", 5);
-    strcpy(path + sizeof path - 12, "model.gguf\n");
+    memcpy(path + sizeof path - 12, "model.gguf\n", 12);
     sr_gguf *g = NULL;
     sr_err   e = {0};
     assert_int_equal(sr_gguf_open(path, &g, &e), SR_IO);
@@ -709,7 +709,7 @@ static void write_part(uint32_t file_no, uint32_t file_count, const part *p)
 static int make_dir(void **state)
 {
     (void)state;
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
+    memcpy(dir + sizeof dir - 7, "XXXXXX", 7);
     return mkdtemp(dir) ? 0 : -1;
 }
 

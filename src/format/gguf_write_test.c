@@ -20,7 +20,7 @@ static char path[64], part[72];
 static int make_dir(void **state)
 {
     (void)state;
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
+    memcpy(dir + sizeof dir - 7, "XXXXXX", 7);
     if (!mkdtemp(dir))
         return -1;
     snprintf(path, sizeof path, "%s/m.gguf", dir);
