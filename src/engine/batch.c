@@ -1,0 +1,110 @@
+/* batch.c - one step's inputs in one block of pinned memory, and the same layout on the device. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/internal.h"
+
+static size_t place(size_t *at, size_t bytes)
+{
+    size_t here = *at;
+    *at         = sr_align_up(here + bytes, 64);
+    return here;
+}
+
+typedef struct { size_t n, tok, pos, dst, seq, table, kv_len, out, sampling, end; } offsets;
+
+static offsets layout(const sr_shape *max, uint32_t groups, size_t sampling)
+{
+    size_t  at = 0;
+    offsets o;
+    o.n        = place(&at, sizeof(sr_shape));
+    o.tok      = place(&at, max->tok * sizeof(int32_t));
+    o.pos      = place(&at, max->tok * sizeof(int32_t));
+    o.dst      = place(&at, (size_t)groups * max->tok * sizeof(uint32_t));
+    o.seq      = place(&at, (max->seq + 1) * sizeof(uint32_t));
+    o.table    = place(&at, (size_t)groups * max->seq * max->pages * sizeof(uint32_t));
+    o.kv_len   = place(&at, (size_t)groups * max->seq * 2 * sizeof(uint32_t));
+    o.out      = place(&at, max->out * sizeof(uint32_t));
+    o.sampling = place(&at, sampling);
+    o.end      = at;
+    return o;
+}
+
+sr_status sr_block_open(sr_model *m, const sr_shape *max, uint32_t adjust_entries, sr_err *err)
+{
+    sr_block *b       = &m->block;
+    b->max            = *max;
+    b->sampling_bytes = max->out * sizeof(sr_sampdev) + (size_t)adjust_entries * sizeof(sr_adjust);
+    offsets o         = layout(max, m->code->prog.n_kv, b->sampling_bytes);
+    b->bytes          = o.end;
+    void *host = NULL, *dev = NULL;
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, o.end, "step inputs (host)", &host, err))
+        return err->status;
+    b->host = host;
+    memset(b->host, 0, o.end);
+    if (m->be->alloc(m->dev, SR_MEM_DEVICE, o.end, "step inputs", &dev, err))
+        return err->status;
+    b->dev      = dev;
+    b->n        = (sr_shape *)(b->host + o.n);
+    b->tok      = (int32_t *)(b->host + o.tok);
+    b->pos      = (int32_t *)(b->host + o.pos);
+    b->dst      = (uint32_t *)(b->host + o.dst);
+    b->seq      = (uint32_t *)(b->host + o.seq);
+    b->table    = (uint32_t *)(b->host + o.table);
+    b->kv_len   = (uint32_t *)(b->host + o.kv_len);
+    b->out      = (uint32_t *)(b->host + o.out);
+    b->sampling = b->host + o.sampling;
+    return SR_OK;
+}
+
+void sr_block_close(sr_model *m)
+{
+    m->be->free(m->dev, m->block.host);
+    m->be->free(m->dev, m->block.dev);
+    m->block = (sr_block){0};
+}
+
+static const void *on_device(const sr_block *b, const void *host) { return b->dev + ((const char *)host - b->host); }
+
+void sr_block_address(const sr_model *m, sr_batch *out)
+{
+    const sr_block *b = &m->block;
+    *out = (sr_batch){.n = on_device(b, b->n), .tok = on_device(b, b->tok), .pos = on_device(b, b->pos), .dst = on_device(b, b->dst),
+                      .seq = on_device(b, b->seq), .table = on_device(b, b->table), .kv_len = on_device(b, b->kv_len),
+                      .out = on_device(b, b->out), .sampling = on_device(b, b->sampling)};
+}
+
+void sr_block_begin(sr_block *b)
+{
+    b->now           = (sr_shape){0};
+    b->seq[0]        = 0;
+    b->sampling_used = b->max.out * sizeof(sr_sampdev);
+}
+
+static uint32_t span(const sr_block *b, sr_span *out, uint32_t n, const void *from, size_t bytes)
+{
+    if (bytes)
+        out[n++] = (sr_span){.dst = b->dev + ((const char *)from - b->host), .src = from, .bytes = bytes, .n = 1};
+    return n;
+}
+
+uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32_t cap)
+{
+    uint32_t n = 0;
+    SR_ASSERT(cap >= 6 + 3 * groups, "%u spans", cap);
+    *b->n = b->now;
+    n     = span(b, out, n, b->n, sizeof *b->n);
+    n     = span(b, out, n, b->tok, b->now.tok * sizeof *b->tok);
+    n     = span(b, out, n, b->pos, b->now.tok * sizeof *b->pos);
+    n     = span(b, out, n, b->seq, (b->now.seq + 1) * sizeof *b->seq);
+    n     = span(b, out, n, b->out, b->now.out * sizeof *b->out);
+    for (uint32_t g = 0; g < groups; g++) {
+        n = span(b, out, n, b->dst + (size_t)g * b->max.tok, b->now.tok * sizeof *b->dst);
+        n = span(b, out, n, b->table + (size_t)g * b->max.seq * b->max.pages, (size_t)b->now.seq * b->max.pages * sizeof *b->table);
+        n = span(b, out, n, b->kv_len + (size_t)g * b->max.seq * 2, b->now.seq * 2 * sizeof *b->kv_len);
+    }
+    /* Rows and lists have a gap between them where a step wants fewer rows than the most: two pieces. */
+    n = span(b, out, n, b->sampling, b->now.out * sizeof(sr_sampdev));
+    n = span(b, out, n, b->sampling + b->max.out * sizeof(sr_sampdev), b->sampling_used - b->max.out * sizeof(sr_sampdev));
+    return n;
+}

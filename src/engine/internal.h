@@ -1,0 +1,124 @@
+/* internal.h - what the files of the engine share: the loaded model, the batch, requests and choices.
+ *
+ *     load.c    file -> program -> device -> ready          batch.c   one step's inputs, host block and device block
+ *     sched.c   requests, admission, preemption, budgets    engine.c  the step, and what comes out of it
+ */
+#ifndef SR_ENGINE_INTERNAL_H
+#define SR_ENGINE_INTERNAL_H
+#include "engine/engine.h"
+#include "kv/kv.h"
+#include "model/model.h"
+
+typedef struct {              /* a step's inputs: the host block is written, then copied to the device in one go */
+    sr_shape  max;
+    size_t    bytes, sampling_bytes;
+    char     *host, *dev;     /* same layout */
+    sr_shape *n;
+    int32_t  *tok, *pos;
+    uint32_t *dst, *seq, *table, *kv_len, *out;
+    char     *sampling;
+    size_t    sampling_used;  /* bytes */
+    sr_shape  now;
+} sr_block;
+
+struct sr_model {
+    sr_loadcfg        cfg;
+    sr_modelinfo      info;
+    sr_gguf          *gguf;
+    sr_compiled      *code;
+    const sr_backend *be;
+    sr_dev           *dev;
+    sr_plan          *plan;
+    sr_kv            *kv;
+    sr_wref          *weight;
+    void            **owned;      /* by weight id: device copies, NULL where the mapping itself is used */
+    void             *scratch;
+    sr_block          block;
+    sr_sampled       *sampled;    /* pinned: a step's results [max.out] */
+    const void       *sampled_dev;
+    uint32_t          kv_pages;
+};
+
+/* batch.c */
+SR_MUSTUSE sr_status sr_block_open(sr_model *m, const sr_shape *max, uint32_t adjust_entries, sr_err *err);
+void     sr_block_close(sr_model *m);
+void     sr_block_address(const sr_model *m, sr_batch *out);   /* the device addresses to bind */
+void     sr_block_begin(sr_block *b);
+uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32_t cap);
+
+/* sched.c */
+typedef struct sr_job    sr_job;
+typedef struct sr_choice sr_choice;
+
+typedef enum { SR_CH_WAITING, SR_CH_RUNNING, SR_CH_BLOCKED } sr_chstate; /* BLOCKED: choices 1.. until the prompt is computed */
+
+struct sr_choice {            /* one answer of a request */
+    sr_job    *job;
+    uint32_t   index;
+    sr_chstate state;
+    bool       live;
+    sr_choice *prev, *next;   /* in the list of its state */
+    sr_kvseq  *seq;           /* NULL unless running */
+    uint32_t   computed;      /* tokens whose K and V are in seq */
+    uint32_t   n_tok;         /* prompt and answer so far */
+    uint32_t   made, acked;
+    int32_t   *tok;           /* [job->n_prompt + max_new] */
+    uint32_t   scored;        /* prompt positions whose logprob has been sent */
+    /* this step */
+    uint32_t   row, rows, out, outs, given; /* token rows and wanted rows given to it; the first `given` are prompt scores */
+    sr_endreason gone;        /* asked to end before its prompt was computed for the others */
+    sr_status  fail;          /* why it must end, with */
+    char       why[160];      /* its message */
+};
+
+struct sr_job {               /* one request */
+    uint64_t   id, salt, arrival, order;
+    sr_what    what;
+    uint32_t   n_prompt, max_new, min_new, n, live;
+    uint32_t   n_logprobs, n_prompt_logprobs, window, cached;
+    int32_t    priority;
+    uint64_t   queue_deadline, deadline, ns_queue, ns_prompt;
+    bool       started, forked, ignore_eos;
+    sr_sampling sampling;     /* bias points into this allocation */
+    const int32_t *stop_tok;
+    uint32_t   n_stop_tok;
+    sr_job    *hash_next;
+    sr_choice *choice;        /* [n] */
+};
+
+typedef struct { sr_choice *head, *tail; uint32_t n; } sr_list;
+
+enum { SR_JOB_BUCKETS = 1024 };
+
+struct sr_engine {
+    sr_model    *m;
+    sr_port     *port;
+    sr_enginecfg cfg;
+    sr_list      waiting, running;  /* by priority, then order of arrival */
+    sr_job      *bucket[SR_JOB_BUCKETS];
+    uint32_t     jobs;
+    uint64_t     order;
+    uint32_t    *count;             /* [vocab] occurrences, zero between uses */
+    int32_t     *touched;           /* [vocab] */
+    sr_choice  **turn;              /* [max_seqs] who may compute in this step, in order */
+    uint32_t     n_turn;
+    double       ns_per_token;      /* of prefill, measured: sizes chunks while others decode */
+    uint64_t     deadline_scan;
+    bool         lost;
+};
+
+void      sr_list_add(sr_list *l, sr_choice *c);     /* in order */
+void      sr_list_del(sr_list *l, sr_choice *c);
+sr_job   *sr_job_find(sr_engine *e, uint64_t id);
+SR_MUSTUSE sr_status sr_job_take(sr_engine *e, const sr_request *r, sr_err *err);
+void      sr_job_free(sr_engine *e, sr_job *j);
+void      sr_choice_stop(sr_engine *e, sr_choice *c); /* leaves its list, gives its pages back */
+void      sr_sched_admit(sr_engine *e);
+/* Fills the block with what this step computes; false: nothing can run. */
+bool      sr_sched_build(sr_engine *e, sr_step *step);
+
+/* engine.c */
+void sr_emit_done(sr_engine *e, sr_choice *c, sr_endreason reason);
+void sr_emit_error(sr_engine *e, sr_choice *c, sr_status s, const char *msg);
+void sr_emit_start(sr_engine *e, sr_job *j);
+#endif

@@ -1,0 +1,236 @@
+/* load.c - from a file to a model that is ready: compile, place, bind.
+ *
+ * On a device whose memory is the host's, weights stay where the file is mapped.  On any other they are copied once.
+ * What a step needs is allocated here, from the shapes; a step allocates nothing. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/internal.h"
+
+enum { DEFAULT_SEQS = 8, DEFAULT_STEP = 512, DEFAULT_PAGE = 16, DEFAULT_CTX = 8192, POOL_CTX = 4096 };
+
+static void progress(const sr_loadcfg *cfg, double share, const char *what)
+{
+    if (cfg->progress)
+        cfg->progress(cfg->arg, share, what);
+}
+
+static void copy_str(char *out, size_t cap, const sr_gguf *g, const char *key)
+{
+    sr_gguf_str s       = {0};
+    sr_err      ignored = {0};
+    if (sr_gguf_string(g, key, &s, &ignored) == SR_OK && s.p)
+        sr_escape(out, cap, s.p, s.n);
+}
+
+/* The format that most weight bytes are in: what people call the file by when it does not say. */
+static void describe(sr_model *m)
+{
+    const sr_program *p    = &m->code->prog;
+    const sr_hparams *hp   = &m->code->hp;
+    sr_modelinfo     *info = &m->info;
+    uint64_t          by_type[64] = {0};
+    snprintf(info->arch, sizeof info->arch, "%s", hp->arch->name);
+    copy_str(info->name, sizeof info->name, m->gguf, "general.name");
+    for (uint32_t i = 0; i < p->n_weight; i++) {
+        const sr_tensor *t = m->code->tensor[i];
+        if (!t || (m->code->tied && p->weight[i].role == SR_W_OUTPUT))
+            continue;
+        info->n_params += (uint64_t)p->weight[i].rows * p->weight[i].cols;
+        info->bytes += t->bytes;
+        by_type[t->dtype < 64 ? t->dtype : 0] += t->bytes;
+    }
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < 64; i++)
+        best = by_type[i] > by_type[best] ? i : best;
+    snprintf(info->ftype, sizeof info->ftype, "%s", sr_dtype_name(best));
+    info->ctx_train = hp->ctx_train;
+    info->ctx       = m->cfg.ctx;
+    info->n_embd    = hp->n_embd;
+    info->n_layer   = hp->n_layer;
+    info->n_head    = hp->n_head;
+    info->n_head_kv = hp->n_head_kv;
+    info->n_ff      = hp->n_ff;
+    info->n_vocab   = hp->n_vocab;
+    info->page_tokens = m->cfg.page_tokens;
+}
+
+static sr_status defaults(sr_model *m, sr_err *err)
+{
+    sr_loadcfg *c    = &m->cfg;
+    uint32_t    have = m->code->hp.ctx_train;
+    c->ctx           = c->ctx ? c->ctx : SR_MIN(have, (uint32_t)DEFAULT_CTX);
+    if (c->ctx > have)
+        return sr_raise(err, SR_INVALID, "context of %u tokens asked; the model was trained for %u", c->ctx, have);
+    c->max_seqs        = c->max_seqs ? c->max_seqs : DEFAULT_SEQS;
+    c->max_step_tokens = c->max_step_tokens ? c->max_step_tokens : DEFAULT_STEP;
+    c->max_step_tokens = SR_MAX(c->max_step_tokens, c->max_seqs);
+    c->out_rows        = (uint16_t)SR_MAX((uint32_t)c->out_rows, c->max_seqs);
+    if (c->max_seqs > 4096 || c->max_step_tokens > 65536)
+        return sr_raise(err, SR_INVALID, "%u sequences and %u tokens a step asked; at most 4096 and 65536", c->max_seqs,
+                        c->max_step_tokens);
+    return SR_OK;
+}
+
+static sr_status open_kv(sr_model *m, sr_err *err)
+{
+    sr_loadcfg       *c = &m->cfg;
+    const sr_program *p = &m->code->prog;
+    uint32_t per_ctx = (c->ctx + c->page_tokens - 1) / c->page_tokens;
+    uint32_t pooled  = (SR_MIN(c->ctx, (uint32_t)POOL_CTX) + c->page_tokens - 1) / c->page_tokens;
+    uint64_t pages   = c->kv_pages ? c->kv_pages : (uint64_t)c->max_seqs * pooled;
+    if (!c->kv_pages && pages < per_ctx)
+        pages = per_ctx;
+    if (pages < per_ctx)
+        return sr_raise(err, SR_INVALID, "%llu KV pages of %u tokens asked; one sequence of %u tokens needs %u",
+                        (unsigned long long)pages, c->page_tokens, c->ctx, per_ctx);
+    if (pages >= 1u << 30)
+        return sr_raise(err, SR_INVALID, "%llu KV pages asked; at most %u", (unsigned long long)pages, (1u << 30) - 1);
+    m->kv_pages = (uint32_t)pages;
+    sr_kvgroup group[SR_KV_GROUPS];
+    for (uint32_t g = 0; g < p->n_kv; g++) {
+        group[g] = (sr_kvgroup){.shape = p->kv[g], .n_ranks = 1, .pages = {m->kv_pages}};
+        m->info.kv_bytes += sr_kv_page_bytes(&p->kv[g], c->page_tokens) * pages;
+    }
+    sr_dev *const devs[] = {m->dev};
+    sr_kvcfg      kc     = {.be = m->be, .devs = devs, .n_devs = 1, .groups = group, .n_groups = p->n_kv, .page_tokens = c->page_tokens};
+    FILE         *rnd    = fopen("/dev/urandom", "re");
+    bool          keyed  = rnd && fread(kc.hash_key, sizeof kc.hash_key, 1, rnd) == 1;
+    if (rnd)
+        fclose(rnd);
+    if (!keyed)
+        return sr_raise(err, SR_IO, "/dev/urandom: no random bytes for the prefix index");
+    return sr_kv_open(&kc, &m->kv, err);
+}
+
+/* Where every weight lies.  A copy goes through the queue like any other; the mapping outlives it. */
+static sr_status place_weights(sr_model *m, bool on_host, sr_err *err)
+{
+    const sr_program *p = &m->code->prog;
+    uint64_t          done = 0;
+    m->weight = sr_calloc(p->n_weight, sizeof *m->weight);
+    m->owned  = sr_calloc(p->n_weight, sizeof *m->owned);
+    if (!m->weight || !m->owned)
+        return sr_raise(err, SR_NOMEM, "host: memory for %u weight references", p->n_weight);
+    for (uint32_t i = 0; i < p->n_weight; i++) {
+        const sr_weight *w     = &p->weight[i];
+        const sr_tensor *t     = m->code->tensor[i];
+        const void      *src   = t ? t->data : m->code->derived[i];
+        size_t           bytes = t ? t->bytes : (size_t)w->cols * sizeof(float);
+        m->weight[i] = (sr_wref){.p = src, .n_row = w->rows, .n_col = w->cols, .format = w->format};
+        if (!src || on_host)
+            continue;
+        if (m->code->tied && w->role == SR_W_OUTPUT) { /* weight 0 is the embedding, placed first */
+            m->weight[i].p = m->weight[0].p;
+            continue;
+        }
+        if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, t ? t->name : "constants", &m->owned[i], err))
+            return err->status;
+        m->weight[i].p = m->owned[i];
+        sr_span   s    = {.dst = m->owned[i], .src = src, .bytes = bytes, .n = 1};
+        sr_status rc;
+        while ((rc = m->be->copyv(m->dev, SR_Q_IN, &s, 1, err)) == SR_AGAIN)
+            m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err);
+        if (rc)
+            return rc;
+        done += bytes;
+        progress(&m->cfg, (double)done / (double)(m->info.bytes + 1), "weights");
+    }
+    return on_host ? SR_OK : m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err);
+}
+
+static sr_status make_ready(sr_model *m, sr_err *err)
+{
+    const sr_program *p   = &m->code->prog;
+    sr_loadcfg       *c   = &m->cfg;
+    sr_shape          max = {.tok = c->max_step_tokens, .out = c->out_rows, .seq = c->max_seqs,
+                             .pages = (c->ctx + c->page_tokens - 1) / c->page_tokens};
+    size_t bytes = m->be->scratch(m->dev, p, &max);
+    m->info.scratch_bytes = bytes;
+    if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, "activations", &m->scratch, err) ||
+        m->be->prepare(m->dev, p, &max, m->scratch, bytes, &m->plan, err))
+        return err->status;
+    /* Room for every sequence's penalty window and bias list at once. */
+    uint64_t adjust = (uint64_t)c->max_seqs * SR_MIN(c->ctx + 2048u, m->code->hp.n_vocab);
+    if (sr_block_open(m, &max, (uint32_t)SR_MIN(adjust, 1u << 22), err))
+        return err->status;
+    void *host = NULL, *slot = NULL;
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, max.out * sizeof(sr_sampled), "step results", &host, err))
+        return err->status;
+    m->sampled = host;
+    size_t   slot_bytes;
+    sr_batch batch;
+    if (m->be->slot(m->plan, p->sampled, &slot, &slot_bytes))
+        return sr_raise(err, SR_INVALID, "%s: no slot %u", m->be->name, p->sampled);
+    m->sampled_dev = slot;
+    sr_block_address(m, &batch);
+    for (uint32_t g = 0; g < p->n_kv; g++)
+        sr_kv_layout(m->kv, g, 0, &batch.kv[g]);
+    return m->be->bind(m->plan, &batch, 0, p->n_weight, m->weight, err);
+}
+
+static sr_status load(sr_model *m, sr_err *err)
+{
+    sr_loadcfg *c  = &m->cfg;
+    sr_devinfo  di = {.size = sizeof di};
+    progress(c, 0, "reading");
+    if (sr_gguf_open(c->path, &m->gguf, err))
+        return err->status;
+    c->page_tokens = c->page_tokens ? c->page_tokens : DEFAULT_PAGE;
+    if (c->page_tokens < 8 || c->page_tokens > 256 || (c->page_tokens & (c->page_tokens - 1)))
+        return sr_raise(err, SR_INVALID, "KV pages of %u tokens asked; a power of two from 8 to 256 expected", c->page_tokens);
+    sr_compilecfg cc = {.page_tokens = c->page_tokens, .kv_format_k = c->kv_format_k ? c->kv_format_k : SR_F16,
+                        .kv_format_v = c->kv_format_v ? c->kv_format_v : SR_F16};
+    if (sr_compile(m->gguf, &cc, &m->code, err) || defaults(m, err))
+        return err->status;
+    describe(m);
+    if (m->be->open(c->device, &c->dev, &m->dev, err) || m->be->info(c->device, m->dev, &di, err))
+        return err->status;
+    m->info.threads = di.units;
+    snprintf(m->info.device, sizeof m->info.device, "%s", di.name);
+    if (open_kv(m, err) || place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))
+        return err->status;
+    progress(c, 1, "ready");
+    return SR_OK;
+}
+
+sr_status sr_model_load(const sr_loadcfg *cfg, sr_model **out, sr_err *err)
+{
+    sr_err    local = {0};
+    sr_model *m     = sr_calloc(1, sizeof *m);
+    err             = err ? err : &local;
+    if (!m)
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a model", sizeof *m);
+    m->cfg = *cfg;
+    m->be  = cfg->be ? cfg->be : &sr_backend_cpu;
+    if (load(m, err)) {
+        sr_model_close(m);
+        return sr_while(err, "loading %s", cfg->path);
+    }
+    *out = m;
+    return SR_OK;
+}
+
+void sr_model_close(sr_model *m)
+{
+    if (!m)
+        return;
+    if (m->dev) {
+        m->be->discard(m->plan);
+        sr_kv_close(m->kv);
+        sr_block_close(m);
+        for (uint32_t i = 0; m->owned && i < m->code->prog.n_weight; i++)
+            m->be->free(m->dev, m->owned[i]);
+        m->be->free(m->dev, m->sampled);
+        m->be->free(m->dev, m->scratch);
+        m->be->close(m->dev);
+    }
+    sr_free(m->weight);
+    sr_free(m->owned);
+    sr_compiled_close(m->code);
+    sr_gguf_close(m->gguf);
+    sr_free(m);
+}
+
+const sr_modelinfo *sr_model_info(const sr_model *m) { return &m->info; }
