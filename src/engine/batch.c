@@ -91,7 +91,7 @@ static uint32_t span(const sr_block *b, sr_span *out, uint32_t n, const void *fr
 uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32_t cap)
 {
     uint32_t n = 0;
-    SR_ASSERT(cap >= 6 + 3 * groups, "%u spans", cap);
+    SR_ASSERT(cap >= 7 + 3 * groups, "%u spans", cap);
     *b->n = b->now;
     n     = span(b, out, n, b->n, sizeof *b->n);
     n     = span(b, out, n, b->tok, b->now.tok * sizeof *b->tok);
@@ -107,4 +107,50 @@ uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32
     n = span(b, out, n, b->sampling, b->now.out * sizeof(sr_sampdev));
     n = span(b, out, n, b->sampling + b->max.out * sizeof(sr_sampdev), b->sampling_used - b->max.out * sizeof(sr_sampdev));
     return n;
+}
+
+void sr_block_add(sr_model *m, const sr_kvseq *seq, const int32_t *tok, uint32_t first, uint32_t n)
+{
+    sr_block         *b   = &m->block;
+    const sr_program *p   = &m->code->prog;
+    uint32_t          per = p->page_tokens, s = b->now.seq, row = b->now.tok;
+    for (uint32_t i = 0; i < n; i++) {
+        b->tok[row + i] = tok[i];
+        b->pos[row + i] = (int32_t)(first + i);
+    }
+    for (uint32_t g = 0; g < p->n_kv; g++) {
+        size_t         held, pages;
+        const sr_page *t     = sr_kv_table(seq, g, &held, &pages);
+        uint32_t      *table = b->table + ((size_t)g * b->max.seq + s) * b->max.pages;
+        uint32_t      *len   = b->kv_len + ((size_t)g * b->max.seq + s) * 2;
+        for (size_t k = held; k < pages; k++)
+            table[k] = t[k];
+        len[0] = (uint32_t)held * per;
+        len[1] = first + n;
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t at = first + i;
+            b->dst[(size_t)g * b->max.tok + row + i] = (table[at / per] & 0x3fffffffu) * per + at % per;
+        }
+    }
+    b->now.tok += n;
+    b->now.seq++;
+    b->now.pages       = SR_MAX(b->now.pages, (first + n + per - 1) / per);
+    b->seq[b->now.seq] = b->now.tok;
+}
+
+sr_status sr_model_compute(sr_model *m, sr_err *err)
+{
+    enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };
+    const sr_program *p = &m->code->prog;
+    sr_span           span[MAX_SPANS], back = {.dst = m->sampled, .src = m->sampled_dev, .n = 1,
+                                               .bytes = m->block.now.out * sizeof(sr_sampled)};
+    uint32_t          n = sr_block_spans(&m->block, p->n_kv, span, MAX_SPANS);
+    sr_status         s = m->be->copyv(m->dev, SR_Q_COMPUTE, span, n, err);
+    if (s == SR_OK)
+        s = m->be->submit(m->plan, 0, p->n_op, &m->block.now, err);
+    if (s == SR_OK && m->block.now.out)
+        s = m->be->copyv(m->dev, SR_Q_COMPUTE, &back, 1, err);
+    if (s == SR_OK)
+        s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, err);
+    return s == SR_AGAIN ? sr_raise(err, SR_DEVLOST, "%s: the queue took no more work", m->be->name) : s;
 }

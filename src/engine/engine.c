@@ -1,14 +1,11 @@
 /* engine.c - the step, and what comes out of it: commands in, one program run, tokens out. */
 #include "engine/engine.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/internal.h"
 
-enum { DEFAULT_QUEUE = 1024, MAX_SPANS = 6 + 3 * SR_KV_GROUPS };
+enum { DEFAULT_QUEUE = 1024 };
 
 /* ---- events ------------------------------------------------------------------------------------------------- */
 
@@ -154,24 +151,6 @@ static void expire(sr_engine *e)
 }
 
 /* ---- one step ----------------------------------------------------------------------------------------------- */
-
-/* Inputs over, program through, results back; returns when they are here. */
-static sr_status compute(sr_engine *e, sr_err *err)
-{
-    sr_model         *m = e->m;
-    const sr_program *p = &m->code->prog;
-    sr_span           span[MAX_SPANS], back = {.dst = m->sampled, .src = m->sampled_dev, .n = 1,
-                                               .bytes = m->block.now.out * sizeof(sr_sampled)};
-    uint32_t          n = sr_block_spans(&m->block, p->n_kv, span, MAX_SPANS);
-    sr_status         s = m->be->copyv(m->dev, SR_Q_COMPUTE, span, n, err);
-    if (s == SR_OK)
-        s = m->be->submit(m->plan, 0, p->n_op, &m->block.now, err);
-    if (s == SR_OK && m->block.now.out)
-        s = m->be->copyv(m->dev, SR_Q_COMPUTE, &back, 1, err);
-    if (s == SR_OK)
-        s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, err);
-    return s == SR_AGAIN ? sr_raise(err, SR_DEVLOST, "%s: the queue took no more work", m->be->name) : s;
-}
 
 static bool ends(const sr_job *j, int32_t tok)
 {
@@ -341,7 +320,7 @@ sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
         return SR_AGAIN;
     }
     uint64_t t1 = sr_now_ns();
-    if (compute(e, err))
+    if (sr_model_compute(e->m, err))
         return lose(e, err);
     uint64_t t2 = sr_now_ns();
     if (e->m->block.now.tok >= 32) {

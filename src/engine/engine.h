@@ -45,6 +45,11 @@ SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);
 void sr_model_close(sr_model *);
 const sr_modelinfo *sr_model_info(const sr_model *);
 
+/* Logits of positions [from, n) of a text on its own (no requests may be running): perplexity, KL, calibration, tests.
+ * Row by row through `row`, which returns false to stop.  logits: [n_vocab], valid during the call. */
+typedef bool (*sr_logitsfn)(void *arg, uint32_t pos, const float *logits);
+SR_MUSTUSE sr_status sr_model_eval(sr_model *, const int32_t *tok, uint32_t n, uint32_t from, sr_logitsfn row, void *arg, sr_err *);
+
 typedef struct {
     uint32_t seqs, tokens, drafted, accepted, preempted;
     uint64_t ns_host, ns_wait, ns_stall, ns_predicted, bytes_weights, bytes_kv, bytes_streamed, flops;

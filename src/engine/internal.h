@@ -46,6 +46,11 @@ void     sr_block_address(const sr_model *m, sr_batch *out);   /* the device add
 void     sr_block_begin(sr_block *b);
 uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32_t cap);
 
+/* Rows for tokens [first, first + n) of a sequence whose room is reserved: ids, positions, pages, a new sequence in the block. */
+void     sr_block_add(sr_model *m, const sr_kvseq *seq, const int32_t *tok, uint32_t first, uint32_t n);
+/* Inputs over, program through, results of now.out rows in m->sampled; returns when they are here. */
+SR_MUSTUSE sr_status sr_model_compute(sr_model *m, sr_err *err);
+
 /* sched.c */
 typedef struct sr_job    sr_job;
 typedef struct sr_choice sr_choice;

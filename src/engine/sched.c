@@ -308,36 +308,6 @@ static uint32_t limit_by_outputs(const sr_engine *e, const sr_choice *c, uint32_
     return c->computed + n == c->n_tok && room < last ? (n > 1 ? n - 1 : 0) : n;
 }
 
-static void add_rows(sr_engine *e, sr_choice *c, uint32_t n)
-{
-    sr_block         *b = &e->m->block;
-    const sr_program *p = &e->m->code->prog;
-    uint32_t          per = p->page_tokens, s = b->now.seq;
-    c->rows = n;
-    for (uint32_t i = 0; i < n; i++) {
-        b->tok[c->row + i] = c->tok[c->computed + i];
-        b->pos[c->row + i] = (int32_t)(c->computed + i);
-    }
-    for (uint32_t g = 0; g < p->n_kv; g++) {
-        size_t         first, pages;
-        const sr_page *t   = sr_kv_table(c->seq, g, &first, &pages);
-        uint32_t      *row = b->table + ((size_t)g * b->max.seq + s) * b->max.pages;
-        uint32_t      *len = b->kv_len + ((size_t)g * b->max.seq + s) * 2;
-        for (size_t k = first; k < pages; k++)
-            row[k] = t[k];
-        len[0] = (uint32_t)first * per;
-        len[1] = c->computed + n;
-        for (uint32_t i = 0; i < n; i++) {
-            uint32_t at = c->computed + i;
-            b->dst[(size_t)g * b->max.tok + c->row + i] = (row[at / per] & 0x3fffffffu) * per + at % per;
-        }
-    }
-    b->now.tok += n;
-    b->now.seq++;
-    b->now.pages  = SR_MAX(b->now.pages, (c->computed + n + per - 1) / per);
-    b->seq[b->now.seq] = b->now.tok;
-}
-
 static void fail(sr_choice *c, sr_status status, const char *why)
 {
     c->fail = status;
@@ -391,7 +361,8 @@ static uint32_t serve(sr_engine *e, sr_choice *c, uint32_t n, sr_step *step)
             fail(c, SR_NOMEM, "too many penalised or biased tokens");
         return 0;
     }
-    add_rows(e, c, n);
+    c->rows = n;
+    sr_block_add(e->m, c->seq, c->tok + c->computed, c->computed, n);
     return n;
 }
 

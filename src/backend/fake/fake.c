@@ -1,0 +1,253 @@
+#include "backend/fake/fake.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/cpu/internal.h"
+#include "base/mem.h"
+
+#define TAG ((uintptr_t)1 << 62)
+
+struct block { struct block *next; void *p; size_t bytes; bool device; };
+
+/* Not sr_dev itself: the CPU's device inside has that type, and its own functions. */
+typedef struct {
+    sr_dev         *cpu;
+    int             index;
+    sr_fakecfg      cfg;
+    pthread_mutex_t lock;    /* the block list: allocation is rare and may come from several threads */
+    struct block   *blocks;
+    uint64_t        used;
+} fakedev;
+
+typedef struct { sr_plan *cpu; fakedev *dev; void *scratch; } fakeplan;
+
+static sr_fakecfg config;
+
+void sr_fake_configure(const sr_fakecfg *cfg) { config = *cfg; }
+
+static fakedev *fake(sr_dev *d) { return (fakedev *)(void *)d; }
+static fakeplan *plan_of(sr_plan *p) { return (fakeplan *)(void *)p; }
+
+static void *hide(void *p) { return (void *)((uintptr_t)p | TAG); }
+static void *real(const void *p) { return (void *)((uintptr_t)p & ~TAG); }
+
+static sr_status fake_count(int *n, sr_err *err)
+{
+    (void)err;
+    *n = 4;
+    return SR_OK;
+}
+
+static void fake_close(sr_dev *dev)
+{
+    fakedev *f = fake(dev);
+    if (!f)
+        return;
+    sr_backend_cpu.close(f->cpu);
+    while (f->blocks) {
+        struct block *b = f->blocks;
+        f->blocks       = b->next;
+        sr_free(b->p);
+        sr_free(b);
+    }
+    pthread_mutex_destroy(&f->lock);
+    sr_free(f);
+}
+
+static sr_status fake_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err)
+{
+    fakedev *f = sr_calloc(1, sizeof *f);
+    if (!f)
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a device", sizeof *f);
+    pthread_mutex_init(&f->lock, NULL);
+    f->index      = i;
+    f->cfg        = config;
+    f->cfg.memory = f->cfg.memory ? f->cfg.memory : 1u << 30;
+    sr_status s   = sr_backend_cpu.open(i, cfg, &f->cpu, err);
+    if (s) {
+        fake_close((sr_dev *)(void *)f);
+        return s;
+    }
+    for (int q = 0; q < SR_Q_COUNT; q++)
+        sr_cpuqueue_pace(f->cpu->queue[q], q == SR_Q_COMPUTE ? 0 : f->cfg.bytes_per_s, f->cfg.ns_per_command);
+    *out = (sr_dev *)(void *)f;
+    return SR_OK;
+}
+
+static sr_status fake_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
+{
+    (void)err;
+    fakedev *f = fake(dev);
+    *out = (sr_devinfo){.size = out->size, .units = 1, .numa = ~0u, .mem_total = f ? f->cfg.memory : config.memory};
+    out->mem_free = out->mem_total - (f ? f->used : 0);
+    snprintf(out->name, sizeof out->name, "fake device %d", i);
+    return SR_OK;
+}
+
+static sr_status fake_alloc(sr_dev *dev, sr_memkind kind, size_t bytes, const char *tag, void **out, sr_err *err)
+{
+    fakedev      *f = fake(dev);
+    struct block *b = sr_calloc(1, sizeof *b);
+    void         *p = NULL;
+    if (kind == SR_MEM_DEVICE && bytes > f->cfg.memory - f->used) {
+        sr_free(b);
+        return sr_raise(err, SR_NOMEM, "fake device %d: %zu bytes for %s, %llu free", f->index, bytes, tag,
+                        (unsigned long long)(f->cfg.memory - f->used));
+    }
+    if (!b || sr_backend_cpu.alloc(f->cpu, kind, bytes, tag, &p, err)) {
+        sr_free(b);
+        return err && err->status ? err->status : sr_raise(err, SR_NOMEM, "host: a block record");
+    }
+    *b = (struct block){.p = p, .bytes = bytes, .device = kind == SR_MEM_DEVICE};
+    memset(p, 0xff, bytes); /* NaN in every float format: what nobody wrote must not look like a number */
+    pthread_mutex_lock(&f->lock);
+    b->next   = f->blocks;
+    f->blocks = b;
+    f->used += b->device ? bytes : 0;
+    pthread_mutex_unlock(&f->lock);
+    *out = b->device ? hide(p) : p;
+    return SR_OK;
+}
+
+static void fake_free(sr_dev *dev, void *p)
+{
+    fakedev *f = fake(dev);
+    if (!p)
+        return;
+    pthread_mutex_lock(&f->lock);
+    struct block **at = &f->blocks;
+    while (*at && (*at)->p != real(p))
+        at = &(*at)->next;
+    struct block *b = *at;
+    SR_ASSERT(b, "freed %p was never allocated here", p);
+    *at = b->next;
+    f->used -= b->device ? b->bytes : 0;
+    pthread_mutex_unlock(&f->lock);
+    memset(b->p, 0xff, b->bytes);
+    sr_free(b->p);
+    sr_free(b);
+}
+
+static sr_status fake_pin(sr_dev *dev, void *p, size_t n, bool on, sr_err *err)
+{
+    (void)dev, (void)p, (void)n, (void)on, (void)err;
+    return SR_OK;
+}
+
+static sr_status fake_copyv(sr_dev *dev, sr_queue q, const sr_span *s, uint32_t n, sr_err *err)
+{
+    sr_span piece[64];
+    for (uint32_t i = 0; i < n; i += SR_COUNT(piece)) {
+        uint32_t k = SR_MIN(n - i, (uint32_t)SR_COUNT(piece));
+        for (uint32_t c = 0; c < k; c++) {
+            piece[c]     = s[i + c];
+            piece[c].dst = real(s[i + c].dst);
+            piece[c].src = real(s[i + c].src);
+        }
+        sr_status rc;
+        while ((rc = sr_backend_cpu.copyv(fake(dev)->cpu, q, piece, k, err)) == SR_AGAIN && i)
+            ; /* half of a copy cannot be taken back: wait for room */
+        if (rc)
+            return rc;
+    }
+    return SR_OK;
+}
+
+static sr_point fake_mark(sr_dev *dev, sr_queue q) { return sr_backend_cpu.mark(fake(dev)->cpu, q); }
+static void fake_fence(sr_dev *dev, sr_queue q, sr_point on) { sr_backend_cpu.fence(fake(dev)->cpu, q, on); }
+
+static sr_status fake_wait(sr_dev *dev, sr_point p, uint64_t timeout_ns, sr_err *err)
+{
+    return sr_backend_cpu.wait(fake(dev)->cpu, p, timeout_ns, err);
+}
+
+static bool fake_supports(sr_dev *dev, const sr_program *p, uint32_t op) { return sr_backend_cpu.supports(fake(dev)->cpu, p, op); }
+
+static size_t fake_scratch(sr_dev *dev, const sr_program *p, const sr_shape *max)
+{
+    return sr_backend_cpu.scratch(fake(dev)->cpu, p, max);
+}
+
+static sr_status fake_prepare(sr_dev *dev, const sr_program *p, const sr_shape *max, void *scratch, size_t bytes, sr_plan **out,
+                              sr_err *err)
+{
+    fakeplan *pl = sr_calloc(1, sizeof *pl);
+    if (!pl)
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a plan", sizeof *pl);
+    pl->dev     = fake(dev);
+    sr_status s = sr_backend_cpu.prepare(pl->dev->cpu, p, max, real(scratch), bytes, &pl->cpu, err);
+    if (s)
+        sr_free(pl);
+    else
+        *out = (sr_plan *)(void *)pl;
+    return s;
+}
+
+static sr_status fake_slot(sr_plan *p, uint16_t slot, void **out, size_t *bytes)
+{
+    sr_status s = sr_backend_cpu.slot(plan_of(p)->cpu, slot, out, bytes);
+    if (s == SR_OK)
+        *out = hide(*out);
+    return s;
+}
+
+static sr_status fake_bind(sr_plan *p, const sr_batch *b, uint32_t w, uint32_t n, const sr_wref *refs, sr_err *err)
+{
+    sr_batch    inner;
+    const void *at[11];
+    if (b) {
+        inner = *b;
+        const void **field[] = {(const void **)&inner.n, (const void **)&inner.tok, (const void **)&inner.pos,
+                                (const void **)&inner.dst, (const void **)&inner.tree, (const void **)&inner.seq,
+                                (const void **)&inner.table, (const void **)&inner.kv_len, (const void **)&inner.out,
+                                (const void **)&inner.adapter, &inner.sampling};
+        for (size_t i = 0; i < SR_COUNT(field); i++) {
+            memcpy(&at[i], field[i], sizeof at[i]);
+            at[i] = real(at[i]);
+            memcpy(field[i], &at[i], sizeof at[i]);
+        }
+        for (int g = 0; g < SR_KV_GROUPS; g++)
+            inner.kv[g].base = real(b->kv[g].base);
+    }
+    sr_status s = b ? sr_backend_cpu.bind(plan_of(p)->cpu, &inner, 0, 0, NULL, err) : SR_OK;
+    for (uint32_t i = 0; i < n && s == SR_OK; i++) {
+        sr_wref r = refs[i];
+        SR_ASSERT(!r.p || (r.flags & SR_W_HOST) || ((uintptr_t)r.p & TAG), "weight %u is bound to host memory", w + i);
+        r.p = real(r.p);
+        s   = sr_backend_cpu.bind(plan_of(p)->cpu, NULL, w + i, 1, &r, err);
+    }
+    return s;
+}
+
+static sr_status fake_submit(sr_plan *p, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
+{
+    return sr_backend_cpu.submit(plan_of(p)->cpu, op, n, shape, err);
+}
+
+static void fake_discard(sr_plan *p)
+{
+    if (p)
+        sr_backend_cpu.discard(plan_of(p)->cpu);
+    sr_free(p);
+}
+
+static sr_status fake_profile(sr_plan *p, sr_opstat *out, bool reset, sr_err *err)
+{
+    return sr_backend_cpu.profile(plan_of(p)->cpu, out, reset, err);
+}
+
+static size_t fake_pack(uint16_t format, uint32_t n, uint32_t cols, const void *const *row, void *dst, uint16_t *layout)
+{
+    return sr_backend_cpu.pack(format, n, cols, row, dst, layout);
+}
+
+const sr_backend sr_backend_fake = {
+    .abi = SR_BACKEND_ABI, .size = sizeof(sr_backend), .name = "fake", .build = SR_VERSION,
+    .count = fake_count, .open = fake_open, .close = fake_close, .info = fake_info,
+    .alloc = fake_alloc, .free = fake_free, .pin = fake_pin, .pack = fake_pack,
+    .copyv = fake_copyv, .mark = fake_mark, .fence = fake_fence, .wait = fake_wait, .group = NULL,
+    .supports = fake_supports, .scratch = fake_scratch, .prepare = fake_prepare, .slot = fake_slot,
+    .bind = fake_bind, .submit = fake_submit, .discard = fake_discard, .profile = fake_profile,
+};
