@@ -217,6 +217,10 @@ void sr_model_close(sr_model *m)
     if (!m)
         return;
     if (m->dev) {
+        /* A failed load may leave copies under way into what is freed below. */
+        sr_err ignored = {0};
+        for (int q = 0; q < SR_Q_COUNT; q++)
+            m->be->wait(m->dev, m->be->mark(m->dev, (sr_queue)q), UINT64_MAX, &ignored);
         m->be->discard(m->plan);
         sr_kv_close(m->kv);
         sr_block_close(m);

@@ -311,7 +311,7 @@ static uint32_t limit_by_outputs(const sr_engine *e, const sr_choice *c, uint32_
 static void fail(sr_choice *c, sr_status status, const char *why)
 {
     c->fail = status;
-    snprintf(c->why, sizeof c->why, "%s", why);
+    snprintf(c->why, sizeof c->why, "%.*s", (int)sizeof c->why - 1, why);
 }
 
 /* Makes room for n more tokens of c.  Those after c in order that have no rows in this step yet may have to give

@@ -1,0 +1,606 @@
+/* engine_test: the engine stepped by hand, on the small bundled model: what a request gets must depend on the request
+ * alone, whoever else is in the batch, however its prompt is cut, and whatever happened to its pages meanwhile. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "engine/internal.h"
+
+#define MODEL "models/strata-demo-draft-Q8_0.gguf"
+enum { MAX_REQ = 16, MAX_CHOICE = 4, MAX_TOK = 256 };
+
+/* What came back for one choice. */
+typedef struct {
+    int32_t      tok[MAX_TOK];
+    float        logprob[MAX_TOK];
+    uint32_t     n, done, cached, made;
+    sr_endreason reason;
+    sr_status    error;
+    char         msg[200];
+} answer;
+
+typedef struct {
+    sr_model  *m;
+    sr_port   *port;
+    sr_engine *e;
+    answer     a[MAX_REQ][MAX_CHOICE];
+    float      prompt[MAX_TOK];
+    uint32_t   n_prompt, open, starts, progress, order[MAX_REQ], n_order;
+} world;
+
+static const sr_loadcfg usual = {.path = MODEL, .ctx = 512, .max_seqs = 8, .max_step_tokens = 128, .dev = {.threads = 2}};
+
+static world *open_world(const sr_loadcfg *c)
+{
+    sr_err err = {0};
+    world *w   = sr_calloc(1, sizeof *w);
+    if (sr_model_load(c, &w->m, &err) || sr_port_open(NULL, &w->port, &err) || sr_engine_open(w->m, NULL, NULL, w->port, &w->e, &err))
+        fail_msg("%s", err.msg);
+    return w;
+}
+
+static void close_world(world *w)
+{
+    sr_engine_close(w->e);
+    sr_port_close(w->port);
+    sr_model_close(w->m);
+    sr_free(w);
+}
+
+static void note(world *w, const sr_event *ev)
+{
+    assert_in_range(ev->id, 1, MAX_REQ);
+    uint32_t lo = ev->choice == ~0u ? 0 : ev->choice, hi = ev->choice == ~0u ? MAX_CHOICE : ev->choice + 1;
+    for (uint32_t c = lo; c < hi; c++) {
+        answer *a = &w->a[ev->id - 1][c];
+        switch (ev->kind) {
+        case SR_EV_START: w->starts++; w->order[w->n_order++] = (uint32_t)ev->id; break;
+        case SR_EV_PROGRESS: w->progress++; break;
+        case SR_EV_PROMPT: w->prompt[ev->pos] = ev->logprob; w->n_prompt++; break;
+        case SR_EV_TOKEN:
+            assert_int_equal(ev->pos, a->n);
+            a->logprob[a->n] = ev->logprob;
+            a->tok[a->n++]   = ev->token;
+            break;
+        case SR_EV_DONE: a->done++; a->reason = ev->reason; a->cached = ev->usage.cached; a->made = ev->usage.made; break;
+        case SR_EV_ERROR: a->done++; a->error = ev->status; snprintf(a->msg, sizeof a->msg, "%.199s", ev->msg); break;
+        case SR_EV_VECTOR: fail(); break;
+        }
+    }
+}
+
+static void poll_all(world *w)
+{
+    sr_event ev[16];
+    size_t   n;
+    while ((n = sr_port_poll(w->port, ev, 16)))
+        for (size_t i = 0; i < n; i++)
+            note(w, &ev[i]);
+}
+
+static void steps(world *w, uint32_t most)
+{
+    sr_step st;
+    sr_err  err = {0};
+    for (uint32_t i = 0; i < most; i++) {
+        sr_status s = sr_engine_step(w->e, &st, &err);
+        if (s && s != SR_AGAIN)
+            fail_msg("%s", err.msg);
+        poll_all(w);
+        if (!sr_engine_check(w->e, &err))
+            fail_msg("%s", err.msg);
+        if (s == SR_AGAIN && w->e->jobs == 0)
+            return;
+    }
+}
+
+static void no_page_is_held(world *w)
+{
+    sr_portstats s;
+    sr_port_stats(w->port, &s);
+    assert_int_equal(s.pages_used, 0);
+    assert_int_equal(s.running + s.waiting, 0);
+    assert_int_equal(s.pages_free + s.pages_cached, s.pages_total);
+}
+
+static int32_t *prompt(uint32_t kind, uint32_t n)
+{
+    static int32_t p[MAX_REQ][512];
+    for (uint32_t i = 0; i < n; i++)
+        p[kind % MAX_REQ][i] = i ? (int32_t)((i * 7919 + kind * 104729 + 13) % 8000 + 3) : 0;
+    return p[kind % MAX_REQ];
+}
+
+static sr_request greedy(uint64_t id, uint32_t kind, uint32_t n, uint32_t max_new)
+{
+    return (sr_request){.id = id, .tok = prompt(kind, n), .n_tok = n, .max_new = max_new, .n = 1, .sampling = {.top_p = 1, .typical_p = 1, .rep_penalty = 1}};
+}
+
+static void post(world *w, const sr_request *r)
+{
+    sr_err err = {0};
+    if (sr_port_post(w->port, r, &err))
+        fail_msg("%s", err.msg);
+}
+
+/* The answer of one request on its own, in a fresh engine. */
+static answer alone(const sr_loadcfg *c, sr_request r)
+{
+    world *w = open_world(c);
+    r.id     = 1;
+    post(w, &r);
+    steps(w, 1000);
+    answer a = w->a[0][0];
+    assert_int_equal(a.done, 1);
+    close_world(w);
+    return a;
+}
+
+static void same(const answer *a, const answer *b)
+{
+    assert_int_equal(a->error, SR_OK);
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->tok, b->tok, a->n * sizeof *a->tok);
+    assert_memory_equal(a->logprob, b->logprob, a->n * sizeof *a->logprob);
+}
+
+static void an_answer_depends_on_neither_batch_nor_chunks_nor_threads_nor_instruction_set(void **state)
+{
+    (void)state;
+    answer want = alone(&usual, greedy(1, 1, 90, 40));
+    assert_int_equal(want.n, 40);
+    assert_int_equal(want.reason, SR_END_LENGTH);
+    sr_loadcfg one = usual, tiny = usual, ref = usual;
+    one.dev.threads      = 1;
+    tiny.max_step_tokens = 9;
+    ref.dev.isa          = "ref";
+    answer a = alone(&one, greedy(1, 1, 90, 40)), b = alone(&tiny, greedy(1, 1, 90, 40)), c = alone(&ref, greedy(1, 1, 90, 40));
+    same(&a, &want);
+    same(&b, &want);
+    same(&c, &want);
+    world *w = open_world(&usual);
+    for (uint32_t i = 0; i < 8; i++) {
+        sr_request r = greedy(i + 1, i, 30 + 20 * i, 40);
+        if (i == 3)
+            r = greedy(4, 1, 90, 40);
+        post(w, &r);
+        steps(w, 2); /* they come one after another, into a batch that runs */
+    }
+    steps(w, 1000);
+    same(&w->a[3][0], &want);
+    same(&w->a[3][0], &want);
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void an_equal_prefix_is_computed_once_and_changes_nothing(void **state)
+{
+    (void)state;
+    world     *w = open_world(&usual);
+    sr_request r = greedy(1, 2, 200, 16);
+    post(w, &r);
+    steps(w, 1000);
+    r.id = 2;
+    post(w, &r);
+    steps(w, 1000);
+    assert_int_equal(w->a[0][0].cached, 0);
+    assert_in_range(w->a[1][0].cached, 176, 199);
+    same(&w->a[1][0], &w->a[0][0]);
+    r.id   = 3;
+    r.salt = 7; /* another tenant does not see it */
+    post(w, &r);
+    steps(w, 1000);
+    assert_int_equal(w->a[2][0].cached, 0);
+    same(&w->a[2][0], &w->a[0][0]);
+    close_world(w);
+}
+
+static void choices_share_the_prompt_differ_and_are_repeatable(void **state)
+{
+    (void)state;
+    world     *w = open_world(&usual);
+    sr_request r = greedy(1, 3, 75, 20);
+    r.n             = 3;
+    r.sampling.temp = 1.0f;
+    r.sampling.seed = 42;
+    post(w, &r);
+    steps(w, 1000);
+    r.id = 2;
+    post(w, &r);
+    steps(w, 1000);
+    for (int c = 0; c < 3; c++) {
+        assert_int_equal(w->a[0][c].done, 1);
+        assert_int_equal(w->a[0][c].n, 20);
+        same(&w->a[1][c], &w->a[0][c]);
+    }
+    assert_memory_not_equal(w->a[0][0].tok, w->a[0][1].tok, 20 * sizeof(int32_t));
+    assert_memory_not_equal(w->a[0][1].tok, w->a[0][2].tok, 20 * sizeof(int32_t));
+    r.id = 3;
+    r.n  = 1; /* choice 0 is what the request alone would get */
+    post(w, &r);
+    steps(w, 1000);
+    same(&w->a[2][0], &w->a[0][0]);
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void when_pages_run_out_some_wait_and_all_answers_stay_the_same(void **state)
+{
+    (void)state;
+    sr_loadcfg small = usual;
+    small.ctx        = 160;
+    small.kv_pages   = 24; /* 384 positions for six requests of up to 150 */
+    answer want[6];
+    for (uint32_t i = 0; i < 6; i++)
+        want[i] = alone(&small, greedy(1, i, 40 + 10 * i, 60));
+    world *w = open_world(&small);
+    for (uint32_t i = 0; i < 6; i++) {
+        sr_request r = greedy(i + 1, i, 40 + 10 * i, 60);
+        post(w, &r);
+    }
+    steps(w, 4000);
+    sr_portstats s;
+    sr_port_stats(w->port, &s);
+    assert_true(s.preemptions > 0);
+    for (uint32_t i = 0; i < 6; i++)
+        same(&w->a[i][0], &want[i]);
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void a_cancelled_request_gives_its_pages_back_and_disturbs_nobody(void **state)
+{
+    (void)state;
+    answer want = alone(&usual, greedy(1, 5, 100, 30));
+    world *w    = open_world(&usual);
+    for (uint32_t i = 0; i < 8; i++) {
+        sr_request r = greedy(i + 1, i, 100, 30);
+        r.n          = i == 6 ? 3 : 1;
+        post(w, &r);
+    }
+    for (uint32_t i = 0; i < 8; i++) { /* waiting, in the prompt, in the answer */
+        if (i != 5)
+            sr_port_end(w->port, i + 1, i == 6 ? 1 : ~0u, SR_END_CANCEL);
+        steps(w, 1 + i);
+    }
+    sr_port_end(w->port, 7, 0, SR_END_STOP); /* choice 0, on whose prompt the others may depend */
+    sr_port_end(w->port, 99, ~0u, SR_END_CANCEL);
+    steps(w, 1000);
+    same(&w->a[5][0], &want);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(w->a[i][0].done, 1);
+    assert_int_equal(w->a[0][0].reason, SR_END_CANCEL);
+    assert_int_equal(w->a[6][1].reason, SR_END_CANCEL);
+    assert_int_equal(w->a[6][2].n, 30);
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void stop_tokens_end_a_choice_unless_held_or_ignored(void **state)
+{
+    (void)state;
+    answer  free_run = alone(&usual, greedy(1, 4, 50, 30));
+    int32_t stop     = free_run.tok[9];
+    uint32_t first   = 0;
+    while (free_run.tok[first] != stop)
+        first++;
+    sr_request r = greedy(1, 4, 50, 30);
+    r.stop_tok   = &stop;
+    r.n_stop_tok = 1;
+    answer a     = alone(&usual, r);
+    assert_int_equal(a.reason, SR_END_EOS);
+    assert_int_equal(a.n, first);
+    assert_int_equal(a.made, first + 1);
+    r.ignore_eos = true;
+    answer b     = alone(&usual, r);
+    same(&b, &free_run);
+    r.ignore_eos = false;
+    r.min_new    = 25;
+    answer c     = alone(&usual, r);
+    assert_true(c.n >= 24);
+    for (uint32_t i = 0; i < 24; i++)
+        assert_int_not_equal(c.tok[i], stop);
+}
+
+static void biases_and_penalties_reach_the_sampler(void **state)
+{
+    (void)state;
+    answer     free_run = alone(&usual, greedy(1, 4, 50, 30));
+    sr_bias    bias[]   = {{free_run.tok[0], -INFINITY}, {4321, 100.0f}};
+    sr_request r        = greedy(1, 4, 50, 10);
+    r.sampling.bias     = bias;
+    r.sampling.n_bias   = 1;
+    answer a            = alone(&usual, r);
+    assert_int_not_equal(a.tok[0], free_run.tok[0]);
+    r.sampling.n_bias = 2;
+    answer b          = alone(&usual, r);
+    for (uint32_t i = 0; i < b.n; i++)
+        assert_int_equal(b.tok[i], 4321);
+    r.sampling.rep_last_n   = 512; /* a presence penalty against the bias: each token at most once */
+    r.sampling.pres_penalty = 1000.0f;
+    answer c                = alone(&usual, r);
+    for (uint32_t i = 0; i < c.n; i++)
+        for (uint32_t k = 0; k < i; k++)
+            assert_int_not_equal(c.tok[i], c.tok[k]);
+}
+
+typedef struct { float *lp; const int32_t *tok; uint32_t n_vocab; } scoring;
+static bool score_row(void *arg, uint32_t pos, const float *logits)
+{
+    scoring *s = arg;
+    double   top = -1e30, sum = 0;
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        top = fmax(top, (double)logits[i]);
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        sum += exp((double)logits[i] - top);
+    s->lp[pos + 1] = (float)((double)logits[s->tok[pos + 1]] - top - log(sum));
+    return true;
+}
+
+static void prompt_scores_are_the_log_softmax_of_the_logits(void **state)
+{
+    (void)state;
+    world     *w = open_world(&usual);
+    sr_request r = greedy(1, 6, 120, 0);
+    float      lp[MAX_TOK + 1];
+    sr_err     err = {0};
+    scoring    sc  = {lp, r.tok, sr_model_info(w->m)->n_vocab};
+    assert_int_equal(sr_model_eval(w->m, r.tok, 119, 0, score_row, &sc, &err), SR_OK);
+    r.what              = SR_SCORE;
+    r.n_prompt_logprobs = 3;
+    post(w, &r);
+    steps(w, 1000);
+    assert_int_equal(w->a[0][0].done, 1);
+    assert_int_equal(w->n_prompt, 119);
+    for (uint32_t i = 1; i < 120; i++)
+        assert_true(fabsf(w->prompt[i] - lp[i]) < 1e-4f);
+    r.id      = 2; /* echo: scores of a prompt that is cached already, then an answer */
+    r.what    = SR_GENERATE;
+    r.max_new = 5;
+    w->n_prompt = 0;
+    post(w, &r);
+    steps(w, 1000);
+    assert_int_equal(w->n_prompt, 119);
+    assert_int_equal(w->a[1][0].n, 5);
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void a_wrong_request_ends_alone_with_a_reason(void **state)
+{
+    (void)state;
+    world     *w      = open_world(&usual);
+    int32_t    bad[2] = {1, 999999};
+    sr_request r[]    = {greedy(1, 1, 511, 600), greedy(2, 1, 10, 5), greedy(3, 1, 10, 5), greedy(4, 1, 10, 5), greedy(4, 1, 10, 5)};
+    r[1].tok   = bad;
+    r[1].n_tok = 2;
+    r[2].n     = 9;
+    for (size_t i = 0; i < SR_COUNT(r); i++)
+        post(w, &r[i]);
+    steps(w, 2000);
+    assert_int_equal(w->a[0][0].error, SR_OK); /* cut by the context, and said so */
+    assert_int_equal(w->a[0][0].n, 1);
+    assert_int_equal(w->a[0][0].reason, SR_END_LENGTH);
+    assert_int_equal(w->a[1][0].error, SR_INVALID);
+    assert_non_null(strstr(w->a[1][0].msg, "999999"));
+    assert_int_equal(w->a[2][0].error, SR_INVALID);
+    assert_int_equal(w->a[3][0].done, 2); /* the second use of id 4 was refused, the first one went on */
+    assert_int_equal(w->a[3][0].n, 5);
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void without_credit_a_choice_pauses_and_goes_on_when_acknowledged(void **state)
+{
+    (void)state;
+    world     *w = open_world(&usual);
+    sr_request r = greedy(1, 1, 20, 30);
+    r.window     = 8;
+    post(w, &r);
+    steps(w, 50);
+    assert_int_equal(w->a[0][0].n, 8);
+    sr_portstats s;
+    sr_port_stats(w->port, &s);
+    assert_int_equal(s.paused, 1);
+    sr_port_ack(w->port, 1, 0, 8);
+    steps(w, 50);
+    assert_int_equal(w->a[0][0].n, 16);
+    sr_port_ack(w->port, 1, 0, 16);
+    sr_port_ack(w->port, 1, 0, 1000000); /* never more than was made */
+    steps(w, 50);
+    assert_in_range(w->a[0][0].n, 24, 30);
+    sr_port_end(w->port, 1, ~0u, SR_END_CANCEL);
+    steps(w, 50);
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void higher_priority_goes_first_and_deadlines_end(void **state)
+{
+    (void)state;
+    sr_loadcfg one = usual;
+    one.max_seqs   = 1;
+    world     *w   = open_world(&one);
+    sr_request r[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        r[i]          = greedy(i + 1, i, 30, 20);
+        r[i].priority = i == 3 ? 5 : 0;
+    }
+    r[2].queue_deadline_ns = sr_now_ns() + 1;
+    usleep(12000);
+    for (uint32_t i = 0; i < 4; i++)
+        post(w, &r[i]);
+    steps(w, 2000);
+    assert_int_equal(w->order[0], 4);
+    assert_int_equal(w->order[1], 1);
+    assert_int_equal(w->order[2], 2);
+    assert_int_equal(w->a[2][0].error, SR_AGAIN);
+    sr_request late = greedy(5, 1, 30, 400);
+    late.deadline_ns = sr_now_ns() + 20000000;
+    post(w, &late);
+    steps(w, 3000);
+    assert_int_equal(w->a[4][0].reason, SR_END_DEADLINE);
+    assert_in_range(w->a[4][0].n, 0, 399);
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void a_long_prompt_does_not_hold_up_those_who_answer(void **state)
+{
+    (void)state;
+    sr_loadcfg c      = usual;
+    c.max_step_tokens = 32;
+    world     *w      = open_world(&c);
+    sr_request a = greedy(1, 1, 10, 100), b = greedy(2, 2, 480, 4);
+    post(w, &a);
+    steps(w, 5);
+    uint32_t before = w->a[0][0].n;
+    post(w, &b);
+    steps(w, 10); /* the prompt takes 16 steps: in each of them the other gets its token */
+    assert_int_equal(w->a[0][0].n, before + 10);
+    assert_int_equal(w->a[1][0].n, 0);
+    steps(w, 1000);
+    assert_int_equal(w->a[1][0].n, 4);
+    assert_true(w->progress > 5);
+    close_world(w);
+}
+
+static void steps_allocate_nothing(void **state)
+{
+    (void)state;
+    world *w = open_world(&usual);
+    for (uint32_t i = 0; i < 4; i++) {
+        sr_request r = greedy(i + 1, i, 60, 100);
+        r.sampling.temp = i ? 0.8f : 0;
+        r.sampling.rep_last_n   = 64;
+        r.sampling.freq_penalty = 0.1f;
+        r.n_logprobs = 3;
+        post(w, &r);
+    }
+    sr_step st;
+    sr_err  err = {0};
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(sr_engine_step(w->e, &st, &err), SR_OK);
+    uint64_t before = sr_alloc_count();
+    for (int i = 0; i < 60; i++)
+        assert_int_equal(sr_engine_step(w->e, &st, &err), SR_OK);
+    assert_int_equal(sr_alloc_count(), before);
+    close_world(w);
+}
+
+static void a_lost_device_ends_everybody_with_its_reason(void **state)
+{
+    (void)state;
+    world *w = open_world(&usual);
+    for (uint32_t i = 0; i < 3; i++) {
+        sr_request r = greedy(i + 1, i, 40, 40);
+        post(w, &r);
+    }
+    steps(w, 3);
+    sr_fault_arm(SR_FAULT_SUBMIT, 1);
+    sr_step st;
+    sr_err  err = {0};
+    assert_int_equal(sr_engine_step(w->e, &st, &err), SR_DEVLOST);
+    sr_fault_arm(SR_FAULT_SUBMIT, 0);
+    poll_all(w);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(w->a[i][0].error, SR_DEVLOST);
+        assert_non_null(strstr(w->a[i][0].msg, "injected"));
+    }
+    sr_portstats s;
+    sr_port_stats(w->port, &s);
+    assert_int_equal(s.fault, 1);
+    assert_int_equal(s.ready, 0);
+    close_world(w);
+}
+
+static void a_failed_allocation_ends_one_request_and_nothing_else(void **state)
+{
+    (void)state;
+    answer want = alone(&usual, greedy(1, 1, 60, 20));
+    world *w    = open_world(&usual);
+    for (uint64_t nth = 1, fired = 1; fired && nth < 50; nth++) {
+        memset(w->a, 0, sizeof w->a);
+        sr_request r = greedy(1, 1, 60, 20), other = greedy(2, 2, 50, 20);
+        post(w, &r);
+        steps(w, 2);
+        post(w, &other);
+        sr_fault_arm(SR_FAULT_ALLOC, nth);
+        steps(w, 1000);
+        fired = sr_fault_fired(SR_FAULT_ALLOC);
+        sr_fault_arm(SR_FAULT_ALLOC, 0);
+        same(&w->a[0][0], &want);
+        assert_int_equal(w->a[1][0].done, 1);
+        assert_true(w->a[1][0].error == SR_OK || w->a[1][0].error == SR_NOMEM);
+        no_page_is_held(w);
+    }
+    close_world(w);
+}
+
+static void the_engine_may_be_a_process_of_its_own(void **state)
+{
+    (void)state;
+    answer want = alone(&usual, greedy(1, 1, 60, 40));
+    world *w    = sr_calloc(1, sizeof *w);
+    sr_err err  = {0};
+    assert_int_equal(sr_port_open(NULL, &w->port, &err), SR_OK);
+    pid_t pid = fork();
+    if (pid == 0) {
+        volatile int stop = 0;
+        if (sr_model_load(&usual, &w->m, &err) || sr_engine_open(w->m, NULL, NULL, w->port, &w->e, &err))
+            _exit(1);
+        _exit(sr_engine_run(w->e, &stop, &err) ? 2 : 0);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        sr_request r = greedy(i + 1, i == 2 ? 1 : i + 4, 60, 40);
+        post(w, &r);
+    }
+    uint32_t done = 0;
+    for (uint64_t t0 = sr_now_ns(); done < 4 && sr_now_ns() - t0 < 60000000000u;) {
+        usleep(1000);
+        poll_all(w);
+        done = 0;
+        for (int i = 0; i < 4; i++)
+            done += w->a[i][0].done;
+    }
+    assert_int_equal(done, 4);
+    same(&w->a[2][0], &want);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    sr_port_close(w->port);
+    sr_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_answer_depends_on_neither_batch_nor_chunks_nor_threads_nor_instruction_set),
+        cmocka_unit_test(an_equal_prefix_is_computed_once_and_changes_nothing),
+        cmocka_unit_test(choices_share_the_prompt_differ_and_are_repeatable),
+        cmocka_unit_test(when_pages_run_out_some_wait_and_all_answers_stay_the_same),
+        cmocka_unit_test(a_cancelled_request_gives_its_pages_back_and_disturbs_nobody),
+        cmocka_unit_test(stop_tokens_end_a_choice_unless_held_or_ignored),
+        cmocka_unit_test(biases_and_penalties_reach_the_sampler),
+        cmocka_unit_test(prompt_scores_are_the_log_softmax_of_the_logits),
+        cmocka_unit_test(a_wrong_request_ends_alone_with_a_reason),
+        cmocka_unit_test(without_credit_a_choice_pauses_and_goes_on_when_acknowledged),
+        cmocka_unit_test(higher_priority_goes_first_and_deadlines_end),
+        cmocka_unit_test(a_long_prompt_does_not_hold_up_those_who_answer),
+        cmocka_unit_test(steps_allocate_nothing),
+        cmocka_unit_test(a_lost_device_ends_everybody_with_its_reason),
+        cmocka_unit_test(a_failed_allocation_ends_one_request_and_nothing_else),
+        cmocka_unit_test(the_engine_may_be_a_process_of_its_own),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
