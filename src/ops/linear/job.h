@@ -16,7 +16,7 @@
 enum {
     SR_LIN_TILE   = 16,         /* rows of x are padded to this in scratch */
     SR_LIN_XK     = 320,        /* scratch bytes of 256 quantised activations, with sums and scale */
-    SR_LIN_X0     = 36,         /* ... of 32 */
+    SR_LIN_X0     = 40,         /* ... of 32 */
     SR_LIN_WORKER = 1 << 20     /* scratch bytes of each thread */
 };
 

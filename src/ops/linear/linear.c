@@ -134,6 +134,6 @@ bool sr_linear_take(const sr_cpujob *j, uint32_t grain, size_t bytes, sr_linpiec
 
 const sr_cpukernel *const sr_linear_kernels[] = {
 #if defined(__x86_64__)
-    &sr_linear_avx2,
+    &sr_linear_avx512, &sr_linear_avx2,
 #endif
     &sr_linear_ref, NULL};

@@ -32,6 +32,7 @@ size_t  sr_linear_scratch(const sr_program *p, const sr_op *op, const sr_shape *
 extern const sr_cpukernel sr_linear_ref;
 #if defined(__x86_64__)
 extern const sr_cpukernel sr_linear_avx2;
+extern const sr_cpukernel sr_linear_avx512; /* with VNNI */
 #endif
 extern const sr_cpukernel *const sr_linear_kernels[]; /* of this architecture, best first, NULL last; ref is always there */
 #endif

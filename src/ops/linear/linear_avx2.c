@@ -7,7 +7,7 @@
  */
 #include "ops/linear/x86.h"
 
-enum { AVX2_TILE = 8, PANEL_ROWS = 32, CHUNK = 4, ROWS = 4 };
+enum { AVX2_TILE = 8, PANEL_ROWS = 32, WIDE = 1024, ROWS = 4 };
 
 SR_INLINE __m128i half256(__m256i v, int hi) { return hi ? _mm256_extracti128_si256(v, 1) : _mm256_castsi256_si128(v); }
 
@@ -103,8 +103,7 @@ SR_INLINE void rows_k(uint32_t format, const uint8_t *const *w, const sr_xrow_k 
 
 /* ---- few rows: Q4_0, Q8_0 --------------------------------------------------------------------------- */
 
-SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const int8_t *const *x, const float *const *xd, int n_t,
-                      uint32_t blocks, __m128 *acc)
+SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t, uint32_t blocks, __m128 *acc)
 {
     const size_t size = format == SR_Q8_0 ? sizeof(sr_q8_0) : sizeof(sr_q4_0);
     for (int t = 0; t < n_t; t++)
@@ -118,7 +117,7 @@ SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const int8_t *co
             memcpy(&d[r], p, 2);
             __m256i q = sr_codes_0(format, p), a = _mm256_abs_epi8(q);
             for (int t = 0; t < n_t; t++) {
-                __m256i v = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(x[t] + b * 32)), q);
+                __m256i v = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(x[t].q + b * 32)), q);
                 s[r][t]   = _mm256_madd_epi16(_mm256_maddubs_epi16(a, v), _mm256_set1_epi16(1));
             }
         }
@@ -126,7 +125,7 @@ SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const int8_t *co
         for (int t = 0; t < n_t; t++) {
             for (int r = 0; r < 4; r++)
                 sum[r] = s[r][t];
-            acc[t] = _mm_fmadd_ps(_mm_mul_ps(dw, _mm_set1_ps(xd[t][b])), _mm_cvtepi32_ps(sum4(sum)), acc[t]);
+            acc[t] = _mm_fmadd_ps(_mm_mul_ps(dw, _mm_set1_ps(x[t].d[b])), _mm_cvtepi32_ps(sum4(sum)), acc[t]);
         }
     }
 }
@@ -142,13 +141,10 @@ SR_INLINE void rows_any(uint32_t format, const sr_linop *o, const sr_linpart *w,
             x[t] = sr_xrow(o, t0 + (uint32_t)t) + w->col0 / 256;
         rows_k(format, p, x, n_t, w->n_col / 256, acc);
     } else {
-        const int8_t *x[4];
-        const float  *d[4];
-        for (int t = 0; t < n_t; t++) {
-            x[t] = sr_xrow0(o, t0 + (uint32_t)t) + w->col0;
-            d[t] = sr_xrow0_d(o, t0 + (uint32_t)t) + w->col0 / 32;
-        }
-        rows_0(format, p, x, d, n_t, w->n_col / 32, acc);
+        sr_xrow_0 x[4];
+        for (int t = 0; t < n_t; t++)
+            x[t] = sr_xrow0(o, t0 + (uint32_t)t, w->col0);
+        rows_0(format, p, x, n_t, w->n_col / 32, acc);
     }
 }
 
@@ -267,50 +263,24 @@ SR_INLINE void tile_0(const sr_wrow_0 *w0, const sr_wrow_0 *w1, const sr_xtile_0
         _mm256_storeu_ps(out[i / 2] + i % 2 * 8, acc[i / 2][i % 2]);
 }
 
-/* A panel of up to PANEL_ROWS rows and CHUNK * 256 columns against n_tile tiles. */
-static void chunk(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n, uint32_t col, uint32_t n_col,
-                  uint32_t tile, uint32_t n_tile, unsigned char *panel, float *acc)
+static void chunk(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, uint32_t tile, uint32_t n_tile,
+                  unsigned char *panel, float *acc)
 {
     bool     k     = w->kind == SR_LIN_KINDK;
-    uint32_t block = k ? 256 : 32, blocks = n_col / block, even = (n + 1) / 2 * 2;
-    size_t   size  = sr_row_bytes(w->format, block), row_size = blocks * (k ? sizeof(sr_wrow_k) : sizeof(sr_wrow_0));
-    for (uint32_t r = 0; r < even; r++)
-        for (uint32_t b = 0; b < blocks; b++) {
-            const uint8_t *p  = w->p + (size_t)(row + SR_MIN(r, n - 1)) * w->row_bytes + (col / block + b) * size;
-            unsigned char *to = panel + r * row_size;
-            switch (w->format) {
-            case SR_Q4_K: sr_panel_row(SR_Q4_K, p, (sr_wrow_k *)to + b, true); break;
-            case SR_Q5_K: sr_panel_row(SR_Q5_K, p, (sr_wrow_k *)to + b, true); break;
-            case SR_Q6_K: sr_panel_row(SR_Q6_K, p, (sr_wrow_k *)to + b, true); break;
-            default: sr_panel_row0(w->format, p, (sr_wrow_0 *)to + b);
-            }
-        }
+    uint32_t block = k ? 256 : 32, blocks = a->n_col / block;
+    size_t   size  = blocks * (k ? sizeof(sr_wrow_k) : sizeof(sr_wrow_0));
+    sr_panel(w, a, 2, true, panel);
     for (uint32_t t = 0; t < n_tile; t++)
-        for (uint32_t r = 0; r < even; r += 2) {
-            const unsigned char *w0 = panel + r * row_size, *w1 = w0 + row_size;
+        for (uint32_t r = 0; r < a->n; r += 2) {
+            const unsigned char *w0 = panel + r * size, *w1 = w0 + size;
             float               *a0 = acc + r * SR_LIN_TB + t * SR_LIN_TILE, *a1 = a0 + SR_LIN_TB;
-            size_t               at = (size_t)(tile + t) * (o->cols / block) + (w->col0 + col) / block;
+            size_t               at = (size_t)(tile + t) * (o->cols / block) + (w->col0 + a->col) / block;
             if (!k)
                 tile_0((const sr_wrow_0 *)w0, (const sr_wrow_0 *)w1, (const sr_xtile_0 *)o->x0 + at, blocks, a0, a1);
             else if (w->format == SR_Q6_K)
                 tile_k(false, (const sr_wrow_k *)w0, (const sr_wrow_k *)w1, (const sr_xtile_k *)o->xk + at, blocks, a0, a1);
             else
                 tile_k(true, (const sr_wrow_k *)w0, (const sr_wrow_k *)w1, (const sr_xtile_k *)o->xk + at, blocks, a0, a1);
-        }
-}
-
-static void many(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
-{
-    float         *acc   = (float *)(void *)o->work;
-    unsigned char *panel = o->work + PANEL_ROWS * SR_LIN_TB * sizeof *acc;
-    for (uint32_t r = row; r < row + n; r += PANEL_ROWS)
-        for (uint32_t t = 0; t < o->rows; t += SR_LIN_TB) {
-            uint32_t n_r = SR_MIN(row + n - r, (uint32_t)PANEL_ROWS), n_t = SR_MIN(o->rows - t, (uint32_t)SR_LIN_TB);
-            memset(acc, 0, PANEL_ROWS * SR_LIN_TB * sizeof *acc);
-            for (uint32_t c = 0; c < w->n_col; c += CHUNK * 256)
-                chunk(o, w, r, n_r, c, SR_MIN(w->n_col - c, CHUNK * 256u), t / SR_LIN_TILE,
-                      (n_t + SR_LIN_TILE - 1) / SR_LIN_TILE, panel, acc);
-            sr_put_acc(o, w, acc, r, n_r, t, n_t);
         }
 }
 
@@ -423,7 +393,7 @@ static void run(const sr_cpujob *j, uint32_t phase)
         case SR_BF16: floats(SR_BF16, &o, &s.part, s.row, s.n); break;
         default:
             if (tiles)
-                many(&o, &s.part, s.row, s.n);
+                sr_many(&o, &s.part, s.row, s.n, PANEL_ROWS, WIDE, chunk);
             else
                 few(&o, &s.part, s.row, s.n);
         }

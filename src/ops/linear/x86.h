@@ -37,7 +37,7 @@ typedef struct { int8_t q[32]; float d; int32_t corr; } sr_wrow_0;
 
 typedef char sr_xrow_fits[sizeof(sr_xrow_k) == SR_LIN_XK ? 1 : -1];
 typedef char sr_xtile_fits[sizeof(sr_xtile_k) <= SR_LIN_XK * SR_LIN_TILE ? 1 : -1];
-typedef char sr_xtile0_fits[sizeof(sr_xtile_0) == SR_LIN_X0 * SR_LIN_TILE ? 1 : -1];
+typedef char sr_xtile0_fits[sizeof(sr_xtile_0) <= SR_LIN_X0 * SR_LIN_TILE ? 1 : -1];
 
 /* ---- activations ------------------------------------------------------------------------------------ */
 
@@ -81,6 +81,20 @@ SR_INLINE __m256 sr_clamp127(__m256 v)
     return _mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-127)), _mm256_set1_ps(127));
 }
 
+SR_INLINE int32_t sr_sum8(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s         = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    s         = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+    return _mm_cvtsi128_si32(s);
+}
+
+/* Sum of 32 signed bytes. */
+SR_INLINE int32_t sr_sum32(__m256i q)
+{
+    return sr_sum8(_mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1)));
+}
+
 /* sr_encode_row(SR_Q8_K) of 256 numbers: the same bits. */
 static inline void sr_quant_k(const float *x, sr_xrow_k *o)
 {
@@ -110,7 +124,7 @@ static inline void sr_quant_k(const float *x, sr_xrow_k *o)
 }
 
 /* sr_encode_row(SR_Q8_0) of 32 numbers: the same bits.  Returns the scale after its rounding to f16. */
-static inline float sr_quant_0(const float *x, int8_t *q)
+static inline float sr_quant_0(const float *x, int8_t q[32])
 {
     uint32_t top = sr_top_bits(x, 32);
     if (top >= 0x7f800000) {
@@ -134,11 +148,14 @@ static inline float sr_quant_0(const float *x, int8_t *q)
 }
 
 SR_INLINE sr_xrow_k *sr_xrow(const sr_linop *o, uint32_t t) { return (sr_xrow_k *)o->xk + (size_t)t * (o->cols / 256); }
-SR_INLINE int8_t    *sr_xrow0(const sr_linop *o, uint32_t t) { return (int8_t *)o->x0 + (size_t)t * o->cols; }
-SR_INLINE float     *sr_xrow0_d(const sr_linop *o, uint32_t t)
+
+/* Row t of the 0 kind from column col on: codes, scales, sums of each 32 codes. */
+typedef struct { int8_t *q; float *d; int32_t *sum; } sr_xrow_0;
+SR_INLINE sr_xrow_0 sr_xrow0(const sr_linop *o, uint32_t t, uint32_t col)
 {
-    size_t rows = sr_align_up(o->rows, SR_LIN_TILE);
-    return (float *)(void *)(o->x0 + rows * o->cols) + (size_t)t * (o->cols / 32);
+    size_t blocks = o->cols / 32, rows = sr_align_up(o->rows, SR_LIN_TILE), at = t * blocks + col / 32;
+    float *d = (float *)(void *)(o->x0 + rows * o->cols);
+    return (sr_xrow_0){(int8_t *)o->x0 + at * 32, d + at, (int32_t *)(void *)(d + rows * blocks) + at};
 }
 
 static inline void sr_quant_rows(const sr_cpujob *j, const sr_linop *o)
@@ -154,7 +171,9 @@ static inline void sr_quant_rows(const sr_cpujob *j, const sr_linop *o)
         sr_cpu_share(j, o->rows * n, 8, &a, &b);
         for (uint32_t i = a; i < b; i++) {
             uint32_t t = i / n, k = i % n;
-            sr_xrow0_d(o, t)[k] = sr_quant_0(o->x + (size_t)t * o->cols + k * 32, sr_xrow0(o, t) + k * 32);
+            sr_xrow_0 to = sr_xrow0(o, t, k * 32);
+            *to.d        = sr_quant_0(o->x + (size_t)t * o->cols + k * 32, to.q);
+            *to.sum      = sr_sum32(_mm256_loadu_si256((const __m256i *)to.q));
         }
     }
 }
@@ -280,14 +299,6 @@ SR_INLINE __m256i sr_codes_0(uint32_t format, const uint8_t *w)
     return _mm256_sub_epi8(q, _mm256_set1_epi8(8));
 }
 
-SR_INLINE int32_t sr_sum8(__m256i v)
-{
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s         = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    s         = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-    return _mm_cvtsi128_si32(s);
-}
-
 /* One superblock into a panel; twice: the scale in both halves of a lane, for 16-bit multiplies. */
 SR_INLINE void sr_panel_row(uint32_t format, const uint8_t *w, sr_wrow_k *o, bool twice)
 {
@@ -328,9 +339,30 @@ SR_INLINE void sr_panel_row0(uint32_t format, const uint8_t *w, sr_wrow_0 *o)
 {
     __m256i q = sr_codes_0(format, w);
     _mm256_storeu_si256((__m256i *)o->q, q);
-    __m256i s = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
-    o->d      = sr_half(w);
-    o->corr   = 128 * sr_sum8(s);
+    o->d    = sr_half(w);
+    o->corr = 128 * sr_sum32(q);
+}
+
+/* Rows [row, row+n) of a part, columns [col, col+n_col) of what is held. */
+typedef struct { uint32_t row, n, col, n_col; } sr_panelof;
+
+/* The whole panel; n is rounded up to a multiple of `even` with the last row again. */
+SR_INLINE void sr_panel(const sr_linpart *w, const sr_panelof *a, uint32_t even, bool twice, unsigned char *panel)
+{
+    bool     k     = w->kind == SR_LIN_KINDK;
+    uint32_t block = k ? 256 : 32, blocks = a->n_col / block;
+    size_t   size  = sr_row_bytes(w->format, block);
+    for (uint32_t r = 0; r < sr_align_up(a->n, even); r++) {
+        const uint8_t *p = w->p + (size_t)(a->row + SR_MIN(r, a->n - 1)) * w->row_bytes + a->col / block * size;
+        for (uint32_t b = 0; b < blocks; b++, p += size, panel += k ? sizeof(sr_wrow_k) : sizeof(sr_wrow_0))
+            switch (w->format) {
+            case SR_Q4_K: sr_panel_row(SR_Q4_K, p, (sr_wrow_k *)panel, twice); break;
+            case SR_Q5_K: sr_panel_row(SR_Q5_K, p, (sr_wrow_k *)panel, twice); break;
+            case SR_Q6_K: sr_panel_row(SR_Q6_K, p, (sr_wrow_k *)panel, twice); break;
+            case SR_Q8_0: sr_panel_row0(SR_Q8_0, p, (sr_wrow_0 *)panel); break;
+            default: sr_panel_row0(SR_Q4_0, p, (sr_wrow_0 *)panel);
+            }
+    }
 }
 
 /* ---- results ---------------------------------------------------------------------------------------- */
@@ -384,5 +416,27 @@ static inline void sr_put_acc(const sr_linop *o, const sr_linpart *w, const floa
     for (; r < n; r++)
         for (uint32_t t = 0; t < n_t; t++)
             sr_put(o, w, row + r, t0 + t, acc[r * SR_LIN_TB + t]);
+}
+
+/* Rows [row, row+n) of a part against all rows of x, by panels of `high` rows and `wide` columns. */
+typedef void (*sr_chunkfn)(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, uint32_t tile, uint32_t n_tile,
+                           unsigned char *panel, float *acc);
+SR_INLINE void sr_many(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n, uint32_t high, uint32_t wide,
+                       sr_chunkfn chunk)
+{
+    float         *acc   = (float *)(void *)o->work;
+    unsigned char *panel = o->work + high * SR_LIN_TB * sizeof *acc;
+    for (uint32_t r = row; r < row + n; r += high)
+        for (uint32_t t = 0; t < o->rows; t += SR_LIN_TB) {
+            uint32_t n_r = SR_MIN(row + n - r, high), n_t = SR_MIN(o->rows - t, (uint32_t)SR_LIN_TB);
+            uint32_t n_tile = (n_t + SR_LIN_TILE - 1) / SR_LIN_TILE;
+            for (uint32_t i = 0; i < high; i++)
+                memset(acc + i * SR_LIN_TB, 0, n_tile * SR_LIN_TILE * sizeof *acc);
+            for (uint32_t c = 0; c < w->n_col; c += wide) {
+                sr_panelof a = {.row = r, .n = n_r, .col = c, .n_col = SR_MIN(w->n_col - c, wide)};
+                chunk(o, w, &a, t / SR_LIN_TILE, n_tile, panel, acc);
+            }
+            sr_put_acc(o, w, acc, r, n_r, t, n_t);
+        }
 }
 #endif

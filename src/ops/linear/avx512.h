@@ -1,0 +1,347 @@
+/* avx512.h - what the AVX-512 and AMX kernels share: few rows of x on the file's blocks, and the float formats.
+ *
+ * Sixteen rows of weights make a group: their totals of one block end up in the lanes of one vector, so that
+ * the float arithmetic of a block is done once for all of them.
+ */
+#ifndef SR_OPS_LINEAR_AVX512_H
+#define SR_OPS_LINEAR_AVX512_H
+#include "ops/linear/x86.h"
+
+enum { SR_FEW_ROWS = 16, SR_FEW_X = 4 }; /* rows of weights in a group, rows of x at a time */
+
+/* Bytes of weights drawn at a time: eight pieces a thread, and of large ops pieces that stay in the L2. */
+static inline size_t sr_few_share(const sr_cpujob *j)
+{
+    return SR_MIN(sr_linear_bytes(j) / (8 * (size_t)j->n_threads), (size_t)256 << 10);
+}
+
+/* Lane l of 128 bits: sums over lane l of s[0], s[1], s[2], s[3]. */
+SR_INLINE __m512i sr_join4(const __m512i *s)
+{
+    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(s[0], s[1]), _mm512_unpackhi_epi32(s[0], s[1]));
+    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(s[2], s[3]), _mm512_unpackhi_epi32(s[2], s[3]));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
+/* Sums pairs of 128-bit lanes: a0+a1, a2+a3, b0+b1, b2+b3. */
+SR_INLINE __m512i sr_join_lanes(__m512i a, __m512i b)
+{
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+}
+
+/* v of 16 rows of weights from row r on (n of them are there) and row t of x, to y. */
+SR_INLINE void sr_put16(const sr_linop *o, const sr_linpart *w, uint32_t r, uint32_t n, uint32_t t, __m512 v)
+{
+    size_t    i = (size_t)t * o->width + w->y0 + r;
+    __mmask16 m = (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
+    if (w->bias)
+        v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, w->bias + r));
+    if (o->z)
+        v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, o->z + i));
+    _mm512_mask_storeu_ps(o->y + i, m, v);
+}
+
+/* ---- K-quants --------------------------------------------------------------------------------------- */
+
+SR_INLINE __m512i sr_both(const uint8_t *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)); }
+
+/* 16-bit lanes: a in the low 256 bits, b in the high ones. */
+SR_INLINE __m512i sr_words2(short a, short b)
+{
+    return _mm512_inserti64x4(_mm512_set1_epi16(a), _mm256_set1_epi16(b), 1);
+}
+
+/* Blocks 2i and 2i+1 (of 32) of a superblock as unsigned codes; Q6_K's are 32 too large. */
+SR_INLINE __m512i sr_codes64(uint32_t format, const uint8_t *w, int i)
+{
+    const __m512i low = _mm512_set1_epi8(15), all6 = _mm512_set1_epi8(63);
+    if (format == SR_Q6_K) { /* the pair's high bits: 0-1 and 2-3 of qh, or 4-5 and 6-7 */
+        __m512i l = _mm512_loadu_si512(w + i / 2 * 64), h = sr_both(w + 128 + i / 2 * 32);
+        l = i % 2 ? _mm512_srli_epi16(l, 4) : l;
+        h = i % 2 ? _mm512_srlv_epi16(h, sr_words2(0, 2)) : _mm512_sllv_epi16(h, sr_words2(4, 2));
+        return _mm512_and_si512(_mm512_ternarylogic_epi32(low, l, h, 0xca), all6); /* low ? l : h */
+    }
+    __m512i v = _mm512_srlv_epi16(sr_both(w + (format == SR_Q5_K ? 48 : 16) + i * 32), sr_words2(0, 4));
+    if (format == SR_Q4_K)
+        return _mm512_and_si512(v, low);
+    __m512i h = sr_both(w + 16);
+    h = i < 2 ? _mm512_sllv_epi16(h, sr_words2((short)(4 - 2 * i), (short)(3 - 2 * i)))
+              : _mm512_srlv_epi16(h, sr_words2((short)(2 * i - 4), (short)(2 * i - 3)));
+    return _mm512_and_si512(_mm512_ternarylogic_epi32(low, v, h, 0xca), _mm512_set1_epi8(31));
+}
+
+/* Scales of those 64 codes, one 16-bit number a pair of codes. */
+typedef struct { __m512i a, b; } sr_scales512;
+
+SR_INLINE sr_scales512 sr_load_scales(uint32_t format, const uint8_t *w, uint64_t *mins)
+{
+    if (format == SR_Q6_K) {
+        __m256i s = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + 192)));
+        return (sr_scales512){_mm512_broadcast_i32x4(_mm256_castsi256_si128(s)),
+                              _mm512_broadcast_i32x4(_mm256_extracti128_si256(s, 1))};
+    }
+    uint64_t sc;
+    sr_scales_45(w + 4, &sc, mins);
+    return (sr_scales512){_mm512_set1_epi64((long long)sc), _mm512_setzero_si512()};
+}
+
+SR_INLINE __m512i sr_scales64(uint32_t format, sr_scales512 s, int i)
+{
+    if (format == SR_Q6_K) { /* one a 128-bit lane */
+        int     k  = i % 2 * 8;
+        __m512i at = _mm512_inserti64x4(
+            _mm512_castsi256_si512(_mm256_set_m128i(_mm_set1_epi16((short)((k + 2) | (k + 3) << 8)), _mm_set1_epi16((short)(k | (k + 1) << 8)))),
+            _mm256_set_m128i(_mm_set1_epi16((short)((k + 6) | (k + 7) << 8)), _mm_set1_epi16((short)((k + 4) | (k + 5) << 8))), 1);
+        return _mm512_shuffle_epi8(i < 2 ? s.a : s.b, at);
+    }
+    /* bytes to 16 bits: index 0x80 gives zero */
+    return _mm512_shuffle_epi8(s.a, sr_words2((short)(2 * i | 0x8000), (short)((2 * i + 1) | 0x8000)));
+}
+
+/* One superblock of one row against n_t rows of x: sixteen partial sums each. */
+SR_INLINE void sr_dots512(uint32_t format, const uint8_t *w, const sr_xrow_k *const *x, int n_t, uint32_t b, __m512i *s,
+                          uint64_t *mins)
+{
+    sr_scales512 sc = sr_load_scales(format, w, mins);
+    for (int t = 0; t < n_t; t++) {
+        s[t] = _mm512_setzero_si512();
+        if (format == SR_Q6_K) { /* the codes are 32 too large */
+            __m256i all = _mm256_inserti128_si256(_mm512_castsi512_si256(sc.a), _mm512_castsi512_si128(sc.b), 1);
+            __m256i y   = _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)x[t][b].sum16), all);
+            s[t] = _mm512_zextsi256_si512(_mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(y, 5)));
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        __m512i q = sr_codes64(format, w, i), k = sr_scales64(format, sc, i);
+#pragma GCC unroll 4
+        for (int t = 0; t < n_t; t++)
+            s[t] = _mm512_dpwssd_epi32(s[t], _mm512_maddubs_epi16(q, _mm512_loadu_si512(x[t][b].q + i * 64)), k);
+    }
+}
+
+/* sum over j of m[row][j] * sum32[j], for the 16 rows. */
+SR_INLINE __m512i sr_mins512(const uint64_t m[16], const sr_xrow_k *x)
+{
+    __m512i y = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)x->sum32)), v[4];
+    for (int g = 0; g < 4; g++) /* 128-bit lane l: four partial sums of row 4g + l */
+        v[g] = _mm512_madd_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(m + 4 * g))), y);
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sr_join4(v));
+}
+
+SR_INLINE void sr_few_k(uint32_t format, const uint8_t *const *w, size_t ahead, const sr_xrow_k *const *x, int n_t,
+                        uint32_t blocks, __m512 *acc)
+{
+    const size_t size = format == SR_Q4_K ? sizeof(sr_q4_K) : format == SR_Q5_K ? sizeof(sr_q5_K) : sizeof(sr_q6_K);
+    for (int t = 0; t < n_t; t++)
+        acc[t] = _mm512_setzero_ps();
+    for (uint32_t b = 0; b < blocks; b++) {
+        __m512i  u[SR_FEW_X][4];
+        uint64_t m[16];
+        uint32_t d[16]; /* d, and dmin in the high half */
+        for (int g = 0; g < 4; g++) {
+            __m512i s[4][SR_FEW_X], one[4];
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++) {
+                const uint8_t *p = w[g * 4 + r] + b * size;
+                for (size_t i = 0; i < size; i += 64)
+                    _mm_prefetch((const char *)p + ahead + i, _MM_HINT_T0);
+                memcpy(&d[g * 4 + r], p + (format == SR_Q6_K ? 206 : 0), 4);
+                sr_dots512(format, p, x, n_t, b, s[r], &m[g * 4 + r]);
+            }
+            for (int t = 0; t < n_t; t++) {
+                for (int r = 0; r < 4; r++)
+                    one[r] = s[r][t];
+                u[t][g] = sr_join4(one);
+            }
+        }
+        __m512i both = _mm512_loadu_si512(d), high = _mm512_srli_epi32(both, 16);
+        __m512  dw   = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(format == SR_Q6_K ? high : both));
+        for (int t = 0; t < n_t; t++) {
+            __m512  dx = _mm512_set1_ps(x[t][b].d);
+            __m512i s  = sr_join_lanes(sr_join_lanes(u[t][0], u[t][1]), sr_join_lanes(u[t][2], u[t][3]));
+            acc[t]     = _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(s), acc[t]);
+            if (format != SR_Q6_K) {
+                __m512 dm = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(high)), dx);
+                acc[t]    = _mm512_fnmadd_ps(dm, _mm512_cvtepi32_ps(sr_mins512(m, &x[t][b])), acc[t]);
+            }
+        }
+    }
+}
+
+/* ---- Q4_0, Q8_0: unsigned codes, the offset comes off by x's sums ----------------------------------- */
+
+/* One block of two rows, each in 256 bits. */
+SR_INLINE __m512i sr_codes_0x2(uint32_t format, const uint8_t *a, const uint8_t *b)
+{
+    if (format == SR_Q8_0) {
+        __m256i l = _mm256_loadu_si256((const __m256i *)(a + 2)), h = _mm256_loadu_si256((const __m256i *)(b + 2));
+        return _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(l), h, 1), _mm512_set1_epi8((char)0x80));
+    }
+    __m512i v = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(a + 2)));
+    v         = _mm512_mask_broadcast_i32x4(v, 0xff00, _mm_loadu_si128((const __m128i *)(b + 2)));
+    v         = _mm512_mask_srli_epi16(v, 0xff00ff00, v, 4);
+    return _mm512_and_si512(v, _mm512_set1_epi8(15));
+}
+
+SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, size_t ahead, const sr_xrow_0 *x, int n_t,
+                        uint32_t blocks, __m512 *acc)
+{
+    const size_t size   = format == SR_Q8_0 ? sizeof(sr_q8_0) : sizeof(sr_q4_0);
+    const int    offset = format == SR_Q8_0 ? 128 : 8;
+    for (int t = 0; t < n_t; t++)
+        acc[t] = _mm512_setzero_ps();
+    for (uint32_t b = 0; b < blocks; b++) {
+        uint16_t d[16];
+        __m512i  q[8];
+        for (int r = 0; r < 16; r++) {
+            memcpy(&d[r], w[r] + b * size, 2);
+            _mm_prefetch((const char *)w[r] + b * size + ahead, _MM_HINT_T0);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) /* rows 0-3 beside 4-7, 8-11 beside 12-15: the joins leave them in order */
+            q[i] = sr_codes_0x2(format, w[i / 4 * 8 + i % 4] + b * size, w[i / 4 * 8 + i % 4 + 4] + b * size);
+        __m512 dw = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)d));
+        for (int t = 0; t < n_t; t++) {
+            __m512i y = sr_both((const uint8_t *)x[t].q + b * 32), s[8];
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++)
+                s[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), q[i], y);
+            __m512i sum = sr_join_lanes(sr_join4(s), sr_join4(s + 4));
+            sum         = _mm512_sub_epi32(sum, _mm512_set1_epi32(offset * x[t].sum[b]));
+            acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw, _mm512_set1_ps(x[t].d[b])), _mm512_cvtepi32_ps(sum), acc[t]);
+        }
+    }
+}
+
+/* ---- driver ----------------------------------------------------------------------------------------- */
+
+SR_INLINE void sr_few_any(uint32_t format, const sr_linop *o, const sr_linpart *w, const uint8_t *const *p, size_t ahead,
+                          uint32_t t0, int n_t, __m512 *acc)
+{
+    if (sr_linear_kind(format) == SR_LIN_KINDK) {
+        const sr_xrow_k *x[SR_FEW_X];
+        for (int t = 0; t < n_t; t++)
+            x[t] = sr_xrow(o, t0 + (uint32_t)t) + w->col0 / 256;
+        sr_few_k(format, p, ahead, x, n_t, w->n_col / 256, acc);
+    } else {
+        sr_xrow_0 x[SR_FEW_X];
+        for (int t = 0; t < n_t; t++)
+            x[t] = sr_xrow0(o, t0 + (uint32_t)t, w->col0);
+        sr_few_0(format, p, ahead, x, n_t, w->n_col / 32, acc);
+    }
+}
+
+#define SR_FEW(format)                                                                                                 \
+    case format:                                                                                                       \
+        switch (n_t) {                                                                                                 \
+        case 1: sr_few_any(format, o, w, p, ahead, t0, 1, acc); break;                                                 \
+        case 2: sr_few_any(format, o, w, p, ahead, t0, 2, acc); break;                                                 \
+        case 3: sr_few_any(format, o, w, p, ahead, t0, 3, acc); break;                                                 \
+        default: sr_few_any(format, o, w, p, ahead, t0, 4, acc);                                                       \
+        }                                                                                                              \
+        break
+
+static inline void sr_few512(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+{
+    size_t ahead = w->row_bytes * SR_FEW_ROWS; /* the same place in the next group */
+    for (uint32_t r = row; r < row + n; r += SR_FEW_ROWS) {
+        const uint8_t *p[SR_FEW_ROWS];
+        for (uint32_t i = 0; i < SR_FEW_ROWS; i++) /* past the end: the last row again, not stored */
+            p[i] = w->p + (size_t)SR_MIN(r + i, row + n - 1) * w->row_bytes;
+        for (uint32_t t0 = 0; t0 < o->rows; t0 += SR_FEW_X) {
+            __m512   acc[SR_FEW_X];
+            uint32_t n_t = SR_MIN(o->rows - t0, (uint32_t)SR_FEW_X);
+            switch (w->format) {
+                SR_FEW(SR_Q4_K);
+                SR_FEW(SR_Q5_K);
+                SR_FEW(SR_Q6_K);
+                SR_FEW(SR_Q4_0);
+                SR_FEW(SR_Q8_0);
+            default: return;
+            }
+            for (uint32_t t = 0; t < n_t; t++)
+                sr_put16(o, w, r, row + n - r, t0 + t, acc[t]);
+        }
+    }
+}
+
+/* ---- F32, F16, BF16 --------------------------------------------------------------------------------- */
+
+SR_INLINE __m512 sr_load16(uint32_t format, const uint8_t *p, __mmask16 m)
+{
+    if (format == SR_F32)
+        return _mm512_maskz_loadu_ps(m, p);
+    __m256i h = _mm256_maskz_loadu_epi16(m, p);
+    return format == SR_F16 ? _mm512_cvtph_ps(h) : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+SR_INLINE float sr_sum16(__m512 v) /* lanes i and i+8, then i+4, i+2, i+1 */
+{
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s        = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* Four rows of weights against n_t rows of x; masked lanes of the tail are zeros on both sides. */
+SR_INLINE void sr_float_block(uint32_t format, const uint8_t *const *w, const float *const *x, int n_t, uint32_t n,
+                              float (*out)[4])
+{
+    const uint32_t size = format == SR_F32 ? 4 : 2;
+    __m512         acc[4][4];
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+        for (int t = 0; t < n_t; t++)
+            acc[r][t] = _mm512_setzero_ps();
+    for (uint32_t k = 0; k < n; k += 16) {
+        __mmask16 m = (__mmask16)(n - k >= 16 ? 0xffff : (1u << (n - k)) - 1);
+        __m512    v[4];
+#pragma GCC unroll 4
+        for (int t = 0; t < n_t; t++)
+            v[t] = _mm512_maskz_loadu_ps(m, x[t] + k);
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) {
+            __m512 u = sr_load16(format, w[r] + (size_t)k * size, m);
+#pragma GCC unroll 4
+            for (int t = 0; t < n_t; t++)
+                acc[r][t] = _mm512_fmadd_ps(u, v[t], acc[r][t]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+        for (int t = 0; t < n_t; t++)
+            out[t][r] = sr_sum16(acc[r][t]);
+}
+
+SR_INLINE void sr_floats_of(uint32_t format, const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+{
+    for (uint32_t t = 0; t < o->rows; t += 4)
+        for (uint32_t r = row; r < row + n; r += 4) {
+            const uint8_t *p[4];
+            const float   *x[4];
+            float          out[4][4];
+            uint32_t       n_t = SR_MIN(o->rows - t, 4u);
+            for (uint32_t i = 0; i < 4; i++) { /* past the ends: the last again, not stored */
+                p[i] = w->p + (size_t)SR_MIN(r + i, row + n - 1) * w->row_bytes;
+                x[i] = o->x + (size_t)SR_MIN(t + i, o->rows - 1) * o->cols + w->col0;
+            }
+            if (n_t == 1)
+                sr_float_block(format, p, x, 1, w->n_col, out);
+            else
+                sr_float_block(format, p, x, 4, w->n_col, out);
+            for (uint32_t k = 0; k < n_t; k++)
+                for (uint32_t i = 0; i < 4 && r + i < row + n; i++)
+                    sr_put(o, w, r + i, t + k, out[k][i]);
+        }
+}
+
+static inline void sr_floats512(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+{
+    switch (w->format) {
+    case SR_F32: sr_floats_of(SR_F32, o, w, row, n); break;
+    case SR_F16: sr_floats_of(SR_F16, o, w, row, n); break;
+    default: sr_floats_of(SR_BF16, o, w, row, n);
+    }
+}
+#endif
