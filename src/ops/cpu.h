@@ -34,6 +34,9 @@ typedef struct {
     uint32_t    phases;
     void (*run)(const sr_cpujob *j, uint32_t phase);
     bool (*supports)(const sr_program *p, const sr_op *op); /* NULL: everything its family has */
+    /* Phases of this step, when fewer can do (a single row need not be shared out first); NULL: always `phases`.
+     * Depends on the step's counts only, so that all threads agree; the phases left out are the first ones. */
+    uint32_t (*skip)(const sr_cpujob *j);
 } sr_cpukernel;
 
 static inline uint32_t sr_cpu_take(const sr_cpujob *j) { return __atomic_fetch_add(j->next, 1, __ATOMIC_RELAXED); }

@@ -171,7 +171,7 @@ static void run_op(sr_plan *pl, uint32_t i, uint32_t thread, uint32_t *phase_no)
                         .n_threads = sr_pool_threads(pl->dev->pool)};
     if (pl->prog->sampled != SR_NONE)
         job.previous = pl->slot[pl->prog->sampled];
-    for (uint32_t ph = 0; ph < pl->kernel[i]->phases; ph++) {
+    for (uint32_t ph = pl->kernel[i]->skip ? pl->kernel[i]->skip(&job) : 0; ph < pl->kernel[i]->phases; ph++) {
         /* The counter after next is free: its last users passed the previous barrier. */
         uint32_t k = *phase_no % 3;
         if (thread == 0)
