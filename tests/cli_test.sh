@@ -50,6 +50,25 @@ runs 0 "help of a command" help version
 says out "usage: strata version"
 runs 2 "control characters are not echoed" "$(printf 'a\033[2J')"
 says err '\x1b[2J'
+runs 0 "devices lists the CPU and says why not CUDA" devices
+says out "cpu      yes"
+grep -q '^cuda' "$dir/out" || fail "no line for cuda"
+silent err
+has_cuda=$(grep -c '^cuda.* yes' "$dir/out" || true)
+runs 0 "devices as JSON" devices --json
+says out '"device": "cpu"'
+if [ "$has_cuda" = 0 ]; then
+    runs 1 "a device that cannot be had is an error with the reason" devices --device cuda
+    says err 'device "cuda" was asked for, but'
+    one_line err
+    silent out
+    runs 0 "auto falls back and says so" devices --device auto
+    says out "cpu      yes"
+    says err "device auto: "
+fi
+runs 1 "an unknown device is named" devices --device toaster
+says err 'unknown device "toaster"'
+
 if [ -e /dev/full ]; then
     title="a full disk is an error" n=$((n + 1)) ok=yes rc=0
     "$strata" help >/dev/full 2>"$dir/err" || rc=$?

@@ -6,6 +6,17 @@
  */
 #ifndef SR_APP_COMMANDS_H
 #define SR_APP_COMMANDS_H
+int sr_cmd_ask(int argc, char **argv);
+int sr_cmd_bench(int argc, char **argv);
+int sr_cmd_chat(int argc, char **argv);
+int sr_cmd_detokenize(int argc, char **argv);
+int sr_cmd_devices(int argc, char **argv);
+int sr_cmd_info(int argc, char **argv);
+int sr_cmd_perplexity(int argc, char **argv);
+int sr_cmd_render(int argc, char **argv);
+int sr_cmd_serve(int argc, char **argv);
+int sr_cmd_tokenize(int argc, char **argv);
+
 /* The environment variable, or NULL: main.c is the only place that reads it. */
 const char *sr_app_env(const char *name);
 #endif
