@@ -33,6 +33,7 @@ expect "format (floor 1) may not read text (floor 1)" src/format/a.h '#include "
 expect "write it from src/" src/text/a.c '#include "b.h"'
 expect "nothere has no line" src/text/a.c '#include "nothere/b.h"'
 expect "" src/text/a_test.c '#include "engine/engine.h"'
+expect "" tools/a.c '#include "b.h"' '#include "../tests/c.h"' '#include "engine/engine.h"'
 mkdir "$tree/src/extra"
 expect "module extra has no line" src/extra/a.c 'int a;'
 rmdir "$tree/src/extra"

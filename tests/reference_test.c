@@ -90,7 +90,7 @@ int main(int argc, char **argv)
 {
     const char   *path = argc > 1 ? argv[1] : "tests/data/strata-demo-draft-bf16.gguf", *key = argc > 2 ? argv[2] : "draft";
     const char   *ref   = argc > 3 ? argv[3] : "tests/data/reference.json";
-    double        limit = argc > 4 ? atof(argv[4]) : 2e-2;
+    double        limit = argc > 4 ? strtod(argv[4], NULL) : 2e-2;
     json_error_t  je;
     json_t       *all = json_load_file(ref, 0, &je);
     const json_t *prompts = json_object_get(json_object_get(json_object_get(all, "models"), key), "prompts");
