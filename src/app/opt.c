@@ -151,6 +151,8 @@ static sr_status read_value(const sr_opt *o, const char *text, sr_err *err)
     return SR_OK;
 }
 
+static const char *program(const sr_optspec *s) { return s->program ? s->program : "strata"; }
+
 /* The option written in `word` ("--name", "--name=value", "-n", "-nvalue"); *value: what is joined to it, or NULL. */
 static sr_status find(const sr_optspec *s, const char *word, const sr_opt **out, const char **value, sr_err *err)
 {
@@ -168,7 +170,8 @@ static sr_status find(const sr_optspec *s, const char *word, const sr_opt **out,
     sr_escape(shown, sizeof shown, word, is_long ? n + 2 : 2);
     if (near)
         return sr_raise(err, SR_INVALID, "unknown option %s; did you mean --%s?", shown, near);
-    return sr_raise(err, SR_INVALID, "unknown option %s; see strata %s --help", shown, s->name);
+    return sr_raise(err, SR_INVALID, "unknown option %s; see %s%s%s --help", shown, program(s),
+                    *s->name ? " " : "", s->name);
 }
 
 /* Reads the option at argv[*i]; *i moves past its value. */
@@ -214,8 +217,8 @@ sr_status sr_opt_read(const sr_optspec *s, int *argc, char **argv, sr_err *err)
                 return err->status;
         } else if (n > s->max_operands) {
             char shown[80];
-            return sr_raise(err, SR_INVALID, "unexpected operand \"%s\"; see strata %s --help",
-                            sr_escape(shown, sizeof shown, a, strlen(a)), s->name);
+            return sr_raise(err, SR_INVALID, "unexpected operand \"%s\"; see %s%s%s --help",
+                            sr_escape(shown, sizeof shown, a, strlen(a)), program(s), *s->name ? " " : "", s->name);
         } else {
             argv[n++] = a;
         }
@@ -274,7 +277,7 @@ static void describe_default(const sr_opt *o, char *out, size_t cap)
 
 static void print_help(const sr_optspec *s)
 {
-    printf("usage: strata %s%s%s%s\n\n", s->name, s->n_opt ? " [options]" : "", s->operands ? " " : "",
+    printf("usage: %s%s%s%s%s%s\n\n", program(s), *s->name ? " " : "", s->name, s->n_opt ? " [options]" : "", s->operands ? " " : "",
            s->operands ? s->operands : "");
     print_wrapped(s->about, 0, 0);
     putchar('\n');
@@ -302,7 +305,7 @@ int sr_opt_parse(const sr_optspec *s, int *argc, char **argv)
         return 0;
     }
     if (st) {
-        fprintf(stderr, "strata %s: %s\n", s->name, err.msg);
+        fprintf(stderr, "%s%s%s: %s\n", program(s), *s->name ? " " : "", s->name, err.msg);
         return 2;
     }
     return -1;

@@ -59,6 +59,7 @@ typedef struct {
     size_t        n_opt;
     int           min_operands, max_operands;
     const char   *more; /* examples, at the end of --help; or NULL */
+    const char   *program; /* NULL: "strata"; other programs of the project name themselves */
 } sr_optspec;
 
 /* SR_OK: *argc and argv hold the operands; SR_AGAIN: --help was asked for; SR_INVALID. */
