@@ -27,7 +27,8 @@ struct sr_gguf_writer {
     sr_arena arena;     /* names and paths */
     char    *path, *part;
     char     show[168];
-    int      fd;
+    int      fd;        /* -1 without a file */
+    sr_buf  *mem;       /* then: where emit() goes */
     sr_buf   keys;      /* encoded pairs */
     sr_buf   key_names; /* array of const char *, for duplicates */
     sr_buf   decls;     /* array of decl */
@@ -71,38 +72,42 @@ static sr_status open_part(sr_gguf_writer *w, sr_err *err)
     return SR_OK;
 }
 
+static sr_status open_target(sr_gguf_writer *w, const char *path, sr_err *err)
+{
+    struct stat st;
+    size_t      n = strlen(path);
+    sr_gguf_show_path(w->show, sizeof w->show, path);
+    w->path = sr_arena_strndup(&w->arena, path, n);
+    w->part = sr_arena_alloc(&w->arena, n + sizeof ".part");
+    w->out  = sr_malloc(OUT_BYTES);
+    if (!w->path || !w->part || !w->out)
+        return sr_raise(err, SR_NOMEM, "%s: host memory for a GGUF writer", w->show);
+    memcpy(w->part, path, n);
+    memcpy(w->part + n, ".part", sizeof ".part");
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* renaming over /dev/null would replace it */
+        return sr_raise(err, SR_INVALID, "%s: exists and is not a regular file", w->show);
+    return open_part(w, err);
+}
+
 sr_status sr_gguf_create(const char *path, sr_gguf_writer **out, sr_err *err)
 {
-    struct stat     st;
-    size_t          n = strlen(path);
     sr_gguf_writer *w = sr_calloc(1, sizeof *w);
-    sr_status       s;
+    sr_status       s = SR_OK;
     *out = NULL;
     if (!w)
         return sr_raise(err, SR_NOMEM, "host memory for a GGUF writer");
     w->fd    = -1;
     w->align = 32;
-    sr_gguf_show_path(w->show, sizeof w->show, path);
-    w->path = sr_arena_strndup(&w->arena, path, n);
-    w->part = sr_arena_alloc(&w->arena, n + sizeof ".part");
-    w->out  = sr_malloc(OUT_BYTES);
-    if (!w->path || !w->part || !w->out) {
-        s = sr_raise(err, SR_NOMEM, "%s: host memory for a GGUF writer", w->show);
-        goto fail;
+    if (path)
+        s = open_target(w, path, err);
+    else
+        snprintf(w->show, sizeof w->show, "(memory)");
+    if (s) {
+        sr_gguf_abandon(w);
+        return s;
     }
-    memcpy(w->part, path, n);
-    memcpy(w->part + n, ".part", sizeof ".part");
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) { /* renaming over /dev/null would replace it */
-        s = sr_raise(err, SR_INVALID, "%s: exists and is not a regular file", w->show);
-        goto fail;
-    }
-    if ((s = open_part(w, err)))
-        goto fail;
     *out = w;
     return SR_OK;
-fail:
-    sr_gguf_abandon(w);
-    return s;
 }
 
 static void end(sr_gguf_writer *w)
@@ -152,6 +157,13 @@ static sr_status flush(sr_gguf_writer *w, sr_err *err)
 static sr_status emit(sr_gguf_writer *w, const void *p, size_t n, sr_err *err)
 {
     sr_status s;
+    if (w->fd < 0) {
+        if (!w->mem || !sr_buf_add(w->mem, p, n))
+            return sr_raise(err, w->mem ? SR_NOMEM : SR_INVALID, "%s: %s", w->show,
+                            w->mem ? "host memory for the header" : "data, but no file");
+        w->written += n;
+        return SR_OK;
+    }
     if (w->n_out + n > OUT_BYTES && (s = flush(w, err)))
         return s;
     if (n > OUT_BYTES) {
@@ -442,6 +454,15 @@ sr_status sr_gguf_write(sr_gguf_writer *w, const void *bytes, size_t n, sr_err *
     return s;
 }
 
+sr_status sr_gguf_header(sr_gguf_writer *w, sr_buf *out, sr_err *err)
+{
+    SR_ASSERT(w->fd < 0 && !w->begun, "header of a writer with a file, or twice");
+    w->mem      = out;
+    sr_status s = begin_data(w, err);
+    w->mem      = NULL;
+    return s;
+}
+
 uint64_t sr_gguf_written(const sr_gguf_writer *w) { return w->written; }
 
 /* A rename is durable once the folder is. */
@@ -457,6 +478,7 @@ static sr_status sync_folder(sr_gguf_writer *w, sr_err *err)
 
 sr_status sr_gguf_finish(sr_gguf_writer *w, sr_err *err)
 {
+    SR_ASSERT(w->fd >= 0, "finish of a writer without a file");
     sr_status s = begin_data(w, err);
     if (!s && w->at_tensor != w->n_tensors)
         s = sr_raise(err, SR_INVALID, "%s: tensor \"%s\": %" PRIu64 " of %" PRIu64 " bytes were written", w->show,

@@ -15,10 +15,12 @@
  */
 #ifndef SR_FORMAT_GGUF_WRITE_H
 #define SR_FORMAT_GGUF_WRITE_H
+#include "base/buf.h"
 #include "format/gguf.h"
 
 typedef struct sr_gguf_writer sr_gguf_writer;
 
+/* path NULL: no file; only sr_gguf_header() may follow the declarations, then abandon(). */
 SR_MUSTUSE sr_status sr_gguf_create(const char *path, sr_gguf_writer **out, sr_err *err);
 
 void sr_gguf_put_u32(sr_gguf_writer *w, const char *key, uint32_t v); /* "general.alignment" takes effect too */
@@ -35,6 +37,9 @@ void sr_gguf_put_tensor(sr_gguf_writer *w, const char *name, uint32_t dtype, uin
  * declarations. */
 SR_MUSTUSE sr_status sr_gguf_write(sr_gguf_writer *w, const void *bytes, size_t n, sr_err *err);
 uint64_t             sr_gguf_written(const sr_gguf_writer *w); /* bytes of the file so far */
+
+/* Appends everything before the data to *out: for models that are made in memory. */
+SR_MUSTUSE sr_status sr_gguf_header(sr_gguf_writer *w, sr_buf *out, sr_err *err);
 
 SR_MUSTUSE sr_status sr_gguf_finish(sr_gguf_writer *w, sr_err *err); /* ends the writer in every case */
 void                 sr_gguf_abandon(sr_gguf_writer *w);             /* removes the partial file; NULL is fine */
