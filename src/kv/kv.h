@@ -10,11 +10,16 @@
  *     seq B   [p3][p9.]            p3 shared: refs 2
  *     cached  p7 after A ended: refs 0, still in the index, on the LRU list: found again or reused
  *
+ * Full pages form a tree, and equal ones are one: a commit may exchange a page just filled for the equal one that
+ * is there already, so tables are read anew after it.  (Steps under way may go on reading the old page: whoever
+ * gets it next writes it later on the same queue.)  Without any full group nothing is shared by prefix.
+ *
  * Owns:    every page of every tier, and sr_kvseq until sr_kv_end().
  * Threads: the engine thread only.  Tier moves run on device queues in the background; a moving page is
  *          pinned and no one else can see it.
  * Errors:  SR_AGAIN = no page free now (the scheduler preempts, or waits).  Reserve is all or nothing: on
- *          any failure the sequence is unchanged.  Tiers other than the device: SR_UNSUPPORTED as yet.
+ *          any failure the sequence is unchanged.  SR_NOMEM: host memory, or more than the whole pool has.
+ *          Tiers other than the device: SR_UNSUPPORTED as yet.
  * Invariant (sr_kv_check): free + cached + in_use + moving == total, per tier, and the reference counts
  *          equal the number of tables naming the page.
  */
@@ -46,23 +51,24 @@ typedef struct { uint32_t total, free, cached, in_use, moving; uint64_t hits, mi
 
 SR_MUSTUSE sr_status sr_kv_open(const sr_kvcfg *, sr_kv **, sr_err *);
 void sr_kv_close(sr_kv *);
-size_t sr_kv_page_bytes(const sr_kvshape *, uint32_t page_tokens);
+size_t sr_kv_page_bytes(const sr_kvshape *, uint32_t page_tokens); /* one rank's; 0: formats or sizes that cannot be */
 /* Starts a sequence and gives it the longest cached prefix of tok[0..n), whole pages, at most reuse_max tokens
  * (0: do not use the cache).  *cached: how many tokens are already computed. */
 SR_MUSTUSE sr_status sr_kv_begin(sr_kv *, uint64_t salt, const int32_t *tok, size_t n, size_t reuse_max,
                                  sr_kvseq **, size_t *cached, sr_err *);
-/* Makes room for n_tokens more than are committed; copies a shared partial page first. */
+/* Makes room for n_tokens more than are committed (never less than before); copies a shared partial page first. */
 SR_MUSTUSE sr_status sr_kv_reserve(sr_kvseq *, size_t n_tokens, sr_err *);
 /* n reserved positions now hold tok[0..n): full pages become shareable.  from (or NULL = in order): the reserved
- * offset where the i-th accepted token's K/V lies; compaction is a copy inside the last pages. */
+ * offset where the i-th accepted token's K/V lies, increasing; compaction is a copy inside the last pages.  If it
+ * fails nothing is committed and what was reserved is lost: trim. */
 SR_MUSTUSE sr_status sr_kv_commit(sr_kvseq *, const int32_t *tok, const uint32_t *from, size_t n, sr_err *);
 void sr_kv_trim(sr_kvseq *);               /* gives back what is reserved and not committed */
-SR_MUSTUSE sr_status sr_kv_fork(const sr_kvseq *, sr_kvseq **, sr_err *);
+SR_MUSTUSE sr_status sr_kv_fork(const sr_kvseq *, sr_kvseq **, sr_err *); /* nothing may be reserved */
 void sr_kv_end(sr_kvseq *);                /* full pages stay cached until their room is needed */
 size_t sr_kv_length(const sr_kvseq *);     /* committed tokens */
 SR_MUSTUSE sr_status sr_kv_move(sr_kvseq *, size_t page, size_t n, sr_tier to, sr_err *);
 void sr_kv_tick(sr_kv *, size_t bytes);    /* finish and start background moves, at most so many bytes */
-/* Pages of the sequence in order; *first: index of the first one still held (windowed groups). */
+/* t[i] holds positions i*page_tokens and on, for *first <= i < *n; *first > 0: pages behind the window are given back. */
 const sr_page *sr_kv_table(const sr_kvseq *, uint32_t group, size_t *first, size_t *n);
 void sr_kv_layout(const sr_kv *, uint32_t group, uint32_t rank, sr_kvbind *out);
 void sr_kv_stats(const sr_kv *, uint32_t group, sr_kvtier out[SR_TIER_COUNT]);
