@@ -42,6 +42,9 @@ fuzz:
 	@CC=clang && export CC && $(call compile,build-fuzz,Debug,-DSTRATA_FUZZ=ON -DSTRATA_TESTS=OFF)
 	@tools/fuzz build-fuzz $(FUZZ_SECONDS)
 
+bench: all
+	@$(BUILD)/strata bench $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
 check:
 	@tools/check
 
@@ -56,6 +59,7 @@ help:
 	@echo "make test           build and run all tests"
 	@echo "make asan|ubsan|tsan  the same under a checker"
 	@echo "make fuzz           fuzz every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
+	@echo "make bench          tokens per second; MODEL=file.gguf ARGS='-p 512 -n 128'"
 	@echo "make check          include floors, banned calls, sizes"
 	@echo "make install        into PREFIX=$(PREFIX)"
 	@echo "make clean          remove the build folders"

@@ -2,7 +2,8 @@
 # The program from outside: exit status, stdout and stderr of the commands.
 # usage: cli_test.sh PATH/TO/strata
 set -eu
-strata=$1
+strata=$(realpath "$1")
+cd "$(dirname "$0")/.."
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
 n=0 failed=0
 
@@ -68,6 +69,26 @@ if [ "$has_cuda" = 0 ]; then
 fi
 runs 1 "an unknown device is named" devices --device toaster
 says err 'unknown device "toaster"'
+
+draft=models/strata-demo-draft-Q8_0.gguf
+runs 0 "bench prints a row for each test, depth and batch" bench -m $draft -p 8,16 -n 4 -d 0,32 -b 1,3 -r 1
+[ "$(grep -cE '^(pp8|pp16|tg4) ' "$dir/out")" = 12 ] || fail "not twelve rows"
+runs 0 "bench as JSON has the promised fields" bench -m $draft -p 0 -n 4 -t 1 -r 1 --json
+for key in model device backend threads test depth batch tok_s tok_s_min tok_s_max runs mbu mfu; do says out "\"$key\": "; done
+says out '"test": "tg4"'
+says out '"threads": 1,'
+silent err
+runs 1 "a context the model was not trained for is named" bench -m $draft -p 1025 -n 0
+says err "context of 1025 tokens asked; the model was trained for 1024"
+one_line err
+runs 1 "a missing model is named" bench -m "$dir/nothing.gguf"
+says err "nothing.gguf: No such file or directory"
+one_line err
+runs 1 "a file that is no model is named" bench -m tests/cli_test.sh
+says err "tests/cli_test.sh"
+one_line err
+runs 2 "a wrong number is named with its range" bench -b 0
+says err "--batch 0: must be in 1 .. 1024"
 
 if [ -e /dev/full ]; then
     title="a full disk is an error" n=$((n + 1)) ok=yes rc=0

@@ -16,7 +16,8 @@ static int cmd_version(int argc, char **argv);
 
 /* In the order a person meets them. */
 static const command commands[] = {
-    {"info", "check a model file and say what is in it", sr_cmd_info},
+    {"info", "what is in a model file, and whether it is sound", sr_cmd_info},
+    {"bench", "tokens per second on this machine", sr_cmd_bench},
     {"devices", "what models can be computed on, and why not on the rest", sr_cmd_devices},
     {"version", "the version of this program", cmd_version},
     {"help", "this list; help COMMAND explains one", cmd_help},

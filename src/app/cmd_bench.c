@@ -1,0 +1,315 @@
+/* cmd_bench.c - tokens per second of a model on this machine, through the engine's port, as a server would see it.
+ *
+ * pp<N>  N prompt tokens behind `depth` tokens that are already in the cache; from post to the end of the request.
+ * tg<N>  N tokens made after `depth` tokens of context; from the first token to the last.
+ * batch  so many sequences at once; the rate is their sum.  For tg it is taken while all of them are running.
+ * Each row: one run that is not counted, then --runs; median, least and most.  Token ids are random, sampling is
+ * greedy.  mbu of tg = (weights + KV bytes a step must read) x steps per second / measured read bandwidth of this
+ * machine with the same threads; it can exceed 1 where the weights fit into the caches.
+ */
+#include "app/commands.h"
+#include "app/session.h"
+#include "base/bench.h"
+#include "base/clock.h"
+#include "base/jsonw.h"
+#include "base/mem.h"
+#include "base/philox.h"
+#include "format/gguf.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { RUNS_MAX = 1000, BATCH_MAX = 1024, PAGE = 16 };
+
+typedef struct {
+    sr_sessioncfg cfg;
+    sr_optlist    p, n, d, b;
+    uint32_t      runs;
+    bool          json;
+} options;
+typedef struct {
+    const options *o;
+    sr_session    *s;
+    int32_t       *tok;           /* [batch][stride]: the contexts, then what a run puts behind them */
+    uint32_t       stride;
+    uint32_t       fresh;         /* makes each run's tokens new */
+    double         read_bw;       /* bytes/s; 0: not known */
+    double         weight_bytes, kv_bytes; /* read per step; per token of context and sequence */
+    sr_jsonw       w;
+    char           backend[16];
+} bench;
+typedef struct { bool prefill; uint32_t n, depth, batch; } row;
+
+static uint32_t most(const sr_optlist *l)
+{
+    uint32_t m = 0;
+    for (uint32_t i = 0; i < l->n; i++)
+        m = SR_MAX(m, l->v[i]);
+    return m;
+}
+
+static void fill(bench *b, uint32_t seq, uint32_t from, uint32_t n, uint32_t stream)
+{
+    uint32_t n_vocab = sr_model_info(b->s->model)->n_vocab;
+    for (uint32_t i = 0; i < n; i++)
+        b->tok[(size_t)seq * b->stride + from + i] =
+            (int32_t)(sr_philox4(20260105, seq, from + i, stream, 0).v[0] % n_vocab);
+}
+
+static sr_status post(bench *b, uint32_t seq, uint32_t n_tok, uint32_t max_new, uint64_t id, sr_err *err)
+{
+    sr_request r  = {.id = id, .what = SR_GENERATE, .tok = b->tok + (size_t)seq * b->stride, .n_tok = n_tok,
+                     .max_new = max_new, .ignore_eos = true,
+                     .sampling = {.top_p = 1, .typical_p = 1, .rep_penalty = 1}};
+    sr_status  st = sr_port_post(b->s->port, &r, err);
+    return st == SR_AGAIN ? sr_raise(err, SR_INVALID, "%u tokens do not fit the engine's queue", n_tok) : st;
+}
+
+typedef struct { uint64_t posted, first_last, last_first, ended; uint32_t made_between; uint64_t between_ns; } times;
+
+/* Posts one request for each sequence and waits for all; notes when which tokens came. */
+static sr_status run_batch(bench *b, uint32_t batch, uint32_t n_tok, uint32_t max_new, times *t, sr_err *err)
+{
+    sr_event ev[64];
+    uint64_t base = b->s->next_id + 1, now = 0;
+    uint32_t started = 0, done = 0, made = 0, made_at_start = 0;
+    size_t   n;
+    *t = (times){.posted = sr_now_ns()};
+    b->s->next_id += batch;
+    for (uint32_t i = 0; i < batch; i++)
+        if (post(b, i, n_tok, max_new, base + i, err))
+            return err->status;
+    while (done < batch) {
+        if (sr_session_wait(b->s, -1, ev, SR_COUNT(ev), &n, err))
+            return err->status;
+        now = sr_now_ns();
+        for (size_t i = 0; i < n; i++) {
+            if (ev[i].kind == SR_EV_ERROR)
+                return sr_raise(err, ev[i].status, "%s", ev[i].msg);
+            if (ev[i].kind == SR_EV_TOKEN) {
+                made++;
+                if (ev[i].pos == 0 && ++started == batch) {
+                    t->first_last = now; /* all sequences are running from here on */
+                    made_at_start = made;
+                }
+                /* up to the last token of the first sequence that ends */
+                if (ev[i].pos + 1 == max_new && !t->last_first && started == batch) {
+                    t->last_first   = now;
+                    t->made_between = made - made_at_start;
+                }
+            }
+            done += ev[i].kind == SR_EV_DONE;
+        }
+    }
+    t->ended      = now;
+    t->between_ns = t->last_first > t->first_last ? t->last_first - t->first_last : 0;
+    return SR_OK;
+}
+
+/* Puts the contexts of a row into the cache. */
+static sr_status warm(bench *b, const row *r, sr_err *err)
+{
+    times t;
+    for (uint32_t i = 0; i < r->batch; i++)
+        fill(b, i, 0, SR_MAX(r->depth, 1u), 0);
+    return r->depth ? run_batch(b, r->batch, r->depth, 1, &t, err) : SR_OK;
+}
+
+static sr_status run_once(bench *b, const row *r, double *tok_s, sr_err *err)
+{
+    times    t;
+    uint32_t ctx = r->prefill ? r->depth + r->n : SR_MAX(r->depth, 1u);
+    b->fresh++;
+    for (uint32_t i = 0; i < r->batch && r->prefill; i++)
+        fill(b, i, r->depth, r->n, b->fresh);
+    if (run_batch(b, r->batch, ctx, r->prefill ? 1 : r->n + 1, &t, err))
+        return err->status;
+    if (r->prefill)
+        *tok_s = (double)r->n * r->batch / ((double)(t.ended - t.posted) * 1e-9);
+    else if (t.made_between && t.between_ns)
+        *tok_s = (double)t.made_between / ((double)t.between_ns * 1e-9);
+    else
+        return sr_raise(err, SR_INVALID, "tg%u, batch %u: the sequences did not run together long enough to be measured; "
+                        "larger -n, or smaller -b", r->n, r->batch);
+    return SR_OK;
+}
+
+static void report(bench *b, const row *r, const sr_spread *v)
+{
+    const sr_modelinfo *i = sr_model_info(b->s->model);
+    char                test[24];
+    double              per_step = b->weight_bytes + b->kv_bytes * r->batch * (r->depth + r->n / 2.0);
+    double              mbu = !r->prefill && b->read_bw > 0 ? per_step * (v->median / r->batch) / b->read_bw : -1;
+    snprintf(test, sizeof test, "%s%u", r->prefill ? "pp" : "tg", r->n);
+    if (!b->o->json) {
+        char share[16] = "";
+        if (mbu >= 0)
+            snprintf(share, sizeof share, "%6.2f", mbu);
+        printf("%-10s %8u %6u %12.1f %10.1f %10.1f %8s\n", test, r->depth, r->batch, v->median, v->min, v->max, share);
+        fflush(stdout);
+        return;
+    }
+    sr_json_obj(&b->w, NULL);
+    sr_json_str(&b->w, "model", b->s->id);
+    sr_json_str(&b->w, "device", i->device);
+    sr_json_str(&b->w, "backend", b->backend);
+    sr_json_uint(&b->w, "threads", i->threads);
+    sr_json_str(&b->w, "test", test);
+    sr_json_uint(&b->w, "depth", r->depth);
+    sr_json_uint(&b->w, "batch", r->batch);
+    sr_json_num(&b->w, "tok_s", v->median);
+    sr_json_num(&b->w, "tok_s_min", v->min);
+    sr_json_num(&b->w, "tok_s_max", v->max);
+    sr_json_uint(&b->w, "runs", b->o->runs);
+    if (mbu >= 0)
+        sr_json_num(&b->w, "mbu", mbu);
+    else
+        sr_json_null(&b->w, "mbu");
+    sr_json_null(&b->w, "mfu"); /* the peak of the matrix units of this device is not measured */
+    sr_json_end(&b->w);
+}
+
+static sr_status run_row(bench *b, const row *r, sr_err *err)
+{
+    double v[RUNS_MAX];
+    bool   show = isatty(STDERR_FILENO);
+    if (warm(b, r, err))
+        return err->status;
+    for (uint32_t i = 0; i <= b->o->runs; i++) {
+        double tok_s = 0;
+        if (show)
+            fprintf(stderr, "\r\033[K%s%u depth %u batch %u: run %u of %u", r->prefill ? "pp" : "tg", r->n, r->depth, r->batch,
+                    i, b->o->runs);
+        if (run_once(b, r, &tok_s, err))
+            return err->status;
+        if (i > 0)
+            v[i - 1] = tok_s; /* the first one warms up */
+    }
+    if (show)
+        fputs("\r\033[K", stderr);
+    sr_spread s = sr_bench_spread(v, b->o->runs);
+    report(b, r, &s);
+    return SR_OK;
+}
+
+/* What a step reads of the weights: all but the input embedding, unless that is the output matrix too. */
+static sr_status count_weights(bench *b, sr_err *err)
+{
+    sr_gguf *g = NULL;
+    if (sr_gguf_open(b->s->path, &g, err))
+        return err->status;
+    bool tied = !sr_gguf_tensor(g, "output.weight");
+    for (size_t i = 0; i < sr_gguf_n_tensors(g); i++) {
+        const sr_tensor *t = sr_gguf_tensor_at(g, i);
+        if (tied || strcmp(t->name, "token_embd.weight") != 0)
+            b->weight_bytes += (double)t->bytes;
+    }
+    sr_gguf_close(g);
+    return SR_OK;
+}
+
+static sr_status prepare(bench *b, sr_err *err)
+{
+    const options *o = b->o;
+    uint32_t       batch = most(&o->b);
+    sr_portstats   st;
+    b->stride = most(&o->d) + SR_MAX(most(&o->p), 1u) + 1;
+    if (!(b->tok = sr_calloc((size_t)batch * b->stride, sizeof *b->tok)))
+        return sr_raise(err, SR_NOMEM, "host: memory for %u prompts of %u tokens", batch, b->stride);
+    if (count_weights(b, err))
+        return err->status;
+    const sr_modelinfo *i = sr_model_info(b->s->model);
+    sr_port_stats(b->s->port, &st);
+    if (st.pages_total)
+        b->kv_bytes = (double)i->kv_bytes / (double)(st.pages_total * i->page_tokens);
+    if (i->threads > 0 && most(&o->n) > 0 && sr_bench_read(i->threads, 0, &b->read_bw, err))
+        return sr_while(err, "measuring the memory");
+    return SR_OK;
+}
+
+static sr_status run_all(bench *b, sr_err *err)
+{
+    const options *o = b->o;
+    for (int prefill = 1; prefill >= 0; prefill--) {
+        const sr_optlist *l = prefill ? &o->p : &o->n;
+        for (uint32_t x = 0; x < l->n * o->d.n * o->b.n; x++) {
+            row r = {prefill, l->v[x / o->b.n / o->d.n], o->d.v[x / o->b.n % o->d.n], o->b.v[x % o->b.n]};
+            if (r.n && run_row(b, &r, err))
+                return sr_while(err, "measuring %s%u at depth %u, batch %u", prefill ? "pp" : "tg", r.n, r.depth, r.batch);
+        }
+    }
+    return SR_OK;
+}
+
+static void head(const bench *b)
+{
+    const sr_modelinfo *i = sr_model_info(b->s->model);
+    printf("%s: %s, %.1f M parameters, %s, %.1f MB\n%s%s%s, %u threads", b->s->id, i->arch, (double)i->n_params * 1e-6,
+           i->ftype, (double)i->bytes * 1e-6, i->device, *i->isa ? ", " : "", i->isa, i->threads);
+    if (b->read_bw > 0)
+        printf("; memory reads %.1f GB/s", b->read_bw * 1e-9);
+    puts("\n");
+    printf("%-10s %8s %6s %12s %10s %10s %8s\n", "test", "depth", "batch", "tok/s", "min", "max", "mbu");
+}
+
+static int run(options *o)
+{
+    sr_err   err  = {0};
+    sr_buf   text = {0};
+    bench    b    = {.o = o, .w = {.out = &text, .indent = 2}};
+    uint32_t ctx  = most(&o->d) + SR_MAX(most(&o->p), most(&o->n) + 1), batch = most(&o->b);
+    o->cfg.ctx      = SR_MAX(ctx, 16u);
+    o->cfg.max_seqs = batch;
+    o->cfg.kv_pages = batch * ((ctx + PAGE - 1) / PAGE + 2);
+    char              why[200];
+    const sr_backend *be = NULL;
+    int               index;
+    sr_status st = sr_backend_pick(o->cfg.device, &be, &index, why, &err);
+    if (st == SR_OK) {
+        snprintf(b.backend, sizeof b.backend, "%s", be->name);
+        st = sr_session_open(&o->cfg, &b.s, &err);
+    }
+    if (st == SR_OK && (st = prepare(&b, &err)) == SR_OK) {
+        if (o->json)
+            sr_json_arr(&b.w, NULL);
+        else
+            head(&b);
+        st = run_all(&b, &err);
+    }
+    if (o->json && st == SR_OK) {
+        sr_json_end(&b.w);
+        printf("%s\n", text.p ? text.p : "[]");
+    }
+    sr_session_close(b.s);
+    sr_free(b.tok);
+    sr_buf_end(&text);
+    if (st)
+        fprintf(stderr, "strata bench: %s\n", err.msg);
+    return st ? 1 : 0;
+}
+
+int sr_cmd_bench(int argc, char **argv)
+{
+    options o = {.cfg = {.device = "auto"}, .p = {{512}, 1}, .n = {{128}, 1}, .d = {{0}, 1}, .b = {{1}, 1}, .runs = 5};
+    const sr_opt opt[] = {
+        SR_O_MODEL(o.cfg),
+        SR_O_LIST("prompt", 'p', o.p, "N,N", "prompt lengths; 0: none", 0, 1 << 20),
+        SR_O_LIST("generate", 'n', o.n, "N,N", "numbers of tokens to make; 0: none", 0, 1 << 20),
+        SR_O_LIST("depth", 'd', o.d, "N,N", "tokens already in the context", 0, 1 << 20),
+        SR_O_LIST("batch", 'b', o.b, "N,N", "sequences at once", 1, BATCH_MAX),
+        SR_O_UINT("runs", 'r', o.runs, "N", "measured runs of each row", 1, RUNS_MAX),
+        SR_O_DEVICE(o.cfg),
+        SR_O_THREADS(o.cfg),
+        SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx", "CPU kernels to use; without it, the best there are"),
+        SR_O_FLAG("json", 0, o.json, "one JSON array of rows"),
+        SR_O_FLAG("verbose", 'v', o.cfg.verbose, "what was loaded, on stderr"),
+    };
+    const sr_optspec spec = {"bench", NULL,
+                             "Measure tokens per second: prompts (pp), answers (tg), at several depths and batch sizes. mbu is "
+                             "the share of this machine's measured memory bandwidth that a tg row uses.",
+                             opt, SR_COUNT(opt), .max_operands = 0,
+                             .more = "example:\n  strata bench -m model.gguf -p 512,2048 -n 128 -d 0,8192 -b 1,8,32 --json\n"};
+    int rc = sr_opt_parse(&spec, &argc, argv);
+    return rc >= 0 ? rc : run(&o);
+}

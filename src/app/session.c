@@ -1,0 +1,131 @@
+#include "app/session.h"
+#include "app/paths.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+struct sr_worker {
+    pthread_t    thread;
+    sr_engine   *engine;
+    volatile int stop;
+    int          ended; /* run() came back before it was told to */
+    sr_err       err;
+};
+
+static void *work(void *arg)
+{
+    struct sr_worker *w = arg;
+    if (sr_engine_run(w->engine, &w->stop, &w->err))
+        __atomic_store_n(&w->ended, 1, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* On a terminal, one line that is written over; a Ctrl-C that came meanwhile ends the program here. */
+static void show_progress(void *arg, double share, const char *what)
+{
+    sigset_t pending, one;
+    (void)arg;
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, share < 1 ? "\r\033[K%s %.0f %%" : "\r\033[K", what, share * 100);
+    sigemptyset(&one);
+    sigaddset(&one, SIGINT);
+    if (sigpending(&pending) == 0 && sigismember(&pending, SIGINT) == 1)
+        pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+}
+
+static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *err)
+{
+    char       why[200];
+    sr_loadcfg load = {.path = s->path, .dev = {.threads = cfg->threads, .isa = cfg->isa}, .ctx = cfg->ctx,
+                       .max_seqs = cfg->max_seqs, .out_rows = (uint16_t)cfg->out_rows, .kv_pages = cfg->kv_pages,
+                       .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : show_progress};
+    if (sr_backend_pick(cfg->device, &load.be, &load.device, why, err))
+        return err->status;
+    if (cfg->verbose && *why)
+        fprintf(stderr, "device auto: %s; using %s\n", why, load.be->name);
+    if (sr_model_load(&load, &s->model, err) || sr_port_open(&(sr_portcfg){0}, &s->port, err) ||
+        sr_engine_open(s->model, &(sr_enginecfg){0}, NULL, s->port, &s->engine, err))
+        return err->status;
+    s->worker->engine = s->engine;
+    if (pthread_create(&s->worker->thread, NULL, work, s->worker)) {
+        s->worker->engine = NULL;
+        return sr_raise(err, SR_IO, "cannot start the engine's thread");
+    }
+    return SR_OK;
+}
+
+static void describe(const sr_session *s)
+{
+    const sr_modelinfo *i = sr_model_info(s->model);
+    fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s, %u threads)\n", s->id, i->arch,
+            (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, i->threads);
+}
+
+sr_status sr_session_open(const sr_sessioncfg *cfg, sr_session **out, sr_err *err)
+{
+    sigset_t    ours, before;
+    sr_session *s = sr_calloc(1, sizeof *s);
+    if (!s || !(s->worker = sr_calloc(1, sizeof *s->worker))) {
+        sr_free(s);
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a session", sizeof *s);
+    }
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
+    sr_status st = sr_model_path(cfg->model, s->path, sizeof s->path, err);
+    if (st == SR_OK) {
+        sr_model_id(s->path, s->id, sizeof s->id);
+        st = open_engine(s, cfg, err);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (st) {
+        sr_session_close(s);
+        return st;
+    }
+    if (cfg->verbose)
+        describe(s);
+    *out = s;
+    return SR_OK;
+}
+
+void sr_session_close(sr_session *s)
+{
+    if (!s)
+        return;
+    if (s->worker->engine) {
+        s->worker->stop = 1;
+        sr_port_wake(s->port);
+        pthread_join(s->worker->thread, NULL);
+    }
+    sr_engine_close(s->engine);
+    sr_port_close(s->port);
+    sr_model_close(s->model);
+    sr_free(s->worker);
+    sr_free(s);
+}
+
+sr_status sr_session_wait(sr_session *s, int signal_fd, sr_event *ev, size_t cap, size_t *n, sr_err *err)
+{
+    struct pollfd p[] = {{.fd = sr_port_fd(s->port), .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
+    while ((*n = sr_port_poll(s->port, ev, cap)) == 0) {
+        if (__atomic_load_n(&s->worker->ended, __ATOMIC_ACQUIRE))
+            return sr_raise(err, s->worker->err.status, "%s < while the engine was running", s->worker->err.msg);
+        int got = poll(p, 2, 250); /* the engine's end wakes nobody: look four times a second */
+        if (got < 0 && errno != EINTR)
+            return sr_raise(err, SR_IO, "poll: %s", strerror(errno));
+        if (got > 0 && p[1].revents & POLLIN) {
+            struct signalfd_siginfo info;
+            if (read(signal_fd, &info, sizeof info) > 0)
+                return SR_OK;
+        }
+    }
+    return SR_OK;
+}

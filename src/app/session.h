@@ -1,0 +1,52 @@
+/* session.h - a model that computes, opened for a command: file, device, engine and the engine's thread.
+ *
+ *     sr_sessioncfg cfg = {0};                    options of the command fill it (SR_O_MODEL ...)
+ *     sr_session_open(&cfg, &s, &err)             says on a terminal how far it is
+ *     sr_port_post(s->port, ...); sr_session_wait(s, ...)
+ *     sr_session_close(s)
+ *
+ * The threads that are started block SIGINT and SIGTERM, so that the caller alone decides what these mean.
+ *
+ * Owns:    all it opened.   Threads: one; wait() is the port's only poller.
+ * Errors:  the first cause, with what was being done.  An engine that died is SR_DEVLOST.
+ */
+#ifndef SR_APP_SESSION_H
+#define SR_APP_SESSION_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "app/opt.h"
+#include "engine/engine.h"
+#include "engine/port.h"
+
+typedef struct {
+    const char *model;           /* NULL: the demo model (paths.h) */
+    const char *device;          /* NULL: "auto" */
+    const char *isa;             /* NULL: the best there is */
+    uint32_t    ctx, threads;    /* 0: the engine's defaults */
+    uint32_t    max_seqs, out_rows, max_step_tokens, kv_pages;
+    bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
+    bool        verbose;         /* say what was loaded and what "auto" passed over */
+} sr_sessioncfg;
+
+/* Options every command with a model has. */
+#define SR_O_MODEL(c)   SR_O_STR("model", 'm', (c).model, "FILE", "GGUF file of the model; without it, the bundled demo model")
+#define SR_O_DEVICE(c)  SR_O_STR("device", 0, (c).device, "DEVICE", "auto, cpu, cuda, gpu or cuda:N; auto takes a GPU if one can be used")
+#define SR_O_CTX(c)     SR_O_UINT("ctx", 'c', (c).ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24)
+#define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
+
+typedef struct {
+    char              path[4096], id[256];
+    sr_model         *model;
+    sr_port          *port;
+    sr_engine        *engine;
+    struct sr_worker *worker;
+    uint64_t          next_id;   /* of requests */
+} sr_session;
+
+SR_MUSTUSE sr_status sr_session_open(const sr_sessioncfg *, sr_session **, sr_err *);
+void sr_session_close(sr_session *);
+
+/* Waits for events of the port; *n is 0 when SIGINT came instead (signal_fd: a signalfd for it, or -1).  Fails when the
+ * engine has died. */
+SR_MUSTUSE sr_status sr_session_wait(sr_session *, int signal_fd, sr_event *ev, size_t cap, size_t *n, sr_err *);
+#endif
