@@ -1,0 +1,534 @@
+#include "serve/answer.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+#include <xxhash.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+enum { EVENTS_PER_POLL = 128, POLLS_PER_TURN = 16, LOW_WATER = 32 << 10 };
+#define SSE_TYPE    "text/event-stream"
+#define SSE_HEADERS "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+
+/* ---- slots: port ids to calls ---------------------------------------------------------------------------- */
+
+static bool slot_take(sr_serve *s, sr_call *k, uint32_t part)
+{
+    if (!s->free_slot) {
+        uint32_t n = s->n_slot ? s->n_slot * 2 : 64;
+        sr_slot *p = sr_realloc(s->slot, n * sizeof *p);
+        if (!p)
+            return false;
+        for (uint32_t i = s->n_slot; i < n; i++)
+            p[i] = (sr_slot){.next_free = i + 1 < n ? i + 2 : 0};
+        s->free_slot = s->n_slot + 1;
+        s->slot      = p;
+        s->n_slot    = n;
+    }
+    uint32_t i = s->free_slot - 1;
+    s->free_slot = s->slot[i].next_free;
+    s->slot[i]   = (sr_slot){.id = ++s->serial << 32 | i, .call = k, .part = part};
+    s->n_busy++;
+    k->part[part].slot = i;
+    k->part[part].id   = s->slot[i].id;
+    return true;
+}
+
+static void slot_free(sr_serve *s, uint32_t i)
+{
+    s->slot[i]   = (sr_slot){.next_free = s->free_slot};
+    s->free_slot = i + 1;
+    s->n_busy--;
+}
+
+/* Ends a choice in the engine; if the command ring is full, later. */
+static void end_in_engine(sr_serve *s, uint64_t id, uint32_t choice, sr_endreason why)
+{
+    if (sr_port_end(s->port, id, choice, why))
+        return;
+    s->metrics.late_ends++;
+    if (s->n_late == s->cap_late) {
+        uint32_t n = s->cap_late ? s->cap_late * 2 : 64;
+        sr_lateend *p = sr_realloc(s->late, n * sizeof *p);
+        if (!p) /* the engine will compute to the end for nobody; its events are dropped */
+            return;
+        s->late     = p;
+        s->cap_late = n;
+    }
+    s->late[s->n_late++] = (sr_lateend){id, choice, why};
+}
+
+void sr_calls_late(sr_serve *s)
+{
+    uint32_t done = 0;
+    while (done < s->n_late && sr_port_end(s->port, s->late[done].id, s->late[done].choice, s->late[done].reason))
+        done++;
+    if (!done)
+        return;
+    s->n_late -= done;
+    memmove(s->late, s->late + done, s->n_late * sizeof *s->late);
+}
+
+/* ---- the end of a call ----------------------------------------------------------------------------------- */
+
+static void call_free(sr_call *k)
+{
+    sr_serve *s = k->s;
+    if (k->preparing)
+        sr_scribe_forget(s->scribe, k);
+    for (uint32_t i = 0; i < k->n_posted; i++)
+        if (k->part[i].left) {
+            end_in_engine(s, k->part[i].id, ~0u, SR_END_CANCEL);
+            slot_free(s, k->part[i].slot);
+        }
+    for (uint32_t i = 0; i < k->n_lane; i++) {
+        sr_detok_close(k->lane[i].detok);
+        sr_buf_end(&k->lane[i].text);
+        if (k->lane[i].lp)
+            sr_logprobs_end(k->lane[i].lp);
+        sr_free(k->lane[i].lp);
+    }
+    if (k->prepared)
+        sr_prep_end(&k->prep);
+    sr_buf_end(&k->prefix);
+    sr_free(k->lane);
+    sr_free(k->part);
+    sr_free(k);
+}
+
+void sr_call_gone(sr_call *k)
+{
+    k->s->metrics.left++;
+    call_free(k);
+}
+
+static void call_fail(sr_call *k, const sr_apierr *e)
+{
+    sr_conn *c = k->c;
+    k->s->metrics.failed++;
+    sr_http_set_user(c, NULL);
+    if (sr_http_streaming(c)) {
+        sr_sse_error(e, sr_http_chunk(c));
+        call_free(k);
+        sr_http_stream_end(c);
+    } else {
+        call_free(k);
+        sr_reply_error(c, e);
+    }
+}
+
+static void call_fail_nomem(sr_call *k)
+{
+    sr_apierr e = {0};
+    sr_api_fail(&e, 503, NULL, "out_of_memory", "No memory for the answer.");
+    call_fail(k, &e);
+}
+
+static void call_finish(sr_call *k)
+{
+    sr_conn *c = k->c;
+    sr_buf   body = {0};
+    sr_hist_add(&k->s->metrics.total, sr_httpd_now(k->s->http) - k->begun_ns);
+    if (sr_http_streaming(c)) {
+        sr_sse_end(k, sr_http_chunk(c));
+        sr_http_set_user(c, NULL);
+        call_free(k);
+        sr_http_stream_end(c);
+        return;
+    }
+    bool failed = false;
+    for (uint32_t i = 0; i < k->n_lane; i++)
+        failed |= k->lane[i].text.failed || (k->lane[i].lp && sr_logprobs_failed(k->lane[i].lp));
+    sr_answer_json(k, &body);
+    if (failed || body.failed) {
+        sr_buf_end(&body);
+        call_fail_nomem(k);
+        return;
+    }
+    sr_http_set_user(c, NULL);
+    call_free(k);
+    sr_http_reply(c, 200, "application/json", NULL, body.p, body.n);
+    sr_buf_end(&body);
+}
+
+/* ---- writing a stream ------------------------------------------------------------------------------------ */
+
+/* What the lane has to say now. */
+static void emit_lane(sr_call *k, sr_lane *l)
+{
+    bool hold = k->prep.params.echo && l->lp && !l->n_tok && !l->ended; /* the prompt's logprobs are still coming */
+    if (hold || (!l->text.n && !l->ended))
+        return;
+    sr_buf *o = sr_http_chunk(k->c);
+    if (l->text.n || (l->lp && l->lp->n))
+        sr_sse_text(k, l, o);
+    if (l->ended && !l->finish_sent) {
+        l->finish_sent = true;
+        sr_sse_finish(k, l, o);
+    }
+    k->sent_ns = sr_httpd_now(k->s->http);
+}
+
+static bool all_said(const sr_call *k)
+{
+    for (uint32_t i = 0; i < k->n_lane; i++)
+        if (!k->lane[i].finish_sent || k->lane[i].text.n)
+            return false;
+    return k->n_done == k->n_lane;
+}
+
+/* Writes frames of one lane (or of all: NULL) as far as the out buffer is low; ends the answer when all is said. */
+static void progress(sr_call *k, sr_lane *l)
+{
+    if (sr_http_streaming(k->c)) {
+        for (uint32_t i = 0; i < k->n_lane && sr_http_backlog(k->c) < LOW_WATER; i++)
+            if (!l || l == &k->lane[i])
+                emit_lane(k, &k->lane[i]);
+        if (all_said(k))
+            call_finish(k);
+    } else if (k->n_done == k->n_lane) {
+        call_finish(k);
+    }
+}
+
+void sr_call_fill(sr_call *k) { progress(k, NULL); }
+
+/* Everything written so far is with the kernel: the engine may go on.  Half a window at a time is enough. */
+void sr_call_sent(sr_call *k)
+{
+    for (uint32_t i = 0; k->started && i < k->n_lane; i++) {
+        sr_lane *l = &k->lane[i];
+        if (!l->done && !l->text.n && l->n_tok - l->acked >= SR_WINDOW / 2 &&
+            sr_port_ack(k->s->port, k->part[l->part].id, l->choice, l->n_tok))
+            l->acked = l->n_tok;
+    }
+}
+
+void sr_call_tick(sr_call *k, uint64_t now)
+{
+    if (!k->started || !sr_http_streaming(k->c) || sr_http_backlog(k->c))
+        return;
+    sr_call_sent(k); /* an ack that found the ring full */
+    if (now > k->sent_ns && now - k->sent_ns > sr_ms(k->s->cfg.times.ping)) {
+        sr_buf_str(sr_http_chunk(k->c), ": ping\n\n");
+        k->sent_ns = now;
+    }
+}
+
+/* ---- events of the engine -------------------------------------------------------------------------------- */
+
+static void add_logprob(sr_call *k, sr_lane *l, const sr_event *e, bool known)
+{
+    if (l->lp && !l->ended)
+        sr_logprobs_add(l->lp, k->s->env.model.tok,
+                        &(sr_scored){.tok = e->token, .known = known, .logprob = e->logprob, .alt = e->alt, .n_alt = e->n_alt});
+}
+
+/* The answer begins with the prompt.  Its first token has no logprob: nothing comes before it. */
+static void begin_echo(sr_call *k, sr_lane *l)
+{
+    const sr_promptids *p = &k->prep.prompt[l->part];
+    sr_err err = {0};
+    if (p->text)
+        sr_buf_add(&l->text, p->text, p->n_text);
+    else if (sr_tokenizer_decode(k->s->env.model.tok, p->ids.p, p->ids.n, true, &l->text, &err))
+        l->text.failed = true;
+    l->n_text += l->text.n;
+    add_logprob(k, l, &(sr_event){.token = p->ids.p[0]}, false);
+}
+
+static void on_start(sr_call *k, sr_part *p, const sr_event *e)
+{
+    bool first = !k->started;
+    p->cached  = e->usage.cached;
+    k->started = true;
+    if (first && k->prep.params.stream) {
+        sr_http_stream(k->c, SSE_TYPE, SSE_HEADERS);
+        k->sent_ns = sr_httpd_now(k->s->http);
+        for (uint32_t i = 0; k->api == SR_API_CHAT && i < k->n_lane; i++)
+            sr_sse_role(k, &k->lane[i], sr_http_chunk(k->c));
+    }
+    for (uint32_t i = 0; k->prep.params.echo && i < k->n_lane; i++)
+        if (&k->part[k->lane[i].part] == p)
+            begin_echo(k, &k->lane[i]);
+}
+
+static void end_lane(sr_lane *l, const char *finish)
+{
+    l->ended  = true;
+    l->finish = finish;
+}
+
+static bool on_token(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
+{
+    sr_metrics *m = &k->s->metrics;
+    uint64_t    now = sr_httpd_now(k->s->http);
+    size_t      stopped = 0, before = l->text.n;
+    sr_err      err = {0};
+    if (l->ended)
+        return true;
+    if (!k->first_seen)
+        sr_hist_add(&m->ttft, now - k->begun_ns);
+    else if (l->last_ns)
+        sr_hist_add(&m->itl, now - l->last_ns);
+    k->first_seen = true;
+    l->last_ns    = now;
+    l->n_tok++;
+    m->tokens_sent++;
+    add_logprob(k, l, e, true);
+    if (sr_detok_push(l->detok, e->token, &l->text, &stopped, &err))
+        return false;
+    l->n_text += l->text.n - before;
+    if (stopped) {
+        if (l->lp)
+            sr_logprobs_cut(l->lp, l->n_text);
+        end_lane(l, "stop");
+        end_in_engine(k->s, p->id, l->choice, SR_END_STOP);
+    }
+    return !l->text.failed;
+}
+
+static bool on_done(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
+{
+    sr_err err = {0};
+    if (l->done)
+        return true;
+    l->done = true;
+    k->n_done++;
+    p->cached = SR_MAX(p->cached, e->usage.cached);
+    p->drafted += e->usage.drafted;
+    p->accepted += e->usage.accepted;
+    if (--p->left == 0)
+        slot_free(k->s, p->slot);
+    if (!l->ended) {
+        if (sr_detok_flush(l->detok, &l->text, &err))
+            return false;
+        end_lane(l, e->reason == SR_END_LENGTH ? "length" : "stop");
+    }
+    if (e->reason == SR_END_LENGTH)
+        k->s->metrics.finished_length++;
+    else
+        k->s->metrics.finished_stop++;
+    return true;
+}
+
+static void on_error(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
+{
+    sr_apierr why = {0};
+    sr_api_fail_err(&why, e->status, e->msg, NULL);
+    if (e->choice == ~0u || p->left == 1) { /* the engine has forgotten the request */
+        p->left = 0;
+        slot_free(k->s, p->slot);
+    } else if (l) {
+        l->done = true;
+        p->left--;
+    }
+    call_fail(k, &why);
+}
+
+static void on_event(sr_call *k, uint32_t part, const sr_event *e)
+{
+    sr_part *p = &k->part[part];
+    uint32_t n = (uint32_t)k->prep.params.n;
+    sr_lane *l = e->choice < n ? &k->lane[part * n + e->choice] : NULL;
+    bool     ok = true;
+    if (e->kind == SR_EV_ERROR) {
+        on_error(k, p, l, e);
+        return;
+    }
+    if (!l)
+        return;
+    switch (e->kind) {
+    case SR_EV_START:
+        on_start(k, p, e);
+        break;
+    case SR_EV_PROMPT: /* once for all choices: they share the prompt */
+        for (uint32_t i = 0; k->prep.params.echo && i < n; i++)
+            add_logprob(k, &k->lane[part * n + i], e, true);
+        break;
+    case SR_EV_TOKEN:
+        ok = on_token(k, p, l, e);
+        break;
+    case SR_EV_DONE:
+        if (e->reason == SR_END_CANCEL || e->reason == SR_END_DEADLINE) {
+            on_error(k, p, l, &(sr_event){.choice = e->choice, .status = SR_NOMEM, .msg = "the engine ended the request: out of time"});
+            return;
+        }
+        ok = on_done(k, p, l, e);
+        break;
+    default:
+        break;
+    }
+    if (!ok)
+        call_fail_nomem(k);
+    else
+        progress(k, l);
+}
+
+void sr_calls_poll(sr_serve *s)
+{
+    sr_event e[EVENTS_PER_POLL];
+    size_t   n = EVENTS_PER_POLL;
+    for (int round = 0; round < POLLS_PER_TURN && n == EVENTS_PER_POLL; round++) {
+        n = sr_port_poll(s->port, e, EVENTS_PER_POLL);
+        for (size_t i = 0; i < n; i++) {
+            uint32_t slot = (uint32_t)e[i].id;
+            if (slot < s->n_slot && s->slot[slot].call && s->slot[slot].id == e[i].id)
+                on_event(s->slot[slot].call, s->slot[slot].part, &e[i]);
+        }
+    }
+}
+
+void sr_calls_abort(sr_serve *s, const char *why)
+{
+    for (uint32_t i = 0; i < s->n_slot; i++) {
+        sr_apierr e = {0};
+        sr_api_fail(&e, 503, NULL, "shutting_down", "%s", why);
+        if (s->slot[i].call)
+            call_fail(s->slot[i].call, &e);
+    }
+}
+
+/* ---- the beginning of a call ----------------------------------------------------------------------------- */
+
+static bool make_lanes(sr_call *k)
+{
+    const sr_params *q = &k->prep.params;
+    sr_err err = {0};
+    k->n_part = k->prep.n_prompt;
+    k->part   = sr_calloc(k->n_part, sizeof *k->part);
+    k->lane   = sr_calloc((size_t)k->n_part * (size_t)q->n, sizeof *k->lane);
+    if (!k->part || !k->lane)
+        return false;
+    k->n_lane = k->n_part * (uint32_t)q->n;
+    for (uint32_t i = 0; i < k->n_lane; i++) {
+        sr_lane *l = &k->lane[i];
+        l->index   = i;
+        l->part    = i / (uint32_t)q->n;
+        l->choice  = i % (uint32_t)q->n;
+        if (sr_detok_open(k->s->env.model.tok, q->stop, q->n_stop, q->include_stop, !q->skip_special, &l->detok, &err))
+            return false;
+        if (q->want_logprobs && !(l->lp = sr_calloc(1, sizeof *l->lp)))
+            return false;
+        if (l->lp)
+            *l->lp = (sr_logprobs){.chat = k->api == SR_API_CHAT, .top = (uint32_t)q->top_logprobs};
+    }
+    return true;
+}
+
+/* Ids that end an answer: the caller's and, unless he ignores them, the model's. */
+static bool stop_tokens(sr_call *k, const int32_t **out, uint32_t *n)
+{
+    sr_params *q = &k->prep.params;
+    size_t     n_end = 0;
+    const int32_t *end = q->ignore_eos ? NULL : sr_tokenizer_ends(k->s->env.model.tok, &n_end);
+    int32_t *all = sr_arena_alloc(&k->prep.arena, (q->n_stop_tok + n_end + 1) * sizeof *all);
+    if (!all)
+        return false;
+    if (n_end)
+        memcpy(all, end, n_end * sizeof *all);
+    if (q->n_stop_tok)
+        memcpy(all + n_end, q->stop_tok, q->n_stop_tok * sizeof *all);
+    *out = all;
+    *n   = q->n_stop_tok + (uint32_t)n_end;
+    return true;
+}
+
+static sr_request request_of(sr_call *k, uint32_t part)
+{
+    const sr_params *q = &k->prep.params;
+    const sr_ids    *t = &k->prep.prompt[part].ids;
+    uint32_t room = k->s->env.model.ctx - (uint32_t)SR_MIN(t->n, (size_t)k->s->env.model.ctx);
+    uint32_t max  = q->max_tokens < 0 || q->max_tokens > (int64_t)room ? room : (uint32_t)q->max_tokens;
+    bool     penal = q->rep_penalty != 1 || q->freq_penalty != 0 || q->pres_penalty != 0;
+    uint32_t last = q->rep_last_n == -2 ? (q->rep_penalty != 1 && !q->freq_penalty && !q->pres_penalty ? 64 : k->s->env.model.ctx)
+                    : q->rep_last_n == -1 ? k->s->env.model.ctx : (uint32_t)q->rep_last_n;
+    uint64_t queue = k->s->cfg.times.queue;
+    return (sr_request){
+        .id = k->part[part].id, .salt = q->salt, .what = max ? SR_GENERATE : SR_SCORE, .tok = t->p, .n_tok = (uint32_t)t->n,
+        .max_new = max, .min_new = (uint32_t)SR_MIN(q->min_tokens, (int64_t)max), .n = (uint32_t)q->n,
+        .n_logprobs = (uint16_t)(q->want_logprobs ? q->top_logprobs + 1 : 0),
+        .n_prompt_logprobs = (uint16_t)(q->want_logprobs && q->echo ? q->top_logprobs + 1 : 0),
+        .priority = (int32_t)q->priority, .queue_deadline_ns = queue ? sr_now_ns() + sr_ms((uint32_t)queue) : 0,
+        .window = q->stream ? SR_WINDOW : 0,
+        .sampling = {.temp = (float)q->temperature, .top_p = (float)q->top_p, .min_p = (float)q->min_p,
+                     .typical_p = (float)(q->typical_p > 0 ? q->typical_p : 1), .rep_penalty = (float)q->rep_penalty,
+                     .freq_penalty = (float)q->freq_penalty, .pres_penalty = (float)q->pres_penalty,
+                     .top_k = q->top_k > 0 ? (uint32_t)q->top_k : 0, .rep_last_n = penal ? last : 0, .seed = (uint64_t)q->seed,
+                     .bias = q->bias, .n_bias = q->n_bias}};
+}
+
+static bool post(sr_call *k, sr_apierr *e)
+{
+    sr_serve      *s = k->s;
+    const int32_t *stop;
+    uint32_t       n_stop;
+    if (s->n_busy + k->prep.n_prompt > s->cfg.limits.requests)
+        return sr_api_fail(e, 429, NULL, "queue_full", "The server is busy: %u generations are in flight.", s->n_busy);
+    if (!make_lanes(k) || !stop_tokens(k, &stop, &n_stop))
+        return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
+    if (k->prep.params.seed == -1)
+        k->prep.params.seed = (int64_t)XXH3_64bits_withSeed(&s->serial, sizeof s->serial, s->env.salt_seed ^ sr_now_ns());
+    for (uint32_t i = 0; i < k->n_part; i++) {
+        sr_err err = {0};
+        if (!slot_take(s, k, i))
+            return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
+        sr_request r = request_of(k, i);
+        r.stop_tok   = stop;
+        r.n_stop_tok = n_stop;
+        sr_status st = sr_port_post(s->port, &r, &err);
+        if (st) {
+            slot_free(s, k->part[i].slot);
+            return sr_api_fail_err(e, st, err.msg, NULL);
+        }
+        k->part[i].left = r.n;
+        k->n_posted++;
+        s->metrics.tokens_prompt += r.n_tok;
+    }
+    return true;
+}
+
+static void on_prepared(void *arg, sr_prep *prep, const sr_apierr *bad)
+{
+    sr_call  *k = arg;
+    sr_apierr e = *bad;
+    k->preparing = false;
+    sr_http_body_freed(k->c);
+    if (!e.status) {
+        k->prep     = *prep;
+        k->prepared = true;
+        sr_sse_prefix(k);
+        post(k, &e);
+    }
+    if (e.status)
+        call_fail(k, &e);
+}
+
+void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body)
+{
+    sr_call  *k = sr_calloc(1, sizeof *k);
+    sr_apierr e = {0};
+    if (!k) {
+        sr_buf_end(body);
+        sr_api_fail(&e, 503, NULL, "out_of_memory", "No memory for the request.");
+        sr_reply_error(c, &e);
+        return;
+    }
+    uint64_t r[2] = {++s->serial, sr_now_ns()};
+    XXH128_hash_t h = XXH3_128bits_withSeed(r, sizeof r, s->env.salt_seed);
+    snprintf(k->id, sizeof k->id, "%s-%016llx%08x", api == SR_API_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)h.low64,
+             (unsigned)h.high64);
+    k->s         = s;
+    k->c         = c;
+    k->api       = api;
+    k->created   = (int64_t)time(NULL);
+    k->begun_ns  = sr_http_started(c);
+    k->preparing = true;
+    sr_http_set_user(c, k);
+    if (!sr_scribe_post(s->scribe, api, body, on_prepared, k)) {
+        k->preparing = false;
+        call_fail_nomem(k);
+    }
+}

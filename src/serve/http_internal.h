@@ -1,0 +1,61 @@
+/* Inside of http*.c: connection and listener state. */
+#ifndef SR_SERVE_HTTP_INTERNAL_H
+#define SR_SERVE_HTTP_INTERNAL_H
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include "serve/http.h"
+#include "serve/peers.h"
+
+enum { LISTENERS = 8, SCRATCH = 64 << 10, PIPELINE_BYTES = 16 << 10, HIGH_WATER = 32 << 10, ID_BYTES = 64, LINGER_MS = 2000,
+       REFUSED_AT_ONCE = 64 };
+typedef enum { ST_HEAD, ST_BODY, ST_WORK, ST_LINGER, ST_DEAD } connstate;
+
+struct sr_conn {
+    sr_conn  *prev, *next;      /* in httpd.conns, or next alone in httpd.dead */
+    sr_conn  *next_touched;
+    sr_httpd *hd;
+    int       fd;
+    uint8_t   state, minor;
+    bool      touched, keep_alive, keep_wanted, is_head, streaming, chunked_in, chunked_out, chunk_open, eof, writing, counted;
+    bool      discard;          /* what still comes in is dropped: the connection ends after its answer */
+    int       status;           /* of the answer that is being sent */
+    struct event ev_read, ev_write;
+    sr_buf    in, body, out;
+    size_t    in_at, scanned, out_at, chunk_at;
+    size_t    body_charge;      /* bytes of httpd.bodies that are this body's */
+    uint64_t  length;
+    sr_chunked chunks;
+    uint64_t  since_ns, progress_ns, started_ns; /* state entered; last byte moved; request began */
+    size_t    discarded;
+    sr_peer   peer;
+    void     *user;
+    char      id[ID_BYTES + 1];
+};
+
+struct sr_httpd {
+    struct event_base *base;
+    sr_httpcfg  cfg;
+    sr_httpapp  app;
+    struct { int fd; struct event *ev; } listener[LISTENERS];
+    uint32_t    n_listener;
+    uint16_t    port;
+    bool        accepting, draining;
+    struct event *tick;
+    uint64_t    accept_again_ns; /* accept() ran out of descriptors: rest until then */
+    sr_conn    *conns, *touched, *dead;
+    uint32_t    n_conn, n_refused_open;
+    uint64_t    refused, slow;
+    size_t      bodies;
+    sr_peers    peers;
+    uint64_t    now_ns;
+    char        date[40];
+    uint64_t    date_ns;
+    char        scratch[SCRATCH];
+};
+
+sr_conn *sr_conn_new(sr_httpd *hd, int fd, const sr_peer *peer);  /* http.c; closes fd on failure, NULL */
+void     sr_conn_refuse(sr_conn *c, int status, const char *why);
+sr_status sr_listen(sr_httpd *hd, sr_err *err);                   /* http_listen.c */
+void     sr_listen_close(sr_httpd *hd);
+void     sr_listen_pause(sr_httpd *hd, bool pause);
+#endif

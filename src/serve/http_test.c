@@ -1,0 +1,554 @@
+/* The protocol below the API, against the server with the null engine on a loopback port. */
+#include "serve/test_client.h"
+
+#include <arpa/inet.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define CHAT "/v1/chat/completions"
+static const char hello[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
+static void expect(tc_server *s, const char *method, const char *path, const char *headers, const char *body, int status)
+{
+    tc_reply r = {0};
+    tc_ask(s, method, path, headers, body, &r);
+    if (r.status != status)
+        fail_msg("%s %s: %d, expected %d: %.300s", method, path, r.status, status, r.body.p ? r.body.p : "");
+    if (status >= 400 && strcmp(method, "HEAD")) { /* errors are always JSON of one shape */
+        json_error_t e;
+        json_t *j = json_loadb(r.body.p, r.body.n, 0, &e);
+        assert_non_null(j);
+        assert_true(json_is_string(tc_at(j, "error.message")));
+        assert_true(json_is_string(tc_at(j, "error.type")));
+        tc_at(j, "error.param"), tc_at(j, "error.code");
+        json_decref(j);
+    }
+    tc_reply_end(&r);
+}
+
+static void paths_methods_and_their_errors(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    tc_start(&s);
+    expect(&s, "GET", "/health", NULL, NULL, 200);
+    expect(&s, "GET", "/health/live", NULL, NULL, 200);
+    expect(&s, "GET", "/health/ready", NULL, NULL, 200);
+    expect(&s, "HEAD", "/health", NULL, NULL, 200);
+    expect(&s, "HEAD", "/nowhere", NULL, NULL, 404);
+    expect(&s, "GET", "/metrics", NULL, NULL, 200);
+    expect(&s, "GET", "/v1/models", NULL, NULL, 200);
+    expect(&s, "GET", "/models", NULL, NULL, 200);
+    expect(&s, "GET", "//v1//models/", NULL, NULL, 200);
+    expect(&s, "GET", "/v1/models/strata/test", NULL, NULL, 200);
+    expect(&s, "GET", "/v1/models/strata%2Ftest?x=1", NULL, NULL, 200);
+    expect(&s, "GET", "/v1/models/other", NULL, NULL, 404);
+    expect(&s, "GET", "/v1/models/%00", NULL, NULL, 404);
+    expect(&s, "GET", "/v1/models/%zz", NULL, NULL, 404);
+    expect(&s, "GET", "/../../etc/passwd", NULL, NULL, 404);
+    expect(&s, "GET", "/", NULL, NULL, 404);
+    expect(&s, "GET", "/v1", NULL, NULL, 404);
+    expect(&s, "GET", CHAT, NULL, NULL, 405);
+    expect(&s, "DELETE", "/v1/models", NULL, NULL, 405);
+    expect(&s, "BREW", "/v1/models", NULL, NULL, 405);
+    expect(&s, "POST", "/v1/models", NULL, "{}", 405);
+    expect(&s, "POST", "/nowhere", NULL, "{}", 404);
+    expect(&s, "POST", CHAT, "Content-Encoding: gzip\r\n", "{}", 415);
+    expect(&s, "POST", CHAT, "Expect: bread\r\n", "{}", 417);
+    expect(&s, "POST", "/v1/embeddings", NULL, "{\"input\":\"a\"}", 400);
+    expect(&s, "POST", CHAT, NULL, "", 400);
+    expect(&s, "POST", "/chat/completions/", NULL, hello, 200);
+    expect(&s, "POST", CHAT, NULL, hello, 200);
+    tc_stop(&s);
+}
+
+static void loading_is_503_with_retry_after(void **state)
+{
+    (void)state;
+    tc_server s = {.not_ready = true};
+    tc_reply  r = {0};
+    char      v[64];
+    tc_start(&s);
+    expect(&s, "GET", "/health", NULL, NULL, 503);
+    expect(&s, "GET", "/health/live", NULL, NULL, 200);
+    expect(&s, "GET", "/v1/models", NULL, NULL, 503);
+    expect(&s, "GET", "/metrics", NULL, NULL, 200);
+    tc_ask(&s, "POST", CHAT, NULL, hello, &r);
+    assert_int_equal(r.status, 503);
+    assert_non_null(tc_header(&r, "Retry-After", v, sizeof v));
+    tc_reply_end(&r);
+    tc_ready(&s);
+    expect(&s, "POST", CHAT, NULL, hello, 200);
+    tc_stop(&s);
+}
+
+static void request_ids_go_in_and_out(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    tc_reply  r = {0};
+    char      v[100];
+    tc_start(&s);
+    tc_ask(&s, "GET", "/health", "X-Request-Id: abc-123\r\n", NULL, &r);
+    assert_string_equal(tc_header(&r, "x-request-id", v, sizeof v), "abc-123");
+    tc_reply_end(&r);
+    tc_ask(&s, "GET", "/health", "X-Request-Id: two words\r\n", NULL, &r);
+    assert_memory_equal(tc_header(&r, "x-request-id", v, sizeof v), "req_", 4);
+    tc_reply_end(&r);
+    tc_stop(&s);
+}
+
+static void browsers_get_their_preflight(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    tc_reply  r = {0};
+    char      v[200];
+    tc_start(&s);
+    tc_ask(&s, "OPTIONS", CHAT, "Origin: http://a\r\nAccess-Control-Request-Method: POST\r\n"
+           "Access-Control-Request-Headers: authorization, x-stainless-os\r\n", NULL, &r);
+    assert_int_equal(r.status, 204);
+    assert_string_equal(tc_header(&r, "Access-Control-Allow-Origin", v, sizeof v), "*");
+    assert_string_equal(tc_header(&r, "Access-Control-Allow-Headers", v, sizeof v), "authorization, x-stainless-os");
+    assert_non_null(strstr(tc_header(&r, "Access-Control-Allow-Methods", v, sizeof v), "POST"));
+    tc_reply_end(&r);
+    tc_stop(&s);
+    tc_server quiet = {.cfg.cors = ""};
+    tc_start(&quiet);
+    tc_ask(&quiet, "GET", "/health", NULL, NULL, &r);
+    assert_null(tc_header(&r, "Access-Control-Allow-Origin", v, sizeof v));
+    tc_reply_end(&r);
+    tc_stop(&quiet);
+}
+
+static void keys_are_asked_for_where_they_should(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"first", "second-key"};
+    tc_server s = {.cfg = {.api_keys = keys, .n_api_keys = 2}};
+    tc_start(&s);
+    expect(&s, "GET", "/health", NULL, NULL, 200);
+    expect(&s, "GET", "/metrics", NULL, NULL, 200);
+    expect(&s, "OPTIONS", CHAT, NULL, NULL, 204);
+    expect(&s, "GET", "/v1/models", NULL, NULL, 401);
+    expect(&s, "GET", "/nowhere", NULL, NULL, 401);
+    expect(&s, "GET", "/v1/models", "Authorization: Bearer first\r\n", NULL, 200);
+    expect(&s, "GET", "/v1/models", "authorization: bearer second-key\r\n", NULL, 200);
+    expect(&s, "GET", "/v1/models", "x-api-key: second-key\r\n", NULL, 200);
+    expect(&s, "GET", "/v1/models", "Authorization: Bearer firs\r\n", NULL, 401);
+    expect(&s, "GET", "/v1/models", "Authorization: Bearer firstx\r\n", NULL, 401);
+    expect(&s, "GET", "/v1/models", "Authorization: Basic first\r\n", NULL, 401);
+    expect(&s, "GET", "/v1/models", "Authorization: Bearer \r\n", NULL, 401);
+    expect(&s, "GET", "/v1/models", "x-api-key:\r\n", NULL, 401);
+    expect(&s, "POST", CHAT, NULL, hello, 401);
+    expect(&s, "POST", CHAT, "Authorization: Bearer first\r\n", hello, 200);
+    tc_stop(&s);
+    tc_server guarded = {.cfg = {.api_keys = keys, .n_api_keys = 1, .guard_metrics = true}};
+    tc_start(&guarded);
+    expect(&guarded, "GET", "/metrics", NULL, NULL, 401);
+    expect(&guarded, "GET", "/metrics", "x-api-key: first\r\n", NULL, 200);
+    tc_stop(&guarded);
+}
+
+static void large_heads_targets_and_bodies_are_refused(void **state)
+{
+    (void)state;
+    tc_server s = {.cfg.limits = {.body_bytes = 10000}};
+    sr_buf    q = {0};
+    tc_reply  r = {0};
+    tc_conn   c;
+    tc_start(&s);
+    sr_buf_char(&q, '/');
+    for (int i = 0; i < 9000; i++)
+        sr_buf_char(&q, 'a');
+    expect(&s, "GET", q.p, NULL, NULL, 414);
+    q.n = 0;
+    for (int i = 0; i < 40; i++)
+        sr_buf_fmt(&q, "X-%d: %01000d\r\n", i, 0);
+    expect(&s, "GET", "/health", q.p, NULL, 431);
+    q.n = 0;
+    for (int i = 0; i < 10001; i++)
+        sr_buf_char(&q, ' ');
+    expect(&s, "POST", CHAT, NULL, q.p, 413);
+    q.n = 0;
+    sr_buf_str(&q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 11; i++)
+        sr_buf_fmt(&q, "3e8\r\n%01000d\r\n", 0);
+    tc_open(&c, s.at);
+    tc_send(&c, q.p, q.n);
+    tc_reply_read(&c, &r);
+    assert_int_equal(r.status, 413);
+    assert_true(r.close);
+    tc_reply_end(&r);
+    tc_close(&c);
+    sr_buf_end(&q);
+    tc_stop(&s);
+}
+
+static void expectations_are_met_before_the_body(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    tc_conn   c;
+    tc_reply  r = {0};
+    tc_start(&s);
+    tc_open(&c, s.at);
+    tc_say(&c, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 45\r\n\r\n");
+    assert_true(tc_until(&c, "HTTP/1.1 100 Continue\r\n\r\n", 5000));
+    assert_int_equal(strlen(hello), 45);
+    tc_say(&c, hello);
+    tc_reply_read(&c, &r);
+    assert_int_equal(r.status, 200);
+    tc_reply_end(&r);
+    tc_say(&c, "POST /nowhere HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 45\r\n\r\n");
+    tc_reply_read(&c, &r);
+    assert_int_equal(r.status, 404); /* no 100, and the connection ends: nobody knows whether the body comes */
+    assert_true(r.close);
+    tc_reply_end(&r);
+    tc_close(&c);
+    tc_stop(&s);
+}
+
+static void keep_alive_serves_many_and_pipelined_ones_in_order(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    tc_conn   c;
+    tc_reply  r = {0};
+    tc_start(&s);
+    tc_open(&c, s.at);
+    for (int i = 0; i < 5; i++) {
+        char q[300];
+        snprintf(q, sizeof q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nX-Request-Id: n%d\r\nContent-Length: 45\r\n\r\n%s", i, hello);
+        tc_say(&c, q);
+    }
+    tc_say(&c, "GET /health HTTP/1.1\r\nHost: t\r\nX-Request-Id: n5\r\nConnection: close\r\n\r\n");
+    for (int i = 0; i < 6; i++) {
+        char want[16], got[80];
+        snprintf(want, sizeof want, "n%d", i);
+        tc_reply_read(&c, &r);
+        assert_int_equal(r.status, 200);
+        assert_string_equal(tc_header(&r, "X-Request-Id", got, sizeof got), want);
+        assert_int_equal(r.close, i == 5);
+        tc_reply_end(&r);
+    }
+    assert_false(tc_more(&c, 5000)); /* closed */
+    tc_close(&c);
+    tc_stop(&s);
+}
+
+static void chunked_bodies_arrive_in_any_pieces(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    tc_conn   c;
+    tc_reply  r = {0};
+    tc_start(&s);
+    tc_open(&c, s.at);
+    tc_say(&c, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (size_t i = 0; i < strlen(hello); i++) {
+        char piece[16];
+        snprintf(piece, sizeof piece, "1\r\n%c\r\n", hello[i]);
+        tc_say(&c, piece);
+        if (i % 16 == 0)
+            usleep(1000);
+    }
+    tc_say(&c, "0\r\n\r\n");
+    tc_reply_read(&c, &r);
+    assert_int_equal(r.status, 200);
+    assert_false(r.close);
+    tc_reply_end(&r);
+    tc_close(&c);
+    tc_stop(&s);
+}
+
+static void http_1_0_gets_a_plain_stream_that_ends_with_the_connection(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    tc_conn   c;
+    tc_reply  r = {0};
+    tc_start(&s);
+    tc_open(&c, s.at);
+    const char *body = "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    char q[300];
+    snprintf(q, sizeof q, "POST " CHAT " HTTP/1.0\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    tc_say(&c, q);
+    tc_reply_read(&c, &r);
+    assert_int_equal(r.status, 200);
+    assert_true(r.close && !r.chunked);
+    json_t *ev[200];
+    size_t  n = tc_events(&r, ev, 200);
+    assert_true(n > 3);
+    for (size_t i = 0; i < n; i++)
+        json_decref(ev[i]);
+    tc_reply_end(&r);
+    tc_close(&c);
+    tc_stop(&s);
+}
+
+static void slow_heads_and_bodies_time_out(void **state)
+{
+    (void)state;
+    tc_server s = {.cfg.times = {.head = 200, .body = 200, .request = 600, .idle = 300}};
+    tc_conn   c[4];
+    tc_reply  r = {0};
+    tc_start(&s);
+    uint64_t t = sr_now_ns();
+    for (int i = 0; i < 4; i++)
+        tc_open(&c[i], s.at);
+    tc_say(&c[0], "GET /hea");                               /* a head that never ends */
+    tc_say(&c[1], "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: 45\r\n\r\n{");
+    tc_say(&c[2], "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: 45\r\n\r\n{");
+    for (int i = 0; i < 12; i++, usleep(100000))             /* a byte now and then: the whole takes too long */
+        tc_say(&c[2], " ");
+    for (int i = 0; i < 3; i++) {
+        tc_reply_read(&c[i], &r);
+        assert_int_equal(r.status, 408);
+        assert_true(r.close);
+        tc_reply_end(&r);
+        tc_close(&c[i]);
+    }
+    assert_false(tc_more(&c[3], 5000));                      /* never said anything: closed without a word */
+    assert_int_equal(c[3].in.n, 0);
+    tc_close(&c[3]);
+    assert_true(sr_now_ns() - t < 5000000000u);
+    tc_stop(&s);
+}
+
+static void a_client_that_leaves_frees_its_request(void **state)
+{
+    (void)state;
+    tc_server s = {.null = {.endless = true, .rate = 200}, .ctx = 100000};
+    tc_conn   c;
+    tc_start(&s);
+    const char *bodies[] = {"{\"stream\":true,\"n\":3,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}", hello};
+    for (int way = 0; way < 6; way++) { /* streaming and not; FIN, RST, half-close */
+        const char *body = bodies[way / 3];
+        char q[400];
+        tc_open(&c, s.at);
+        snprintf(q, sizeof q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+        tc_say(&c, q);
+        tc_wait_metric(&s, "strata_requests_running", way < 3 ? 3 : 1);
+        assert_true(tc_metric(&s, "strata_kv_blocks_used") > 0);
+        if (way < 3)
+            assert_true(tc_until(&c, "content", 5000));
+        if (way % 3 == 0)
+            tc_close(&c);
+        else if (way % 3 == 1)
+            tc_reset(&c);
+        else
+            shutdown(c.fd, SHUT_WR);
+        tc_wait_metric(&s, "strata_requests_running", 0);
+        assert_true(tc_metric(&s, "strata_kv_blocks_used") == 0);
+        assert_true(tc_metric(&s, "strata_http_generations") == 0);
+        if (way % 3 == 2)
+            tc_close(&c);
+    }
+    assert_true(tc_metric(&s, "strata_http_clients_left_total") == 6);
+    tc_stop(&s);
+}
+
+static void a_reader_that_does_not_read_is_paused_then_ended(void **state)
+{
+    (void)state;
+    tc_server s = {.null = {.endless = true}, .ctx = 4000000, .cfg.times.write = 800};
+    tc_conn   c;
+    tc_start(&s);
+    tc_open(&c, s.at);
+    int small = 4096;
+    setsockopt(c.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    const char *body = "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    char q[300];
+    snprintf(q, sizeof q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    tc_say(&c, q);
+    double made = 0, before = -1; /* at first tokens fill the sockets' buffers; then nothing is computed for it */
+    for (int i = 0; i < 20 && made != before; i++, usleep(50000)) {
+        before = made;
+        made   = tc_metric(&s, "strata_generated_tokens_total");
+    }
+    assert_true(made > 100 && made == before);
+    assert_true(tc_metric(&s, "strata_requests_paused") == 1);
+    expect(&s, "GET", "/health", NULL, NULL, 200);
+    tc_wait_metric(&s, "strata_requests_running", 0);
+    assert_true(tc_metric(&s, "strata_http_slow_readers_total") == 1);
+    tc_close(&c);
+    tc_stop(&s);
+}
+
+static void connections_are_limited_in_all_and_per_address(void **state)
+{
+    (void)state;
+    tc_server s = {.cfg.limits = {.conns_per_ip = 5}};
+    tc_conn   c[6];
+    tc_reply  r = {0};
+    tc_start(&s);
+    usleep(50000);
+    for (int i = 0; i < 5; i++) {
+        tc_open(&c[i], s.at);
+        tc_say(&c[i], "GET /health HTTP/1.1\r\nHost: t\r\n\r\n");
+        tc_reply_read(&c[i], &r);
+        assert_int_equal(r.status, 200);
+        tc_reply_end(&r);
+    }
+    tc_open(&c[5], s.at);
+    tc_reply_read(&c[5], &r); /* without having asked */
+    assert_int_equal(r.status, 429);
+    assert_true(r.close);
+    tc_reply_end(&r);
+    tc_close(&c[5]);
+    tc_close(&c[0]);
+    usleep(50000);
+    expect(&s, "GET", "/health", NULL, NULL, 200);
+    for (int i = 1; i < 5; i++)
+        tc_close(&c[i]);
+    tc_stop(&s);
+
+    tc_server t = {.cfg.limits = {.conns = 3}};
+    tc_start(&t);
+    usleep(50000);
+    for (int i = 0; i < 4; i++)
+        tc_open(&c[i], t.at);
+    tc_reply_read(&c[3], &r);
+    assert_int_equal(r.status, 503);
+    tc_reply_end(&r);
+    for (int i = 0; i < 4; i++)
+        tc_close(&c[i]);
+    usleep(50000);
+    expect(&t, "GET", "/health", NULL, NULL, 200);
+    tc_stop(&t);
+}
+
+static void running_out_of_descriptors_is_survived(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    struct rlimit old, low;
+    tc_start(&s);
+    /* The test's own sockets exist before the limit falls to what is open; connecting needs no more. */
+    int fd[4], n = 0;
+    while (n < 4)
+        fd[n++] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int next = dup(0);
+    close(next);
+    getrlimit(RLIMIT_NOFILE, &old);
+    low = old;
+    low.rlim_cur = (rlim_t)next;
+    setrlimit(RLIMIT_NOFILE, &low);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(s.at), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    for (int i = 0; i < n; i++)
+        assert_int_equal(connect(fd[i], (struct sockaddr *)&a, sizeof a), 0); /* by the kernel: accept() fails */
+    struct rusage r0, r1;
+    getrusage(RUSAGE_SELF, &r0);
+    usleep(300000);
+    getrusage(RUSAGE_SELF, &r1);
+    setrlimit(RLIMIT_NOFILE, &old);
+    long used_ms = (r1.ru_utime.tv_sec - r0.ru_utime.tv_sec + r1.ru_stime.tv_sec - r0.ru_stime.tv_sec) * 1000 +
+                   (r1.ru_utime.tv_usec - r0.ru_utime.tv_usec + r1.ru_stime.tv_usec - r0.ru_stime.tv_usec) / 1000;
+    assert_true(used_ms < 150); /* it rests instead of spinning */
+    for (int i = 0; i < n; i++) {
+        tc_conn  c = {.fd = fd[i]};
+        tc_reply r = {0};
+        tc_say(&c, "GET /health HTTP/1.1\r\nHost: t\r\n\r\n");
+        tc_reply_read(&c, &r);
+        assert_int_equal(r.status, 200);
+        tc_reply_end(&r);
+        tc_close(&c);
+    }
+    tc_stop(&s);
+}
+
+static void stopping_lets_streams_finish(void **state)
+{
+    (void)state;
+    tc_server s = {.null = {.rate = 100}};
+    tc_conn   c[5], idle;
+    tc_reply  r = {0};
+    json_t   *ev[200];
+    tc_start(&s);
+    tc_open(&idle, s.at);
+    const char *body = "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    char q[300];
+    snprintf(q, sizeof q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    for (int i = 0; i < 5; i++) {
+        tc_open(&c[i], s.at);
+        tc_say(&c[i], q);
+    }
+    tc_wait_metric(&s, "strata_requests_running", 5);
+    sr_serve_stop(s.serve);
+    s.stopped = true;
+    assert_false(tc_more(&idle, 5000)); /* closed at once */
+    tc_close(&idle);
+    for (int i = 0; i < 5; i++) {
+        tc_reply_read(&c[i], &r);
+        assert_int_equal(r.status, 200);
+        size_t n = tc_events(&r, ev, 200);
+        assert_string_equal(tc_str(ev[n - 1], "choices.0.finish_reason"), "stop");
+        for (size_t k = 0; k < n; k++)
+            json_decref(ev[k]);
+        tc_reply_end(&r);
+        tc_close(&c[i]);
+    }
+    tc_stop(&s);
+}
+
+static void stopping_ends_what_takes_too_long_with_an_error(void **state)
+{
+    (void)state;
+    tc_server s = {.null = {.rate = 20, .endless = true}, .ctx = 100000, .cfg.times.drain = 300};
+    tc_conn   c;
+    tc_reply  r = {0};
+    json_t   *ev[200];
+    tc_start(&s);
+    const char *body = "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    char q[300];
+    snprintf(q, sizeof q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    tc_open(&c, s.at);
+    tc_say(&c, q);
+    assert_true(tc_until(&c, "assistant", 5000));
+    sr_serve_stop(s.serve);
+    s.stopped = true;
+    tc_reply_read(&c, &r);
+    assert_int_equal(r.status, 200);
+    size_t n = tc_events(&r, ev, 200);
+    assert_string_equal(tc_str(ev[n - 1], "error.code"), "shutting_down");
+    for (size_t k = 0; k < n; k++)
+        json_decref(ev[k]);
+    tc_reply_end(&r);
+    tc_close(&c);
+    tc_stop(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(paths_methods_and_their_errors),
+        cmocka_unit_test(loading_is_503_with_retry_after),
+        cmocka_unit_test(request_ids_go_in_and_out),
+        cmocka_unit_test(browsers_get_their_preflight),
+        cmocka_unit_test(keys_are_asked_for_where_they_should),
+        cmocka_unit_test(large_heads_targets_and_bodies_are_refused),
+        cmocka_unit_test(expectations_are_met_before_the_body),
+        cmocka_unit_test(keep_alive_serves_many_and_pipelined_ones_in_order),
+        cmocka_unit_test(chunked_bodies_arrive_in_any_pieces),
+        cmocka_unit_test(http_1_0_gets_a_plain_stream_that_ends_with_the_connection),
+        cmocka_unit_test(slow_heads_and_bodies_time_out),
+        cmocka_unit_test(a_client_that_leaves_frees_its_request),
+        cmocka_unit_test(a_reader_that_does_not_read_is_paused_then_ended),
+        cmocka_unit_test(connections_are_limited_in_all_and_per_address),
+        cmocka_unit_test(running_out_of_descriptors_is_survived),
+        cmocka_unit_test(stopping_lets_streams_finish),
+        cmocka_unit_test(stopping_ends_what_takes_too_long_with_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,74 @@
+/* Inside of serve/: the server's state, and who does what.
+ *
+ *     http.c   --head, body-->  serve.c (routes, keys) --> scribe.c (prepares, here or on its thread) --> answer.c
+ *     port     --events------>  answer.c --> sse.c (frames) or openai_answer.c (whole answers) --> http.c
+ */
+#ifndef SR_SERVE_INTERNAL_H
+#define SR_SERVE_INTERNAL_H
+#include <pthread.h>
+#include "serve/http.h"
+#include "serve/metrics.h"
+#include "serve/request.h"
+#include "serve/serve.h"
+
+typedef struct sr_call   sr_call;
+typedef struct sr_scribe sr_scribe;
+enum { KEY_BYTES = 256 };
+
+typedef enum {
+    RT_NONE, RT_HEALTH, RT_LIVE, RT_READY, RT_METRICS, RT_MODELS, RT_MODEL, RT_CHAT, RT_COMPLETIONS, RT_EMBEDDINGS, RT_COUNT
+} sr_route;
+
+typedef struct { uint64_t id; sr_call *call; uint32_t part, next_free; } sr_slot; /* call NULL: free */
+typedef struct { uint64_t id; uint32_t choice; sr_endreason reason; } sr_lateend;
+
+struct sr_serve {
+    sr_servecfg  cfg;                      /* limits and times filled in */
+    char       (*key)[KEY_BYTES];          /* zero-padded, so that a compare takes the same time whatever is compared */
+    char         fingerprint[24];
+    int64_t      created;
+    struct event_base *base;
+    sr_httpd    *http;
+    int          wake_fd;                  /* rung by ready(), stop() and the scribe */
+    struct event *wake_ev, *port_ev, *tick_ev;
+    int          stops;                    /* atomic: calls of stop() */
+    int          handed;                   /* atomic: ready() has filled in `next` */
+    sr_servemodel next;
+    bool         ready, quitting;          /* io thread's view */
+    uint64_t     quit_at_ns;
+    sr_prepenv   env;
+    sr_specials *specials;
+    sr_scribe   *scribe;
+    sr_port     *port;
+    sr_slot     *slot; uint32_t n_slot, free_slot, n_busy; /* free_slot: index + 1; n_busy: slots in use */
+    uint64_t     serial;
+    sr_lateend  *late; uint32_t n_late, cap_late;         /* ends the command ring had no room for */
+    sr_metrics   metrics;
+};
+
+/* scribe.c: prepares request bodies; the result comes back on the io thread. */
+typedef void (*sr_prepared)(void *arg, sr_prep *prep, const sr_apierr *e); /* e->status 0: *prep is the callee's */
+SR_MUSTUSE sr_status sr_scribe_open(sr_serve *s, sr_scribe **out, sr_err *err);
+bool sr_scribe_post(sr_scribe *x, sr_api api, sr_buf *body, sr_prepared fn, void *arg); /* takes the body; false: no memory */
+void sr_scribe_forget(sr_scribe *x, void *arg); /* fn will not be called for arg any more */
+void sr_scribe_collect(sr_scribe *x);           /* calls fn for what is done */
+uint32_t sr_scribe_waiting(sr_scribe *x);
+void sr_scribe_close(sr_scribe *x);
+
+/* answer.c */
+void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body);
+void sr_call_gone(sr_call *call);               /* the client left */
+void sr_call_fill(sr_call *call);
+void sr_call_sent(sr_call *call);
+void sr_call_tick(sr_call *call, uint64_t now_ns);
+void sr_calls_poll(sr_serve *s);                /* events of the port */
+void sr_calls_late(sr_serve *s);                /* tries again what found the command ring full */
+void sr_calls_abort(sr_serve *s, const char *why); /* all of them end with an error */
+
+/* routes.c */
+extern const sr_httpapp sr_routes;
+void sr_reply_error(sr_conn *c, const sr_apierr *e);
+void sr_models_json(const sr_serve *s, const char *one, sr_buf *out); /* one: that model's object alone */
+
+static inline uint64_t sr_ms(uint32_t ms) { return (uint64_t)ms * 1000000u; }
+#endif

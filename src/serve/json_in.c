@@ -1,0 +1,54 @@
+#include "serve/json_in.h"
+
+#include <string.h>
+
+/* Depth and an upper bound of the number of values (one per comma and per bracket). */
+static sr_status scan(const char *p, size_t n, uint32_t max_depth, uint32_t max_values, sr_err *err)
+{
+    uint32_t depth = 0, values = 1;
+    for (size_t i = 0; i < n; i++) {
+        switch (p[i]) {
+        case '"': /* to the closing quote: escapes are two bytes here, whatever they mean */
+            for (i++; i < n && p[i] != '"'; i++)
+                i += p[i] == '\\';
+            break;
+        case '[':
+        case '{':
+            if (++depth > max_depth)
+                return sr_raise(err, SR_INVALID, "JSON nested deeper than %u", max_depth);
+            values++;
+            break;
+        case ']':
+        case '}':
+            depth -= depth > 0;
+            break;
+        case ',':
+            values++;
+            break;
+        default:
+            break;
+        }
+        if (values > max_values)
+            return sr_raise(err, SR_INVALID, "JSON with more than %u values", max_values);
+    }
+    return SR_OK;
+}
+
+sr_status sr_json_read(const char *text, size_t n, uint32_t max_depth, uint32_t max_values, json_t **out, sr_err *err)
+{
+    *out = NULL;
+    if (!n)
+        return sr_raise(err, SR_INVALID, "the body is empty; a JSON object is expected");
+    sr_status s = scan(text, n, max_depth, max_values, err);
+    if (s)
+        return s;
+    json_error_t e;
+    *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    if (*out)
+        return SR_OK;
+    char why[120];
+    if (json_error_code(&e) == json_error_out_of_memory)
+        return sr_raise(err, SR_NOMEM, "host: memory for %zu bytes of JSON", n);
+    return sr_raise(err, SR_INVALID, "invalid JSON: %s (line %d, column %d)",
+                    sr_escape(why, sizeof why, e.text, strlen(e.text)), e.line, e.column);
+}

@@ -1,0 +1,20 @@
+/* json_in.h - JSON from outside, within limits, as a jansson tree.
+ *
+ * Before jansson sees the text it is scanned once, without recursion: nesting and the number of values are
+ * bounded, because a tree costs up to 100 times its text and jansson's parser recurses.  Refused as well:
+ * numbers JSON cannot hold (NaN, 1e999, integers beyond 64 bits), duplicate keys, lone surrogates, invalid
+ * UTF-8, anything after the value.
+ *
+ * Owns:    *out is the caller's (json_decref).   Threads: any.
+ * Errors:  SR_INVALID: what, and where (line and column).
+ */
+#ifndef SR_SERVE_JSON_IN_H
+#define SR_SERVE_JSON_IN_H
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+SR_MUSTUSE sr_status sr_json_read(const char *text, size_t n, uint32_t max_depth, uint32_t max_values, json_t **out,
+                                  sr_err *err);
+#endif

@@ -1,0 +1,112 @@
+#include "serve/metrics.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+const short sr_metric_status[SR_STATUSES] = {200, 204, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431, 499, 500, 501, 503, 505, 0};
+
+void sr_hist_add(sr_hist *h, uint64_t ns)
+{
+    uint64_t limit = 1000000;
+    int      i     = 0;
+    while (i < SR_HIST && ns > limit)
+        i++, limit *= 2;
+    h->bucket[i]++;
+    h->n++;
+    h->sum += (double)ns * 1e-9;
+}
+
+void sr_metrics_http(sr_metrics *m, uint32_t route, int status)
+{
+    int i = 0;
+    while (sr_metric_status[i] && sr_metric_status[i] != status)
+        i++;
+    m->http[route < SR_ROUTES ? route : 0][i]++;
+}
+
+static void head(sr_buf *o, const char *name, const char *type, const char *help)
+{
+    sr_buf_fmt(o, "# HELP strata_%s %s\n# TYPE strata_%s %s\n", name, help, name, type);
+}
+
+static void number(sr_buf *o, const char *name, const char *type, const char *help, uint64_t v)
+{
+    head(o, name, type, help);
+    sr_buf_fmt(o, "strata_%s %llu\n", name, (unsigned long long)v);
+}
+
+static void seconds(sr_buf *o, const char *name, const char *help, uint64_t ns)
+{
+    head(o, name, "counter", help);
+    sr_buf_fmt(o, "strata_%s %.9g\n", name, (double)ns * 1e-9);
+}
+
+static void histogram(sr_buf *o, const char *name, const char *help, const sr_hist *h)
+{
+    uint64_t n = 0;
+    double   le = 0.001;
+    head(o, name, "histogram", help);
+    for (int i = 0; i < SR_HIST; i++, le *= 2)
+        sr_buf_fmt(o, "strata_%s_bucket{le=\"%.6g\"} %llu\n", name, le, (unsigned long long)(n += h->bucket[i]));
+    sr_buf_fmt(o, "strata_%s_bucket{le=\"+Inf\"} %llu\nstrata_%s_sum %.9g\nstrata_%s_count %llu\n", name, (unsigned long long)h->n,
+               name, h->sum, name, (unsigned long long)h->n);
+}
+
+static void engine(const sr_portstats *p, sr_buf *o)
+{
+    static const sr_portstats none;
+    p = p ? p : &none;
+    number(o, "requests_running", "gauge", "Choices that the engine is computing.", p->running);
+    number(o, "requests_waiting", "gauge", "Choices that wait for a place in the batch.", p->waiting);
+    number(o, "requests_paused", "gauge", "Choices paused because their client reads slowly.", p->paused);
+    number(o, "kv_blocks_total", "gauge", "KV cache blocks on the device.", p->pages_total);
+    number(o, "kv_blocks_used", "gauge", "KV cache blocks held by live requests.", p->pages_used);
+    number(o, "kv_blocks_cached", "gauge", "KV cache blocks of finished requests, kept for their prefix.", p->pages_cached);
+    number(o, "kv_blocks_free", "gauge", "KV cache blocks that hold nothing.", p->pages_free);
+    number(o, "kv_block_tokens", "gauge", "Tokens in a KV cache block.", p->page_tokens);
+    number(o, "max_context_tokens", "gauge", "Longest prompt and answer together.", p->max_ctx);
+    number(o, "max_sequences", "gauge", "Choices that may run at once.", p->max_seqs);
+    number(o, "prefix_cache_hit_tokens_total", "counter", "Prompt tokens found in the prefix cache.", p->prefix_hits);
+    number(o, "prefix_cache_miss_tokens_total", "counter", "Prompt tokens not found in the prefix cache.", p->prefix_misses);
+    number(o, "prompt_tokens_total", "counter", "Prompt tokens computed.", p->tokens_prompt);
+    number(o, "cached_tokens_total", "counter", "Prompt tokens taken from the cache.", p->tokens_cached);
+    number(o, "generated_tokens_total", "counter", "Tokens made.", p->tokens_made);
+    number(o, "steps_total", "counter", "Engine steps.", p->steps);
+    number(o, "preemptions_total", "counter", "Choices thrown out to make room.", p->preemptions);
+    number(o, "requests_done_total", "counter", "Requests the engine finished.", p->requests_done);
+    number(o, "requests_failed_total", "counter", "Requests the engine ended with an error.", p->requests_failed);
+    number(o, "requests_cancelled_total", "counter", "Choices cancelled.", p->cancelled);
+    number(o, "engine_fault", "gauge", "1 when the engine has died.", p->fault);
+    seconds(o, "step_seconds_total", "Time in steps.", p->ns_steps);
+    seconds(o, "step_host_seconds_total", "Time in steps spent on the host.", p->ns_host);
+    seconds(o, "step_wait_seconds_total", "Time in steps spent waiting for the device.", p->ns_wait);
+}
+
+void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
+{
+    const sr_metrics *m = v->m;
+    number(o, "ready", "gauge", "1 when requests are served.", v->ready);
+    engine(v->port, o);
+    head(o, "http_requests_total", "counter", "Answers by route and status; 499: the client left first.");
+    for (uint32_t r = 0; r < v->n_route; r++)
+        for (int i = 0; i < SR_STATUSES; i++)
+            if (m->http[r][i])
+                sr_buf_fmt(o, "strata_http_requests_total{handler=\"%s\",status=\"%d\"} %llu\n", v->route[r], sr_metric_status[i],
+                           (unsigned long long)m->http[r][i]);
+    number(o, "http_connections", "gauge", "Open connections.", v->conns);
+    number(o, "http_refused_connections_total", "counter", "Connections over a limit.", v->refused);
+    number(o, "http_generations", "gauge", "Generations in flight, as the server sees them.", v->jobs);
+    number(o, "http_preparing", "gauge", "Request bodies being parsed and tokenised.", v->preparing);
+    number(o, "http_clients_left_total", "counter", "Generations cancelled because the client left.", m->left);
+    number(o, "http_slow_readers_total", "counter", "Connections ended because the client did not read.", v->slow);
+    number(o, "http_prompt_tokens_total", "counter", "Prompt tokens of requests taken.", m->tokens_prompt);
+    number(o, "http_answer_tokens_total", "counter", "Tokens received for answers.", m->tokens_sent);
+    number(o, "http_finished_stop_total", "counter", "Choices that ended at an end token or a stop string.", m->finished_stop);
+    number(o, "http_finished_length_total", "counter", "Choices that ended at their length.", m->finished_length);
+    number(o, "http_failed_total", "counter", "Generations that ended with an error.", m->failed);
+    number(o, "http_late_ends_total", "counter", "Cancellations that had to wait for the engine's command ring.", m->late_ends);
+    histogram(o, "time_to_first_token_seconds", "From the first byte of a request to its first token.", &m->ttft);
+    histogram(o, "inter_token_latency_seconds", "Between two tokens of a choice.", &m->itl);
+    histogram(o, "request_duration_seconds", "From the first byte of a request to the end of its answer.", &m->total);
+}

@@ -1,0 +1,36 @@
+/* metrics.h - counters and histograms of the server, written as Prometheus text.
+ *
+ * Threads: the io thread.   Owns: nothing; plain data.   Errors: none.
+ * Source:  Prometheus text exposition format 0.0.4.
+ */
+#ifndef SR_SERVE_METRICS_H
+#define SR_SERVE_METRICS_H
+#include <stdint.h>
+#include "base/buf.h"
+#include "engine/port.h"
+
+enum { SR_HIST = 20 };
+typedef struct { uint64_t bucket[SR_HIST + 1], n; double sum; } sr_hist; /* bucket i: <= 1 ms * 2^i; the last: more */
+void sr_hist_add(sr_hist *h, uint64_t ns);
+
+enum { SR_STATUSES = 20, SR_ROUTES = 16 };
+typedef struct {
+    uint64_t http[SR_ROUTES][SR_STATUSES];  /* by route and index of status in sr_metric_status */
+    uint64_t tokens_prompt, tokens_sent, finished_stop, finished_length, failed, left;
+    uint64_t late_ends;
+    sr_hist  ttft, itl, total;
+} sr_metrics;
+extern const short sr_metric_status[SR_STATUSES];
+void sr_metrics_http(sr_metrics *m, uint32_t route, int status);
+
+typedef struct {
+    const sr_metrics   *m;
+    const sr_portstats *port;               /* NULL: no model yet */
+    const char *const  *route; uint32_t n_route;
+    const char *model;
+    uint32_t conns, jobs, preparing;
+    uint64_t refused, slow;
+    bool     ready;
+} sr_metricsview;
+void sr_metrics_text(const sr_metricsview *v, sr_buf *out);
+#endif

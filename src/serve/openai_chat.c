@@ -1,0 +1,217 @@
+/* openai_chat.c - the messages of a chat request: checked, put in the form templates expect, tokenised. */
+#include <string.h>
+#include <time.h>
+
+#include "serve/json_in.h"
+#include "serve/request.h"
+
+typedef struct {
+    const sr_prepenv *env;
+    sr_apierr *e;
+    size_t     i;         /* which message */
+} ctx;
+
+static bool bad(ctx *c, const char *member, const char *what)
+{
+    char param[64];
+    snprintf(param, sizeof param, "messages[%zu]%s%s", c->i, member ? "." : "", member ? member : "");
+    return sr_api_fail(c->e, 400, param, NULL, "'%s' %s.", param, what);
+}
+
+static bool nomem(ctx *c) { return sr_api_fail(c->e, 503, "messages", "out_of_memory", "No memory for the messages."); }
+
+/* The text parts of a content array, joined by line feeds as other servers do. */
+static json_t *join_parts(ctx *c, const json_t *parts)
+{
+    sr_buf  s = {0};
+    json_t *out = NULL;
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        const json_t *part = json_array_get(parts, i), *text = json_object_get(part, "text");
+        const char   *type = json_string_value(json_object_get(part, "type"));
+        if (!type) {
+            bad(c, "content", "must hold objects with a string 'type'");
+        } else if (!strcmp(type, "refusal")) {
+            text = json_object_get(part, "refusal");
+        } else if (strcmp(type, "text")) {
+            bool media = strstr(type, "image") || strstr(type, "audio") || strstr(type, "video") || !strcmp(type, "file");
+            bad(c, "content", media ? "holds a part that is not text; this model reads text only" : "holds a part of unknown type");
+        }
+        if (!c->e->status && !json_is_string(text))
+            bad(c, "content", "holds a text part without a string 'text'");
+        if (c->e->status)
+            goto end;
+        if (i)
+            sr_buf_char(&s, '\n');
+        sr_buf_add(&s, json_string_value(text), json_string_length(text));
+    }
+    out = s.failed ? NULL : json_stringn_nocheck(s.p ? s.p : "", s.n);
+    if (!out)
+        nomem(c);
+end:
+    sr_buf_end(&s);
+    return out;
+}
+
+static bool set(ctx *c, json_t *m, const char *key, json_t *owned)
+{
+    if (!owned || json_object_set_new_nocheck(m, key, owned))
+        return c->e->status ? false : nomem(c);
+    return true;
+}
+
+static bool take_content(ctx *c, const json_t *in, const char *role, json_t *m)
+{
+    const json_t *v = json_object_get(in, "content");
+    if (json_is_string(v))
+        return set(c, m, "content", json_incref((json_t *)v));
+    if (json_is_array(v))
+        return set(c, m, "content", join_parts(c, v));
+    if (v && !json_is_null(v))
+        return bad(c, "content", "must be a string or an array of parts");
+    if (strcmp(role, "assistant") || !json_array_size(json_object_get(in, "tool_calls")))
+        return bad(c, "content", "is missing");
+    return set(c, m, "content", json_null());
+}
+
+/* Optional member `from` that must be a string, as `to`. */
+static bool take_string(ctx *c, const json_t *in, const char *from, const char *to, json_t *m)
+{
+    const json_t *v = json_object_get(in, from);
+    if (!v || json_is_null(v))
+        return true;
+    return json_is_string(v) ? set(c, m, to, json_incref((json_t *)v)) : bad(c, from, "must be a string");
+}
+
+/* Arguments travel as a string; templates want the object that it spells. */
+static json_t *arguments(ctx *c, const json_t *v)
+{
+    sr_err  err = {0};
+    json_t *out = NULL;
+    const sr_servelimits *l = &c->env->limits;
+    if (json_is_object(v))
+        return json_incref((json_t *)v);
+    if (sr_json_read(json_string_value(v), json_string_length(v), l->json_depth, l->json_values, &out, &err) || !json_is_object(out)) {
+        json_decref(out);
+        return json_incref((json_t *)v);
+    }
+    return out;
+}
+
+static bool take_tool_call(ctx *c, const json_t *in, json_t *list)
+{
+    const json_t *f = json_object_get(in, "function"), *name = json_object_get(f, "name");
+    const json_t *args = json_object_get(f, "arguments"), *id = json_object_get(in, "id");
+    if (!json_is_string(name) || (!json_is_string(args) && !json_is_object(args)))
+        return bad(c, "tool_calls", "must hold objects with 'function' {name, arguments}");
+    if (id && !json_is_null(id) && !json_is_string(id))
+        return bad(c, "tool_calls", "holds an 'id' that is not a string");
+    json_t *call = json_object(), *fn = json_object();
+    bool ok = call && fn && set(c, fn, "name", json_incref((json_t *)name)) && set(c, fn, "arguments", arguments(c, args)) &&
+              set(c, call, "type", json_string("function")) &&
+              (!json_is_string(id) || set(c, call, "id", json_incref((json_t *)id))) &&
+              set(c, call, "function", json_incref(fn)) && !json_array_append(list, call);
+    json_decref(call);
+    json_decref(fn);
+    return ok ? true : c->e->status ? false : nomem(c);
+}
+
+static bool take_tool_calls(ctx *c, const json_t *in, json_t *m)
+{
+    const json_t *v = json_object_get(in, "tool_calls");
+    if (!v || json_is_null(v) || (json_is_array(v) && !json_array_size(v)))
+        return true;
+    json_t *list = json_array();
+    bool ok = json_is_array(v) ? list != NULL : bad(c, "tool_calls", "must be an array");
+    for (size_t i = 0; ok && i < json_array_size(v); i++)
+        ok = take_tool_call(c, json_array_get(v, i), list);
+    return ok ? set(c, m, "tool_calls", list) : (json_decref(list), c->e->status ? false : nomem(c));
+}
+
+static bool take_message(ctx *c, const json_t *in, json_t *out)
+{
+    static const struct { const char *given, *rendered; } roles[] = {
+        {"system", "system"}, {"developer", "system"}, {"user", "user"}, {"assistant", "assistant"}, {"tool", "tool"}};
+    const char *given = json_string_value(json_object_get(in, "role")), *role = NULL;
+    if (!json_is_object(in))
+        return bad(c, NULL, "must be an object");
+    for (size_t i = 0; given && i < sizeof roles / sizeof *roles; i++)
+        if (!strcmp(given, roles[i].given))
+            role = roles[i].rendered;
+    if (!role)
+        return bad(c, "role", "must be one of system, developer, user, assistant, tool");
+    json_t *m = json_object();
+    const char *thought = json_is_string(json_object_get(in, "reasoning_content")) ? "reasoning_content" : "reasoning";
+    bool assistant = !strcmp(role, "assistant");
+    bool ok = m && set(c, m, "role", json_string(role)) && take_content(c, in, role, m) && take_string(c, in, "name", "name", m) &&
+              (!assistant || (take_string(c, in, thought, "reasoning_content", m) && take_tool_calls(c, in, m))) &&
+              (strcmp(role, "tool") || take_string(c, in, "tool_call_id", "tool_call_id", m)) && !json_array_append(out, m);
+    json_decref(m);
+    return ok ? true : c->e->status ? false : nomem(c);
+}
+
+static json_t *take_messages(ctx *c, const json_t *root)
+{
+    const json_t *in = json_object_get(root, "messages");
+    size_t n = json_array_size(in);
+    if (!json_is_array(in) || !n)
+        sr_api_fail(c->e, 400, "messages", NULL, "'messages' must be an array with at least one message.");
+    else if (n > c->env->limits.messages)
+        sr_api_fail(c->e, 400, "messages", NULL, "'messages' holds %zu messages; the limit is %u.", n, c->env->limits.messages);
+    if (c->e->status)
+        return NULL;
+    json_t *out = json_array();
+    for (c->i = 0; out && c->i < n; c->i++)
+        if (!take_message(c, json_array_get(in, c->i), out)) {
+            json_decref(out);
+            return NULL;
+        }
+    if (!out)
+        nomem(c);
+    return out;
+}
+
+/* chat_template_kwargs, and reasoning_effort as the variable some templates read. */
+static json_t *take_kwargs(ctx *c, const json_t *root)
+{
+    const json_t *v = json_object_get(root, "chat_template_kwargs"), *effort = json_object_get(root, "reasoning_effort");
+    json_t *out = json_object();
+    if (v && !json_is_null(v) && !json_is_object(v))
+        sr_api_fail(c->e, 400, "chat_template_kwargs", NULL, "'chat_template_kwargs' must be an object.");
+    else if (effort && !json_is_null(effort) && !json_is_string(effort))
+        sr_api_fail(c->e, 400, "reasoning_effort", NULL, "'reasoning_effort' must be a string.");
+    else if (!out || (json_is_string(effort) && json_object_set_nocheck(out, "reasoning_effort", (json_t *)effort)) ||
+             (json_is_object(v) && json_object_update(out, (json_t *)v)))
+        nomem(c);
+    if (!c->e->status)
+        return out;
+    json_decref(out);
+    return NULL;
+}
+
+bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
+{
+    ctx c = {env, e, 0};
+    if (!env->model.chat)
+        return sr_api_fail(e, 400, "messages", "no_chat_template",
+                           "The model has no chat template: use /v1/completions, or start the server with one.");
+    json_t *messages = take_messages(&c, root);
+    json_t *kwargs   = messages ? take_kwargs(&c, root) : NULL;
+    sr_err  err      = {0};
+    out->prompt      = kwargs ? sr_arena_zalloc(&out->arena, 1, sizeof *out->prompt) : NULL;
+    if (kwargs && !out->prompt)
+        nomem(&c);
+    if (!e->status) {
+        out->n_prompt = 1;
+        sr_promptenv pe = {env->model.tok, env->model.chat, env->specials, (int64_t)time(NULL)};
+        sr_chatinput in = {messages, kwargs, out->params.add_generation_prompt && !out->params.continue_final,
+                           out->params.continue_final};
+        sr_status s = sr_prompt_chat(&pe, &in, &out->prompt[0].ids, NULL, &err);
+        if (s)
+            sr_api_fail_err(e, s, err.msg, "messages");
+        else if (!out->prompt[0].ids.n)
+            sr_api_fail(e, 400, "messages", NULL, "The chat template made an empty prompt of the messages.");
+    }
+    json_decref(messages);
+    json_decref(kwargs);
+    return !e->status;
+}

@@ -1,0 +1,58 @@
+#include "serve/openai_error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/jsonw.h"
+
+bool sr_api_fail(sr_apierr *e, int status, const char *param, const char *code, const char *fmt, ...)
+{
+    if (e->status)
+        return false;
+    e->status  = status;
+    e->code    = code;
+    e->retry_s = status == 429 || status == 503 ? 1 : 0;
+    snprintf(e->param, sizeof e->param, "%s", param ? param : "");
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->msg, sizeof e->msg, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+bool sr_api_fail_err(sr_apierr *e, sr_status s, const char *msg, const char *param)
+{
+    if (!msg || !*msg)
+        msg = sr_status_name(s);
+    if (s == SR_INVALID || s == SR_UNSUPPORTED)
+        return sr_api_fail(e, 400, param, NULL, "%s", msg);
+    if (s == SR_AGAIN)
+        return sr_api_fail(e, 429, NULL, "queue_full", "The server is busy: its queue is full.");
+    return sr_api_fail(e, s == SR_NOMEM ? 503 : 500, NULL, s == SR_NOMEM ? "out_of_memory" : "internal_error", "%s", msg);
+}
+
+static const char *type_of(int status)
+{
+    return status == 401 ? "authentication_error"
+           : status == 429 ? "rate_limit_error"
+           : status >= 500 ? "server_error"
+                           : "invalid_request_error";
+}
+
+void sr_api_error_json(const sr_apierr *e, sr_buf *out)
+{
+    sr_jsonw w = {.out = out};
+    sr_json_obj(&w, NULL);
+    sr_json_obj(&w, "error");
+    sr_json_str(&w, "message", e->msg);
+    sr_json_str(&w, "type", type_of(e->status));
+    sr_json_str(&w, "param", e->param[0] ? e->param : NULL);
+    sr_json_str(&w, "code", e->code);
+    if (e->n_ctx) {
+        sr_json_uint(&w, "n_prompt_tokens", e->n_prompt);
+        sr_json_uint(&w, "n_ctx", e->n_ctx);
+    }
+    sr_json_end(&w);
+    sr_json_end(&w);
+}

@@ -1,0 +1,409 @@
+/* openai_params.c - every parameter the API knows, in one table.
+ *
+ * A row says name, type, range and where the value goes.  null is the same as absent; a wrong type or a value
+ * out of range is a 400 naming the parameter; names that are not here are ignored (clients send what other
+ * servers know).  Parameters with a meaning that is not served are rows too: their neutral values pass, any
+ * other is a 400, because an answer that silently ignores "tools" is a wrong answer.
+ */
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/mem.h"
+#include "serve/request.h"
+
+typedef struct {
+    const sr_prepenv *env;
+    sr_api     api;
+    sr_arena  *arena;
+    sr_params *p;
+    sr_apierr *e;
+} ctx;
+
+typedef enum { BOOL, INT, NUM, SPECIAL, NOT_SERVED } kind;
+enum { CHAT = SR_API_CHAT, COMP = SR_API_COMPLETION, BOTH = CHAT | COMP };
+typedef struct {
+    const char *name;
+    uint8_t     kind, apis;
+    double      lo, hi;                               /* both allowed; NOT_SERVED: the numbers that mean "off" */
+    size_t      at;                                   /* into sr_params */
+    bool      (*take)(ctx *c, const char *name, const json_t *v); /* SPECIAL */
+} row;
+
+static bool nomem(ctx *c, const char *name)
+{
+    return sr_api_fail(c->e, 503, name, "out_of_memory", "No memory for '%s'.", name);
+}
+
+/* The integer v stands for: 16 and 16.0 both do. */
+static bool whole(const json_t *v, int64_t *out)
+{
+    if (json_is_integer(v)) {
+        *out = json_integer_value(v);
+        return true;
+    }
+    double d = json_is_real(v) ? json_real_value(v) : 0.5;
+    if (d != floor(d) || fabs(d) > 9007199254740992.0)
+        return false;
+    *out = (int64_t)d;
+    return true;
+}
+
+/* Decimal digits with an optional sign, all of s. */
+static bool whole_text(const char *s, int64_t *out)
+{
+    bool neg = *s == '-';
+    s += neg;
+    int64_t v = 0;
+    size_t  n = strspn(s, "0123456789");
+    if (!n || n > 18 || s[n])
+        return false;
+    for (size_t i = 0; i < n; i++)
+        v = v * 10 + (s[i] - '0');
+    *out = neg ? -v : v;
+    return true;
+}
+
+static const char *type_name(const json_t *v)
+{
+    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a number", "true", "false", "null"};
+    return names[json_typeof(v)];
+}
+
+/* ---- parameters that are more than one number ----------------------------------------------------------- */
+
+static bool add_stop(ctx *c, const char *name, const json_t *v)
+{
+    const sr_servelimits *l = &c->env->limits;
+    size_t n = json_string_length(v);
+    if (!json_is_string(v))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be a string or an array of strings, not %s.", name, type_name(v));
+    if (n > l->stop_bytes)
+        return sr_api_fail(c->e, 400, name, NULL, "A string of '%s' is %zu bytes long; the limit is %u.", name, n, l->stop_bytes);
+    if (!n) /* stops nothing: some clients send "" for "none" */
+        return true;
+    char *s = sr_arena_strndup(c->arena, json_string_value(v), n);
+    if (!s)
+        return nomem(c, name);
+    c->p->stop[c->p->n_stop++] = (sr_stopstr){s, n};
+    return true;
+}
+
+static bool take_stop(ctx *c, const char *name, const json_t *v)
+{
+    size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    if (n > c->env->limits.stops)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' holds %zu strings; the limit is %u.", name, n, c->env->limits.stops);
+    c->p->n_stop = 0;
+    if (!(c->p->stop = sr_arena_zalloc(c->arena, n ? n : 1, sizeof *c->p->stop)))
+        return nomem(c, name);
+    if (!json_is_array(v))
+        return add_stop(c, name, v);
+    for (size_t i = 0; i < n; i++)
+        if (!add_stop(c, name, json_array_get(v, i)))
+            return false;
+    return true;
+}
+
+static bool token_id(ctx *c, const char *name, int64_t id, int32_t *out)
+{
+    uint32_t n = sr_tokenizer_n_vocab(c->env->model.tok);
+    if (id < 0 || id >= (int64_t)n)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s': token id %lld is not in the vocabulary (0..%u).", name,
+                           (long long)id, n ? n - 1 : 0);
+    *out = (int32_t)id;
+    return true;
+}
+
+enum { STOP_TOKENS = 128 };
+
+static bool take_stop_tokens(ctx *c, const char *name, const json_t *v)
+{
+    size_t n = json_array_size(v);
+    if (!json_is_array(v))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an array of token ids, not %s.", name, type_name(v));
+    if (n > STOP_TOKENS)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' holds %zu ids; the limit is %d.", name, n, STOP_TOKENS);
+    if (!(c->p->stop_tok = sr_arena_zalloc(c->arena, n ? n : 1, sizeof *c->p->stop_tok)))
+        return nomem(c, name);
+    for (size_t i = 0; i < n; i++) {
+        int64_t id;
+        if (!whole(json_array_get(v, i), &id))
+            return sr_api_fail(c->e, 400, name, NULL, "'%s' must hold integers only.", name);
+        if (!token_id(c, name, id, &c->p->stop_tok[i]))
+            return false;
+    }
+    c->p->n_stop_tok = (uint32_t)n;
+    return true;
+}
+
+static bool add_bias(ctx *c, const char *name, int64_t id, const json_t *v)
+{
+    sr_bias *b = &c->p->bias[c->p->n_bias];
+    double   d = json_is_false(v) ? -100 : json_number_value(v);
+    if (!json_is_number(v) && !json_is_false(v))
+        return sr_api_fail(c->e, 400, name, NULL, "A bias in '%s' must be a number, not %s.", name, type_name(v));
+    if (!(d >= -100 && d <= 100))
+        return sr_api_fail(c->e, 400, name, NULL, "A bias in '%s' must be between -100 and 100.", name);
+    if (!token_id(c, name, id, &b->tok))
+        return false;
+    b->bias = d <= -100 ? -INFINITY : (float)d; /* -100 bans the token, as OpenAI documents it */
+    c->p->n_bias++;
+    return true;
+}
+
+/* {"1734": -100, ...}, or llama.cpp's [[1734, -100], [42, false], ...] */
+static bool take_bias(ctx *c, const char *name, const json_t *v)
+{
+    size_t n = json_is_object(v) ? json_object_size(v) : json_array_size(v);
+    if (!json_is_object(v) && !json_is_array(v))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an object of token ids and biases, not %s.", name, type_name(v));
+    if (n > c->env->limits.bias)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' holds %zu biases; the limit is %u.", name, n, c->env->limits.bias);
+    if (!(c->p->bias = sr_arena_zalloc(c->arena, n ? n : 1, sizeof *c->p->bias)))
+        return nomem(c, name);
+    int64_t id;
+    if (json_is_object(v)) {
+        for (void *it = json_object_iter((json_t *)v); it; it = json_object_iter_next((json_t *)v, it)) {
+            if (!whole_text(json_object_iter_key(it), &id))
+                return sr_api_fail(c->e, 400, name, NULL, "The keys of '%s' must be token ids in decimal.", name);
+            if (!add_bias(c, name, id, json_object_iter_value(it)))
+                return false;
+        }
+        return true;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *pair = json_array_get(v, i);
+        if (json_array_size(pair) != 2 || !whole(json_array_get(pair, 0), &id))
+            return sr_api_fail(c->e, 400, name, NULL, "Entry %zu of '%s' must be [token id, bias].", i, name);
+        if (!add_bias(c, name, id, json_array_get(pair, 1)))
+            return false;
+    }
+    return true;
+}
+
+static bool take_stream_options(ctx *c, const char *name, const json_t *v)
+{
+    const json_t *u = json_object_get(v, "include_usage");
+    if (!json_is_object(v))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an object, not %s.", name, type_name(v));
+    if (u && !json_is_null(u) && !json_is_boolean(u))
+        return sr_api_fail(c->e, 400, "stream_options.include_usage", NULL,
+                           "'stream_options.include_usage' must be true or false, not %s.", type_name(u));
+    c->p->include_usage = json_is_true(u);
+    return true;
+}
+
+static bool take_response_format(ctx *c, const char *name, const json_t *v)
+{
+    const char *type = json_string_value(json_object_get(v, "type"));
+    if (!json_is_object(v) || !type)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an object with a string 'type'.", name);
+    if (strcmp(type, "text"))
+        return sr_api_fail(c->e, 400, name, "unsupported_value",
+                           "'%s': only the type \"text\" is available; constrained output is not.", name);
+    return true;
+}
+
+/* "none" and "auto" ask for nothing as long as there are no tools. */
+static bool take_tool_choice(ctx *c, const char *name, const json_t *v)
+{
+    const char *s = json_string_value(v);
+    if (s && (!strcmp(s, "none") || !strcmp(s, "auto")))
+        return true;
+    return sr_api_fail(c->e, 400, name, "unsupported_value", "'%s' must be \"none\" or \"auto\": tools are not available.", name);
+}
+
+static bool take_best_of(ctx *c, const char *name, const json_t *v)
+{
+    int64_t n;
+    if (!whole(v, &n))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an integer, not %s.", name, type_name(v));
+    if (n != c->p->n) /* rows stand in order: n was read before */
+        return sr_api_fail(c->e, 400, name, "unsupported_value",
+                           "'%s' other than 'n' is not available: all choices made are returned.", name);
+    return true;
+}
+
+static bool take_salt(ctx *c, const char *name, const json_t *v)
+{
+    if (!json_is_string(v) || !json_string_length(v))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be a non-empty string.", name);
+    c->p->salt = XXH3_64bits_withSeed(json_string_value(v), json_string_length(v), c->env->salt_seed);
+    return true;
+}
+
+/* Completions: the number of alternatives; chat has its own boolean. */
+static bool take_logprobs_count(ctx *c, const char *name, const json_t *v)
+{
+    int64_t n;
+    if (!whole(v, &n) || n < 0 || n > 5)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an integer between 0 and 5.", name);
+    c->p->want_logprobs = true;
+    c->p->top_logprobs  = n;
+    return true;
+}
+
+/* Present, but asking for nothing: empty, false, or one of two numbers. */
+static bool neutral(const json_t *v, double off1, double off2)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:  return json_object_size(v) == 0;
+    case JSON_ARRAY:   return json_array_size(v) == 0;
+    case JSON_STRING:  return json_string_length(v) == 0;
+    case JSON_INTEGER:
+    case JSON_REAL:    return json_number_value(v) == off1 || json_number_value(v) == off2;
+    case JSON_TRUE:    return false;
+    default:           return true;
+    }
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------ */
+
+#define AT(field) offsetof(sr_params, field)
+#define MAX_I32   2147483647.0
+
+static const row rows[] = {
+    {"n", INT, BOTH, 1, 0, AT(n), NULL}, /* hi: limits.choices */
+    {"stream", BOOL, BOTH, 0, 0, AT(stream), NULL},
+    {"stream_options", SPECIAL, BOTH, 0, 0, 0, take_stream_options},
+    {"max_tokens", INT, CHAT, 1, MAX_I32, AT(max_tokens), NULL},
+    {"max_completion_tokens", INT, CHAT, 1, MAX_I32, AT(max_tokens), NULL}, /* after max_tokens: the newer name wins */
+    {"max_tokens", INT, COMP, 0, MAX_I32, AT(max_tokens), NULL},
+    {"min_tokens", INT, BOTH, 0, MAX_I32, AT(min_tokens), NULL},
+    {"temperature", NUM, BOTH, 0, 2, AT(temperature), NULL},
+    {"top_p", NUM, BOTH, 0, 1, AT(top_p), NULL},
+    {"top_k", INT, BOTH, -1, MAX_I32, AT(top_k), NULL},
+    {"min_p", NUM, BOTH, 0, 1, AT(min_p), NULL},
+    {"typical_p", NUM, BOTH, 0, 1, AT(typical_p), NULL},
+    {"frequency_penalty", NUM, BOTH, -2, 2, AT(freq_penalty), NULL},
+    {"presence_penalty", NUM, BOTH, -2, 2, AT(pres_penalty), NULL},
+    {"repeat_penalty", NUM, BOTH, 0.01, 100, AT(rep_penalty), NULL},
+    {"repetition_penalty", NUM, BOTH, 0.01, 100, AT(rep_penalty), NULL},
+    {"repeat_last_n", INT, BOTH, -1, MAX_I32, AT(rep_last_n), NULL},
+    {"seed", INT, BOTH, -INFINITY, INFINITY, AT(seed), NULL},
+    {"stop", SPECIAL, BOTH, 0, 0, 0, take_stop},
+    {"stop_token_ids", SPECIAL, BOTH, 0, 0, 0, take_stop_tokens},
+    {"include_stop_str_in_output", BOOL, BOTH, 0, 0, AT(include_stop), NULL},
+    {"skip_special_tokens", BOOL, BOTH, 0, 0, AT(skip_special), NULL},
+    {"ignore_eos", BOOL, BOTH, 0, 0, AT(ignore_eos), NULL},
+    {"logit_bias", SPECIAL, BOTH, 0, 0, 0, take_bias},
+    {"logprobs", BOOL, CHAT, 0, 0, AT(want_logprobs), NULL},
+    {"top_logprobs", INT, CHAT, 0, 20, AT(top_logprobs), NULL},
+    {"logprobs", SPECIAL, COMP, 0, 0, 0, take_logprobs_count},
+    {"echo", BOOL, COMP, 0, 0, AT(echo), NULL},
+    {"priority", INT, BOTH, -MAX_I32, MAX_I32, AT(priority), NULL},
+    {"cache_salt", SPECIAL, BOTH, 0, 0, 0, take_salt},
+    {"add_generation_prompt", BOOL, CHAT, 0, 0, AT(add_generation_prompt), NULL},
+    {"continue_final_message", BOOL, CHAT, 0, 0, AT(continue_final), NULL},
+    {"best_of", SPECIAL, BOTH, 0, 0, 0, take_best_of},
+    {"response_format", SPECIAL, BOTH, 0, 0, 0, take_response_format},
+    {"tool_choice", SPECIAL, BOTH, 0, 0, 0, take_tool_choice},
+    {"function_call", SPECIAL, BOTH, 0, 0, 0, take_tool_choice},
+    {"tools", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"functions", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"suffix", NOT_SERVED, COMP, 0, 0, 0, NULL},
+    {"echo", NOT_SERVED, CHAT, 0, 0, 0, NULL},
+    {"prompt_embeds", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"prompt_logprobs", NOT_SERVED, BOTH, -1, -1, 0, NULL}, /* 0 asks for something */
+    {"use_beam_search", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"length_penalty", NOT_SERVED, BOTH, 1, 1, 0, NULL},
+    {"json_schema", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"grammar", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"structured_outputs", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"guided_json", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"guided_regex", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"guided_choice", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"guided_grammar", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"bad_words", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"allowed_token_ids", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"truncate_prompt_tokens", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"chat_template", NOT_SERVED, CHAT, 0, 0, 0, NULL},
+    {"documents", NOT_SERVED, CHAT, 0, 0, 0, NULL},
+    {"xtc_probability", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"dry_multiplier", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"mirostat", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"dynatemp_range", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"top_n_sigma", NOT_SERVED, BOTH, -1, 0, 0, NULL},
+    {"lora", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+};
+
+static bool take_number(ctx *c, const row *r, const json_t *v)
+{
+    double  lo = r->lo, hi = r->at == AT(n) ? c->env->limits.choices : r->hi, d;
+    int64_t i = 0;
+    bool    ok = r->kind == INT ? whole(v, &i) : json_is_number(v);
+    if (!ok && !json_is_number(v))
+        return sr_api_fail(c->e, 400, r->name, NULL, "'%s' must be %s, not %s.", r->name,
+                           r->kind == INT ? "an integer" : "a number", type_name(v));
+    if (!ok)
+        return sr_api_fail(c->e, 400, r->name, NULL, "'%s' must be an integer, not %g.", r->name, json_number_value(v));
+    d = r->kind == INT ? (double)i : json_number_value(v);
+    if (!(d >= lo && d <= hi))
+        return sr_api_fail(c->e, 400, r->name, NULL, "'%s' must be between %.15g and %.15g, not %.15g.", r->name, lo, hi, d);
+    if (r->kind == INT)
+        memcpy((char *)c->p + r->at, &i, sizeof i);
+    else
+        memcpy((char *)c->p + r->at, &d, sizeof d);
+    return true;
+}
+
+static bool take_row(ctx *c, const row *r, const json_t *v)
+{
+    switch (r->kind) {
+    case BOOL:
+        if (!json_is_boolean(v))
+            return sr_api_fail(c->e, 400, r->name, NULL, "'%s' must be true or false, not %s.", r->name, type_name(v));
+        *(bool *)((char *)c->p + r->at) = json_is_true(v);
+        return true;
+    case INT:
+    case NUM:
+        return take_number(c, r, v);
+    case SPECIAL:
+        return r->take(c, r->name, v);
+    default:
+        if (neutral(v, r->lo, r->hi))
+            return true;
+        return sr_api_fail(c->e, 400, r->name, "unsupported_parameter", "'%s' is not available on this server.", r->name);
+    }
+}
+
+void sr_params_default(sr_params *p, sr_api api)
+{
+    *p = (sr_params){.n = 1, .max_tokens = api == SR_API_CHAT ? -1 : 16, .seed = -1, .rep_last_n = -2, .temperature = 1,
+                     .top_p = 1, .typical_p = 1, .rep_penalty = 1, .skip_special = true, .add_generation_prompt = true};
+}
+
+/* What one row alone cannot see. */
+static bool check_together(ctx *c, const json_t *root)
+{
+    sr_params *p = c->p;
+    if (c->api == SR_API_CHAT && !p->want_logprobs && p->top_logprobs > 0)
+        return sr_api_fail(c->e, 400, "top_logprobs", NULL, "'top_logprobs' needs 'logprobs' to be true.");
+    if (c->api == SR_API_CHAT && p->continue_final && json_is_true(json_object_get(root, "add_generation_prompt")))
+        return sr_api_fail(c->e, 400, "continue_final_message", NULL,
+                           "'continue_final_message' and 'add_generation_prompt' exclude each other.");
+    if (p->max_tokens == 0 && p->n > 1)
+        return sr_api_fail(c->e, 400, "n", NULL, "'n' must be 1 when 'max_tokens' is 0: nothing is chosen.");
+    if (p->max_tokens >= 0 && p->min_tokens > p->max_tokens)
+        return sr_api_fail(c->e, 400, "min_tokens", NULL, "'min_tokens' (%lld) is larger than 'max_tokens' (%lld).",
+                           (long long)p->min_tokens, (long long)p->max_tokens);
+    return true;
+}
+
+bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_arena *arena, sr_params *p, sr_apierr *e)
+{
+    ctx c = {env, api, arena, p, e};
+    sr_params_default(p, api);
+    for (size_t i = 0; i < SR_COUNT(rows); i++) {
+        const json_t *v = rows[i].apis & api ? json_object_get(root, rows[i].name) : NULL;
+        if (v && !json_is_null(v) && !take_row(&c, &rows[i], v))
+            return false;
+    }
+    if (p->top_p <= 0) /* OpenAI allows 0: nothing but the likeliest token */
+        p->top_p = 1e-6;
+    return check_together(&c, root);
+}

@@ -1,0 +1,65 @@
+#include "serve/request.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "serve/json_in.h"
+
+static bool check_model(const sr_prepenv *env, const json_t *root, sr_apierr *e)
+{
+    const json_t *v = json_object_get(root, "model");
+    const char   *name = json_string_value(v);
+    if (!v || json_is_null(v))
+        return true;
+    if (!name)
+        return sr_api_fail(e, 400, "model", NULL, "'model' must be a string.");
+    if (!env->strict_model || !strcmp(name, env->model_id))
+        return true;
+    for (uint32_t i = 0; i < env->n_aliases; i++)
+        if (!strcmp(name, env->aliases[i]))
+            return true;
+    return sr_api_fail(e, 404, "model", "model_not_found", "The model '%.200s' does not exist here; there is '%.200s'.", name, env->model_id);
+}
+
+/* Room for at least one token, unless none is wanted. */
+static bool check_lengths(const sr_prepenv *env, const sr_prep *p, sr_apierr *e)
+{
+    uint32_t ctx = env->model.ctx;
+    for (uint32_t i = 0; i < p->n_prompt; i++) {
+        size_t n = p->prompt[i].ids.n;
+        if (n + (p->params.max_tokens != 0) <= ctx)
+            continue;
+        e->n_prompt = (uint32_t)SR_MIN(n, (size_t)UINT32_MAX);
+        e->n_ctx    = ctx;
+        return sr_api_fail(e, 400, p->api == SR_API_CHAT ? "messages" : "prompt", "context_length_exceeded",
+                           "This model's maximum context length is %u tokens. However, your request has %zu input tokens. "
+                           "Please reduce the length of the input.", ctx, n);
+    }
+    return true;
+}
+
+bool sr_prepare(const sr_prepenv *env, sr_api api, const char *body, size_t n, sr_prep *out, sr_apierr *e)
+{
+    sr_err  err  = {0};
+    json_t *root = NULL;
+    *out = (sr_prep){.api = api};
+    sr_status s = sr_json_read(body, n, env->limits.json_depth, env->limits.json_values, &root, &err);
+    bool ok = s ? sr_api_fail(e, s == SR_NOMEM ? 503 : 400, NULL, s == SR_NOMEM ? "out_of_memory" : "invalid_json", "%s.", err.msg)
+              : !json_is_object(root) ? sr_api_fail(e, 400, NULL, NULL, "The body must be a JSON object.")
+                                      : true;
+    ok = ok && check_model(env, root, e) && sr_params_read(env, api, root, &out->arena, &out->params, e) &&
+         (api == SR_API_CHAT ? sr_chat_prompt(env, root, out, e) : sr_completion_prompts(env, root, out, e)) &&
+         check_lengths(env, out, e);
+    json_decref(root);
+    if (!ok)
+        sr_prep_end(out);
+    return ok;
+}
+
+void sr_prep_end(sr_prep *p)
+{
+    for (uint32_t i = 0; i < p->n_prompt; i++)
+        sr_ids_end(&p->prompt[i].ids);
+    sr_arena_end(&p->arena);
+    *p = (sr_prep){0};
+}

@@ -1,0 +1,67 @@
+/* request.h - a request body, understood: parameters, prompts as token ids, everything within limits.
+ *
+ *     bytes --json--> tree --params--> numbers, stops, biases --chat or completions--> prompts --> sr_prep
+ *
+ * Preparing touches no connection and no engine, so a long body is prepared on a thread of its own.
+ *
+ * Owns:    everything a prep points to lies in its arena or in its prompts' ids, until sr_prep_end().
+ * Threads: one per prep; the environment is read-only.
+ * Errors:  sr_apierr, naming the parameter and the limit.
+ * Source:  OpenAI API reference (chat completions, completions); vLLM and llama.cpp for the further samplers.
+ */
+#ifndef SR_SERVE_REQUEST_H
+#define SR_SERVE_REQUEST_H
+#include <jansson.h>
+#include "base/arena.h"
+#include "engine/port.h"
+#include "serve/openai_error.h"
+#include "serve/prompt.h"
+#include "serve/serve.h"
+#include "text/detok.h"
+
+typedef enum { SR_API_CHAT = 1, SR_API_COMPLETION = 2 } sr_api; /* bits */
+
+typedef struct {                    /* the parameters of a request; defaults: sr_params_default() */
+    bool    stream, include_usage, echo, want_logprobs, include_stop, skip_special, ignore_eos;
+    bool    add_generation_prompt, continue_final;
+    int64_t n, max_tokens, min_tokens, top_logprobs; /* max_tokens -1: up to the context's end */
+    int64_t seed, top_k, rep_last_n, priority;       /* seed -1: a random one; rep_last_n -1: all, -2: not given */
+    double  temperature, top_p, min_p, typical_p, rep_penalty, freq_penalty, pres_penalty;
+    sr_stopstr *stop;      uint32_t n_stop;
+    int32_t    *stop_tok;  uint32_t n_stop_tok;
+    sr_bias    *bias;      uint32_t n_bias;
+    uint64_t    salt;
+} sr_params;
+
+typedef struct {
+    sr_ids      ids;
+    const char *text; size_t n_text; /* completions: as given; NULL when given as ids */
+} sr_promptids;
+
+typedef struct {
+    sr_api    api;
+    sr_arena  arena;
+    sr_params params;
+    sr_promptids *prompt; uint32_t n_prompt;
+} sr_prep;
+
+typedef struct {                    /* what preparing needs to know; lives as long as the model */
+    sr_servemodel      model;
+    const sr_specials *specials;
+    sr_servelimits     limits;      /* filled in: no zeros */
+    bool               strict_model;
+    uint64_t           salt_seed;   /* random, per process */
+    const char *model_id;
+    const char *const *aliases; uint32_t n_aliases;
+} sr_prepenv;
+
+/* body: the text of the request.  False: *e says why. */
+bool sr_prepare(const sr_prepenv *env, sr_api api, const char *body, size_t n, sr_prep *out, sr_apierr *e);
+void sr_prep_end(sr_prep *p);
+
+/* The steps. */
+void sr_params_default(sr_params *p, sr_api api);
+bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_arena *arena, sr_params *p, sr_apierr *e);
+bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
+bool sr_completion_prompts(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
+#endif

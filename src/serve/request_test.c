@@ -1,0 +1,448 @@
+/* Request bodies without a server: JSON limits, the table of parameters, messages and prompts. */
+#include "serve/json_in.h"
+#include "serve/request.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "format/gguf.h"
+
+static sr_tokenizer *tok;
+static sr_template  *tmpl;
+static sr_specials  *specials;
+static sr_prepenv    env;
+
+static int open_model(void **state)
+{
+    (void)state;
+    sr_err   err = {0};
+    sr_gguf *g   = NULL;
+    static const char src[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+                              "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    if (sr_gguf_open("models/strata-demo-base-Q4_K_M.gguf", &g, &err) || sr_tokenizer_open(g, &tok, &err) ||
+        sr_template_compile(src, sizeof src - 1, &tmpl, &err) || sr_specials_open(tok, &specials, &err)) {
+        print_error("%s\n", err.msg);
+        return -1;
+    }
+    sr_gguf_close(g);
+    env = (sr_prepenv){.model = {.tok = tok, .chat = tmpl, .ctx = 4096}, .specials = specials, .model_id = "m",
+                       .limits = {.json_depth = 64, .json_values = 1 << 20, .messages = 4096, .prompts = 256, .choices = 16,
+                                  .stops = 16, .stop_bytes = 256, .bias = 1024}};
+    return 0;
+}
+
+static int close_model(void **state)
+{
+    (void)state;
+    sr_specials_close(specials);
+    sr_template_close(tmpl);
+    sr_tokenizer_close(tok);
+    return 0;
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------ */
+
+static sr_status json(const char *p, size_t n)
+{
+    json_t *j = NULL;
+    sr_err err = {0};
+    sr_status s = sr_json_read(p, n, 64, 1000, &j, &err);
+    assert_int_equal(s == SR_OK, j != NULL);
+    if (s)
+        assert_true(err.msg[0]);
+    json_decref(j);
+    return s;
+}
+
+static void bad_json_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "", " ", "{", "}", "[1,]", "{\"a\":}", "{\"a\" 1}", "{a:1}", "nul", "NaN", "[NaN]", "[Infinity]", "[-Infinity]", "[1e999]",
+        "[01]", "[+1]", "[.5]", "[1.]", "[0x1]", "[99999999999999999999]", "{} x", "{}{}", "[1] ,", "\"\\ud800\"", "[\"\\ud800x\"]",
+        "[\"\\udc00\"]", "[\"\\x41\"]", "[\"\xff\"]", "[\"\xc0\x80\"]", "[\"\xed\xa0\x80\"]", "[\"\xf5\x80\x80\x80\"]", "[\"a\nb\"]",
+        "['a']", "// c\n{}", "{\"a\":1,\"a\":2}", "[\"\\u12\"]", "\xef\xbb\xbf{}", "{\"a\\u0000b\":1}", "[\"abc]", "[\"abc\\\"]",
+    };
+    for (size_t i = 0; i < SR_COUNT(bad); i++)
+        if (json(bad[i], strlen(bad[i])) == SR_OK)
+            fail_msg("taken: %s", bad[i]);
+    assert_int_equal(json("{}\0", 3), SR_INVALID);
+    assert_int_equal(json("[\"\\u0000\"]", 10), SR_OK); /* a NUL in a value is a character like others */
+    assert_int_equal(json(" {\"a\":[1,2.5,-3e2,\"\\ud83d\\ude00\",null,true]} \n", 46), SR_OK);
+}
+
+static void depth_and_size_are_bounded_before_parsing(void **state)
+{
+    (void)state;
+    sr_buf b = {0};
+    for (int i = 0; i < 64; i++)
+        sr_buf_char(&b, '[');
+    for (int i = 0; i < 64; i++)
+        sr_buf_char(&b, ']');
+    assert_int_equal(json(b.p, b.n), SR_OK);
+    b.n = 0;
+    for (int i = 0; i < 65; i++)
+        sr_buf_char(&b, '[');
+    for (int i = 0; i < 65; i++)
+        sr_buf_char(&b, ']');
+    assert_int_equal(json(b.p, b.n), SR_INVALID);
+    b.n = 0;
+    for (int i = 0; i < 100000; i++)
+        sr_buf_str(&b, i % 2 ? "[" : "{\"a\":");
+    assert_int_equal(json(b.p, b.n), SR_INVALID);
+    b.n = 0;
+    sr_buf_char(&b, '[');
+    for (int i = 0; i < 1000; i++)
+        sr_buf_str(&b, i ? ",0" : "0");
+    sr_buf_char(&b, ']');
+    assert_int_equal(json(b.p, b.n), SR_INVALID); /* 1001 values */
+    b.n = 0;
+    sr_buf_str(&b, "[\"");
+    for (int i = 0; i < 2000; i++)
+        sr_buf_str(&b, ",[{\\\"");
+    sr_buf_str(&b, "\"]");
+    assert_int_equal(json(b.p, b.n), SR_OK); /* brackets in strings are text */
+    sr_buf_end(&b);
+}
+
+/* ---- parameters ------------------------------------------------------------------------------------------ */
+
+static int prepare(sr_api api, const char *body, sr_prep *p, sr_apierr *e)
+{
+    *e = (sr_apierr){0};
+    sr_buf b = {0};
+    for (const char *s = body; *s; s++)
+        sr_buf_char(&b, *s == '\'' ? '"' : *s);
+    bool ok = sr_prepare(&env, api, b.p, b.n, p, e);
+    sr_buf_end(&b);
+    assert_int_equal(ok, e->status == 0);
+    return e->status;
+}
+
+static const char *base_of(sr_api api) { return api == SR_API_CHAT ? "'messages':[{'role':'user','content':'a'}]" : "'prompt':'a'"; }
+
+static void expect(sr_api api, const char *member, int status, const char *param)
+{
+    sr_prep   p;
+    sr_apierr e;
+    sr_buf    b = {0};
+    sr_buf_fmt(&b, "{%s,%s}", member, base_of(api));
+    int got = prepare(api, b.p, &p, &e);
+    if (got != status || (status && param && strcmp(e.param, param)))
+        fail_msg("%s: %d for '%s', expected %d for '%s': %s", b.p, got, e.param, status, param ? param : "", e.msg);
+    if (!got)
+        sr_prep_end(&p);
+    sr_buf_end(&b);
+}
+
+static void every_number_has_its_range_and_type(void **state)
+{
+    (void)state;
+    enum { C = SR_API_CHAT, T = SR_API_COMPLETION };
+    static const struct { const char *name; int apis; bool whole; const char *lo, *hi, *below, *above; } f[] = {
+        {"n", C | T, true, "1", "16", "0", "17"},
+        {"max_tokens", C, true, "1", "2147483647", "0", "2147483648"},
+        {"max_tokens", T, true, "0", "2147483647", "-1", "2147483648"},
+        {"max_completion_tokens", C, true, "1", "2147483647", "0", "2147483648"},
+        {"min_tokens", C, true, "0", "2147483647", "-1", "2147483648"},
+        {"temperature", C | T, false, "0", "2", "-0.001", "2.001"},
+        {"top_p", C | T, false, "0", "1", "-0.001", "1.001"},
+        {"top_k", C | T, true, "-1", "2147483647", "-2", "2147483648"},
+        {"min_p", C | T, false, "0", "1", "-1", "1.5"},
+        {"typical_p", C | T, false, "0", "1", "-1", "1.5"},
+        {"frequency_penalty", C | T, false, "-2", "2", "-2.1", "2.1"},
+        {"presence_penalty", C | T, false, "-2", "2", "-2.1", "2.1"},
+        {"repeat_penalty", C | T, false, "0.01", "100", "0", "100.1"},
+        {"repetition_penalty", C | T, false, "0.01", "100", "-1", "101"},
+        {"repeat_last_n", C | T, true, "-1", "2147483647", "-2", "2147483648"},
+        {"seed", C | T, true, "-9223372036854775808", "9223372036854775807", "-1e300", "1e300"},
+        {"top_logprobs", C, true, "0", "0", "-1", "21"},
+        {"logprobs", T, true, "0", "5", "-1", "6"},
+        {"priority", C | T, true, "-2147483647", "2147483647", "-2147483648", "2147483648"},
+    };
+    static const char *const bad[] = {"true", "false", "'1'", "''", "[]", "[1]", "{}", "{'a':1}", "1e308", "-1e308"};
+    for (size_t i = 0; i < SR_COUNT(f); i++)
+        for (int api = C; api <= T; api <<= 1) {
+            char m[100];
+            if (!(f[i].apis & api))
+                continue;
+            for (size_t k = 0; k < SR_COUNT(bad) + 7; k++) {
+                const char *rest[] = {f[i].below, f[i].above, f[i].whole ? "1.5" : "'x'", f[i].lo, f[i].hi, "null", "0"};
+                const char *v = k < SR_COUNT(bad) ? bad[k] : rest[k - SR_COUNT(bad)];
+                bool good = k >= SR_COUNT(bad) + 3;
+                if (k == SR_COUNT(bad) + 6) /* the last: a fraction that is whole, for integers */
+                    v = f[i].whole && strcmp(f[i].lo, "0") ? "1.0" : f[i].lo;
+                snprintf(m, sizeof m, "'%s':%s", f[i].name, v);
+                if (!strcmp(f[i].name, "min_tokens") && k == SR_COUNT(bad) + 4)
+                    continue; /* larger than max_tokens */
+                expect((sr_api)api, m, good ? 0 : 400, f[i].name);
+            }
+        }
+}
+
+static void every_switch_is_true_or_false(void **state)
+{
+    (void)state;
+    static const char *const f[] = {"stream", "ignore_eos", "skip_special_tokens", "include_stop_str_in_output"};
+    static const char *const bad[] = {"0", "1", "-1", "0.5", "1e300", "'true'", "''", "[]", "[true]", "{}", "{'a':true}", "99999"};
+    char m[100];
+    for (size_t i = 0; i < SR_COUNT(f); i++)
+        for (size_t k = 0; k < SR_COUNT(bad) + 3; k++) {
+            snprintf(m, sizeof m, "'%s':%s", f[i], k < SR_COUNT(bad) ? bad[k] : k == SR_COUNT(bad) ? "true" : k == SR_COUNT(bad) + 1 ? "false" : "null");
+            expect(SR_API_CHAT, m, k < SR_COUNT(bad) ? 400 : 0, f[i]);
+            expect(SR_API_COMPLETION, m, k < SR_COUNT(bad) ? 400 : 0, f[i]);
+        }
+    for (size_t k = 0; k < SR_COUNT(bad); k++) {
+        snprintf(m, sizeof m, "'logprobs':%s", bad[k]);
+        expect(SR_API_CHAT, m, 400, "logprobs");
+        snprintf(m, sizeof m, "'echo':%s", bad[k]);
+        expect(SR_API_COMPLETION, m, 400, "echo");
+    }
+}
+
+static void lists_and_objects_have_their_limits(void **state)
+{
+    (void)state;
+    static const struct { const char *m; int status; const char *param; } t[] = {
+        {"'stop':'x'", 0, NULL}, {"'stop':['a','b']", 0, NULL}, {"'stop':[]", 0, NULL}, {"'stop':''", 0, NULL}, {"'stop':null", 0, NULL},
+        {"'stop':1", 400, "stop"}, {"'stop':[1]", 400, "stop"}, {"'stop':{}", 400, "stop"}, {"'stop':true", 400, "stop"},
+        {"'stop':[['a']]", 400, "stop"}, {"'stop':['a',null]", 400, "stop"},
+        {"'stop':['','','','','','','','','','','','','','','','','']", 400, "stop"},
+        {"'stop_token_ids':[0,1]", 0, NULL}, {"'stop_token_ids':[-1]", 400, "stop_token_ids"}, {"'stop_token_ids':[1e9]", 400, "stop_token_ids"},
+        {"'stop_token_ids':['a']", 400, "stop_token_ids"}, {"'stop_token_ids':1", 400, "stop_token_ids"},
+        {"'logit_bias':{'1':-100,'2':5.5}", 0, NULL}, {"'logit_bias':[[1,-100],[2,false]]", 0, NULL}, {"'logit_bias':{}", 0, NULL},
+        {"'logit_bias':{'a':1}", 400, "logit_bias"}, {"'logit_bias':{'1':101}", 400, "logit_bias"}, {"'logit_bias':{'1':'1'}", 400, "logit_bias"},
+        {"'logit_bias':{'-1':1}", 400, "logit_bias"}, {"'logit_bias':{'999999999':1}", 400, "logit_bias"}, {"'logit_bias':{'1.5':1}", 400, "logit_bias"},
+        {"'logit_bias':1", 400, "logit_bias"}, {"'logit_bias':[1]", 400, "logit_bias"}, {"'logit_bias':[[1]]", 400, "logit_bias"},
+        {"'logit_bias':[['a',1]]", 400, "logit_bias"}, {"'logit_bias':{'1':null}", 400, "logit_bias"}, {"'logit_bias':{' 1':1}", 400, "logit_bias"},
+        {"'stream_options':{'include_usage':true}", 0, NULL}, {"'stream_options':{}", 0, NULL}, {"'stream_options':null", 0, NULL},
+        {"'stream_options':{'include_usage':1}", 400, "stream_options.include_usage"}, {"'stream_options':true", 400, "stream_options"},
+        {"'cache_salt':'s'", 0, NULL}, {"'cache_salt':''", 400, "cache_salt"}, {"'cache_salt':5", 400, "cache_salt"},
+        {"'model':'any'", 0, NULL}, {"'model':5", 400, "model"}, {"'model':null", 0, NULL},
+        {"'max_tokens':5,'min_tokens':6", 400, "min_tokens"},
+    };
+    for (size_t i = 0; i < SR_COUNT(t); i++) {
+        expect(SR_API_CHAT, t[i].m, t[i].status, t[i].param);
+        expect(SR_API_COMPLETION, t[i].m, t[i].status, t[i].param);
+    }
+    char m[400] = "'stop':'";
+    memset(m + 8, 'x', 257);
+    memcpy(m + 265, "'", 2);
+    expect(SR_API_CHAT, m, 400, "stop");
+    memcpy(m + 264, "'", 2);
+    expect(SR_API_CHAT, m, 0, NULL);
+    sr_buf b = {0};
+    sr_buf_str(&b, "'logit_bias':{");
+    for (int i = 0; i < 1025; i++)
+        sr_buf_fmt(&b, "%s'%d':1", i ? "," : "", i);
+    sr_buf_str(&b, "}");
+    expect(SR_API_CHAT, b.p, 400, "logit_bias");
+    sr_buf_end(&b);
+}
+
+static void what_is_not_served_is_refused_unless_it_asks_for_nothing(void **state)
+{
+    (void)state;
+    static const struct { const char *m; int status; const char *param; } both[] = {
+        {"'tools':[{'type':'function'}]", 400, "tools"}, {"'tools':[]", 0, NULL}, {"'tools':null", 0, NULL},
+        {"'functions':[{}]", 400, "functions"}, {"'tool_choice':'none'", 0, NULL}, {"'tool_choice':'auto'", 0, NULL},
+        {"'tool_choice':'required'", 400, "tool_choice"}, {"'tool_choice':{'type':'function'}", 400, "tool_choice"},
+        {"'response_format':{'type':'text'}", 0, NULL}, {"'response_format':{'type':'json_object'}", 400, "response_format"},
+        {"'response_format':'json'", 400, "response_format"}, {"'response_format':{}", 400, "response_format"},
+        {"'best_of':1", 0, NULL}, {"'best_of':3", 400, "best_of"}, {"'best_of':2,'n':2", 0, NULL}, {"'best_of':'x'", 400, "best_of"},
+        {"'guided_json':{'a':1}", 400, "guided_json"}, {"'grammar':'root ::= x'", 400, "grammar"}, {"'grammar':''", 0, NULL},
+        {"'mirostat':2", 400, "mirostat"}, {"'mirostat':0", 0, NULL}, {"'xtc_probability':0.5", 400, "xtc_probability"},
+        {"'dry_multiplier':0.8", 400, "dry_multiplier"}, {"'dry_multiplier':0", 0, NULL}, {"'top_n_sigma':-1", 0, NULL},
+        {"'top_n_sigma':1.5", 400, "top_n_sigma"}, {"'prompt_logprobs':0", 400, "prompt_logprobs"}, {"'use_beam_search':true", 400, "use_beam_search"},
+        {"'use_beam_search':false", 0, NULL}, {"'length_penalty':1.0", 0, NULL}, {"'truncate_prompt_tokens':5", 400, "truncate_prompt_tokens"},
+        /* Accepted and ignored, whatever they hold. */
+        {"'user':5,'metadata':[],'store':'x','service_tier':{},'safety_identifier':1,'prompt_cache_key':2,'verbosity':3,"
+         "'prediction':4,'modalities':['audio'],'audio':{},'parallel_tool_calls':'y','unknown_thing':{'a':[1]}", 0, NULL},
+    };
+    for (size_t i = 0; i < SR_COUNT(both); i++) {
+        expect(SR_API_CHAT, both[i].m, both[i].status, both[i].param);
+        expect(SR_API_COMPLETION, both[i].m, both[i].status, both[i].param);
+    }
+    expect(SR_API_COMPLETION, "'suffix':'x'", 400, "suffix");
+    expect(SR_API_COMPLETION, "'suffix':''", 0, NULL);
+    expect(SR_API_CHAT, "'chat_template':'{{x}}'", 400, "chat_template");
+    expect(SR_API_CHAT, "'top_logprobs':2", 400, "top_logprobs");
+    expect(SR_API_CHAT, "'top_logprobs':2,'logprobs':true", 0, NULL);
+    expect(SR_API_COMPLETION, "'n':2,'max_tokens':0", 400, "n");
+}
+
+static void values_arrive_where_they_belong(void **state)
+{
+    (void)state;
+    sr_prep   p;
+    sr_apierr e;
+    assert_int_equal(prepare(SR_API_CHAT, "{'messages':[{'role':'user','content':'a'}],'n':2,'temperature':0.5,'top_p':0.25,'top_k':7,"
+        "'min_p':0.125,'typical_p':0.75,'frequency_penalty':-1,'presence_penalty':1.5,'repetition_penalty':1.25,'repeat_last_n':9,"
+        "'seed':42,'stop':['x','yz'],'stop_token_ids':[5],'logit_bias':{'3':-100,'4':2},'logprobs':true,'top_logprobs':4,'max_tokens':11,"
+        "'min_tokens':3,'priority':-2,'stream':true,'stream_options':{'include_usage':true},'ignore_eos':true}", &p, &e), 0);
+    const sr_params *q = &p.params;
+    assert_true(q->n == 2 && q->temperature == 0.5 && q->top_p == 0.25 && q->top_k == 7 && q->min_p == 0.125 && q->typical_p == 0.75);
+    assert_true(q->freq_penalty == -1 && q->pres_penalty == 1.5 && q->rep_penalty == 1.25 && q->rep_last_n == 9 && q->seed == 42);
+    assert_true(q->n_stop == 2 && q->stop[1].n == 2 && !memcmp(q->stop[1].p, "yz", 2) && q->n_stop_tok == 1 && q->stop_tok[0] == 5);
+    assert_true(q->n_bias == 2 && q->bias[0].tok == 3 && q->bias[0].bias < -1e30f && q->bias[1].bias == 2.0f);
+    assert_true(q->want_logprobs && q->top_logprobs == 4 && q->max_tokens == 11 && q->min_tokens == 3 && q->priority == -2);
+    assert_true(q->stream && q->include_usage && q->ignore_eos && q->skip_special && !q->echo);
+    sr_prep_end(&p);
+    assert_int_equal(prepare(SR_API_COMPLETION, "{'prompt':'a'}", &p, &e), 0);
+    assert_true(p.params.max_tokens == 16 && p.params.temperature == 1 && p.params.top_p == 1 && p.params.seed == -1 && p.params.n == 1);
+    sr_prep_end(&p);
+}
+
+/* ---- messages and prompts -------------------------------------------------------------------------------- */
+
+static void messages_are_checked_one_by_one(void **state)
+{
+    (void)state;
+    static const struct { const char *body; int status; const char *param; } t[] = {
+        {"{}", 400, "messages"}, {"{'messages':[]}", 400, "messages"}, {"{'messages':'x'}", 400, "messages"},
+        {"{'messages':[1]}", 400, "messages[0]"}, {"{'messages':[{}]}", 400, "messages[0].role"},
+        {"{'messages':[{'role':'user','content':'a'},{'role':'king','content':'a'}]}", 400, "messages[1].role"},
+        {"{'messages':[{'role':'<|im_end|>','content':'a'}]}", 400, "messages[0].role"},
+        {"{'messages':[{'role':5,'content':'a'}]}", 400, "messages[0].role"},
+        {"{'messages':[{'role':'user'}]}", 400, "messages[0].content"}, {"{'messages':[{'role':'user','content':null}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':5}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':{'text':'a'}}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':[{'type':'image_url','image_url':{'url':'http://x'}}]}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':[{'type':'input_audio'}]}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':[{'type':'strange'}]}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':[{'text':'a'}]}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':[{'type':'text'}]}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':['a']}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':[{'type':'text','text':'a'},{'type':'text','text':'b'}]}]}", 0, NULL},
+        {"{'messages':[{'role':'developer','content':'a'},{'role':'user','content':'','name':'bob'}]}", 0, NULL},
+        {"{'messages':[{'role':'user','content':'a','name':5}]}", 400, "messages[0].name"},
+        {"{'messages':[{'role':'assistant','content':null}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'assistant','content':null,'tool_calls':[{'id':'c','type':'function','function':{'name':'f','arguments':'{}'}}]},"
+         "{'role':'tool','tool_call_id':'c','content':'4'}]}", 0, NULL},
+        {"{'messages':[{'role':'assistant','tool_calls':5,'content':'a'}]}", 400, "messages[0].tool_calls"},
+        {"{'messages':[{'role':'assistant','content':'a','tool_calls':[{}]}]}", 400, "messages[0].tool_calls"},
+        {"{'messages':[{'role':'assistant','content':'a','tool_calls':[{'function':{'name':'f','arguments':5}}]}]}", 400, "messages[0].tool_calls"},
+        {"{'messages':[{'role':'user','content':'a'}],'chat_template_kwargs':5}", 400, "chat_template_kwargs"},
+        {"{'messages':[{'role':'user','content':'a'}],'chat_template_kwargs':{'enable_thinking':false}}", 0, NULL},
+        {"{'messages':[{'role':'user','content':'a'}],'reasoning_effort':5}", 400, "reasoning_effort"},
+        {"[]", 400, ""}, {"5", 400, ""}, {"'x'", 400, ""},
+    };
+    for (size_t i = 0; i < SR_COUNT(t); i++) {
+        sr_prep   p;
+        sr_apierr e;
+        int got = prepare(SR_API_CHAT, t[i].body, &p, &e);
+        if (got != t[i].status || (got && strcmp(e.param, t[i].param)))
+            fail_msg("%s: %d for '%s': %s", t[i].body, got, e.param, e.msg);
+        if (!got)
+            sr_prep_end(&p);
+    }
+}
+
+static void prompts_come_in_four_forms(void **state)
+{
+    (void)state;
+    static const struct { const char *body; int status; uint32_t n; } t[] = {
+        {"{'prompt':'a'}", 0, 1}, {"{'prompt':['a','b']}", 0, 2}, {"{'prompt':[1,2]}", 0, 1}, {"{'prompt':[[1],[2,3]]}", 0, 2},
+        {"{}", 400, 0}, {"{'prompt':null}", 400, 0}, {"{'prompt':[]}", 400, 0}, {"{'prompt':[[]]}", 400, 0}, {"{'prompt':5}", 400, 0},
+        {"{'prompt':{}}", 400, 0}, {"{'prompt':['a',1]}", 400, 0}, {"{'prompt':[1,'a']}", 400, 0}, {"{'prompt':[[1],'a']}", 400, 0},
+        {"{'prompt':[-1]}", 400, 0}, {"{'prompt':[999999999]}", 400, 0}, {"{'prompt':[1.5]}", 400, 0}, {"{'prompt':[[1,null]]}", 400, 0},
+        {"{'prompt':true}", 400, 0}, {"{'prompt':[{}]}", 400, 0}, {"{'prompt':[99999999999999999]}", 400, 0},
+    };
+    for (size_t i = 0; i < SR_COUNT(t); i++) {
+        sr_prep   p;
+        sr_apierr e;
+        int got = prepare(SR_API_COMPLETION, t[i].body, &p, &e);
+        if (got != t[i].status || (!got && p.n_prompt != t[i].n) || (got && strcmp(e.param, "prompt")))
+            fail_msg("%s: %d for '%s': %s", t[i].body, got, e.param, e.msg);
+        if (!got)
+            sr_prep_end(&p);
+    }
+}
+
+static void many_messages_are_refused_quickly(void **state)
+{
+    (void)state;
+    sr_buf b = {0};
+    sr_prep   p;
+    sr_apierr e = {0};
+    sr_buf_str(&b, "{\"messages\":[");
+    for (int i = 0; i < 100000; i++)
+        sr_buf_str(&b, i ? ",{\"role\":\"user\",\"content\":\"hi\"}" : "{\"role\":\"user\",\"content\":\"hi\"}");
+    sr_buf_str(&b, "]}");
+    uint64_t t = sr_now_ns();
+    assert_false(sr_prepare(&env, SR_API_CHAT, b.p, b.n, &p, &e));
+    assert_int_equal(e.status, 400);
+    assert_string_equal(e.param, "messages");
+    assert_true(sr_now_ns() - t < 5000000000u);
+    sr_buf_end(&b);
+}
+
+static void a_long_prompt_costs_linear_time(void **state)
+{
+    (void)state;
+    uint64_t ns[2];
+    for (int k = 0; k < 2; k++) {
+        sr_buf b = {0};
+        sr_prep   p;
+        sr_apierr e = {0};
+        sr_buf_str(&b, "{\"messages\":[{\"role\":\"user\",\"content\":\"");
+        for (int i = 0; i < (k ? 400000 : 100000); i++)
+            sr_buf_str(&b, "some words ");
+        sr_buf_str(&b, "\"}]}");
+        uint64_t t = sr_now_ns();
+        assert_false(sr_prepare(&env, SR_API_CHAT, b.p, b.n, &p, &e));
+        ns[k] = sr_now_ns() - t;
+        assert_string_equal(e.code, "context_length_exceeded");
+        sr_buf_end(&b);
+    }
+    assert_true(ns[1] < 10 * ns[0] + 100000000);
+}
+
+static void memory_that_runs_out_is_an_answer(void **state)
+{
+    (void)state;
+    const char *body = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a <|im_end|> b\"}]},{\"role\":\"assistant\","
+                       "\"content\":\"x\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"k\\\":1}\"}}]}],"
+                       "\"stop\":[\"a\",\"b\"],\"logit_bias\":{\"1\":1},\"stop_token_ids\":[3]}";
+    int n = 1;
+    for (bool fired = true; fired && n < 2000; n++) {
+        sr_prep   p;
+        sr_apierr e = {0};
+        sr_fault_arm(SR_FAULT_ALLOC, (uint64_t)n);
+        bool ok = sr_prepare(&env, SR_API_CHAT, body, strlen(body), &p, &e);
+        fired = sr_fault_fired(SR_FAULT_ALLOC);
+        sr_fault_arm(SR_FAULT_ALLOC, 0);
+        if (ok)
+            sr_prep_end(&p);
+        else
+            assert_int_equal(e.status, 503);
+        assert_true(ok || fired);
+    }
+    assert_true(n > 10 && n < 2000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_json_is_refused),
+        cmocka_unit_test(depth_and_size_are_bounded_before_parsing),
+        cmocka_unit_test(every_number_has_its_range_and_type),
+        cmocka_unit_test(every_switch_is_true_or_false),
+        cmocka_unit_test(lists_and_objects_have_their_limits),
+        cmocka_unit_test(what_is_not_served_is_refused_unless_it_asks_for_nothing),
+        cmocka_unit_test(values_arrive_where_they_belong),
+        cmocka_unit_test(messages_are_checked_one_by_one),
+        cmocka_unit_test(prompts_come_in_four_forms),
+        cmocka_unit_test(many_messages_are_refused_quickly),
+        cmocka_unit_test(a_long_prompt_costs_linear_time),
+        cmocka_unit_test(memory_that_runs_out_is_an_answer),
+    };
+    return cmocka_run_group_tests(tests, open_model, close_model);
+}

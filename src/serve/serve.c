@@ -1,0 +1,235 @@
+#include "serve/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define DEFAULT(field, value) ((field) = (field) ? (field) : (value))
+
+static void fill_defaults(sr_servecfg *c)
+{
+    sr_servelimits *l = &c->limits;
+    sr_servetimes  *t = &c->times;
+    DEFAULT(l->header_bytes, 32u << 10), DEFAULT(l->url_bytes, 8u << 10), DEFAULT(l->body_bytes, 32u << 20);
+    DEFAULT(l->bodies_bytes, 256u << 20), DEFAULT(l->conns, 12288), DEFAULT(l->conns_per_ip, 256), DEFAULT(l->requests, 4096);
+    DEFAULT(l->json_depth, 64), DEFAULT(l->json_values, 1u << 20), DEFAULT(l->messages, 4096), DEFAULT(l->prompts, 256);
+    DEFAULT(l->choices, 16), DEFAULT(l->stops, 16), DEFAULT(l->stop_bytes, 256), DEFAULT(l->bias, 1024);
+    DEFAULT(t->head, 10000), DEFAULT(t->body, 30000), DEFAULT(t->request, 300000), DEFAULT(t->idle, 75000);
+    DEFAULT(t->write, 60000), DEFAULT(t->ping, 15000), DEFAULT(t->drain, 30000);
+    DEFAULT(c->cors, "*");
+}
+
+static sr_status take_keys(sr_serve *s, sr_err *err)
+{
+    const sr_servecfg *c = &s->cfg;
+    s->key = sr_calloc(c->n_api_keys ? c->n_api_keys : 1, sizeof *s->key);
+    if (!s->key)
+        return sr_raise(err, SR_NOMEM, "host: %u API keys", c->n_api_keys);
+    for (uint32_t i = 0; i < c->n_api_keys; i++) {
+        size_t n = strlen(c->api_keys[i]);
+        if (!n || n > KEY_BYTES)
+            return sr_raise(err, SR_INVALID, "API key %u has %zu bytes; 1 to %d are possible", i + 1, n, KEY_BYTES);
+        memcpy(s->key[i], c->api_keys[i], n);
+    }
+    return SR_OK;
+}
+
+static void ring(sr_serve *s)
+{
+    uint64_t one = 1;
+    while (write(s->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+/* ---- the loop -------------------------------------------------------------------------------------------- */
+
+static void on_port(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    sr_calls_poll(arg);
+}
+
+static bool take_model(sr_serve *s)
+{
+    s->env.model = s->next;
+    s->port      = s->next.port;
+    s->port_ev   = event_new(s->base, sr_port_fd(s->port), EV_READ | EV_PERSIST, on_port, s);
+    if (!s->port_ev || event_add(s->port_ev, NULL))
+        return false;
+    s->ready = true;
+    return true;
+}
+
+static void begin_quit(sr_serve *s)
+{
+    sr_log(SR_LOG_INFO, "stopping: %u connections busy, at most %u ms", sr_httpd_busy(s->http), s->cfg.times.drain);
+    s->quitting   = true;
+    s->quit_at_ns = sr_now_ns() + sr_ms(s->cfg.times.drain);
+    sr_httpd_drain(s->http);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    sr_serve *s = arg;
+    uint64_t  n;
+    while (read(fd, &n, sizeof n) < 0 && errno == EINTR)
+        ;
+    if (!s->ready && __atomic_load_n(&s->handed, __ATOMIC_ACQUIRE) && !take_model(s))
+        sr_log(SR_LOG_ERROR, "no memory to attach the engine");
+    if (s->scribe)
+        sr_scribe_collect(s->scribe);
+    if (!s->quitting && __atomic_load_n(&s->stops, __ATOMIC_ACQUIRE))
+        begin_quit(s);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    sr_serve *s = arg;
+    if (s->ready)
+        sr_calls_late(s);
+}
+
+/* True when nothing is left to do, or the time for it is over. */
+static bool quit_now(sr_serve *s)
+{
+    if (!s->quitting)
+        return false;
+    if (!sr_httpd_busy(s->http))
+        return true;
+    if (sr_now_ns() < s->quit_at_ns && __atomic_load_n(&s->stops, __ATOMIC_ACQUIRE) < 2)
+        return false;
+    sr_calls_abort(s, "The server is shutting down.");
+    for (int i = 0; i < 8 && sr_httpd_turn(s->http); i++)
+        ;
+    return true;
+}
+
+sr_status sr_serve_run(sr_serve *s, sr_err *err)
+{
+    bool again = false;
+    while (!quit_now(s)) {
+        if (event_base_loop(s->base, again ? EVLOOP_NONBLOCK : EVLOOP_ONCE) < 0)
+            return sr_raise(err, SR_IO, "event loop: %s", strerror(errno));
+        again = sr_httpd_turn(s->http);
+    }
+    return SR_OK;
+}
+
+/* ---- open, ready, stop, close ---------------------------------------------------------------------------- */
+
+static sr_status open_events(sr_serve *s, sr_err *err)
+{
+    s->base    = event_base_new();
+    s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (!s->base || s->wake_fd < 0)
+        return sr_raise(err, SR_IO, "event loop: %s", strerror(errno));
+    s->wake_ev = event_new(s->base, s->wake_fd, EV_READ | EV_PERSIST, on_wake, s);
+    s->tick_ev = event_new(s->base, -1, EV_PERSIST, on_tick, s);
+    struct timeval tv = {0, 50000};
+    if (!s->wake_ev || !s->tick_ev || event_add(s->wake_ev, NULL) || event_add(s->tick_ev, &tv))
+        return sr_raise(err, SR_NOMEM, "host: events");
+    return SR_OK;
+}
+
+static sr_status open_http(sr_serve *s, sr_err *err)
+{
+    const sr_servecfg *c = &s->cfg;
+    sr_httpapp app = sr_routes;
+    app.app = s;
+    sr_httpcfg h = {.host = c->host, .port = c->port,
+                    .limits = {c->limits.header_bytes, c->limits.url_bytes, c->limits.body_bytes},
+                    .bodies_bytes = c->limits.bodies_bytes, .conns = c->limits.conns, .conns_per_ip = c->limits.conns_per_ip,
+                    .head_ms = c->times.head, .body_ms = c->times.body, .request_ms = c->times.request, .idle_ms = c->times.idle,
+                    .write_ms = c->times.write, .cors = c->cors[0] ? c->cors : NULL};
+    return sr_httpd_open(s->base, &h, &app, &s->http, err);
+}
+
+sr_status sr_serve_open(const sr_servecfg *cfg, sr_serve **out, sr_err *err)
+{
+    *out = NULL;
+    if (!cfg->model_id || !cfg->model_id[0])
+        return sr_raise(err, SR_INVALID, "the server needs a model id");
+    sr_serve *s = sr_calloc(1, sizeof *s);
+    if (!s)
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a server", sizeof *s);
+    s->cfg     = *cfg;
+    s->wake_fd = -1;
+    s->created = (int64_t)time(NULL);
+    fill_defaults(&s->cfg);
+    if (getrandom(&s->env.salt_seed, sizeof s->env.salt_seed, 0) != (ssize_t)sizeof s->env.salt_seed)
+        sr_raise(err, SR_IO, "getrandom: %s", strerror(errno));
+    snprintf(s->fingerprint, sizeof s->fingerprint, "fp_%012llx",
+             (unsigned long long)(XXH3_64bits_withSeed(cfg->model_id, strlen(cfg->model_id), XXH3_64bits(SR_VERSION, sizeof SR_VERSION)) >> 16));
+    s->env.limits       = s->cfg.limits;
+    s->env.strict_model = cfg->strict_model;
+    s->env.model_id     = cfg->model_id;
+    s->env.aliases      = cfg->aliases;
+    s->env.n_aliases    = cfg->n_aliases;
+    if (err->status || take_keys(s, err) || open_events(s, err) || open_http(s, err) || sr_scribe_open(s, &s->scribe, err)) {
+        sr_serve_close(s);
+        return err->status;
+    }
+    *out = s;
+    return SR_OK;
+}
+
+uint16_t sr_serve_port(const sr_serve *s) { return sr_httpd_port(s->http); }
+
+sr_status sr_serve_ready(sr_serve *s, const sr_servemodel *m, sr_err *err)
+{
+    if (!m->port || !m->tok || !m->ctx)
+        return sr_raise(err, SR_INVALID, "a model needs a port, a tokenizer and a context length");
+    sr_status st = sr_specials_open(m->tok, &s->specials, err);
+    if (st)
+        return st;
+    s->env.specials = s->specials; /* not read before `ready`, which the io thread sets after `handed` */
+    s->next = *m;
+    __atomic_store_n(&s->handed, 1, __ATOMIC_RELEASE);
+    ring(s);
+    return SR_OK;
+}
+
+void sr_serve_stop(sr_serve *s)
+{
+    __atomic_fetch_add(&s->stops, 1, __ATOMIC_RELEASE);
+    ring(s);
+}
+
+static void event_end(struct event *e)
+{
+    if (e)
+        event_free(e);
+}
+
+void sr_serve_close(sr_serve *s)
+{
+    if (!s)
+        return;
+    sr_httpd_close(s->http); /* its gone() ends the calls, so port and scribe must still be there */
+    sr_scribe_close(s->scribe);
+    event_end(s->port_ev);
+    event_end(s->wake_ev);
+    event_end(s->tick_ev);
+    if (s->base)
+        event_base_free(s->base);
+    if (s->wake_fd >= 0)
+        close(s->wake_fd);
+    if (s->key)
+        explicit_bzero(s->key, (s->cfg.n_api_keys ? s->cfg.n_api_keys : 1) * sizeof *s->key);
+    sr_free(s->key);
+    sr_free(s->slot);
+    sr_free(s->late);
+    sr_specials_close(s->specials);
+    sr_free(s);
+}

@@ -1,0 +1,345 @@
+#include "serve/test_client.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "format/gguf.h"
+#include "serve/http_parse.h"
+
+static const char chatml[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+                             "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+static void must(sr_status st, const sr_err *err)
+{
+    if (st)
+        fail_msg("%s", err->msg);
+}
+
+static void *io_thread(void *arg)
+{
+    tc_server *s = arg;
+    sr_err err = {0};
+    if (sr_serve_run(s->serve, &err))
+        print_error("run: %s\n", err.msg);
+    return NULL;
+}
+
+void tc_ready(tc_server *s)
+{
+    sr_err err = {0};
+    sr_servemodel m = {.port = s->port, .tok = s->tok, .chat = s->tmpl, .ctx = s->ctx ? s->ctx : 2048, .arch = "null"};
+    must(sr_serve_ready(s->serve, &m, &err), &err);
+    for (int i = 0; i < 500; i++) {
+        tc_reply r = {0};
+        tc_ask(s, "GET", "/health", NULL, NULL, &r);
+        int status = r.status;
+        tc_reply_end(&r);
+        if (status == 200)
+            return;
+        usleep(10000);
+    }
+    fail_msg("the server did not become ready");
+}
+
+void tc_start(tc_server *s)
+{
+    sr_err   err = {0};
+    sr_gguf *g   = NULL;
+    const char *src = s->template_source ? s->template_source : chatml;
+    must(sr_gguf_open("models/strata-demo-base-Q4_K_M.gguf", &g, &err), &err);
+    must(sr_tokenizer_open(g, &s->tok, &err), &err);
+    sr_gguf_close(g);
+    if (!s->no_template)
+        must(sr_template_compile(src, strlen(src), &s->tmpl, &err), &err);
+    const char *text = s->text ? s->text : "One two three. Gr\xc3\xbc\xc3\x9f" "e, \xe4\xb8\x96\xe7\x95\x8c! \xf0\x9f\x98\x80 And that is all there is to say.";
+    must(sr_tokenizer_encode(s->tok, text, strlen(text), 0, &s->ids, &err), &err);
+    must(sr_port_open(NULL, &s->port, &err), &err);
+    s->null.tok   = s->ids.p;
+    s->null.n_tok = (uint32_t)s->ids.n;
+    s->null.ctx   = s->ctx ? s->ctx : 2048;
+    must(sr_null_open(s->port, &s->null, &s->engine, &err), &err);
+    if (!s->cfg.model_id)
+        s->cfg.model_id = "strata/test";
+    must(sr_serve_open(&s->cfg, &s->serve, &err), &err);
+    s->at = sr_serve_port(s->serve);
+    assert_int_equal(pthread_create(&s->thread, NULL, io_thread, s), 0);
+    if (!s->not_ready)
+        tc_ready(s);
+}
+
+void tc_stop(tc_server *s)
+{
+    if (!s->stopped)
+        sr_serve_stop(s->serve);
+    pthread_join(s->thread, NULL);
+    sr_serve_close(s->serve);
+    sr_null_close(s->engine);
+    sr_port_close(s->port);
+    sr_template_close(s->tmpl);
+    sr_tokenizer_close(s->tok);
+    sr_ids_end(&s->ids);
+}
+
+/* ---- client ---------------------------------------------------------------------------------------------- */
+
+void tc_open(tc_conn *c, uint16_t port)
+{
+    *c = (tc_conn){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_true(c->fd >= 0);
+    assert_int_equal(connect(c->fd, (struct sockaddr *)&a, sizeof a), 0);
+}
+
+void tc_close(tc_conn *c)
+{
+    close(c->fd);
+    sr_buf_end(&c->in);
+}
+
+void tc_reset(tc_conn *c)
+{
+    struct linger l = {1, 0};
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &l, sizeof l);
+    tc_close(c);
+}
+
+void tc_send(tc_conn *c, const char *p, size_t n)
+{
+    while (n) {
+        ssize_t k = send(c->fd, p, n, MSG_NOSIGNAL);
+        if (k <= 0)
+            return; /* the server may have closed: what it said is read afterwards */
+        p += k;
+        n -= (size_t)k;
+    }
+}
+
+void tc_say(tc_conn *c, const char *s) { tc_send(c, s, strlen(s)); }
+
+bool tc_more(tc_conn *c, int timeout_ms)
+{
+    char buf[65536];
+    struct pollfd f = {.fd = c->fd, .events = POLLIN};
+    if (poll(&f, 1, timeout_ms) != 1)
+        return false;
+    ssize_t n = recv(c->fd, buf, sizeof buf, 0);
+    return n > 0 && sr_buf_add(&c->in, buf, (size_t)n);
+}
+
+bool tc_until(tc_conn *c, const char *text, int timeout_ms)
+{
+    while (!c->in.n || !memmem(c->in.p, c->in.n, text, strlen(text)))
+        if (!tc_more(c, timeout_ms))
+            return false;
+    return true;
+}
+
+const char *tc_header(const tc_reply *r, const char *name, char *out, size_t cap)
+{
+    size_t n = strlen(name);
+    for (const char *p = strstr(r->head.p, "\r\n"); p && p[2] && p[2] != '\r'; p = strstr(p + 2, "\r\n")) {
+        if (strncasecmp(p + 2, name, n) || p[2 + n] != ':')
+            continue;
+        const char *v = p + 3 + n + strspn(p + 3 + n, " ");
+        snprintf(out, cap, "%.*s", (int)strcspn(v, "\r"), v);
+        return out;
+    }
+    return NULL;
+}
+
+static bool read_body(tc_conn *c, tc_reply *r)
+{
+    char v[64];
+    sr_chunked k = {0};
+    size_t used = 0, want = 0;
+    r->chunked = tc_header(r, "Transfer-Encoding", v, sizeof v) != NULL;
+    r->close   = tc_header(r, "Connection", v, sizeof v) && !strcmp(v, "close");
+    bool sized = tc_header(r, "Content-Length", v, sizeof v) != NULL;
+    if (sized)
+        want = strtoul(v, NULL, 10);
+    if (r->status == 204 || r->no_body)
+        return true;
+    for (;;) {
+        if (r->chunked) {
+            sr_httpverdict s = sr_chunked_feed(&k, c->in.p, c->in.n, (size_t)1 << 40, &used, &r->body);
+            assert_true(s != SR_HTTP_BAD);
+            sr_buf_drop(&c->in, used);
+            if (s == SR_HTTP_DONE)
+                return true;
+        } else if (sized && c->in.n >= want) {
+            sr_buf_add(&r->body, c->in.p, want);
+            sr_buf_drop(&c->in, want);
+            return true;
+        }
+        if (!tc_more(c, 10000)) {
+            if (!sized && !r->chunked)
+                sr_buf_add(&r->body, c->in.p, c->in.n);
+            return !sized && !r->chunked;
+        }
+    }
+}
+
+void tc_reply_read(tc_conn *c, tc_reply *r)
+{
+    *r = (tc_reply){.no_body = r->no_body};
+    do {
+        sr_buf_end(&r->head);
+        if (!tc_until(c, "\r\n\r\n", 10000))
+            return;
+        size_t n = (size_t)((char *)memmem(c->in.p, c->in.n, "\r\n\r\n", 4) - c->in.p) + 4;
+        sr_buf_add(&r->head, c->in.p, n);
+        sr_buf_drop(&c->in, n);
+        assert_memory_equal(r->head.p, "HTTP/1.1 ", 9);
+        r->status = (int)strtol(r->head.p + 9, NULL, 10);
+    } while (r->status == 100);
+    sr_buf_add(&r->body, "", 0);
+    if (!read_body(c, r))
+        r->status = 0;
+}
+
+void tc_reply_end(tc_reply *r)
+{
+    sr_buf_end(&r->head);
+    sr_buf_end(&r->body);
+}
+
+void tc_ask(tc_server *s, const char *method, const char *path, const char *headers, const char *body, tc_reply *r)
+{
+    tc_conn c;
+    sr_buf  q = {0};
+    tc_open(&c, s->at);
+    sr_buf_fmt(&q, "%s %s HTTP/1.1\r\nHost: t\r\n%s", method, path, headers ? headers : "");
+    if (body)
+        sr_buf_fmt(&q, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
+    sr_buf_str(&q, "\r\n");
+    if (body)
+        sr_buf_str(&q, body);
+    tc_send(&c, q.p, q.n);
+    r->no_body = !strcmp(method, "HEAD");
+    tc_reply_read(&c, r);
+    sr_buf_end(&q);
+    tc_close(&c);
+}
+
+json_t *tc_post(tc_server *s, const char *path, const char *body, int status)
+{
+    tc_reply r = {0};
+    json_error_t e;
+    tc_ask(s, "POST", path, NULL, body, &r);
+    if (r.status != status)
+        fail_msg("status %d, expected %d, for %.300s: %.400s", r.status, status, body, r.body.p ? r.body.p : "");
+    json_t *j = json_loadb(r.body.p, r.body.n, 0, &e);
+    if (!j)
+        fail_msg("not JSON (%s): %.300s", e.text, r.body.p);
+    tc_reply_end(&r);
+    return j;
+}
+
+char *tc_json(const char *fmt, ...)
+{
+    char    s[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(s, sizeof s, fmt, ap);
+    va_end(ap);
+    assert_true(n >= 0 && (size_t)n < sizeof s);
+    for (char *p = s; *p; p++)
+        *p = *p == '\'' ? '"' : *p;
+    char *copy = sr_strdup(s);
+    assert_non_null(copy);
+    return copy;
+}
+
+size_t tc_events(const tc_reply *r, json_t **out, size_t cap)
+{
+    size_t n = 0;
+    const char *p = r->body.p, *end = p + r->body.n;
+    char type[64];
+    assert_non_null(tc_header(r, "Content-Type", type, sizeof type));
+    assert_string_equal(type, "text/event-stream");
+    while (p < end) {
+        const char *eol = strstr(p, "\n\n");
+        assert_non_null(eol);                      /* every event ends with an empty line */
+        assert_null(memchr(p, '\n', (size_t)(eol - p))); /* and is one line */
+        assert_null(memchr(p, '\r', (size_t)(eol - p)));
+        if (p[0] == ':') {
+            p = eol + 2;
+            continue;
+        }
+        assert_memory_equal(p, "data: ", 6);
+        if (eol - p == 12 && !memcmp(p, "data: [DONE]", 12)) {
+            assert_ptr_equal(eol + 2, end);        /* nothing after it */
+            return n;
+        }
+        json_error_t e;
+        assert_true(n < cap);
+        out[n] = json_loadb(p + 6, (size_t)(eol - p - 6), 0, &e);
+        if (!out[n])
+            fail_msg("event %zu: %s: %.*s", n, e.text, (int)(eol - p), p);
+        n++;
+        p = eol + 2;
+    }
+    fail_msg("the stream has no [DONE]");
+    return n;
+}
+
+json_t *tc_at(const json_t *j, const char *path)
+{
+    const json_t *v = j;
+    char   part[64];
+    for (const char *p = path; *p && v; p += p[strlen(part)] == '.' ? strlen(part) + 1 : strlen(part)) {
+        snprintf(part, sizeof part, "%.*s", (int)strcspn(p, "."), p);
+        v = json_is_array(v) ? json_array_get(v, strtoul(part, NULL, 10)) : json_object_get(v, part);
+    }
+    if (!v) {
+        char *s = json_dumps(j, 0);
+        fail_msg("no '%s' in %.800s", path, s);
+        free(s);
+    }
+    return (json_t *)v;
+}
+
+const char *tc_str(const json_t *j, const char *path)
+{
+    const json_t *v = tc_at(j, path);
+    if (!json_is_string(v))
+        fail_msg("'%s' is not a string", path);
+    return json_string_value(v);
+}
+
+double tc_metric(tc_server *s, const char *name)
+{
+    tc_reply r = {0};
+    char     line[128];
+    tc_ask(s, "GET", "/metrics", NULL, NULL, &r);
+    assert_int_equal(r.status, 200);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *p = strstr(r.body.p, line);
+    if (!p)
+        fail_msg("no metric %s", name);
+    double v = strtod(p + strlen(line), NULL);
+    tc_reply_end(&r);
+    return v;
+}
+
+void tc_wait_metric(tc_server *s, const char *name, double value)
+{
+    double v = 0;
+    for (int i = 0; i < 500; i++, usleep(10000))
+        if ((v = tc_metric(s, name)) == value)
+            return;
+    fail_msg("%s stays %g, expected %g", name, v, value);
+}
