@@ -188,8 +188,14 @@ static void weights_streamed_through_two_slots_give_the_same_bits(void **state)
     float   *want = expected(&n), *got = sr_calloc(n, sizeof *got);
     streamed(true, got, n);
     assert_memory_equal(want, got, n * sizeof *got);
-    streamed(false, got, n); /* the test has teeth: without fences the layers read what is not there yet */
-    assert_memory_not_equal(want, got, n * sizeof *got);
+    /* The test has teeth: without fences the layers read what is not there yet.  On a busy machine a copy may win by
+     * chance, so several tries. */
+    bool differs = false;
+    for (int i = 0; i < 50 && !differs; i++) {
+        streamed(false, got, n);
+        differs = memcmp(want, got, n * sizeof *got) != 0;
+    }
+    assert_true(differs);
     sr_free(want);
     sr_free(got);
 }

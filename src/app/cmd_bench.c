@@ -2,7 +2,7 @@
  *
  * pp<N>  N prompt tokens behind `depth` tokens that are already in the cache; from post to the end of the request.
  * tg<N>  N tokens made after `depth` tokens of context; from the first token to the last.
- * batch  so many sequences at once; the rate is their sum.  For tg it is taken while all of them are running.
+ * batch  so many sequences at once; all their tokens, from the first token of any to the last of all.
  * Each row: one run that is not counted, then --runs; median, least and most.  Token ids are random, sampling is
  * greedy.  mbu of tg = (weights + KV bytes a step must read) x steps per second / measured read bandwidth of this
  * machine with the same threads; it can exceed 1 where the weights fit into the caches.
@@ -33,6 +33,7 @@ typedef struct {
     sr_session    *s;
     int32_t       *tok;           /* [batch][stride]: the contexts, then what a run puts behind them */
     uint32_t       stride;
+    uint64_t      *arrival;       /* [batch] */
     uint32_t       fresh;         /* makes each run's tokens new */
     double         read_bw;       /* bytes/s; 0: not known */
     double         weight_bytes, kv_bytes; /* read per step; per token of context and sequence */
@@ -66,44 +67,38 @@ static sr_status post(bench *b, uint32_t seq, uint32_t n_tok, uint32_t max_new, 
     return st == SR_AGAIN ? sr_raise(err, SR_INVALID, "%u tokens do not fit the engine's queue", n_tok) : st;
 }
 
-typedef struct { uint64_t posted, first_last, last_first, ended; uint32_t made_between; uint64_t between_ns; } times;
+typedef struct { uint64_t posted, first, last; uint32_t made; } times; /* first token of all, end of the last request */
 
-/* Posts one request for each sequence and waits for all; notes when which tokens came. */
+/* Posts one request for each sequence and waits for all.  Times are the engine's own (usage), so that a slow reader of
+ * events on a busy machine does not distort them. */
 static sr_status run_batch(bench *b, uint32_t batch, uint32_t n_tok, uint32_t max_new, times *t, sr_err *err)
 {
     sr_event ev[64];
-    uint64_t base = b->s->next_id + 1, now = 0;
-    uint32_t started = 0, done = 0, made = 0, made_at_start = 0;
+    uint64_t base = b->s->next_id + 1;
+    uint32_t done = 0;
     size_t   n;
-    *t = (times){.posted = sr_now_ns()};
+    *t = (times){.posted = sr_now_ns(), .first = UINT64_MAX};
     b->s->next_id += batch;
-    for (uint32_t i = 0; i < batch; i++)
+    for (uint32_t i = 0; i < batch; i++) {
+        b->arrival[i] = sr_now_ns();
         if (post(b, i, n_tok, max_new, base + i, err))
             return err->status;
+    }
     while (done < batch) {
         if (sr_session_wait(b->s, -1, ev, SR_COUNT(ev), &n, err))
             return err->status;
-        now = sr_now_ns();
         for (size_t i = 0; i < n; i++) {
             if (ev[i].kind == SR_EV_ERROR)
                 return sr_raise(err, ev[i].status, "%s", ev[i].msg);
-            if (ev[i].kind == SR_EV_TOKEN) {
-                made++;
-                if (ev[i].pos == 0 && ++started == batch) {
-                    t->first_last = now; /* all sequences are running from here on */
-                    made_at_start = made;
-                }
-                /* up to the last token of the first sequence that ends */
-                if (ev[i].pos + 1 == max_new && !t->last_first && started == batch) {
-                    t->last_first   = now;
-                    t->made_between = made - made_at_start;
-                }
-            }
-            done += ev[i].kind == SR_EV_DONE;
+            if (ev[i].kind != SR_EV_DONE)
+                continue;
+            uint64_t from = b->arrival[ev[i].id - base];
+            t->first      = SR_MIN(t->first, from + ev[i].usage.ns_queue + ev[i].usage.ns_prompt);
+            t->last       = SR_MAX(t->last, from + ev[i].usage.ns_total);
+            t->made += ev[i].usage.made;
+            done++;
         }
     }
-    t->ended      = now;
-    t->between_ns = t->last_first > t->first_last ? t->last_first - t->first_last : 0;
     return SR_OK;
 }
 
@@ -125,13 +120,8 @@ static sr_status run_once(bench *b, const row *r, double *tok_s, sr_err *err)
         fill(b, i, r->depth, r->n, b->fresh);
     if (run_batch(b, r->batch, ctx, r->prefill ? 1 : r->n + 1, &t, err))
         return err->status;
-    if (r->prefill)
-        *tok_s = (double)r->n * r->batch / ((double)(t.ended - t.posted) * 1e-9);
-    else if (t.made_between && t.between_ns)
-        *tok_s = (double)t.made_between / ((double)t.between_ns * 1e-9);
-    else
-        return sr_raise(err, SR_INVALID, "tg%u, batch %u: the sequences did not run together long enough to be measured; "
-                        "larger -n, or smaller -b", r->n, r->batch);
+    uint64_t ns = t.last - (r->prefill ? t.posted : t.first);
+    *tok_s      = (r->prefill ? (double)r->n * r->batch : (double)t.made - 1) / ((double)SR_MAX(ns, (uint64_t)1) * 1e-9);
     return SR_OK;
 }
 
@@ -215,7 +205,9 @@ static sr_status prepare(bench *b, sr_err *err)
     uint32_t       batch = most(&o->b);
     sr_portstats   st;
     b->stride = most(&o->d) + SR_MAX(most(&o->p), 1u) + 1;
-    if (!(b->tok = sr_calloc((size_t)batch * b->stride, sizeof *b->tok)))
+    b->tok     = sr_calloc((size_t)batch * b->stride, sizeof *b->tok);
+    b->arrival = sr_calloc(batch, sizeof *b->arrival);
+    if (!b->tok || !b->arrival)
         return sr_raise(err, SR_NOMEM, "host: memory for %u prompts of %u tokens", batch, b->stride);
     if (count_weights(b, err))
         return err->status;
@@ -283,6 +275,7 @@ static int run(options *o)
     }
     sr_session_close(b.s);
     sr_free(b.tok);
+    sr_free(b.arrival);
     sr_buf_end(&text);
     if (st)
         fprintf(stderr, "strata bench: %s\n", err.msg);

@@ -2,6 +2,7 @@
 #include "app/line.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <pty.h>
 #include <setjmp.h>
@@ -44,7 +45,15 @@ static int open_terminal(void **state)
     sr_err         e = {0};
     struct termios raw;
     *state = t;
-    if (!t || openpty(&t->master, &t->slave, NULL, NULL, &w) || sr_line_open(t->slave, t->slave, &t->line, &e))
+    if (!t)
+        return -1;
+    if (openpty(&t->master, &t->slave, NULL, NULL, &w)) { /* a bare chroot has no /dev/pts */
+        print_message("no pseudo-terminal here: %s\n", strerror(errno));
+        free(t);
+        *state = NULL;
+        return 0;
+    }
+    if (sr_line_open(t->slave, t->slave, &t->line, &e))
         return -1;
     /* Keys are written before the editor has changed the terminal: the line discipline must leave them alone. */
     tcgetattr(t->slave, &raw);
@@ -56,12 +65,21 @@ static int open_terminal(void **state)
 static int close_terminal(void **state)
 {
     terminal *t = *state;
+    if (!t)
+        return 0;
     sr_line_close(t->line);
     close(t->slave);
     pthread_join(t->reader, NULL); /* its read fails when the last slave is closed */
     close(t->master);
     free(t);
     return 0;
+}
+
+static terminal *at_terminal(void **state)
+{
+    if (!*state)
+        skip();
+    return *state;
 }
 
 /* What the line is after these keys; NULL: the input ended. */
@@ -81,7 +99,7 @@ static const char *after(terminal *t, const char *keys)
 
 static void keys_edit_the_line(void **state)
 {
-    terminal *t = *state;
+    terminal *t = at_terminal(state);
     assert_string_equal(after(t, "hello\r"), "hello");
     assert_string_equal(after(t, "helo\033[Dl\r"), "hello");             /* left, insert */
     assert_string_equal(after(t, "ello\033[Hh\033[F!\r"), "hello!");     /* home, end */
@@ -99,7 +117,7 @@ static void keys_edit_the_line(void **state)
 
 static void code_points_are_edited_whole_and_broken_bytes_replaced(void **state)
 {
-    terminal *t = *state;
+    terminal *t = at_terminal(state);
     assert_string_equal(after(t, "na\xc3\xafve\033[D\033[D\177i\r"), "naive");
     assert_string_equal(after(t, "\xf0\x9f\x8c\x8a\xe6\xb5\xb7\177\r"), "\xf0\x9f\x8c\x8a");
     assert_string_equal(after(t, "a\xff" "b\x80\r"), "a\xef\xbf\xbd" "b\xef\xbf\xbd");
@@ -107,7 +125,7 @@ static void code_points_are_edited_whole_and_broken_bytes_replaced(void **state)
 
 static void history_is_walked_and_the_new_line_is_kept(void **state)
 {
-    terminal *t = *state;
+    terminal *t = at_terminal(state);
     after(t, "first\r");
     after(t, "second\r");
     after(t, "second\r"); /* not twice */
@@ -118,20 +136,20 @@ static void history_is_walked_and_the_new_line_is_kept(void **state)
 
 static void a_paste_is_one_text_with_its_lines(void **state)
 {
-    terminal *t = *state;
+    terminal *t = at_terminal(state);
     assert_string_equal(after(t, "say: \033[200~line 1\rline 2\r\x03\ttab\033[201~!\r"), "say: line 1\nline 2\n\ttab!");
 }
 
 static void ctrl_d_ends_only_an_empty_line(void **state)
 {
-    terminal *t = *state;
+    terminal *t = at_terminal(state);
     assert_string_equal(after(t, "ab\001\004\r"), "b"); /* deletes forward */
     assert_null(after(t, "\004"));
 }
 
 static void a_long_line_wraps_and_the_cursor_returns_to_its_row(void **state)
 {
-    terminal *t = *state; /* 20 columns: "> " and 45 letters are three rows */
+    terminal *t = at_terminal(state); /* 20 columns: "> " and 45 letters are three rows */
     assert_string_equal(after(t, "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeee\033[Hx\r"),
                         "xaaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeee");
     const char *back = "\033[2A\r\033[2C"; /* from the third row to the first, behind the prompt */
