@@ -1,7 +1,45 @@
-/* attn_plan.h - what a query row sees and where it lies: shared by the attention kernels of the CPU. */
+/* attn_plan.h - what a query row sees, where it lies, and how the fast kernels share out the work.
+ *
+ * A tile is up to SR_ATTN_ROWS query rows of one sequence and one kv head: `n_tok` tokens times the query heads of
+ * that kv head, so that each key and value is loaded and converted once for all of them.  An item is a tile
+ * with all its chunks (phase 0 writes the output), or, where tiles are too few to keep the threads busy (decode of
+ * few sequences), a tile with one chunk (phase 0 writes (m, l, o) per row, phase 1 joins them).  Whichever: same bits.
+ *
+ *     sequence      rows of this step       items of kv head h
+ *     0  (decode)   [t]                     chunk 0 | chunk 1 | chunk 2            split
+ *     1  (prompt)   [tttttt][tttttt][tt]    tile 2, tile 1, tile 0                 the last tiles see most: first
+ *
+ * Threads: every thread keeps a plan of its own; all see the same items under the same numbers.
+ */
 #ifndef SR_OPS_ATTN_PLAN_H
 #define SR_OPS_ATTN_PLAN_H
 #include "ops/attn/attn.h"
+
+enum { SR_ATTN_ROWS = 48, SR_ATTN_DIM = 256 }; /* rows of a tile (more if a kv head has more); largest fast head_dim */
+
+typedef struct {
+    uint32_t seq, tok, n_tok, kv_head; /* tokens tok .. tok+n_tok-1 (rows of the step) */
+    uint32_t chunk, chunks;            /* first, how many */
+    float   *part;                     /* split: m[rows], l[rows], o[rows][head_dim] of this chunk; else NULL */
+} sr_attn_item;
+
+typedef struct {
+    const sr_cpujob *job;
+    uint32_t group, tile_tok, rows;     /* query heads of a kv head; tokens and rows of a full tile */
+    bool     split;
+    size_t   slots, used;               /* room for partial results, in rows * chunks */
+    uint32_t seq, tile, n_item, first;  /* cursor: this tile's items are first .. first+n_item-1 */
+    uint32_t chunk, chunks;
+    bool     tile_split;
+} sr_attn_plan;
+
+void sr_attn_plan_begin(sr_attn_plan *p, const sr_cpujob *j);
+bool sr_attn_plan_item(sr_attn_plan *p, uint32_t index, sr_attn_item *out); /* index must not fall; false: no such item */
+bool sr_attn_plan_next_split(sr_attn_plan *p, sr_attn_item *out);           /* each (tile, kv head) that was split, all chunks */
+
+/* Floats of one thread's own memory, and of one partial row. */
+size_t sr_attn_thread_floats(const sr_op *op, const sr_shape *max);
+static inline size_t sr_attn_part_floats(const sr_op *op) { return op->dim[2] + 2; }
 
 /* Token row t of sequence s sees positions [*begin, *end). */
 static inline void sr_attn_visible(const sr_cpujob *j, uint32_t s, uint32_t t, uint32_t *begin, uint32_t *end)

@@ -80,7 +80,7 @@ static void run(const sr_cpujob *j, uint32_t phase)
     const sr_op *op = j->op;
     uint32_t     heads = op->dim[0], hd = op->dim[2], a, b, s = 0;
     uint32_t     width = j->prog->slot[op->in[0]].width;
-    float       *scratch = (float *)j->scratch + (size_t)j->thread * 2 * hd;
+    float       *scratch = (float *)j->scratch + j->thread * sr_attn_thread_floats(op, j->max);
     const float *in = j->slot[op->in[0]];
     float       *out = j->slot[op->out[0]];
     SR_ASSERT(!j->batch->tree, "attention over a token tree");
@@ -110,12 +110,9 @@ sr_cost sr_attn_cost(const sr_program *p, const sr_op *op, const sr_shape *n, ui
     return (sr_cost){.bytes = seqs * visible * op->dim[1] * stored + 8.0 * n->tok * q, .flops = 4 * q * n->tok * each};
 }
 
-size_t sr_attn_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers)
-{
-    (void)p;
-    (void)max;
-    return (size_t)workers * 2 * op->dim[2] * sizeof(float);
-}
-
 const sr_cpukernel        sr_attn_ref       = {.family = "attn", .isa = "ref", .phases = 1, .run = run};
-const sr_cpukernel *const sr_attn_kernels[] = {&sr_attn_ref, NULL};
+const sr_cpukernel *const sr_attn_kernels[] = {
+#if defined(__x86_64__)
+    &sr_attn_avx512, &sr_attn_avx2,
+#endif
+    &sr_attn_ref, NULL};

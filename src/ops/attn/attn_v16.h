@@ -1,0 +1,475 @@
+/* attn_v16.h - attention in sixteen lanes; compiled by attn_avx2.c and attn_avx512.c.
+ *
+ * Both products of a tile are C[row][lane] += A[row][k] * B[k][lane], one fma accumulator per number, k in order:
+ *     scores   A = queries,        k = dimension,  lanes = positions   B = keys, transposed 16 positions at a time
+ *     output   A = probabilities,  k = position,   lanes = dimensions  B = values as they lie in their pages
+ * B's rows are given by pointer (pages lie anywhere) and may be f16: converted as they are loaded, which costs a
+ * decode nothing and a full tile 1/12.  Q8_0 is expanded to f32 first.
+ *
+ *     for each chunk:   keys -> s [row][256] -> softmax in place -> values -> part [row][dim] -> joined with o
+ *
+ * Rows see different positions (causal, window).  What all rows of the tile see is one product; what only some
+ * tokens see, before and after, is done token by token, in order.  So no row ever touches a position it does not see.
+ */
+#include "base/cpu.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "ops/attn/attn_plan.h"
+#include "ops/v16.h"
+
+#include <string.h>
+
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+enum { LD = SR_ATTN_DIM + 16, STRIP = 64 }; /* floats between rows: not a power of two (cache sets); positions of a key tile */
+
+#if defined(__AVX512F__)
+enum { MAX_R = 12, WIDE_R = 3, WIDE = 4, NARROW = 2 }; /* 12 x 2 or 3 x 4 accumulators: 24 of 32 registers */
+#else
+enum { MAX_R = 6, WIDE_R = 2, WIDE = 2, NARROW = 1 }; /* a v16 is two registers: 12 of 16 */
+#endif
+
+/* ---- the product ---------------------------------------------------------------------------------- */
+
+V16_FN v16 load_b(const char *p, int v, bool half)
+{
+    return half ? v16_from_f16(p + v * 32) : v16_load((const float *)(const void *)p + v * 16);
+}
+
+V16_FN void product_rows(int r_n, int v_n, bool half, const float *a, const char *const *b, size_t off, uint32_t n, float *c, bool fresh)
+{
+    v16 acc[12][4];
+    UNROLL for (int r = 0; r < r_n; r++)
+        UNROLL for (int v = 0; v < v_n; v++)
+            acc[r][v] = fresh ? v16_zero() : v16_load(c + r * LD + v * 16);
+    for (const char *const *end = b + n; b < end; b++, a++) {
+        const char *p = *b + off;
+        v16         x[4];
+        UNROLL for (int v = 0; v < v_n; v++)
+            x[v] = load_b(p, v, half);
+        UNROLL for (int r = 0; r < r_n; r++) {
+            v16 y = v16_set1(a[r * LD]);
+            UNROLL for (int v = 0; v < v_n; v++)
+                acc[r][v] = v16_fma(y, x[v], acc[r][v]);
+        }
+    }
+    UNROLL for (int r = 0; r < r_n; r++)
+        UNROLL for (int v = 0; v < v_n; v++)
+            v16_store(c + r * LD + v * 16, acc[r][v]);
+}
+
+typedef void (*productfn)(const float *a, const char *const *b, size_t off, uint32_t n, float *c, bool fresh);
+
+#define PRODUCT(R, V)                                                                                                  \
+    static void half_##R##_##V(const float *a, const char *const *b, size_t off, uint32_t n, float *c, bool fresh)    \
+    {                                                                                                                  \
+        product_rows(R, V, true, a, b, off, n, c, fresh);                                                             \
+    }                                                                                                                  \
+    static void full_##R##_##V(const float *a, const char *const *b, size_t off, uint32_t n, float *c, bool fresh)    \
+    {                                                                                                                  \
+        product_rows(R, V, false, a, b, off, n, c, fresh);                                                            \
+    }
+#define PAIR(R, V) {full_##R##_##V, half_##R##_##V}
+
+PRODUCT(1, 1) PRODUCT(2, 1) PRODUCT(3, 1) PRODUCT(4, 1) PRODUCT(5, 1) PRODUCT(6, 1)
+#if defined(__AVX512F__)
+PRODUCT(7, 1) PRODUCT(8, 1) PRODUCT(9, 1) PRODUCT(10, 1) PRODUCT(11, 1) PRODUCT(12, 1)
+PRODUCT(1, 2) PRODUCT(2, 2) PRODUCT(3, 2) PRODUCT(4, 2) PRODUCT(5, 2) PRODUCT(6, 2)
+PRODUCT(7, 2) PRODUCT(8, 2) PRODUCT(9, 2) PRODUCT(10, 2) PRODUCT(11, 2) PRODUCT(12, 2)
+PRODUCT(1, 4) PRODUCT(2, 4) PRODUCT(3, 4)
+static const productfn product_of[5][MAX_R + 1][2] = {
+    [1] = {[1] = PAIR(1, 1), PAIR(2, 1), PAIR(3, 1), PAIR(4, 1), PAIR(5, 1), PAIR(6, 1),
+           PAIR(7, 1), PAIR(8, 1), PAIR(9, 1), PAIR(10, 1), PAIR(11, 1), PAIR(12, 1)},
+    [2] = {[1] = PAIR(1, 2), PAIR(2, 2), PAIR(3, 2), PAIR(4, 2), PAIR(5, 2), PAIR(6, 2),
+           PAIR(7, 2), PAIR(8, 2), PAIR(9, 2), PAIR(10, 2), PAIR(11, 2), PAIR(12, 2)},
+    [4] = {[1] = PAIR(1, 4), PAIR(2, 4), PAIR(3, 4)},
+};
+#else
+PRODUCT(1, 2) PRODUCT(2, 2)
+static const productfn product_of[3][MAX_R + 1][2] = {
+    [1] = {[1] = PAIR(1, 1), PAIR(2, 1), PAIR(3, 1), PAIR(4, 1), PAIR(5, 1), PAIR(6, 1)},
+    [2] = {[1] = PAIR(1, 2), PAIR(2, 2)},
+};
+#endif
+
+/* c[rows][16 vecs] = (fresh) or += a[rows][n] * b[n][16 vecs]; a and c have LD floats to a row. */
+static void product(const float *a, uint32_t rows, const char *const *b, bool half, uint32_t n, uint32_t vecs, float *c, bool fresh)
+{
+    size_t   size = half ? 2 : 4;
+    uint32_t most = rows <= WIDE_R ? WIDE : NARROW;
+    for (uint32_t v = 0, wide; v < vecs; v += wide) { /* outside: this strip of B stays in L1 for all rows */
+        wide = vecs - v >= most ? most : vecs - v >= NARROW ? NARROW : 1;
+        for (uint32_t r = 0, take; r < rows; r += take) {
+            take = SR_MIN(rows - r, (uint32_t)MAX_R);
+            product_of[wide][take][half](a + (size_t)r * LD, b, v * 16 * size, n, c + (size_t)r * LD + v * 16, fresh);
+        }
+    }
+}
+
+/* ---- keys: sixteen positions become sixteen lanes -------------------------------------------------- */
+
+/* In each 128-bit lane: eight rows of eight 16-bit words to eight columns. */
+#define TRANSPOSE_WORDS(T, P, z)                                                                     \
+    do {                                                                                             \
+        T t0 = P##_unpacklo_epi16(z[0], z[1]), t1 = P##_unpackhi_epi16(z[0], z[1]);                  \
+        T t2 = P##_unpacklo_epi16(z[2], z[3]), t3 = P##_unpackhi_epi16(z[2], z[3]);                  \
+        T t4 = P##_unpacklo_epi16(z[4], z[5]), t5 = P##_unpackhi_epi16(z[4], z[5]);                  \
+        T t6 = P##_unpacklo_epi16(z[6], z[7]), t7 = P##_unpackhi_epi16(z[6], z[7]);                  \
+        T u0 = P##_unpacklo_epi32(t0, t2), u1 = P##_unpackhi_epi32(t0, t2);                          \
+        T u2 = P##_unpacklo_epi32(t1, t3), u3 = P##_unpackhi_epi32(t1, t3);                          \
+        T u4 = P##_unpacklo_epi32(t4, t6), u5 = P##_unpackhi_epi32(t4, t6);                          \
+        T u6 = P##_unpacklo_epi32(t5, t7), u7 = P##_unpackhi_epi32(t5, t7);                          \
+        z[0] = P##_unpacklo_epi64(u0, u4), z[1] = P##_unpackhi_epi64(u0, u4);                        \
+        z[2] = P##_unpacklo_epi64(u1, u5), z[3] = P##_unpackhi_epi64(u1, u5);                        \
+        z[4] = P##_unpacklo_epi64(u2, u6), z[5] = P##_unpackhi_epi64(u2, u6);                        \
+        z[6] = P##_unpacklo_epi64(u3, u7), z[7] = P##_unpackhi_epi64(u3, u7);                        \
+    } while (0)
+
+/* f16 words d .. d+15 of sixteen rows to sixteen columns, STRIP words apart.  The rows are put together by masked
+ * loads, not shuffles: shuffles have one port and are what bounds a decode. */
+V16_FN void turn_f16(const char *const row[16], uint32_t d, uint16_t *out)
+{
+#if defined(__AVX512F__)
+    __m512i z[8];
+    UNROLL for (int r = 0; r < 8; r++) {
+        const __m128i *lo = (const __m128i *)(row[r] + d * 2), *hi = (const __m128i *)(row[r + 8] + d * 2);
+        z[r] = _mm512_broadcast_i32x4(_mm_loadu_si128(lo));
+        z[r] = _mm512_mask_broadcast_i32x4(z[r], 0x00f0, _mm_loadu_si128(hi));
+        z[r] = _mm512_mask_broadcast_i32x4(z[r], 0x0f00, _mm_loadu_si128(lo + 1));
+        z[r] = _mm512_mask_broadcast_i32x4(z[r], 0xf000, _mm_loadu_si128(hi + 1));
+    }
+    TRANSPOSE_WORDS(__m512i, _mm512, z);
+    UNROLL for (int i = 0; i < 8; i++) {
+        _mm256_storeu_si256((__m256i *)(out + i * STRIP), _mm512_castsi512_si256(z[i]));
+        _mm256_storeu_si256((__m256i *)(out + (i + 8) * STRIP), _mm512_extracti64x4_epi64(z[i], 1));
+    }
+#else
+    UNROLL for (int h = 0; h < 2; h++) {
+        __m256i z[8];
+        UNROLL for (int r = 0; r < 8; r++) {
+            const __m128i *lo = (const __m128i *)(row[r] + d * 2) + h, *hi = (const __m128i *)(row[r + 8] + d * 2) + h;
+            z[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(lo)), _mm_loadu_si128(hi), 1);
+        }
+        TRANSPOSE_WORDS(__m256i, _mm256, z);
+        UNROLL for (int i = 0; i < 8; i++)
+            _mm256_storeu_si256((__m256i *)(out + (i + 8 * h) * STRIP), z[i]);
+    }
+#endif
+}
+
+/* The same of Q8_0: block d/32, bytes d%32 ..; bytes are transposed as words, then widened and scaled by their row's d. */
+V16_FN void turn_q8(const char *const row[16], uint32_t d, float *out)
+{
+    const size_t block = d / 32 * sizeof(sr_q8_0), at = block + 2 + d % 32;
+    uint16_t     scale[16];
+    int16_t      word[16][16]; /* [byte][row] */
+    __m256i      z[8];
+    UNROLL for (int i = 0; i < 16; i++)
+        memcpy(&scale[i], row[i] + block, 2);
+    UNROLL for (int h = 0; h < 2; h++) {
+        UNROLL for (int r = 0; r < 8; r++) {
+            __m128i lo = _mm_loadl_epi64((const __m128i *)(row[r] + at + 8 * h));
+            __m128i hi = _mm_loadl_epi64((const __m128i *)(row[r + 8] + at + 8 * h));
+            z[r] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(lo, hi));
+        }
+        TRANSPOSE_WORDS(__m256i, _mm256, z);
+        UNROLL for (int i = 0; i < 8; i++)
+            _mm256_storeu_si256((__m256i *)word[i + 8 * h], z[i]);
+    }
+    v16 s = v16_from_f16(scale);
+    UNROLL for (int i = 0; i < 16; i++)
+        v16_store(out + i * STRIP, v16_mul(v16_from_i16(word[i]), s));
+}
+
+/* ---- a tile --------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const sr_cpujob *j;
+    const sr_op     *op;
+    sr_attn_item     it;
+    uint32_t group, rows, hd, vecs;      /* query heads of the kv head, rows of the tile, head_dim, head_dim/16 */
+    float   *q, *s, *part, *o;           /* [rows][LD] */
+    float   *m, *l, *m2, *l2;            /* [rows] */
+    char    *keys;                       /* [head_dim][STRIP], f16 or f32 */
+    float   *values;                     /* [SR_ATTN_CHUNK][STRIP]: 64 dimensions of a chunk, expanded */
+    uint32_t a, b;                       /* positions of the chunk that any row sees */
+    const char *row[SR_ATTN_CHUNK + 16]; /* K, then V, of positions a/16*16 .. */
+    const char *key_row[SR_ATTN_DIM], *value_row[SR_ATTN_CHUNK];
+} tile;
+
+/* What token i of the tile sees of the chunk; empty: *a >= *b. */
+static void token_sees(const tile *t, uint32_t i, uint32_t *a, uint32_t *b)
+{
+    sr_attn_visible(t->j, t->it.seq, t->it.tok + i, a, b);
+    *a = SR_MAX(*a, t->a);
+    *b = SR_MIN(*b, t->b);
+}
+
+/* Pointers to K or V of positions a rounded down to 16 .. b, and on to a multiple of 16: there the last row again. */
+static void find_rows(tile *t, bool value)
+{
+    uint32_t first = t->a / 16 * 16, n = 0, page = t->j->batch->kv[t->op->w].page_tokens;
+    size_t   step = t->j->batch->kv[t->op->w].stride.tok;
+    for (uint32_t i = t->a, end; i < t->b; i = end) {
+        const char *at = sr_attn_row(t->j, t->it.seq, t->it.kv_head, i, value);
+        end            = SR_MIN(t->b, (i / page + 1) * page);
+        for (; i == t->a && n < t->a - first; n++)
+            t->row[n] = at;
+        for (uint32_t k = i; k < end; k++, at += step)
+            t->row[n++] = at;
+    }
+    for (; n % 16; n++)
+        t->row[n] = t->row[n - 1];
+}
+
+static void scores(tile *t)
+{
+    uint32_t first = t->a / 16 * 16, last = t->b, size;
+    bool     half = t->j->batch->kv[t->op->w].format_k == SR_F16;
+    size = half ? 2 : 4;
+    find_rows(t, false);
+    for (uint32_t d = 0; d < t->hd; d++)
+        t->key_row[d] = t->keys + (size_t)d * STRIP * size;
+    for (uint32_t i = first, n; i < last; i += n) {
+        n = SR_MIN((uint32_t)STRIP, (last - i + 15) / 16 * 16);
+        for (uint32_t k = 0; k < n; k += 16)
+            for (uint32_t d = 0; d < t->hd; d += 16) {
+                char *out = t->keys + ((size_t)d * STRIP + k) * size;
+                if (half)
+                    turn_f16(t->row + i - first + k, d, (uint16_t *)(void *)out);
+                else
+                    turn_q8(t->row + i - first + k, d, (float *)(void *)out);
+            }
+        product(t->q, t->rows, t->key_row, half, t->hd, n / 16, t->s + i % SR_ATTN_CHUNK, true);
+    }
+}
+
+/* s of one row: scaled, capped, exponentials of what it sees, 0 elsewhere; its m and l. */
+V16_FN void softmax_row(const sr_op *op, float *s, uint32_t a, uint32_t b, float *m, float *l)
+{
+    v16      scale = v16_set1(op->f[0]), cap = v16_set1(op->f[1]), none = v16_set1(-INFINITY), top = none, sum = v16_zero();
+    uint32_t first = a / 16 * 16;
+    for (uint32_t i = first; i < b; i += 16) {
+        v16 x = v16_mul(v16_load(s + i), scale);
+        if (op->f[1] > 0)
+            x = v16_mul(cap, v16_tanh(v16_div(x, cap)));
+        if (i < a || i + 16 > b)
+            x = v16_select(m16_range(i < a ? a - i : 0, i + 16 > b ? b - i : 16), x, none);
+        v16_store(s + i, x);
+        top = v16_max(x, top);
+    }
+    *m  = v16_top(top);
+    top = v16_set1(*m);
+    for (uint32_t i = first; i < b; i += 16) {
+        v16 p = v16_exp(v16_sub(v16_load(s + i), top));
+        v16_store(s + i, p);
+        sum = v16_add(sum, p);
+    }
+    *l = v16_fold(sum);
+}
+
+static void softmax(tile *t)
+{
+    for (uint32_t r = 0; r < t->rows; r++) {
+        uint32_t a, b, base = t->a / SR_ATTN_CHUNK * SR_ATTN_CHUNK;
+        token_sees(t, r / t->group, &a, &b);
+        if (a < b)
+            softmax_row(t->op, t->s + (size_t)r * LD, a - base, b - base, &t->m2[r], &t->l2[r]);
+    }
+}
+
+/* part of dimensions d .. (vecs*16 of them): what all tokens see at once, what only some see token by token. */
+static void outputs_of(tile *t, uint32_t d, uint32_t vecs, const char *const *rows, bool half)
+{
+    uint32_t a, b, lo, hi, skip, base = t->a / SR_ATTN_CHUNK * SR_ATTN_CHUNK, step = t->group * LD;
+    token_sees(t, t->it.n_tok - 1, &lo, &skip); /* all see [lo, hi): from the last one's begin to the first one's end */
+    token_sees(t, 0, &skip, &hi);
+    if (lo >= hi)
+        lo = hi = t->b;
+    bool fresh = lo == t->a;
+    for (uint32_t i = 0; i < t->it.n_tok && !fresh; i++) {
+        float *part = t->part + (size_t)i * step + d;
+        token_sees(t, i, &a, &b);
+        b = SR_MIN(b, lo);
+        for (uint32_t g = 0; g < t->group; g++)
+            memset(part + g * LD, 0, vecs * 16 * sizeof *part);
+        if (a < b)
+            product(t->s + (size_t)i * step + a - base, t->group, rows + a - t->a, half, b - a, vecs, part, false);
+    }
+    if (lo < hi)
+        product(t->s + lo - base, t->rows, rows + lo - t->a, half, hi - lo, vecs, t->part + d, fresh);
+    for (uint32_t i = 0; i < t->it.n_tok && lo < hi; i++) {
+        token_sees(t, i, &a, &b);
+        if (hi < b)
+            product(t->s + (size_t)i * step + hi - base, t->group, rows + hi - t->a, half, b - hi, vecs,
+                    t->part + (size_t)i * step + d, false);
+    }
+}
+
+static void outputs(tile *t)
+{
+    uint32_t lead = t->a % 16, n = t->b - t->a;
+    find_rows(t, true);
+    const char *const *rows = t->row + lead;
+    if (t->j->batch->kv[t->op->w].format_v == SR_F16) {
+        outputs_of(t, 0, t->vecs, rows, true);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        t->value_row[i] = (const char *)(t->values + (size_t)i * STRIP);
+    for (uint32_t d = 0; d < t->hd; d += STRIP) {
+        uint32_t wide = SR_MIN((uint32_t)STRIP, t->hd - d);
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t k = 0; k < wide; k += 32) {
+                const sr_q8_0 *x = (const sr_q8_0 *)(const void *)rows[i] + (d + k) / 32;
+                v16            s = v16_set1(_cvtsh_ss(x->d));
+                v16_store(t->values + (size_t)i * STRIP + k, v16_mul(v16_from_i8(x->qs), s));
+                v16_store(t->values + (size_t)i * STRIP + k + 16, v16_mul(v16_from_i8(x->qs + 16), s));
+            }
+        outputs_of(t, d, wide / 16, t->value_row, false);
+    }
+}
+
+/* ---- joining chunks -------------------------------------------------------------------------------- */
+
+/* (m, l, o) of a row joined with a chunk's; o and part have hd floats. */
+V16_FN void join(uint32_t hd, float *m, float *l, float *o, float m2, float l2, const float *part)
+{
+    float top = *m > m2 ? *m : m2, fa = sr_expf(*m - top), fb = sr_expf(m2 - top);
+    v16   va = v16_set1(fa), vb = v16_set1(fb);
+    *m = top;
+    *l = fmaf(*l, fa, l2 * fb);
+    for (uint32_t d = 0; d < hd; d += 16)
+        v16_store(o + d, v16_fma(v16_load(o + d), va, v16_mul(v16_load(part + d), vb)));
+}
+
+V16_FN void finish(uint32_t hd, float *out, const float *o, float l)
+{
+    v16 inv = v16_set1(1.0f / l);
+    for (uint32_t d = 0; d < hd; d += 16)
+        v16_store(out + d, v16_mul(v16_load(o + d), inv));
+}
+
+static float *out_row(const tile *t, uint32_t r)
+{
+    float *out = t->j->slot[t->op->out[0]];
+    return out + ((size_t)(t->it.tok + r / t->group) * t->op->dim[0] + t->it.kv_head * t->group + r % t->group) * t->hd;
+}
+
+/* The chunk's part of each row that saw something of it, to the running o or to the partial results. */
+static void keep(tile *t, uint32_t chunk)
+{
+    for (uint32_t r = 0; r < t->rows; r++) {
+        uint32_t a, b;
+        token_sees(t, r / t->group, &a, &b);
+        if (a >= b)
+            continue;
+        const float *part = t->part + (size_t)r * LD;
+        float       *o    = t->o + (size_t)r * LD;
+        sr_attn_visible(t->j, t->it.seq, t->it.tok + r / t->group, &a, &b);
+        if (t->it.part) {
+            t->it.part[r]           = t->m2[r];
+            t->it.part[t->rows + r] = t->l2[r];
+            memcpy(t->it.part + 2 * t->rows + (size_t)r * t->hd, part, t->hd * sizeof *part);
+        } else if (a / SR_ATTN_CHUNK == chunk) {
+            t->m[r] = t->m2[r];
+            t->l[r] = t->l2[r];
+            memcpy(o, part, t->hd * sizeof *part);
+        } else {
+            join(t->hd, &t->m[r], &t->l[r], o, t->m2[r], t->l2[r], part);
+        }
+        if (!t->it.part && (b - 1) / SR_ATTN_CHUNK == chunk)
+            finish(t->hd, out_row(t, r), o, t->l[r]);
+    }
+}
+
+static void set_up(tile *t, const sr_attn_plan *p)
+{
+    const sr_cpujob *j    = p->job;
+    size_t           rows = p->rows;
+    float           *at   = (float *)j->scratch + j->thread * sr_attn_thread_floats(j->op, j->max);
+    t->j      = j;
+    t->op     = j->op;
+    t->group  = p->group;
+    t->hd     = j->op->dim[2];
+    t->vecs   = t->hd / 16;
+    t->q      = at;
+    t->s      = t->q + rows * LD;
+    t->part   = t->s + rows * LD;
+    t->o      = t->part + rows * LD;
+    t->m      = t->o + rows * LD;
+    t->l      = t->m + rows;
+    t->m2     = t->l + rows;
+    t->l2     = t->m2 + rows;
+    t->values = t->l2 + rows;
+    t->keys   = (char *)(t->values + (size_t)SR_ATTN_CHUNK * STRIP);
+}
+
+static void attend(tile *t)
+{
+    const float *in    = t->j->slot[t->op->in[0]];
+    size_t       width = t->j->prog->slot[t->op->in[0]].width;
+    uint32_t     begin, end, skip;
+    t->rows = t->it.n_tok * t->group;
+    for (uint32_t r = 0; r < t->rows; r++)
+        memcpy(t->q + (size_t)r * LD,
+               in + (t->it.tok + r / t->group) * width + (t->it.kv_head * t->group + r % t->group) * (size_t)t->hd,
+               t->hd * sizeof(float));
+    sr_attn_visible(t->j, t->it.seq, t->it.tok, &begin, &skip);
+    sr_attn_visible(t->j, t->it.seq, t->it.tok + t->it.n_tok - 1, &skip, &end);
+    for (uint32_t c = t->it.chunk; c < t->it.chunk + t->it.chunks; c++) {
+        t->a = SR_MAX(begin, c * SR_ATTN_CHUNK);
+        t->b = SR_MIN(end, (c + 1) * SR_ATTN_CHUNK);
+        scores(t);
+        softmax(t);
+        outputs(t);
+        keep(t, c);
+    }
+}
+
+/* Joins the chunks of this thread's share of the split rows. */
+static void join_split(tile *t, sr_attn_plan *p)
+{
+    uint32_t turn = 0;
+    while (sr_attn_plan_next_split(p, &t->it)) {
+        t->rows = t->it.n_tok * t->group;
+        size_t step = t->rows * sr_attn_part_floats(t->op);
+        for (uint32_t r = 0; r < t->rows; r++) {
+            uint32_t a, b;
+            if (turn++ % t->j->n_threads != t->j->thread)
+                continue;
+            sr_attn_visible(t->j, t->it.seq, t->it.tok + r / t->group, &a, &b);
+            uint32_t first = a / SR_ATTN_CHUNK, n = (b - 1) / SR_ATTN_CHUNK - first;
+            float   *at = t->it.part + (first - t->it.chunk) * step, *o = at + 2 * t->rows + (size_t)r * t->hd;
+            float    m = at[r], l = at[t->rows + r];
+            for (const float *next = at + step; n; n--, next += step)
+                join(t->hd, &m, &l, o, next[r], next[t->rows + r], next + 2 * t->rows + (size_t)r * t->hd);
+            finish(t->hd, out_row(t, r), o, l);
+        }
+    }
+}
+
+static void run(const sr_cpujob *j, uint32_t phase)
+{
+    tile         t;
+    sr_attn_plan p;
+    SR_ASSERT(!j->batch->tree, "attention over a token tree");
+    sr_attn_plan_begin(&p, j);
+    set_up(&t, &p);
+    if (phase == 0)
+        while (sr_attn_plan_item(&p, sr_cpu_take(j), &t.it))
+            attend(&t);
+    else
+        join_split(&t, &p);
+}
+
+static bool supports(const sr_program *p, const sr_op *op)
+{
+    const sr_kvshape *kv = &p->kv[op->w];
+    bool k = kv->format_k == SR_F16 || kv->format_k == SR_Q8_0, v = kv->format_v == SR_F16 || kv->format_v == SR_Q8_0;
+    return op->dim[2] % 16 == 0 && op->dim[2] <= SR_ATTN_DIM && k && v;
+}
