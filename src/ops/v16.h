@@ -27,6 +27,8 @@ V16_FN v16  v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 V16_FN v16  v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
 V16_FN v16  v16_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
 V16_FN v16  v16_max(v16 a, v16 b) { return _mm512_max_ps(a, b); }
+V16_FN v16  v16_min(v16 a, v16 b) { return _mm512_min_ps(a, b); }
+V16_FN v16  v16_trunc(v16 x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
 V16_FN v16  v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }   /*  a*b + c */
 V16_FN v16  v16_fnma(v16 a, v16 b, v16 c) { return _mm512_fnmadd_ps(a, b, c); } /* -a*b + c */
 V16_FN v16  v16_and_bits(v16 a, uint32_t bits) { return _mm512_and_ps(a, _mm512_castsi512_ps(_mm512_set1_epi32((int)bits))); }
@@ -49,6 +51,7 @@ V16_FN void v16_to_f16(void *p, v16 x)
 {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+V16_FN void v16_to_i8(void *p, v16 x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(x))); } /* whole numbers */
 V16_FN i16x i16x_of(v16 x) { return _mm512_castps_si512(x); }
 V16_FN v16  v16_of(i16x x) { return _mm512_castsi512_ps(x); }
 V16_FN i16x i16x_set1(uint32_t x) { return _mm512_set1_epi32((int)x); }
@@ -98,6 +101,12 @@ V16_FN v16  v16_sub(v16 a, v16 b) { return V16_2(_mm256_sub_ps, a, b); }
 V16_FN v16  v16_mul(v16 a, v16 b) { return V16_2(_mm256_mul_ps, a, b); }
 V16_FN v16  v16_div(v16 a, v16 b) { return V16_2(_mm256_div_ps, a, b); }
 V16_FN v16  v16_max(v16 a, v16 b) { return V16_2(_mm256_max_ps, a, b); }
+V16_FN v16  v16_min(v16 a, v16 b) { return V16_2(_mm256_min_ps, a, b); }
+V16_FN v16  v16_trunc(v16 x)
+{
+    return (v16){_mm256_round_ps(x.a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC),
+                 _mm256_round_ps(x.b, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)};
+}
 V16_FN v16  v16_fma(v16 a, v16 b, v16 c) { return V16_3(_mm256_fmadd_ps, a, b, c); }
 V16_FN v16  v16_fnma(v16 a, v16 b, v16 c) { return V16_3(_mm256_fnmadd_ps, a, b, c); }
 V16_FN v16  v16_or(v16 a, v16 b) { return V16_2(_mm256_or_ps, a, b); }
@@ -152,6 +161,12 @@ V16_FN void v16_to_f16(void *p, v16 x)
 {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128((__m128i *)p + 1, _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+V16_FN void v16_to_i8(void *p, v16 x)
+{
+    __m256i w = _mm256_packs_epi32(_mm256_cvttps_epi32(x.a), _mm256_cvttps_epi32(x.b)); /* by lane: a0-3 b0-3 a4-7 b4-7 */
+    w         = _mm256_permute4x64_epi64(w, 0xd8);
+    _mm_storeu_si128((__m128i *)p, _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
 }
 V16_FN i16x i16x_of(v16 x) { return (i16x){_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
 V16_FN v16  v16_of(i16x x) { return (v16){_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }

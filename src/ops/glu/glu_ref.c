@@ -30,4 +30,8 @@ sr_cost sr_glu_cost(const sr_program *p, const sr_op *op, const sr_shape *n)
 }
 
 const sr_cpukernel        sr_glu_ref       = {.family = "glu", .isa = "ref", .phases = 1, .run = run};
-const sr_cpukernel *const sr_glu_kernels[] = {&sr_glu_ref, NULL};
+const sr_cpukernel *const sr_glu_kernels[] = {
+#if defined(__x86_64__)
+    &sr_glu_avx512, &sr_glu_avx2,
+#endif
+    &sr_glu_ref, NULL};

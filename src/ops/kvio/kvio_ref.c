@@ -30,4 +30,8 @@ sr_cost sr_kvio_cost(const sr_program *p, const sr_op *op, const sr_shape *n)
 }
 
 const sr_cpukernel        sr_kvio_ref       = {.family = "kvio", .isa = "ref", .phases = 1, .run = run};
-const sr_cpukernel *const sr_kvio_kernels[] = {&sr_kvio_ref, NULL};
+const sr_cpukernel *const sr_kvio_kernels[] = {
+#if defined(__x86_64__)
+    &sr_kvio_avx512, &sr_kvio_avx2,
+#endif
+    &sr_kvio_ref, NULL};

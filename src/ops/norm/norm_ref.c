@@ -33,4 +33,8 @@ sr_cost sr_norm_cost(const sr_program *p, const sr_op *op, const sr_shape *n)
 }
 
 const sr_cpukernel        sr_norm_ref       = {.family = "norm", .isa = "ref", .phases = 1, .run = run};
-const sr_cpukernel *const sr_norm_kernels[] = {&sr_norm_ref, NULL};
+const sr_cpukernel *const sr_norm_kernels[] = {
+#if defined(__x86_64__)
+    &sr_norm_avx512, &sr_norm_avx2,
+#endif
+    &sr_norm_ref, NULL};

@@ -57,4 +57,8 @@ sr_cost sr_rope_cost(const sr_program *p, const sr_op *op, const sr_shape *n)
 const sr_cpukernel sr_ropetable_ref = {.family = "ropetable", .isa = "ref", .phases = 1, .run = table};
 const sr_cpukernel sr_rope_ref      = {.family = "rope", .isa = "ref", .phases = 1, .run = rope};
 const sr_cpukernel *const sr_ropetable_kernels[] = {&sr_ropetable_ref, NULL};
-const sr_cpukernel *const sr_rope_kernels[]      = {&sr_rope_ref, NULL};
+const sr_cpukernel *const sr_rope_kernels[] = {
+#if defined(__x86_64__)
+    &sr_rope_avx512, &sr_rope_avx2,
+#endif
+    &sr_rope_ref, NULL};
