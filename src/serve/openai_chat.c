@@ -202,11 +202,14 @@ bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_
         nomem(&c);
     if (!e->status) {
         out->n_prompt = 1;
-        sr_promptenv pe = {env->model.tok, env->model.chat, env->specials, (int64_t)time(NULL)};
+        sr_promptenv pe = {env->model.tok, env->model.chat, env->specials, (int64_t)time(NULL), sr_max_prompt_bytes(env)};
         sr_chatinput in = {messages, kwargs, out->params.add_generation_prompt && !out->params.continue_final,
                            out->params.continue_final};
-        sr_status s = sr_prompt_chat(&pe, &in, &out->prompt[0].ids, NULL, &err);
-        if (s)
+        sr_chatinfo info;
+        sr_status s = sr_prompt_chat(&pe, &in, &out->prompt[0].ids, &info, &err);
+        if (!s && info.over_bytes)
+            sr_prompt_too_long(env, SR_API_CHAT, info.over_bytes / sr_specials_longest(env->specials), true, e);
+        else if (s)
             sr_api_fail_err(e, s, err.msg, "messages");
         else if (!out->prompt[0].ids.n)
             sr_api_fail(e, 400, "messages", NULL, "The chat template made an empty prompt of the messages.");

@@ -8,6 +8,8 @@ static bool text_prompt(const sr_prepenv *env, const json_t *v, sr_prep *out, sr
 {
     sr_err err = {0};
     p->n_text  = json_string_length(v);
+    if (p->n_text > sr_max_prompt_bytes(env))
+        return sr_prompt_too_long(env, SR_API_COMPLETION, p->n_text / sr_specials_longest(env->specials), true, e);
     p->text    = sr_arena_strndup(&out->arena, json_string_value(v), p->n_text);
     if (!p->text)
         return sr_api_fail(e, 503, "prompt", "out_of_memory", "No memory for the prompt.");

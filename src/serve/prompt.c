@@ -213,8 +213,22 @@ static bool same_skeleton(const sr_tokenizer *tok, const sr_ids *a, const sr_ids
     }
 }
 
-/* The numbers in p[0..n) turn back into what they stand for. */
-static bool resolve(const opaque *o, const char *p, size_t n, sr_buf *out)
+static bool put_mark(const opaque *o, size_t v, sr_buf *out)
+{
+    size_t before = out->n;
+    if (!o->mark[v].json)
+        return sr_buf_add(out, o->mark[v].p, o->mark[v].n);
+    sr_json_quote(out, o->mark[v].p, o->mark[v].n);
+    if (!out->failed) { /* the template has put the quotes */
+        out->n -= 1;
+        memmove(out->p + before, out->p + before + 1, out->n - before - 1);
+        out->n -= 1;
+    }
+    return !out->failed;
+}
+
+/* The numbers in p[0..n) turn back into what they stand for; text == false: into their index alone. */
+static bool resolve(const opaque *o, const char *p, size_t n, bool text, sr_buf *out)
 {
     size_t done = 0;
     for (size_t i = 0; n >= MARK_DIGITS && i <= n - MARK_DIGITS; i++) {
@@ -226,17 +240,10 @@ static bool resolve(const opaque *o, const char *p, size_t n, sr_buf *out)
         if (v >= o->n)
             continue;
         sr_buf_add(out, p + done, i - done);
-        size_t before = out->n;
-        if (o->mark[v].json) {
-            sr_json_quote(out, o->mark[v].p, o->mark[v].n);
-            if (!out->failed) { /* the template has put the quotes */
-                out->n -= 1;
-                memmove(out->p + before, out->p + before + 1, out->n - before - 1);
-                out->n -= 1;
-            }
-        } else {
-            sr_buf_add(out, o->mark[v].p, o->mark[v].n);
-        }
+        if (text)
+            put_mark(o, v, out);
+        else
+            sr_buf_fmt(out, "\1%zu\1", v);
         i += MARK_DIGITS - 1;
         done = i + 1;
     }
@@ -267,7 +274,7 @@ static sr_status assemble(const sr_promptenv *env, const opaque *o, const sr_buf
         int32_t id  = -1;
         size_t  hit = sr_specials_find(env->specials, text->p, text->n, at, &len, &id);
         plain.n = 0;
-        if (hit > at && !resolve(o, text->p + at, hit - at, &plain))
+        if (hit > at && !resolve(o, text->p + at, hit - at, true, &plain))
             s = sr_raise(err, SR_NOMEM, "host: %zu bytes of prompt", text->n);
         if (!s && plain.n)
             s = sr_tokenizer_encode(env->tok, plain.p, plain.n, 0, out, err);
@@ -293,50 +300,101 @@ static sr_status add_bos(const sr_tokenizer *tok, sr_ids *ids, sr_err *err)
     return s;
 }
 
-static sr_status build(const sr_promptenv *env, const sr_chatinput *in, opaque *o, const json_t *messages,
-                       const json_t *kwargs, sr_ids *out, bool *assembled, sr_err *err)
+/* Renders and tokenises; a text that cannot fit is only measured. */
+static sr_status encode_render(const sr_promptenv *env, const sr_chatinput *in, const json_t *messages, const json_t *kwargs,
+                               sr_buf *text, sr_ids *ids, sr_chatinfo *info, sr_err *err)
 {
-    sr_buf    real = {0}, masked = {0};
-    sr_ids    skeleton = {0};
-    sr_status s = render(env, in, messages, kwargs, &masked, err);
+    sr_status s = render(env, in, messages, kwargs, text, err);
     if (!s && in->continue_final)
-        s = cut_after_final(&masked, messages, err);
-    if (!s)
-        s = sr_tokenizer_encode(env->tok, masked.p ? masked.p : "", masked.n, SR_TOK_PARSE_SPECIAL, &skeleton, err);
-    *assembled = o->has_special;
-    if (!s && !*assembled) {
-        s = render(env, in, in->messages, in->kwargs, &real, err);
-        if (!s && in->continue_final)
-            s = cut_after_final(&real, in->messages, err);
-        if (!s)
-            s = sr_tokenizer_encode(env->tok, real.p ? real.p : "", real.n, SR_TOK_PARSE_SPECIAL, out, err);
-        *assembled = !s && !same_skeleton(env->tok, out, &skeleton);
-    }
-    if (!s && *assembled) {
-        out->n = 0;
-        s = assemble(env, o, &masked, out, err);
-        if (!s && !same_skeleton(env->tok, out, &skeleton))
-            s = sr_raise(err, SR_INVALID, "the messages contain text that would become control tokens of the model");
-    }
-    sr_buf_end(&real);
-    sr_buf_end(&masked);
-    sr_ids_end(&skeleton);
-    return s ? s : add_bos(env->tok, out, err);
+        s = cut_after_final(text, messages, err);
+    if (!s && env->max_bytes && text->n > env->max_bytes)
+        info->over_bytes = text->n;
+    if (s || info->over_bytes)
+        return s;
+    return sr_tokenizer_encode(env->tok, text->p ? text->p : "", text->n, SR_TOK_PARSE_SPECIAL, ids, err);
 }
 
-sr_status sr_prompt_chat(const sr_promptenv *env, const sr_chatinput *in, sr_ids *out, bool *assembled, sr_err *err)
+typedef struct {
+    opaque  o;
+    json_t *messages, *kwargs;     /* the opaque copies */
+    sr_buf  text;                  /* what the template makes of them */
+} mask;
+
+static void mask_end(mask *m)
 {
-    bool      dummy;
-    opaque    o = {.specials = env->specials, .err = err};
-    sr_status s = opaque_begin(&o);
-    json_t   *messages = s ? NULL : opaque_value(&o, in->messages, IN_MESSAGE);
-    json_t   *kwargs   = s || !in->kwargs ? NULL : opaque_value(&o, in->kwargs, IN_KWARGS);
-    if (!s && (!messages || (in->kwargs && !kwargs)))
-        s = err->status ? err->status : SR_NOMEM;
+    json_decref(m->messages);
+    json_decref(m->kwargs);
+    sr_free(m->o.mark);
+    sr_buf_end(&m->text);
+}
+
+static sr_status mask_begin(const sr_promptenv *env, const sr_chatinput *in, mask *m, sr_err *err)
+{
+    m->o = (opaque){.specials = env->specials, .err = err};
+    sr_status s = opaque_begin(&m->o);
+    if (s)
+        return s;
+    m->messages = opaque_value(&m->o, in->messages, IN_MESSAGE);
+    m->kwargs   = in->kwargs ? opaque_value(&m->o, in->kwargs, IN_KWARGS) : NULL;
+    if (m->messages && (m->kwargs || !in->kwargs))
+        return SR_OK;
+    return err->status ? err->status : sr_raise(err, SR_NOMEM, "host: an opaque copy of the messages");
+}
+
+/* A template that cuts a number up, or turns it round, has shown text that is neither its own nor the user's.  With
+ * other random numbers it shows other text: outside of whole numbers the two renders must be the same. */
+static sr_status check_whole(const sr_promptenv *env, const sr_chatinput *in, const mask *m, sr_err *err)
+{
+    mask   other = {0};
+    sr_ids ids   = {0};
+    sr_buf a = {0}, b = {0};
+    sr_chatinfo info = {0};
+    sr_status s = mask_begin(env, in, &other, err);
     if (!s)
-        s = build(env, in, &o, messages, kwargs, out, assembled ? assembled : &dummy, err);
-    json_decref(messages);
-    json_decref(kwargs);
-    sr_free(o.mark);
+        s = encode_render(env, in, other.messages, other.kwargs, &other.text, &ids, &info, err);
+    if (!s && (!resolve(&m->o, m->text.p ? m->text.p : "", m->text.n, false, &a) ||
+               !resolve(&other.o, other.text.p ? other.text.p : "", other.text.n, false, &b)))
+        s = sr_raise(err, SR_NOMEM, "host: %zu bytes of prompt", m->text.n);
+    if (!s && (a.n != b.n || memcmp(a.p, b.p, a.n)))
+        s = sr_raise(err, SR_INVALID, "the messages contain text that looks like control tokens of the model, and its chat template "
+                                      "changes the text in a way that cannot be followed");
+    sr_buf_end(&a);
+    sr_buf_end(&b);
+    sr_ids_end(&ids);
+    mask_end(&other);
+    return s;
+}
+
+static sr_status build(const sr_promptenv *env, const sr_chatinput *in, mask *m, sr_buf *real, sr_ids *skeleton, sr_ids *out,
+                       sr_chatinfo *info, sr_err *err)
+{
+    sr_status s = encode_render(env, in, m->messages, m->kwargs, &m->text, skeleton, info, err);
+    if (!s && !info->over_bytes)
+        s = encode_render(env, in, in->messages, in->kwargs, real, out, info, err);
+    if (s || info->over_bytes)
+        return s;
+    if (m->o.has_special || !same_skeleton(env->tok, out, skeleton)) {
+        info->assembled = true;
+        out->n = 0;
+        if ((s = check_whole(env, in, m, err)) || (s = assemble(env, &m->o, &m->text, out, err)))
+            return s;
+        if (!same_skeleton(env->tok, out, skeleton))
+            return sr_raise(err, SR_INVALID, "the messages contain text that would become control tokens of the model");
+    }
+    return add_bos(env->tok, out, err);
+}
+
+sr_status sr_prompt_chat(const sr_promptenv *env, const sr_chatinput *in, sr_ids *out, sr_chatinfo *info, sr_err *err)
+{
+    mask   m = {0};
+    sr_buf real = {0};
+    sr_ids skeleton = {0};
+    *info = (sr_chatinfo){0};
+    sr_status s = mask_begin(env, in, &m, err);
+    if (!s)
+        s = build(env, in, &m, &real, &skeleton, out, info, err);
+    mask_end(&m);
+    sr_buf_end(&real);
+    sr_ids_end(&skeleton);
     return s;
 }

@@ -12,14 +12,16 @@
  *      tokens parsed, has the same skeleton, it is the prompt: token for token what the reference makes.
  *   2. Else the prompt is assembled from the opaque render: control tokens are cut out of it, then the
  *      numbers are replaced by the user's text, and what lies between is tokenised as plain text.
- *   3. The skeleton of an assembled prompt is checked again; if it differs, the request is refused.
+ *   3. The skeleton of an assembled prompt is checked again, and a second opaque render with other numbers must
+ *      agree with the first outside of whole numbers (a template that cuts strings up or turns them round does
+ *      not); else the request is refused.
  * So the invariant does not rest on the template: the control tokens of a prompt are those of the same
  * conversation with other words.  White space at both ends of a string stays outside its number, so that
  * templates that trim still trim.  Roles and types are words out of a list; names, ids and keyword values that
  * are plain words ([A-Za-z0-9_-]) may stay, as templates compare them.
  *
  * Owns:    specials own their tables.   Threads: any (read-only once open).
- * Errors:  SR_INVALID: the template's complaint, or a prompt that fails check 3; SR_NOMEM.
+ * Errors:  SR_INVALID: the template's complaint, or a prompt that fails step 3; SR_NOMEM.
  * Source:  notes/0008-serving.md.
  */
 #ifndef SR_SERVE_PROMPT_H
@@ -32,6 +34,7 @@ typedef struct sr_specials sr_specials;    /* the texts of a vocabulary's contro
 SR_MUSTUSE sr_status sr_specials_open(const sr_tokenizer *tok, sr_specials **out, sr_err *err);
 void   sr_specials_close(sr_specials *s);
 /* The first and longest control token text in p[from..n): its place, *len its length, *id the token.  n: none. */
+size_t sr_specials_longest(const sr_specials *s); /* bytes of the longest token of the vocabulary, of any kind */
 size_t sr_specials_find(const sr_specials *s, const char *p, size_t n, size_t from, size_t *len, int32_t *id);
 
 typedef struct {
@@ -39,6 +42,7 @@ typedef struct {
     const sr_template  *chat;
     const sr_specials  *specials;
     int64_t now;                           /* seconds since the epoch, for strftime_now */
+    size_t  max_bytes;                     /* a longer text cannot fit the context: it is not tokenised; 0: no limit */
 } sr_promptenv;
 typedef struct {
     const json_t *messages;                /* an array of objects; roles already checked */
@@ -46,6 +50,11 @@ typedef struct {
     bool add_generation_prompt, continue_final; /* continue_final: the prompt ends with the last message's content */
 } sr_chatinput;
 
-/* Appends the ids of the conversation.  *assembled (may be NULL): step 2 was needed. */
-SR_MUSTUSE sr_status sr_prompt_chat(const sr_promptenv *env, const sr_chatinput *in, sr_ids *out, bool *assembled, sr_err *err);
+typedef struct {
+    bool   assembled;                      /* step 2 was needed */
+    size_t over_bytes;                     /* the text was longer than max_bytes: this long; there are no ids */
+} sr_chatinfo;
+
+/* Appends the ids of the conversation. */
+SR_MUSTUSE sr_status sr_prompt_chat(const sr_promptenv *env, const sr_chatinput *in, sr_ids *out, sr_chatinfo *info, sr_err *err);
 #endif

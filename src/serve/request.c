@@ -21,19 +21,27 @@ static bool check_model(const sr_prepenv *env, const json_t *root, sr_apierr *e)
     return sr_api_fail(e, 404, "model", "model_not_found", "The model '%.200s' does not exist here; there is '%.200s'.", name, env->model_id);
 }
 
+size_t sr_max_prompt_bytes(const sr_prepenv *env)
+{
+    return 4096 + 2 * (size_t)env->model.ctx * sr_specials_longest(env->specials);
+}
+
+bool sr_prompt_too_long(const sr_prepenv *env, sr_api api, size_t n_tok, bool at_least, sr_apierr *e)
+{
+    e->n_prompt = (uint32_t)SR_MIN(n_tok, (size_t)UINT32_MAX);
+    e->n_ctx    = env->model.ctx;
+    return sr_api_fail(e, 400, api == SR_API_CHAT ? "messages" : "prompt", "context_length_exceeded",
+                       "This model's maximum context length is %u tokens. However, your request has %s%zu input tokens. "
+                       "Please reduce the length of the input.", env->model.ctx, at_least ? "at least " : "", n_tok);
+}
+
 /* Room for at least one token, unless none is wanted. */
 static bool check_lengths(const sr_prepenv *env, const sr_prep *p, sr_apierr *e)
 {
-    uint32_t ctx = env->model.ctx;
     for (uint32_t i = 0; i < p->n_prompt; i++) {
         size_t n = p->prompt[i].ids.n;
-        if (n + (p->params.max_tokens != 0) <= ctx)
-            continue;
-        e->n_prompt = (uint32_t)SR_MIN(n, (size_t)UINT32_MAX);
-        e->n_ctx    = ctx;
-        return sr_api_fail(e, 400, p->api == SR_API_CHAT ? "messages" : "prompt", "context_length_exceeded",
-                           "This model's maximum context length is %u tokens. However, your request has %zu input tokens. "
-                           "Please reduce the length of the input.", ctx, n);
+        if (n + (p->params.max_tokens != 0) > env->model.ctx)
+            return sr_prompt_too_long(env, p->api, n, false, e);
     }
     return true;
 }

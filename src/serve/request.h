@@ -64,4 +64,8 @@ void sr_params_default(sr_params *p, sr_api api);
 bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_arena *arena, sr_params *p, sr_apierr *e);
 bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
 bool sr_completion_prompts(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
+/* A text longer than this is longer than the context however it is cut: saying so costs no tokenising.  Twice what
+ * the longest token allows, for normalisation may shrink a text. */
+size_t sr_max_prompt_bytes(const sr_prepenv *env);
+bool   sr_prompt_too_long(const sr_prepenv *env, sr_api api, size_t n_tok, bool at_least, sr_apierr *e); /* always false */
 #endif

@@ -9,6 +9,7 @@ typedef struct { uint32_t child, sibling; int32_t id; uint8_t byte; } node; /* c
 struct sr_specials {
     node    *node;
     uint32_t n, cap;
+    size_t   longest;     /* token of any kind, bytes */
     uint32_t first[256];  /* roots by first byte; 0: no control token starts with it */
 };
 
@@ -61,9 +62,10 @@ sr_status sr_specials_open(const sr_tokenizer *tok, sr_specials **out, sr_err *e
     for (int32_t id = 0; ok && id < (int32_t)sr_tokenizer_n_vocab(tok); id++) {
         int    type = sr_tokenizer_type(tok, id);
         size_t n = 0;
+        const char *p = sr_tokenizer_piece(tok, id, true, &n);
+        s->longest = SR_MAX(SR_MAX(s->longest, n), (size_t)1);
         if (type != SR_TOK_CONTROL && type != SR_TOK_UNKNOWN)
             continue;
-        const char *p = sr_tokenizer_piece(tok, id, true, &n);
         ok = !n || insert(s, (const uint8_t *)p, n, id);
     }
     if (ok) {
@@ -80,6 +82,8 @@ void sr_specials_close(sr_specials *s)
         sr_free(s->node);
     sr_free(s);
 }
+
+size_t sr_specials_longest(const sr_specials *s) { return s->longest; }
 
 size_t sr_specials_find(const sr_specials *s, const char *p, size_t n, size_t from, size_t *len, int32_t *id)
 {
