@@ -1,17 +1,25 @@
 /* tokenizer.h - text to token ids and back, as the model file's vocabulary says.
  *
- * Kinds: byte-level BPE (tokenizer.ggml.model "gpt2": a pre-tokeniser, chosen by tokenizer.ggml.pre,
- * cuts text into words, merges join bytes inside a word) and SentencePiece-style BPE ("llama": pieces
- * joined by score, bytes as a fall-back).  Ids equal llama.cpp's for the same file and text.
- * Control tokens ("<|im_end|>") come out of text only where the caller asks (SR_TOK_PARSE_SPECIAL):
- * user content never becomes one.
+ * Kinds: BPE (tokenizer.ggml.model "gpt2", "gemma4": a pre-tokeniser, chosen by tokenizer.ggml.pre, cuts
+ * text into words, merges join bytes or characters inside a word), SentencePiece-style BPE ("llama":
+ * pieces joined by score, bytes as a fall-back) and WordPiece ("bert").  Ids equal llama.cpp's for the
+ * same file and text, with these exceptions, all for the text's sake:
+ *   - control tokens ("<|im_end|>") come out of text only where the caller asks (SR_TOK_PARSE_SPECIAL),
+ *     whatever merges or names would allow: user content never becomes one;
+ *   - bytes that are not UTF-8 are kept as they are (llama.cpp makes them U+FFFD), except in WordPiece,
+ *     which has no bytes;
+ *   - decoding does not tidy spaces before punctuation.
+ * User-defined tokens are found in text always, as there.  A byte that the vocabulary has no token for
+ * (a defect of the file) is left out, as there, or the unknown token (SentencePiece).
  *
  * Owns:    its tables (copied from the GGUF, which may be closed afterwards), until close().
  * Threads: after open() read-only: encode and decode from any thread at once.
  * Errors:  SR_INVALID for a vocabulary that contradicts itself (named), SR_UNSUPPORTED for a model or
- *          pre-tokeniser name not known (named), SR_NOMEM.  encode() accepts any bytes: invalid UTF-8
- *          costs nothing but its own bytes.
- * Source:  GGUF tokenizer.ggml.* keys; Sennrich et al. 2016 (BPE); SentencePiece (Kudo 2018).
+ *          pre-tokeniser name not known (named), SR_NOMEM.  encode() accepts any bytes up to 1 GiB;
+ *          SR_INVALID there only when ADD_SPECIAL asks for a token that the file does not name.
+ * Limits:  2^21 tokens, 2^22 merges.  Encoding takes O(n log n) time for any text.
+ * Source:  GGUF tokenizer.ggml.* keys; Sennrich et al. 2016 (BPE); SentencePiece (Kudo 2018); categories
+ *          of Unicode 15.1 (cpmap.h says why our own).
  */
 #ifndef SR_TEXT_TOKENIZER_H
 #define SR_TEXT_TOKENIZER_H
@@ -24,7 +32,10 @@
 
 typedef struct sr_tokenizer sr_tokenizer;
 
-enum { SR_TOK_ADD_SPECIAL = 1, SR_TOK_PARSE_SPECIAL = 2 }; /* encode flags: BOS/EOS as the metadata asks; control tokens in text */
+enum { /* encode flags */
+    SR_TOK_ADD_SPECIAL   = 1, /* BOS, EOS as the metadata asks */
+    SR_TOK_PARSE_SPECIAL = 2  /* control tokens written in the text become control tokens */
+};
 enum { SR_TOK_NORMAL = 1, SR_TOK_UNKNOWN, SR_TOK_CONTROL, SR_TOK_USER, SR_TOK_UNUSED, SR_TOK_BYTE }; /* token_type */
 
 typedef struct { int32_t *p; size_t n, cap; } sr_ids; /* growable; freed by sr_ids_end */
