@@ -4,9 +4,11 @@
  * sequences, and nothing that could still become the beginning of a stop string.  Bytes that can never
  * become valid UTF-8 come out as U+FFFD, so that output is always valid.  flush() at the end gives what
  * was held back.  When a stop string completes, the text before it is out, the stop string is not
- * (unless include_stop), and push() says so.
+ * (unless include_stop), and push() says so, then and ever after; what comes later is swallowed.
+ * The first to complete wins, of two that complete at the same byte the longer.
  *
- * Owns:    its state; copies the stop strings.   Threads: one per object.   Errors: SR_NOMEM.
+ * Owns:    its state; copies the stop strings; the tokenizer must outlive it.   Threads: one per object.
+ * Errors:  SR_INVALID for a stop string that is empty or not UTF-8 (its number named), SR_NOMEM.
  */
 #ifndef SR_TEXT_DETOK_H
 #define SR_TEXT_DETOK_H
