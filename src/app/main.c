@@ -19,6 +19,10 @@ static const command commands[] = {
     {"info", "what is in a model file, and whether it is sound", sr_cmd_info},
     {"bench", "tokens per second on this machine", sr_cmd_bench},
     {"devices", "what models can be computed on, and why not on the rest", sr_cmd_devices},
+#ifdef SR_HAVE_TEXT
+    {"tokenize", "text to token ids", sr_cmd_tokenize},
+    {"detokenize", "token ids to text", sr_cmd_detokenize},
+#endif
     {"version", "the version of this program", cmd_version},
     {"help", "this list; help COMMAND explains one", cmd_help},
 };
