@@ -39,7 +39,7 @@ static sr_status check_tokenizer(facts *f, sr_err *err)
     sr_status s = sr_tokenizer_open(f->g, &t, &e);
     sr_tokenizer_close(t);
     if (s == SR_UNSUPPORTED) {
-        snprintf(f->no_tok, sizeof f->no_tok, "%s", e.msg);
+        snprintf(f->no_tok, sizeof f->no_tok, "%.199s", e.msg);
         return SR_OK;
     }
     return s ? sr_raise(err, s, "%s", e.msg) : SR_OK;

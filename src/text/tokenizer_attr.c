@@ -63,9 +63,13 @@ static void show(sr_tokenizer *t, int32_t id)
 
 sr_status sr_tok_id_of(const sr_tokenizer *t, const sr_gguf *g, const char *key, int32_t *id, sr_err *err)
 {
-    uint32_t  v = UINT32_MAX;
-    sr_status s = key ? sr_gguf_u32(g, key, &v, err) : SR_OK;
-    if (!s && v < t->n_vocab) /* out of range: as if absent */
+    uint32_t v = UINT32_MAX;
+    if (!key || !sr_gguf_find(g, key))
+        return SR_OK;
+    sr_status s = sr_gguf_u32(g, key, &v, err);
+    if (!s && v >= t->n_vocab)
+        return sr_raise(err, SR_INVALID, "key \"%s\": token %u, the vocabulary has 0 to %u", key, v, t->n_vocab - 1);
+    if (!s)
         *id = (int32_t)v;
     return s;
 }

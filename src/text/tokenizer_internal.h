@@ -101,7 +101,7 @@ unsigned sr_gpt2_encode(unsigned char byte, char out[4]);
 sr_status sr_tok_load(sr_tokenizer *t, const sr_gguf *g, sr_err *err);
 /* Which tokens are control, which end a generation: by name, where the file does not say. */
 sr_status sr_tok_attributes(sr_tokenizer *t, const sr_gguf *g, sr_err *err);
-/* The token id that a key holds; absent or out of range: *id stays. */
+/* The token id that a key holds; absent: *id stays. */
 sr_status sr_tok_id_of(const sr_tokenizer *t, const sr_gguf *g, const char *key, int32_t *id, sr_err *err);
 static inline const char *sr_tok_at(const sr_tokenizer *t, sr_tokslice s) { return t->blob.p + s.off; }
 static inline int32_t sr_tok_find_key(const sr_tokenizer *t, const char *p, size_t n)

@@ -421,9 +421,9 @@ static void a_text_of_one_letter_is_no_weapon(void **state)
 static void a_bad_vocabulary_is_refused_by_name(void **state)
 {
     (void)state;
-    enum { NO_MODEL, T5, PRE, NO_TOKENS, TWICE, SHORT_TYPES, SHORT_SCORES, NAN_SCORE, NO_MERGES, N };
+    enum { NO_MODEL, T5, PRE, NO_TOKENS, TWICE, SHORT_TYPES, SHORT_SCORES, NAN_SCORE, NO_MERGES, BAD_EOS, N };
     static const char *const says[N] = {"tokenizer.ggml.model", "\"t5\"", "\"\\x1b[2J\"", "tokenizer.ggml.tokens",
-                                        "are both \"a\"", "token_type", "scores", "not a number", "merges"};
+                                        "are both \"a\"", "token_type", "scores", "not a number", "merges", "eos_token_id\": token 3,"};
     for (int bad = 0; bad < N; bad++) {
         tiny_gguf     g      = {0};
         sr_buf        tokens = {0};
@@ -438,6 +438,8 @@ static void a_bad_vocabulary_is_refused_by_name(void **state)
             tiny_str(&g, "tokenizer.ggml.model", bad == T5 ? "t5" : bad == PRE || bad == NO_MERGES ? "gpt2" : "llama");
         if (bad == PRE)
             tiny_str(&g, "tokenizer.ggml.pre", "\x1b[2J");
+        if (bad == BAD_EOS)
+            tiny_u32(&g, "tokenizer.ggml.eos_token_id", 3);
         if (bad != NO_TOKENS)
             tiny_strings(&g, "tokenizer.ggml.tokens", &tokens);
         tiny_numbers(&g, "tokenizer.ggml.token_type", SR_GGUF_I32, type, bad == SHORT_TYPES ? 2 : 3);
