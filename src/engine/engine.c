@@ -9,13 +9,19 @@ enum { DEFAULT_QUEUE = 1024 };
 
 /* ---- events ------------------------------------------------------------------------------------------------- */
 
+/* The poller is behind and commands may be waiting: the port's own sleep would return at once. */
+static void rest(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+}
+
 static void emit(sr_engine *e, const sr_event *ev)
 {
     /* Room was asked for before the step; commands that end a request can still find the ring full: the poller is
      * behind by a whole ring and must catch up before anything else makes sense. */
     while (!sr_port_emit(e->port, ev)) {
         sr_port_flush(e->port);
-        sr_port_sleep(e->port, 1000000);
+        rest();
     }
 }
 
@@ -353,7 +359,9 @@ sr_status sr_engine_run(sr_engine *e, const volatile int *stop, sr_err *err)
     sr_step step;
     while (!__atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
         sr_status s = sr_engine_step(e, &step, err);
-        if (s == SR_AGAIN)
+        if (s == SR_AGAIN && sr_port_event_room(e->port) < event_room(e))
+            rest();
+        else if (s == SR_AGAIN)
             sr_port_sleep(e->port, e->jobs ? 2000000 : 1000000000);
         else if (s)
             return s;

@@ -166,10 +166,11 @@ static void an_answer_depends_on_neither_batch_nor_chunks_nor_threads_nor_instru
     one.dev.threads      = 1;
     tiny.max_step_tokens = 9;
     ref.dev.isa          = "ref";
-    answer a = alone(&one, greedy(1, 1, 90, 40)), b = alone(&tiny, greedy(1, 1, 90, 40)), c = alone(&ref, greedy(1, 1, 90, 40));
+    answer a = alone(&one, greedy(1, 1, 90, 40)), b = alone(&tiny, greedy(1, 1, 90, 40));
     same(&a, &want);
     same(&b, &want);
-    same(&c, &want);
+    answer c = alone(&usual, greedy(1, 1, 20, 6)), d = alone(&ref, greedy(1, 1, 20, 6)); /* plain C takes its time */
+    same(&d, &c);
     world *w = open_world(&usual);
     for (uint32_t i = 0; i < 8; i++) {
         sr_request r = greedy(i + 1, i, 30 + 20 * i, 40);
