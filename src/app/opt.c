@@ -49,6 +49,10 @@ const char *sr_nearest(const char *word, const char *const *first, size_t n, siz
     return best;
 }
 
+/* An argument as it may stand in a message: one line, printable. */
+typedef struct { char text[80]; } shown;
+static const char *show(shown *s, const char *text) { return sr_escape(s->text, sizeof s->text, text, strlen(text)); }
+
 static sr_status bad_range(const sr_opt *o, const char *text, double lo, double hi, sr_err *err)
 {
     bool whole = o->kind != SR_OPT_REAL;
@@ -63,35 +67,37 @@ static sr_status read_whole(const sr_opt *o, const char *text, const char *end, 
     char *stop;
     errno         = 0;
     long long v   = strtoll(text, &stop, 10);
-    char shown[40];
-    sr_escape(shown, sizeof shown, text, (size_t)(end - text));
+    char word[40];
+    sr_escape(word, sizeof word, text, (size_t)(end - text));
     if (text == end || stop != end || strchr(" \t\n+", *text))
-        return sr_raise(err, SR_INVALID, "--%s \"%s\": not a whole number", o->name, shown);
+        return sr_raise(err, SR_INVALID, "--%s \"%s\": not a whole number", o->name, word);
     if (errno == ERANGE || (double)v < lo || (double)v > hi)
-        return bad_range(o, shown, lo, hi, err);
+        return bad_range(o, word, lo, hi, err);
     *out = v;
     return SR_OK;
 }
 
 static sr_status read_u64(const sr_opt *o, const char *text, sr_err *err)
 {
+    shown s;
     char *stop;
     errno                = 0;
     unsigned long long v = strtoull(text, &stop, 10);
     if (!*text || *stop || strchr(" \t\n+-", *text) || errno == ERANGE)
-        return sr_raise(err, SR_INVALID, "--%s \"%s\": not a whole number in 0 .. %llu", o->name, text, ~0ull);
+        return sr_raise(err, SR_INVALID, "--%s \"%s\": not a whole number in 0 .. %llu", o->name, show(&s, text), ~0ull);
     *(uint64_t *)o->out = v;
     return SR_OK;
 }
 
 static sr_status read_real(const sr_opt *o, const char *text, sr_err *err)
 {
+    shown s;
     char *stop;
     float v = strtof(text, &stop);
     if (!*text || *stop || strchr(" \t\n", *text) || !isfinite(v))
-        return sr_raise(err, SR_INVALID, "--%s \"%s\": not a number", o->name, text);
+        return sr_raise(err, SR_INVALID, "--%s \"%s\": not a number", o->name, show(&s, text));
     if ((o->lo != 0 || o->hi != 0) && ((double)v < o->lo || (double)v > o->hi))
-        return bad_range(o, text, o->lo, o->hi, err);
+        return bad_range(o, show(&s, text), o->lo, o->hi, err);
     *(float *)o->out = v;
     return SR_OK;
 }
@@ -115,13 +121,14 @@ static sr_status read_list(const sr_opt *o, const char *text, double lo, double 
 
 static sr_status read_choice(const sr_opt *o, const char *text, sr_err *err)
 {
+    shown  s;
     size_t n = strlen(text);
     for (const char *at = o->arg; n > 0 && *at; at += strcspn(at, "|"), at += *at == '|')
         if (strcspn(at, "|") == n && memcmp(at, text, n) == 0) {
             *(const char **)o->out = text;
             return SR_OK;
         }
-    return sr_raise(err, SR_INVALID, "--%s \"%s\": must be one of %s", o->name, text, o->arg);
+    return sr_raise(err, SR_INVALID, "--%s \"%s\": must be one of %s", o->name, show(&s, text), o->arg);
 }
 
 static sr_status read_value(const sr_opt *o, const char *text, sr_err *err)
@@ -158,7 +165,7 @@ static sr_status find(const sr_optspec *s, const char *word, const sr_opt **out,
 {
     bool   is_long = word[1] == '-';
     size_t n       = is_long ? strcspn(word + 2, "=") : 1;
-    char   name[WORD_MAX + 1], shown[80];
+    char   name[WORD_MAX + 1], seen[80];
     *value = is_long ? (word[2 + n] ? word + 3 + n : NULL) : (word[2] ? word + 2 : NULL);
     for (size_t i = 0; i < s->n_opt; i++) {
         const sr_opt *o = *out = &s->opt[i];
@@ -167,16 +174,17 @@ static sr_status find(const sr_optspec *s, const char *word, const sr_opt **out,
     }
     snprintf(name, sizeof name, "%.*s", (int)SR_MIN(n, sizeof name - 1), word + (is_long ? 2 : 1));
     const char *near = is_long ? sr_nearest(name, &s->opt[0].name, s->n_opt, sizeof *s->opt) : NULL;
-    sr_escape(shown, sizeof shown, word, is_long ? n + 2 : 2);
+    sr_escape(seen, sizeof seen, word, is_long ? n + 2 : 2);
     if (near)
-        return sr_raise(err, SR_INVALID, "unknown option %s; did you mean --%s?", shown, near);
-    return sr_raise(err, SR_INVALID, "unknown option %s; see %s%s%s --help", shown, program(s),
+        return sr_raise(err, SR_INVALID, "unknown option %s; did you mean --%s?", seen, near);
+    return sr_raise(err, SR_INVALID, "unknown option %s; see %s%s%s --help", seen, program(s),
                     *s->name ? " " : "", s->name);
 }
 
 /* Reads the option at argv[*i]; *i moves past its value. */
 static sr_status read_option(const sr_optspec *s, int argc, char **argv, int *i, bool *given, sr_err *err)
 {
+    shown         v;
     const sr_opt *o     = NULL;
     const char   *value = NULL;
     if (find(s, argv[*i], &o, &value, err))
@@ -185,14 +193,14 @@ static sr_status read_option(const sr_optspec *s, int argc, char **argv, int *i,
         return sr_raise(err, SR_INVALID, "--%s is given twice", o->name);
     given[o - s->opt] = true;
     if (o->kind == SR_OPT_FLAG && value)
-        return sr_raise(err, SR_INVALID, "--%s takes no value (found \"%s\")", o->name, value);
+        return sr_raise(err, SR_INVALID, "--%s takes no value (found \"%s\")", o->name, show(&v, value));
     if (o->kind != SR_OPT_FLAG && !value) {
         if (*i + 1 >= argc)
             return sr_raise(err, SR_INVALID, "--%s needs a value: --%s %s", o->name, o->name, o->arg);
         value = argv[++*i];
         if (strncmp(value, "--", 2) == 0)
             return sr_raise(err, SR_INVALID, "--%s needs a value, found %s (write --%s=%s if that is the value)", o->name,
-                            value, o->name, value);
+                            show(&v, value), o->name, v.text);
     }
     return read_value(o, value, err);
 }
@@ -216,9 +224,9 @@ sr_status sr_opt_read(const sr_optspec *s, int *argc, char **argv, sr_err *err)
             if (read_option(s, *argc, argv, &i, given, err))
                 return err->status;
         } else if (n > s->max_operands) {
-            char shown[80];
+            shown v;
             return sr_raise(err, SR_INVALID, "unexpected operand \"%s\"; see %s%s%s --help",
-                            sr_escape(shown, sizeof shown, a, strlen(a)), program(s), *s->name ? " " : "", s->name);
+                            show(&v, a), program(s), *s->name ? " " : "", s->name);
         } else {
             argv[n++] = a;
         }

@@ -112,6 +112,7 @@ static void wrong_values_are_named_with_what_would_be_right(void **state)
     refuses("-s -1", "--seed \"-1\": not a whole number in 0 .. 18446744073709551615");
     refuses("--device gpu", "--device \"gpu\": must be one of auto|cpu");
     refuses("--device au", "--device \"au\": must be one of auto|cpu");
+    refuses("--device a\nb", "--device \"a\\x0ab\": must be one of auto|cpu"); /* found by opt_fuzz */
     refuses("-p 1,,2", "--prompts \"\": not a whole number");
     refuses("-p 5,0", "--prompts 0: must be in 1 .. 100000");
     refuses("-p 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "--prompts: more than 32 values");
