@@ -22,6 +22,7 @@ static const command commands[] = {
 #ifdef SR_HAVE_TEXT
     {"tokenize", "text to token ids", sr_cmd_tokenize},
     {"detokenize", "token ids to text", sr_cmd_detokenize},
+    {"render", "a chat template and its variables to text", sr_cmd_render},
 #endif
     {"version", "the version of this program", cmd_version},
     {"help", "this list; help COMMAND explains one", cmd_help},
