@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include "format/gguf_internal.h"
 #include "format/gguf_testkit.h"
 
@@ -99,6 +101,10 @@ static void typed_reads_convert_integers_and_refuse_the_rest(void **state)
     const sr_gguf_kv *a;
     assert_int_equal(sr_gguf_u32(g, "absent", &u, &e), SR_OK);
     assert_int_equal(u, 77);
+    assert_int_equal(sr_gguf_f32(g, "absent", &f, &e), SR_OK);
+    assert_int_equal(sr_gguf_bool(g, "absent", &t, &e), SR_OK);
+    assert_int_equal(sr_gguf_string(g, "absent", &s, &e), SR_OK);
+    assert_true(f == 77 && !t && s.n == 1);
     assert_int_equal(sr_gguf_u32(g, "t.u8", &u, &e), SR_OK);
     assert_int_equal(u, 200);
     assert_int_equal(sr_gguf_f32(g, "t.f64", &f, &e), SR_OK);
@@ -257,6 +263,44 @@ static void every_failing_allocation_and_read_is_survived(void **state)
     sr_buf_end(&b);
 }
 
+/* The arena asks the heap rarely: keys in front shift where that happens, so that every request fails once. */
+static void every_allocation_of_larger_files_may_fail(void **state)
+{
+    (void)state;
+    for (uint32_t n = 0; n < 240; n += 3) {
+        sr_buf b     = {0};
+        bool   fired = true;
+        put_head(&b, 3, n, n + 1);
+        for (uint32_t i = 0; i < n; i++) {
+            char key[40];
+            snprintf(key, sizeof key, "filler.%u.%u", n, i);
+            put_kv_str(&b, key, "v");
+        }
+        put_array(&b, "words", SR_GGUF_STRING, n);
+        for (uint32_t i = 0; i < n; i++)
+            put_str(&b, "w");
+        for (uint32_t i = 0; i < n; i++) {
+            char name[40];
+            snprintf(name, sizeof name, "t.%u", i);
+            put_tensor(&b, name, 1, (uint64_t[]){8}, SR_F32, 32 * (uint64_t)i);
+        }
+        put_pad(&b, 32);
+        put_data(&b, 32 * (size_t)n);
+        for (uint64_t nth = 1; fired; nth++) {
+            sr_gguf *g = NULL;
+            sr_err   e = {0};
+            sr_fault_arm(SR_FAULT_ALLOC, nth);
+            sr_status s = sr_gguf_open_mem(b.p, b.n, &g, &e);
+            fired       = sr_fault_fired(SR_FAULT_ALLOC);
+            sr_fault_arm(SR_FAULT_ALLOC, 0);
+            assert_int_equal(s, fired ? SR_NOMEM : SR_OK);
+            assert_int_equal(e.msg[0] != 0, fired);
+            sr_gguf_close(g);
+        }
+        sr_buf_end(&b);
+    }
+}
+
 static void a_file_that_shrinks_while_its_header_is_read_is_an_error(void **state)
 {
     (void)state;
@@ -381,6 +425,43 @@ static void set_refused(uint32_t open_no, const char *needle, sr_status want)
         fail_msg("message \"%s\" lacks \"%s\"", e.msg, needle);
 }
 
+static void a_file_that_is_written_replaced_or_removed_is_noticed(void **state)
+{
+    (void)state;
+    static const char *const needle[] = {"written to since", "replaced by another file", "No such file"};
+    for (int how = 0; how < 3; how++) {
+        sr_gguf *g = NULL;
+        sr_err   e = {0};
+        write_part(1, 1, &(part){0, 1, 1, "a"});
+        assert_int_equal(sr_gguf_open(part_path(1, 1), &g, &e), SR_OK);
+        if (how == 0) {
+            const struct timespec old[2] = {{1, 0}, {1, 0}};
+            assert_int_equal(utimensat(AT_FDCWD, part_path(1, 1), old, 0), 0);
+        } else if (how == 1) {
+            char other[80];
+            write_part(1, 2, &(part){0, 1, 1, "a"});
+            snprintf(other, sizeof other, "%s", part_path(1, 2));
+            assert_int_equal(rename(other, part_path(1, 1)), 0);
+        } else {
+            unlink(part_path(1, 1));
+        }
+        assert_int_equal(sr_gguf_unchanged(g, &e), SR_IO);
+        assert_non_null(strstr(e.msg, needle[how]));
+        sr_gguf_close(g);
+    }
+}
+
+static void a_split_count_of_zero_means_one_file(void **state)
+{
+    (void)state;
+    sr_gguf *g = NULL;
+    sr_err   e = {0};
+    write_part(1, 1, &(part){0, 0, 1, "a"});
+    assert_int_equal(sr_gguf_open(part_path(1, 1), &g, &e), SR_OK);
+    assert_int_equal(sr_gguf_files(g), 1);
+    sr_gguf_close(g);
+}
+
 static void a_set_with_a_missing_file_is_refused(void **state)
 {
     (void)state;
@@ -466,9 +547,10 @@ int main(void)
         T(floats_that_are_not_finite_are_refused_when_read), T(version_2_is_read),
         T(a_file_without_keys_or_tensors_is_valid), T(a_vocabulary_without_tensors_is_valid),
         T(tensors_may_lie_in_any_order_with_gaps), T(a_tensor_beyond_four_gigabytes_is_found),
-        T(every_failing_allocation_and_read_is_survived),
+        T(every_failing_allocation_and_read_is_survived), T(every_allocation_of_larger_files_may_fail),
         T(a_file_that_shrinks_while_its_header_is_read_is_an_error),
         T(metadata_survive_the_file_and_the_change_is_noticed),
+        S(a_file_that_is_written_replaced_or_removed_is_noticed), S(a_split_count_of_zero_means_one_file),
         S(a_set_of_three_files_is_one_list_of_tensors), S(a_set_with_a_missing_file_is_refused),
         S(a_set_opened_at_its_second_file_is_refused), S(a_set_with_files_in_the_wrong_order_is_refused),
         S(a_set_with_a_file_of_another_set_is_refused), S(a_set_whose_tensor_count_is_wrong_is_refused),

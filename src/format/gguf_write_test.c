@@ -207,6 +207,15 @@ REFUSED(a_control_byte_in_a_key, "control byte at position 1", sr_gguf_put_u32(w
 REFUSED(a_duplicate_key, "duplicate key \"k\"", sr_gguf_put_u32(w, "k", 1); sr_gguf_put_str(w, "k", "");)
 REFUSED(a_duplicate_tensor, "duplicate tensor \"t\"", sr_gguf_put_tensor(w, "t", SR_F32, 1, (uint64_t[]){1});
         sr_gguf_put_tensor(w, "t", SR_F32, 1, (uint64_t[]){1});)
+REFUSED(a_string_over_the_limit, "string of 16777217 bytes, the limit is", static char big[(16 << 20) + 1];
+        sr_gguf_put_strings(w, "k", &(sr_gguf_str){big, sizeof big}, 1);)
+REFUSED(an_array_of_strings_as_numbers, "array of 1 string", sr_gguf_put_numbers(w, "k", SR_GGUF_STRING, "", 1);)
+REFUSED(one_key_too_many, "more than 65536 keys", for (int i = 0; i <= 65536; i++) {
+        char key[16]; snprintf(key, sizeof key, "k%d", i); sr_gguf_put_bool(w, key, true); })
+REFUSED(one_tensor_too_many, "more than 65536 tensors", for (int i = 0; i <= 65536; i++) {
+        char name[16]; snprintf(name, sizeof name, "t%d", i); sr_gguf_put_tensor(w, name, SR_F16, 1, (uint64_t[]){1}); })
+REFUSED(a_file_size_that_overflows, "the file's size overflows", for (int i = 0; i < 3; i++)
+        sr_gguf_put_tensor(w, (char[]){(char)('a' + i), 0}, SR_F32, 2, (uint64_t[]){1ull << 40, (1ull << 22) - 1});)
 REFUSED(a_wrong_alignment, "power of two", sr_gguf_put_u32(w, "general.alignment", 48);)
 REFUSED(an_alignment_of_the_wrong_type, "power of two", sr_gguf_put_u64(w, "general.alignment", 64);)
 REFUSED(a_partial_block, "tensor \"t\": impossible shape", sr_gguf_put_tensor(w, "t", SR_Q4_K, 1, (uint64_t[]){100});)
@@ -319,7 +328,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(what_was_read_is_written_the_same), T(a_real_model_survives_the_round_trip), T(scalars_of_each_kind_are_written),
         T(an_alignment_key_moves_the_data), T(a_header_can_be_made_without_a_file), H(an_empty_key), H(a_control_byte_in_a_key), H(a_duplicate_key),
-        H(a_duplicate_tensor), H(a_wrong_alignment), H(an_alignment_of_the_wrong_type), H(a_partial_block),
+        H(a_duplicate_tensor), H(a_wrong_alignment), H(an_alignment_of_the_wrong_type), H(a_partial_block), H(a_string_over_the_limit),
+        H(an_array_of_strings_as_numbers), H(one_key_too_many), H(one_tensor_too_many), H(a_file_size_that_overflows),
         H(a_dimension_of_zero), H(an_unknown_type), H(missing_data), H(a_declaration_after_data), H(the_first_failure), H(too_much_data),
         T(a_target_that_is_not_a_file_is_refused), T(two_writers_of_one_file_do_not_meet),
         T(a_stale_partial_file_is_taken_over), T(an_abandoned_writer_keeps_the_old_file),

@@ -85,19 +85,14 @@ static affine fit_affine(const float x[SUB], int top)
     weigh(x, w, &m);
     affine best = {(high - low) / (float)top, -low}, a;
     float  least = INFINITY;
-    for (int step = -12; step <= 12; step++) { /* from spanning a little less than the range to more */
+    /* From spanning a little less than the range to more.  Repeating with the winner's own map lowers the error of
+     * the block by 0.2 % and raised the KL divergence of two models by 2 %: not done. */
+    for (int step = -12; step <= 12; step++) {
         float err = try_step(x, w, &m, ((float)top + 0.1f * (float)step) / (high - low), low, (float)top, &a);
         if (err < least) {
             least = err;
             best  = a;
         }
-    }
-    for (int again = 0; again < 2; again++) { /* the fitted map may round some numbers better than its seed */
-        float err = try_step(x, w, &m, 1 / best.scale, -best.offset, (float)top, &a);
-        if (!(err < least))
-            break;
-        least = err;
-        best  = a;
     }
     return best;
 }
