@@ -11,10 +11,14 @@ compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja
 	cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
 
-.PHONY: all run test asan ubsan tsan fuzz bench check install clean help
+.PHONY: all run test asan ubsan tsan fuzz bench test-clients check install clean help
 all:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE))
+
+# Serves MODEL (default: the demo model) at http://127.0.0.1:8080/v1; ARGS: further options of strata serve.
+run: all
+	@exec $(BUILD)/strata serve $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test:
 	@tools/deps build test
@@ -45,6 +49,11 @@ fuzz:
 bench: all
 	@$(BUILD)/strata bench $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
+# The OpenAI SDK, fetched by npm, against a server of ours.
+test-clients: all
+	@tools/deps clients
+	@tests/clients/run.sh $(BUILD)/strata serve $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
 check:
 	@tools/check
 
@@ -56,9 +65,11 @@ clean:
 
 help:
 	@echo "make                build strata into $(BUILD)/ (installs the Debian packages it needs)"
+	@echo "make run            serve the demo model, or MODEL=file.gguf, at http://127.0.0.1:8080/v1"
 	@echo "make test           build and run all tests"
 	@echo "make asan|ubsan|tsan  the same under a checker"
 	@echo "make fuzz           fuzz every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
+	@echo "make test-clients   the OpenAI SDK against a server"
 	@echo "make bench          tokens per second; MODEL=file.gguf ARGS='-p 512 -n 128'"
 	@echo "make check          include floors, banned calls, sizes"
 	@echo "make install        into PREFIX=$(PREFIX)"

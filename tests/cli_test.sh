@@ -90,6 +90,85 @@ one_line err
 runs 2 "a wrong number is named with its range" bench -b 0
 says err "--batch 0: must be in 1 .. 1024"
 
+# ---- asking ------------------------------------------------------------------------------------------------------
+if "$strata" help | grep -q '^  ask '; then
+    runs 0 "ask: the answer alone on stdout" ask -m $draft --raw --temperature 0 -n 8 "Once upon a time"
+    silent err
+    [ -s "$dir/out" ] || fail "no answer"
+    cp "$dir/out" "$dir/first"
+    title="ask: the prompt from stdin gives the same" n=$((n + 1)) ok=yes
+    printf 'Once upon a time' | "$strata" ask -m $draft --raw --temperature 0 -n 8 - >"$dir/out" 2>"$dir/err" || fail "status $?"
+    cmp -s "$dir/out" "$dir/first" || fail "not the same answer"
+    runs 0 "ask: a seed makes an answer repeatable" ask -m $draft --raw --temperature 2 --seed 7 -n 12 "The river"
+    cp "$dir/out" "$dir/first"
+    runs 0 "ask: the same seed again" ask -m $draft --raw --temperature 2 --seed 7 -n 12 "The river"
+    cmp -s "$dir/out" "$dir/first" || fail "not the same answer"
+    runs 0 "ask: another seed" ask -m $draft --raw --temperature 2 --seed 8 -n 12 "The river"
+    ! cmp -s "$dir/out" "$dir/first" || fail "the same answer"
+    runs 0 "ask: the chat template, a system message, and figures on stderr" \
+        ask -m $draft -v --temperature 0 --system "Be brief." -n 4 Hello
+    says err "answer 4 tokens"
+    runs 2 "ask: --raw and --system contradict each other" ask --raw --system x y
+    runs 1 "ask: two prompts" ask -m $draft --prompt a b
+    says err "two prompts"
+    runs 1 "ask: a prompt longer than the context" ask -m $draft --raw -c 16 "$(seq 1 40)"
+    says err "the context is 16"
+    one_line err
+    runs 1 "ask: a prompt that is not UTF-8 needs --raw" ask -m $draft "$(printf 'a\377')"
+    says err "not valid UTF-8"
+    title="ask: a reader that leaves ends the answer" n=$((n + 1)) ok=yes
+    : >"$dir/out"
+    { "$strata" ask -m $draft --raw --ignore-end -n 900 x 2>"$dir/err" || echo "status $?" >>"$dir/err"; } | head -c 1 >/dev/null
+    silent err
+    title="ask: SIGINT ends the answer with status 130" n=$((n + 1)) ok=yes rc=0
+    mkfifo "$dir/pipe"
+    (trap - INT; exec "$strata" ask -m $draft --raw --ignore-end -n 1000 x >"$dir/pipe" 2>"$dir/err") &
+    pid=$!
+    exec 3<"$dir/pipe"
+    head -c 1 <&3 >/dev/null
+    kill -INT $pid
+    cat <&3 >"$dir/out"
+    exec 3<&-
+    wait $pid || rc=$?
+    [ $rc = 130 ] || fail "exit status $rc"
+
+    title="chat: lines of stdin are messages" n=$((n + 1)) ok=yes
+    printf 'Hello!\n\n/save %s\n/clear\n/nonsense\nBye.\n/quit\nnever\n' "$dir/saved.json" |
+        "$strata" chat -m $draft --temperature 0 -n 8 >"$dir/out" 2>"$dir/err" || fail "status $?"
+    [ "$(wc -l <"$dir/out")" = 2 ] || fail "not two answers"
+    says err "(2 messages written to"
+    says err "(no command /nonsense;"
+    grep -q '"role": "assistant"' "$dir/saved.json" || fail "no answer in the saved conversation"
+
+    runs 0 "perplexity as JSON" perplexity -m $draft --chunk 64 --chunks 3 --json docs/HOUSE.md
+    says out '"tokens":93,' # 3 x (64 - 32 - 1)
+    runs 1 "perplexity of a text that is too short" perplexity -m $draft LICENSE --chunk 1048576
+    one_line err
+    runs 1 "perplexity of a file that is not there" perplexity -m $draft "$dir/nothing"
+    says err "nothing: No such file or directory"
+
+    # ---- serving: what clients see is tested in src/serve and tests/clients
+    runs 1 "serve: a model that cannot be loaded ends the server with the reason" serve --port 0 -m "$dir/nothing.gguf"
+    says err "nothing.gguf: No such file or directory"
+    runs 1 "serve: an address that cannot be had" serve --port 0 -m $draft --host 192.0.2.1
+    says err "192.0.2.1"
+    one_line err
+    echo k >"$dir/keys" && chmod 644 "$dir/keys"
+    runs 1 "serve: a key file that others may read" serve --port 0 -m $draft --api-key-file "$dir/keys"
+    says err "others may read it (mode 0644)"
+    title="serve: one ready line on stdout, SIGTERM ends with 0" n=$((n + 1)) ok=yes rc=0
+    "$strata" serve -m $draft --port 0 --log-json >"$dir/out" 2>"$dir/err" &
+    pid=$!
+    i=0
+    until [ -s "$dir/out" ] || [ $i = 300 ]; do sleep 0.1 && i=$((i + 1)); done
+    kill -TERM $pid
+    wait $pid || rc=$?
+    [ $rc = 0 ] || fail "exit status $rc"
+    one_line out
+    says out "ready: http://127.0.0.1:"
+    ! grep -qv '^{"time":.*}$' "$dir/err" || fail "a line of the log is no JSON object"
+fi
+
 if [ -e /dev/full ]; then
     title="a full disk is an error" n=$((n + 1)) ok=yes rc=0
     "$strata" help >/dev/full 2>"$dir/err" || rc=$?

@@ -14,12 +14,18 @@ typedef struct { const char *name, *help; int (*run)(int argc, char **argv); } c
 static int cmd_help(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
 
-/* In the order a person meets them. */
+/* In the order a person meets them.  SR_HAVE_TEXT: built with tokenizers, templates and the server (STRATA_SERVER). */
 static const command commands[] = {
-    {"info", "what is in a model file, and whether it is sound", sr_cmd_info},
-    {"bench", "tokens per second on this machine", sr_cmd_bench},
-    {"devices", "what models can be computed on, and why not on the rest", sr_cmd_devices},
 #ifdef SR_HAVE_TEXT
+    {"serve", "serve a model to OpenAI clients", sr_cmd_serve},
+    {"chat", "talk to a model", sr_cmd_chat},
+    {"ask", "ask one question; the answer goes to stdout", sr_cmd_ask},
+#endif
+    {"info", "what is in a model file, and whether it is sound", sr_cmd_info},
+    {"devices", "what models can be computed on, and why not on the rest", sr_cmd_devices},
+    {"bench", "tokens per second on this machine", sr_cmd_bench},
+#ifdef SR_HAVE_TEXT
+    {"perplexity", "how surprised a model is by a text", sr_cmd_perplexity},
     {"tokenize", "text to token ids", sr_cmd_tokenize},
     {"detokenize", "token ids to text", sr_cmd_detokenize},
     {"render", "a chat template and its variables to text", sr_cmd_render},

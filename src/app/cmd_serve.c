@@ -1,0 +1,228 @@
+/* cmd_serve.c - the server: listens at once, loads the model beside it, ends when it is told to.
+ *
+ *     main thread    sockets (serve.h); says 503 until the model is there
+ *     loader thread  opens the model, hands it over, ends
+ *     signal thread  SIGINT, SIGTERM: finish what runs, take nothing new; a second one: end at once
+ *     engine thread  computes (session.h)
+ */
+#include "app/ask.h"
+#include "app/commands.h"
+#include "app/paths.h"
+#include "app/session.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "serve/serve.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { KEYS_MAX = 64, KEY_FILE_MAX = 65536 };
+
+typedef struct {
+    sr_sessioncfg cfg;
+    sr_servecfg   serve;
+    const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors;
+    uint32_t      port, drain_s;
+    bool          guard_metrics, strict_model, log_json, verbose;
+} options;
+typedef struct {
+    options    *o;
+    sr_serve   *serve;
+    sr_session *session;
+    sr_text     text;
+    pthread_t   loader, signals;
+    int         over;             /* run() has returned: the signal thread may go */
+    bool        failed;
+} server;
+
+/* One key a line; empty lines and lines that begin with # are left out.  The file must be its owner's alone. */
+static sr_status read_keys(const char *path, sr_buf *text, const char **keys, uint32_t *n, sr_err *err)
+{
+    struct stat st;
+    char        block[4096];
+    size_t      got;
+    FILE       *f = fopen(path, "re");
+    if (!f || fstat(fileno(f), &st)) {
+        sr_raise(err, SR_IO, "%s: %s", path, strerror(errno));
+    } else if (st.st_mode & (S_IRWXG | S_IRWXO)) {
+        sr_raise(err, SR_INVALID, "%s: others may read it (mode %04o); chmod 600", path, (unsigned)(st.st_mode & 07777));
+    } else {
+        text->limit = KEY_FILE_MAX;
+        while ((got = fread(block, 1, sizeof block, f)) > 0 && sr_buf_add(text, block, got))
+            ;
+        if (text->failed)
+            sr_raise(err, SR_INVALID, "%s: larger than %d bytes", path, KEY_FILE_MAX);
+    }
+    if (f)
+        fclose(f);
+    char *save = NULL;
+    for (char *k = err->status || !text->p ? NULL : strtok_r(text->p, "\r\n", &save); k; k = strtok_r(NULL, "\r\n", &save)) {
+        if (*k == '#')
+            continue;
+        if (*n == KEYS_MAX)
+            return sr_raise(err, SR_INVALID, "%s: more than %d keys", path, KEYS_MAX);
+        keys[(*n)++] = k;
+    }
+    if (!err->status && *n == 0)
+        sr_raise(err, SR_INVALID, "%s: no key in it", path);
+    return err->status;
+}
+
+static sr_status hand_over(server *v, sr_err *err)
+{
+    const sr_modelinfo *i = sr_model_info(v->session->model);
+    const sr_servemodel m = {.port = v->session->port, .tok = v->text.tok, .chat = v->text.chat, .ctx = i->ctx, .arch = i->arch,
+                             .ftype = i->ftype, .device = i->device, .n_params = i->n_params, .bytes = i->bytes,
+                             .ctx_train = i->ctx_train, .n_embd = i->n_embd};
+    return sr_serve_ready(v->serve, &m, err);
+}
+
+static void say_loaded(const server *v, double seconds)
+{
+    const sr_modelinfo *i = sr_model_info(v->session->model);
+    sr_logf(SR_LOG_INFO,
+            SR_FIELDS(SR_FSTR("model", v->session->id), SR_FSTR("arch", i->arch), SR_FSTR("format", i->ftype),
+                      SR_FINT("weight_bytes", i->bytes), SR_FINT("kv_bytes", i->kv_bytes), SR_FINT("ctx", i->ctx),
+                      SR_FSTR("device", i->device), SR_FSTR("isa", i->isa), SR_FINT("threads", i->threads),
+                      SR_FNUM("seconds", seconds)),
+            "model loaded");
+    if (!v->text.chat)
+        sr_log(SR_LOG_WARN, "chat completions are refused: %s", v->text.chat_why);
+}
+
+static void *load(void *arg)
+{
+    server  *v     = arg;
+    sr_err   err   = {0};
+    uint64_t since = sr_now_ns();
+    if (sr_session_open(&v->o->cfg, &v->session, &err) == SR_OK && sr_text_open(v->session->path, &v->text, &err) == SR_OK &&
+        hand_over(v, &err) == SR_OK) {
+        say_loaded(v, (double)(sr_now_ns() - since) * 1e-9);
+        printf("ready: http://%s:%u/v1 (%s)\n", v->o->host, sr_serve_port(v->serve), v->session->id);
+        fflush(stdout);
+        return NULL;
+    }
+    sr_log(SR_LOG_ERROR, "%s", err.msg);
+    v->failed = true;
+    sr_serve_stop(v->serve);
+    sr_serve_stop(v->serve); /* nothing runs: at once */
+    return NULL;
+}
+
+static void *wait_for_signals(void *arg)
+{
+    server *v = arg;
+    for (int n = 0;; n++) {
+        sigset_t set;
+        int      sig = 0;
+        sigemptyset(&set);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGTERM);
+        sigwait(&set, &sig);
+        if (__atomic_load_n(&v->over, __ATOMIC_ACQUIRE))
+            return NULL;
+        if (n)
+            sr_log(SR_LOG_INFO, "asked again: ending at once");
+        sr_serve_stop(v->serve);
+    }
+}
+
+static sr_status start(server *v, sr_err *err)
+{
+    sigset_t ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ours, NULL); /* the signal thread alone takes them */
+    if (sr_serve_open(&v->o->serve, &v->serve, err))
+        return err->status;
+    if (pthread_create(&v->signals, NULL, wait_for_signals, v))
+        return sr_raise(err, SR_IO, "cannot start the signal thread");
+    if (pthread_create(&v->loader, NULL, load, v)) {
+        sr_raise(err, SR_IO, "cannot start the loader thread");
+    } else {
+        sr_log(SR_LOG_INFO, "listening on http://%s:%u, loading the model", v->o->host, sr_serve_port(v->serve));
+        if (sr_serve_run(v->serve, err) == SR_OK)
+            sr_log(SR_LOG_INFO, "ended");
+        pthread_join(v->loader, NULL);
+    }
+    __atomic_store_n(&v->over, 1, __ATOMIC_RELEASE);
+    pthread_kill(v->signals, SIGTERM); /* wakes it */
+    pthread_join(v->signals, NULL);
+    return err->status;
+}
+
+static int run(options *o)
+{
+    sr_err      err = {0};
+    sr_buf      key_text = {0};
+    const char *keys[KEYS_MAX], *from_env = sr_app_env("STRATA_API_KEY");
+    uint32_t    n_keys = 0;
+    char        path[4096], id[256];
+    server      v = {.o = o};
+    sr_log_setup(&(sr_logcfg){.level = o->verbose ? SR_LOG_DEBUG : SR_LOG_INFO, .json = o->log_json});
+    if (o->api_key || (from_env && *from_env))
+        keys[n_keys++] = o->api_key ? o->api_key : from_env;
+    if ((o->api_key_file && read_keys(o->api_key_file, &key_text, keys, &n_keys, &err)) ||
+        sr_model_path(o->cfg.model, path, sizeof path, &err))
+        goto end;
+    sr_model_id(path, id, sizeof id);
+    o->cfg.model           = path;
+    o->serve.host          = o->host;
+    o->serve.port          = (uint16_t)o->port;
+    o->serve.prefix        = o->prefix;
+    o->serve.cors          = o->cors;
+    o->serve.api_keys      = keys;
+    o->serve.n_api_keys    = n_keys;
+    o->serve.guard_metrics = o->guard_metrics;
+    o->serve.strict_model  = o->strict_model;
+    o->serve.model_id      = o->model_name ? o->model_name : id;
+    o->serve.times.drain   = o->drain_s * 1000;
+    start(&v, &err);
+end:
+    sr_serve_close(v.serve);
+    sr_text_close(&v.text);
+    sr_session_close(v.session);
+    sr_buf_end(&key_text);
+    if (err.status)
+        fprintf(stderr, "strata serve: %s\n", err.msg);
+    return err.status || v.failed ? 1 : 0;
+}
+
+int sr_cmd_serve(int argc, char **argv)
+{
+    options      o     = {.cfg = {.device = "auto", .max_seqs = 8, .quiet = true}, .host = "127.0.0.1", .port = 8080, .drain_s = 30};
+    const sr_opt opt[] = {
+        SR_O_MODEL(o.cfg),
+        SR_O_STR("host", 0, o.host, "ADDRESS", "address to listen on; 0.0.0.0 for all"),
+        SR_O_UINT("port", 0, o.port, "P", "port to listen on; 0 takes a free one", 0, 65535),
+        SR_O_STR("api-key", 0, o.api_key, "KEY", "clients must send it; better from STRATA_API_KEY or a file, which ps does not show"),
+        SR_O_STR("api-key-file", 0, o.api_key_file, "FILE", "one key a line; mode 600"),
+        SR_O_FLAG("guard-metrics", 0, o.guard_metrics, "/metrics asks for a key, too"),
+        SR_O_STR("model-name", 0, o.model_name, "NAME", "what /v1/models lists; without it, the file's name"),
+        SR_O_FLAG("strict-model", 0, o.strict_model, "refuse requests for another model name (else any name means this model)"),
+        SR_O_UINT("parallel", 0, o.cfg.max_seqs, "N", "sequences computed at once; more wait", 1, 4096),
+        SR_O_CTX(o.cfg),
+        SR_O_DEVICE(o.cfg),
+        SR_O_THREADS(o.cfg),
+        SR_O_STR("prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
+        SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),
+        SR_O_UINT("drain", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),
+        SR_O_FLAG("log-json", 0, o.log_json, "one JSON object a line on stderr, instead of text"),
+        SR_O_FLAG("verbose", 'v', o.verbose, "more lines"),
+    };
+    const sr_optspec spec = {"serve", NULL,
+                             "Serve a model to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/models, /health, "
+                             "/metrics. The port answers at once, 503 until the model is loaded; then one line on stdout says so. "
+                             "SIGTERM finishes what runs.",
+                             opt, SR_COUNT(opt), .max_operands = 0,
+                             .more = "example:\n  strata serve -m model.gguf --port 8080 --parallel 16\n"};
+    int rc = sr_opt_parse(&spec, &argc, argv);
+    return rc >= 0 ? rc : run(&o);
+}
