@@ -28,6 +28,7 @@ void sr_tokenizer_close(sr_tokenizer *t)
     sr_dict_end(&t->by_text);
     sr_dict_end(&t->by_key);
     sr_cpmap_end(&t->classes);
+    sr_ids_end(&t->bad_byte);
     void *owned[] = {t->text, t->piece, t->key, t->attr, t->prio, t->whole, t->merge, t->joins, t->special, t->special_pair,
                      t->ends, t->chat_template};
     for (size_t i = 0; i < SR_COUNT(owned); i++)

@@ -9,8 +9,8 @@
  *   - bytes that are not UTF-8 are kept as they are (llama.cpp makes them U+FFFD), except in WordPiece,
  *     which has no bytes;
  *   - decoding does not tidy spaces before punctuation.
- * User-defined tokens are found in text always, as there.  A byte that the vocabulary has no token for
- * (a defect of the file) is left out, as there, or the unknown token (SentencePiece).
+ * User-defined tokens are found in text always, as there.  A byte that the vocabulary has no token for is
+ * left out, as there, or the unknown token (SentencePiece); one that is in no UTF-8 becomes U+FFFD.
  *
  * Owns:    its tables (copied from the GGUF, which may be closed afterwards), until close().
  * Threads: after open() read-only: encode and decode from any thread at once.

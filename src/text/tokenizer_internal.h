@@ -70,6 +70,7 @@ struct sr_tokenizer {
     sr_merge *merge; /* BPE: hash table of pairs */
     uint32_t  merge_mask;
     int32_t   byte_sym[256]; /* byte-level: the symbol of a byte; else the token for a byte that fits nothing */
+    sr_ids    bad_byte;      /* byte-level: for a byte that is in no UTF-8 and has no symbol: U+FFFD's ids */
     uint64_t *joins;         /* bit set of character pairs that some merge can join; NULL: byte-level */
 
     sr_special *special;     /* by text */
@@ -108,9 +109,10 @@ static inline int32_t sr_tok_find_key(const sr_tokenizer *t, const char *p, size
 {
     return sr_dict_find(&t->by_key, t->blob.p, t->key, p, n);
 }
+static inline bool sr_tok_never_utf8(unsigned char b) { return b == 0xC0 || b == 0xC1 || b > 0xF4; }
 static inline bool sr_tok_barred(const sr_tokenizer *t, int32_t sym)
 {
-    return sym >= 0 && (uint32_t)sym < t->n_vocab && t->whole[sym] == SR_TOK_BARRED;
+    return sym >= 0 && (uint32_t)sym < t->n_vocab && __atomic_load_n(&t->whole[sym], __ATOMIC_RELAXED) == SR_TOK_BARRED;
 }
 
 /* ---- tokenizer_special.c ---- */

@@ -227,6 +227,10 @@ static sr_status load_keys(sr_tokenizer *t, sr_err *err)
             t->whole[i] = SR_TOK_BARRED;
             t->prio[i]  = SR_TOK_NO_JOIN;
         }
+        /* "\xC3\xB9" as an added token (DeepSeek) is that letter, not the byte F9 which it spells in the alphabet */
+        if (t->byte_level && t->key[i].n == 1 && !(t->attr[i] & SR_ATTR_NORMAL) &&
+            sr_tok_never_utf8((unsigned char)*sr_tok_at(t, t->key[i])))
+            t->key[i].n = 0;
         if (t->key[i].n && sr_dict_add(&t->by_key, t->blob.p, t->key, (int32_t)i) < 0)
             return no_memory(err);
         t->max_key = SR_MAX(t->max_key, t->key[i].n);
@@ -450,6 +454,13 @@ sr_status sr_tok_load(sr_tokenizer *t, const sr_gguf *g, sr_err *err)
             sr_joins_add(t, sr_tok_at(t, t->key[i]), t->key[i].n, 0);
     }
     load_bytes(t);
+    if (t->byte_level) {
+        sr_encoding e = {.t = t, .out = &t->bad_byte, .err = err};
+        bool        ok = sr_encode_word(&e, "\xEF\xBF\xBD", 3);
+        sr_encoding_end(&e);
+        if (!ok)
+            return SR_NOMEM;
+    }
     if ((s = load_pieces(t, err)) || (s = sr_special_build(t, err)) || (s = load_template(t, g, err)))
         return s;
     return SR_OK;

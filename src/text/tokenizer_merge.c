@@ -56,7 +56,8 @@ bool sr_encode_id(sr_encoding *e, int32_t id)
 static inline bool is_token(const sr_tokenizer *t, int32_t sym) { return sym >= 0 && (uint32_t)sym < t->n_vocab; }
 
 /* A symbol that is no token comes out byte by byte.  Byte-level vocabularies that lack the token of a
- * byte lose it, as in llama.cpp; there only ASCII is looked up again. */
+ * byte lose it, as in llama.cpp (there only ASCII is looked up again); many lack the 13 bytes that UTF-8
+ * never has, and for these there is U+FFFD. */
 static bool emit(sr_encoding *e, int32_t sym, const char *p, size_t n)
 {
     const sr_tokenizer *t = e->t;
@@ -71,6 +72,9 @@ static bool emit(sr_encoding *e, int32_t sym, const char *p, size_t n)
             id = t->unk;
         if (is_token(t, id) && !sr_encode_id(e, id))
             return false;
+        for (size_t k = 0; k < t->bad_byte.n && sr_tok_never_utf8(b) && sym == SR_TOK_NOSYM; k++)
+            if (!sr_encode_id(e, t->bad_byte.p[k]))
+                return false;
     }
     return true;
 }

@@ -170,6 +170,20 @@ static void sentencepiece_text_survives_but_for_its_marks(void **state)
     sr_tokenizer_close(t);
 }
 
+static void a_byte_that_no_utf8_has_and_no_token_becomes_a_mark(void **state)
+{
+    (void)state;
+    sr_tokenizer *t = tiny("bpe:qwen2"); /* has no token for FE, nor for 07 */
+    sr_ids        a = encode(t, "a\xFE", 2, 0), b = encode(t, "a\xEF\xBF\xBD", 4, 0), c = encode(t, "a\x07", 2, 0);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.p, b.p, a.n * sizeof *a.p);
+    assert_int_equal(c.n, 1); /* left out, as llama.cpp does */
+    sr_ids_end(&a);
+    sr_ids_end(&b);
+    sr_ids_end(&c);
+    sr_tokenizer_close(t);
+}
+
 /* ---- control tokens --------------------------------------------------------------------------- */
 
 static void control_tokens_come_out_of_text_only_when_asked(void **state)
@@ -397,7 +411,7 @@ static void a_text_of_one_letter_is_no_weapon(void **state)
 {
     (void)state;
     static const char *const kinds[] = {"bpe:qwen2", "spm", "gemma4", "bpe:tekken", "bpe:exaone-moe", "bpe:deepseek-llm"};
-    const size_t             n       = 1 << 18;
+    const size_t             n       = 1 << 17;
     char                    *text    = sr_malloc(n);
     assert_non_null(text);
     for (size_t k = 0; k < SR_COUNT(kinds); k++) {
@@ -575,6 +589,7 @@ int main(void)
         cmocka_unit_test(made_up_vocabularies_give_llama_cpps_ids),
         cmocka_unit_test(byte_level_text_survives_a_round_trip_whatever_the_bytes),
         cmocka_unit_test(sentencepiece_text_survives_but_for_its_marks),
+        cmocka_unit_test(a_byte_that_no_utf8_has_and_no_token_becomes_a_mark),
         cmocka_unit_test(control_tokens_come_out_of_text_only_when_asked),
         cmocka_unit_test(merges_and_whole_words_never_make_a_control_token),
         cmocka_unit_test(a_mark_that_is_shown_is_still_not_taken_from_text),
