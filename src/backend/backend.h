@@ -39,6 +39,7 @@ typedef struct {
     uint8_t  uuid[16];
     uint32_t arch, units, numa, flags;          /* 75, 90 .. (0: a CPU); SMs or threads; node or ~0u; SR_DEV_* */
     uint64_t mem_total, mem_free, l2, smem;     /* mem_free is read anew at each call */
+    char     isa[16];                           /* CPU: the widest kernels in use, "avx512"; else empty */
 } sr_devinfo;
 enum { SR_DEV_HOST = 1 };          /* devinfo.flags: device memory is host memory: weights may be used where they are mapped */
 

@@ -24,7 +24,20 @@ static void copy_str(char *out, size_t cap, const sr_gguf *g, const char *key)
         sr_escape(out, cap, s.p, s.n);
 }
 
-/* The format that most weight bytes are in: what people call the file by when it does not say. */
+/* general.file_type, as llama.cpp numbers the mixtures; the format of most weight bytes when the file does not say. */
+static const char *file_type(const sr_gguf *g, uint32_t most)
+{
+    static const struct { uint32_t n; const char *name; } types[] = {{0, "F32"}, {1, "F16"}, {2, "Q4_0"}, {7, "Q8_0"}, {14, "Q4_K_S"},
+        {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}, {18, "Q6_K"}, {32, "BF16"}};
+    uint32_t n       = UINT32_MAX;
+    sr_err   ignored = {0};
+    if (sr_gguf_u32(g, "general.file_type", &n, &ignored) == SR_OK)
+        for (size_t i = 0; i < SR_COUNT(types); i++)
+            if (types[i].n == n)
+                return types[i].name;
+    return sr_dtype_name(most);
+}
+
 static void describe(sr_model *m)
 {
     const sr_program *p    = &m->code->prog;
@@ -44,7 +57,7 @@ static void describe(sr_model *m)
     uint32_t best = 0;
     for (uint32_t i = 0; i < 64; i++)
         best = by_type[i] > by_type[best] ? i : best;
-    snprintf(info->ftype, sizeof info->ftype, "%s", sr_dtype_name(best));
+    snprintf(info->ftype, sizeof info->ftype, "%s", file_type(m->gguf, best));
     info->ctx_train = hp->ctx_train;
     info->ctx       = m->cfg.ctx;
     info->n_embd    = hp->n_embd;
@@ -189,6 +202,7 @@ static sr_status load(sr_model *m, sr_err *err)
         return err->status;
     m->info.threads = di.units;
     snprintf(m->info.device, sizeof m->info.device, "%s", di.name);
+    snprintf(m->info.isa, sizeof m->info.isa, "%s", di.isa);
     if (open_kv(m, err) || place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))
         return err->status;
     progress(c, 1, "ready");

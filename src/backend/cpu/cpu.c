@@ -86,6 +86,7 @@ static sr_status cpu_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
         return sr_raise(err, SR_INVALID, "cpu: no device %d", i);
     sr_devinfo d = {.size = out->size, .units = dev ? sr_pool_threads(dev->pool) : sr_cpu_cores(), .numa = ~0u, .flags = SR_DEV_HOST};
     snprintf(d.name, sizeof d.name, "%s", sr_cpu_name());
+    snprintf(d.isa, sizeof d.isa, "%s", sr_cpu_isa_name(dev ? dev->features : sr_cpu_features()));
     d.mem_total = sr_cpu_memory();
     uint64_t avail = available_memory();
     d.mem_free     = avail < d.mem_total ? avail : d.mem_total;

@@ -18,6 +18,7 @@ struct sr_dev {
 /* plan.c */
 const sr_cpukernel *sr_cpu_choose(const sr_dev *dev, const sr_program *p, uint32_t op); /* NULL: none can */
 bool                sr_cpu_isa_features(const char *isa, uint32_t *out);                /* false: unknown name */
+const char         *sr_cpu_isa_name(uint32_t features);                                 /* the widest of them */
 bool      sr_cpu_supports(sr_dev *, const sr_program *, uint32_t op);
 size_t    sr_cpu_scratch(sr_dev *, const sr_program *, const sr_shape *max);
 sr_status sr_cpu_prepare(sr_dev *, const sr_program *, const sr_shape *max, void *scratch, size_t, sr_plan **, sr_err *);

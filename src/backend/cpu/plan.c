@@ -64,6 +64,15 @@ bool sr_cpu_isa_features(const char *isa, uint32_t *out)
     return false;
 }
 
+const char *sr_cpu_isa_name(uint32_t features)
+{
+    return features & SR_CPU_AMX_INT8    ? "amx"
+           : features & SR_CPU_AVX512_VNNI ? "avx512"
+           : features & SR_CPU_AVX2      ? "avx2"
+           : features & SR_CPU_NEON      ? "neon"
+                                         : "ref";
+}
+
 const sr_cpukernel *sr_cpu_choose(const sr_dev *dev, const sr_program *p, uint32_t op)
 {
     const sr_cpukernel *const *k = family(p->op[op].code);
