@@ -108,7 +108,7 @@ static void call_fail(sr_call *k, const sr_apierr *e)
 {
     sr_conn *c = k->c;
     k->s->metrics.failed++;
-    sr_http_set_user(c, NULL);
+    sr_route_mark(c, k->api);
     if (sr_http_streaming(c)) {
         sr_sse_error(e, sr_http_chunk(c));
         call_free(k);
@@ -133,7 +133,7 @@ static void call_finish(sr_call *k)
     sr_hist_add(&k->s->metrics.total, sr_httpd_now(k->s->http) - k->begun_ns);
     if (sr_http_streaming(c)) {
         sr_sse_end(k, sr_http_chunk(c));
-        sr_http_set_user(c, NULL);
+        sr_route_mark(c, k->api);
         call_free(k);
         sr_http_stream_end(c);
         return;
@@ -147,7 +147,7 @@ static void call_finish(sr_call *k)
         call_fail_nomem(k);
         return;
     }
-    sr_http_set_user(c, NULL);
+    sr_route_mark(c, k->api);
     call_free(k);
     sr_http_reply(c, 200, "application/json", NULL, body.p, body.n);
     sr_buf_end(&body);

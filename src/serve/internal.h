@@ -71,4 +71,6 @@ void sr_reply_error(sr_conn *c, const sr_apierr *e);
 void sr_models_json(const sr_serve *s, const char *one, sr_buf *out); /* one: that model's object alone */
 
 static inline uint64_t sr_ms(uint32_t ms) { return (uint64_t)ms * 1000000u; }
+/* routes.c: the call is over, the connection's log line and counters still want to know what it was. */
+void sr_route_mark(sr_conn *c, uint32_t api);
 #endif

@@ -357,6 +357,11 @@ static void on_tick(void *app, sr_conn *c, uint64_t now)
         sr_call_tick(call_of(c), now);
 }
 
+void sr_route_mark(sr_conn *c, uint32_t api)
+{
+    sr_http_set_user(c, (void *)(uintptr_t)&route_mark[api == SR_API_CHAT ? RT_CHAT : RT_COMPLETIONS]);
+}
+
 static void on_gone(void *app, sr_conn *c)
 {
     sr_serve *s = app;
