@@ -266,12 +266,18 @@ static void row(sr_jsonw *w, const common *c, const char *desc, const test *t, d
     sr_json_end(w);
 }
 
-/* The pool that llama-bench attaches; found in the CPU backend, which is loaded at run time. */
-static struct ggml_threadpool *attach_pool(struct llama_context *ctx, uint32_t threads)
+/* A function of the CPU backend, which is loaded at run time. */
+static void *cpu_function(const char *name)
 {
     ggml_backend_dev_t dev = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     ggml_backend_reg_t reg = dev ? ggml_backend_dev_backend_reg(dev) : NULL;
-    void              *p   = reg ? ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_new") : NULL;
+    return reg ? ggml_backend_reg_get_proc_address(reg, name) : NULL;
+}
+
+/* The pool that llama-bench attaches: without it llama.cpp starts threads for every call. */
+static struct ggml_threadpool *attach_pool(struct llama_context *ctx, uint32_t threads)
+{
+    void *p = cpu_function("ggml_threadpool_new");
     struct ggml_threadpool *(*make)(struct ggml_threadpool_params *);
     memcpy(&make, &p, sizeof make);
     struct ggml_threadpool_params tp   = ggml_threadpool_params_default((int)threads);
@@ -281,35 +287,46 @@ static struct ggml_threadpool *attach_pool(struct llama_context *ctx, uint32_t t
     return pool;
 }
 
-static bool run_rows(common *c, struct llama_model *m, const sr_optlist *kind[2], const sr_optlist *depth,
-                     const sr_optlist *batch, uint32_t runs, sr_jsonw *w)
+static void free_pool(struct ggml_threadpool *pool)
 {
-    int32_t n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(m));
-    char    desc[128];
-    double  tok_s[100];
+    void *p = pool ? cpu_function("ggml_threadpool_free") : NULL;
+    void (*drop)(struct ggml_threadpool *);
+    memcpy(&drop, &p, sizeof drop);
+    if (p)
+        drop(pool);
+}
+
+static bool run_row(common *c, struct llama_model *m, const test *t, sr_jsonw *w)
+{
+    double tok_s[100];
+    char   desc[128];
+    c->batch_max              = SR_MAX(c->ubatch, t->seqs);
+    struct llama_context *ctx = context(c, m, (t->depth + t->n + 1) * t->seqs, t->seqs);
+    if (!ctx)
+        return false;
+    struct ggml_threadpool *pool = attach_pool(ctx, c->threads);
+    if (!pool)
+        fputs("peer_llama: no thread pool: llama.cpp makes one per call\n", stderr);
+    bool ok = run_test(c, ctx, llama_vocab_n_tokens(llama_model_get_vocab(m)), t, tok_s);
+    llama_free(ctx);
+    free_pool(pool);
     llama_model_desc(m, desc, sizeof desc);
-    for (int tg = 0; tg < 2; tg++) {
-        for (uint32_t i = 0; i < kind[tg]->n; i++) {
-            for (uint32_t d = 0; d < depth->n; d++) {
-                for (uint32_t b = 0; b < batch->n; b++) {
-                    const test t     = {!tg, kind[tg]->v[i], depth->v[d], batch->v[b], runs};
-                    uint32_t   n_ctx = (t.depth + t.n + 1) * t.seqs;
-                    c->batch_max     = SR_MAX(c->ubatch, t.seqs);
-                    if (t.n == 0)
-                        continue;
-                    struct llama_context *ctx = context(c, m, n_ctx, t.seqs);
-                    if (!ctx)
-                        return false;
-                    if (!attach_pool(ctx, c->threads))
-                        fputs("peer_llama: no thread pool: llama.cpp makes one per call\n", stderr);
-                    bool ok = run_test(c, ctx, n_vocab, &t, tok_s);
-                    llama_free(ctx); /* the pool lives until the program ends: freeing it needs the backend */
-                    if (!ok)
-                        return false;
-                    row(w, c, desc, &t, tok_s);
-                }
-            }
-        }
+    if (ok)
+        row(w, c, desc, t, tok_s);
+    return ok;
+}
+
+/* Every length at every depth and batch. */
+static bool run_rows(common *c, struct llama_model *m, const test *like, const sr_optlist *n, const sr_optlist *depth,
+                     const sr_optlist *batch, sr_jsonw *w)
+{
+    for (uint32_t i = 0; i < n->n * depth->n * batch->n; i++) {
+        test t  = *like;
+        t.n     = n->v[i / (depth->n * batch->n)];
+        t.depth = depth->v[i / batch->n % depth->n];
+        t.seqs  = batch->v[i % batch->n];
+        if (t.n && !run_row(c, m, &t, w))
+            return false;
     }
     return true;
 }
@@ -332,11 +349,11 @@ static int cmd_bench(int argc, char **argv)
     struct llama_model *m = load(&c, false);
     if (!m)
         return 1;
-    sr_buf            b  = {0};
-    sr_jsonw          w  = {.out = &b, .indent = 1};
-    const sr_optlist *kind[2] = {&pp, &tg};
+    sr_buf   b = {0};
+    sr_jsonw w = {.out = &b, .indent = 1};
     sr_json_arr(&w, NULL);
-    bool ok = run_rows(&c, m, kind, &depth, &batch, runs, &w);
+    bool ok = run_rows(&c, m, &(test){.prompt = true, .runs = runs}, &pp, &depth, &batch, &w) &&
+              run_rows(&c, m, &(test){.runs = runs}, &tg, &depth, &batch, &w);
     sr_json_end(&w);
     if (ok)
         puts(b.p);
