@@ -23,4 +23,15 @@ typedef struct {
 void sr_siphash_begin(sr_siphash *h, const uint64_t key[2]);
 void sr_siphash_add(sr_siphash *h, const void *bytes, size_t n);
 void sr_siphash_end(sr_siphash *h, uint64_t out[2]);
+
+/* One string, 64 bits. */
+static inline uint64_t sr_siphash64(const uint64_t key[2], const void *bytes, size_t n)
+{
+    sr_siphash h;
+    uint64_t   out[2];
+    sr_siphash_begin(&h, key);
+    sr_siphash_add(&h, bytes, n);
+    sr_siphash_end(&h, out);
+    return out[0];
+}
 #endif

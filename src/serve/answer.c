@@ -3,10 +3,10 @@
 #include <math.h>
 #include <string.h>
 #include <time.h>
-#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/siphash.h"
 
 enum { EVENTS_PER_POLL = 128, POLLS_PER_TURN = 16, LOW_WATER = 32 << 10 };
 #define SSE_TYPE    "text/event-stream"
@@ -470,7 +470,7 @@ static bool post(sr_call *k, sr_apierr *e)
     if (!make_lanes(k) || !stop_tokens(k, &stop, &n_stop))
         return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
     if (k->prep.params.seed == -1)
-        k->prep.params.seed = (int64_t)XXH3_64bits_withSeed(&s->serial, sizeof s->serial, s->env.salt_seed ^ sr_now_ns());
+        k->prep.params.seed = (int64_t)sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16);
     for (uint32_t i = 0; i < k->n_part; i++) {
         sr_err err = {0};
         if (!slot_take(s, k, i))
@@ -516,10 +516,9 @@ void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body)
         sr_reply_error(c, &e);
         return;
     }
-    uint64_t r[2] = {++s->serial, sr_now_ns()};
-    XXH128_hash_t h = XXH3_128bits_withSeed(r, sizeof r, s->env.salt_seed);
-    snprintf(k->id, sizeof k->id, "%s-%016llx%08x", api == SR_API_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)h.low64,
-             (unsigned)h.high64);
+    uint64_t id = sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16);
+    snprintf(k->id, sizeof k->id, "%s-%016llx%08x", api == SR_API_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)id,
+             (unsigned)s->serial);
     k->s         = s;
     k->c         = c;
     k->api       = api;

@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/mem.h"
+#include "base/siphash.h"
 #include "serve/request.h"
 
 typedef struct {
@@ -232,7 +232,7 @@ static bool take_salt(ctx *c, const char *name, const json_t *v)
 {
     if (!json_is_string(v) || !json_string_length(v))
         return sr_api_fail(c->e, 400, name, NULL, "'%s' must be a non-empty string.", name);
-    c->p->salt = XXH3_64bits_withSeed(json_string_value(v), json_string_length(v), c->env->salt_seed);
+    c->p->salt = sr_siphash64(c->env->secret, json_string_value(v), json_string_length(v));
     return true;
 }
 

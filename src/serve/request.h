@@ -50,7 +50,7 @@ typedef struct {                    /* what preparing needs to know; lives as lo
     const sr_specials *specials;
     sr_servelimits     limits;      /* filled in: no zeros */
     bool               strict_model;
-    uint64_t           salt_seed;   /* random, per process */
+    uint64_t           secret[2];   /* random, per process: keys of salts and ids */
     const char *model_id;
     const char *const *aliases; uint32_t n_aliases;
 } sr_prepenv;

@@ -1,12 +1,12 @@
 /* routes.c - which path is what, who may, and the answers that need no engine. */
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/jsonw.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/siphash.h"
 #include "serve/internal.h"
 
 static const char JSON[] = "application/json";
@@ -245,7 +245,7 @@ static void name_request(sr_serve *s, sr_conn *c, const sr_httphead *h)
     char   own[32];
     if (!visible(id)) { /* ours; his, if it is one word that may stand in a header */
         uint64_t r[2] = {++s->serial, sr_now_ns()};
-        id.n = (size_t)snprintf(own, sizeof own, "req_%016llx", (unsigned long long)XXH3_64bits_withSeed(r, sizeof r, s->env.salt_seed));
+        id.n = (size_t)snprintf(own, sizeof own, "req_%016llx", (unsigned long long)sr_siphash64(s->env.secret, r, sizeof r));
         id.p = own;
     }
     sr_http_set_id(c, id.p, id.n);

@@ -7,11 +7,11 @@
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/siphash.h"
 
 #define DEFAULT(field, value) ((field) = (field) ? (field) : (value))
 
@@ -167,10 +167,10 @@ sr_status sr_serve_open(const sr_servecfg *cfg, sr_serve **out, sr_err *err)
     s->wake_fd = -1;
     s->created = (int64_t)time(NULL);
     fill_defaults(&s->cfg);
-    if (getrandom(&s->env.salt_seed, sizeof s->env.salt_seed, 0) != (ssize_t)sizeof s->env.salt_seed)
+    if (getrandom(s->env.secret, sizeof s->env.secret, 0) != (ssize_t)sizeof s->env.secret)
         sr_raise(err, SR_IO, "getrandom: %s", strerror(errno));
     snprintf(s->fingerprint, sizeof s->fingerprint, "fp_%012llx",
-             (unsigned long long)(XXH3_64bits_withSeed(cfg->model_id, strlen(cfg->model_id), XXH3_64bits(SR_VERSION, sizeof SR_VERSION)) >> 16));
+             (unsigned long long)(sr_siphash64((uint64_t[]){sr_siphash64((uint64_t[]){0, 0}, SR_VERSION, sizeof SR_VERSION), 0}, cfg->model_id, strlen(cfg->model_id)) >> 16));
     s->env.limits       = s->cfg.limits;
     s->env.strict_model = cfg->strict_model;
     s->env.model_id     = cfg->model_id;
