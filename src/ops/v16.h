@@ -12,6 +12,11 @@
 #include <immintrin.h>
 #include "ops/mathf.h"
 
+#if defined(__clang__)
+#define V16_UNROLL _Pragma("unroll")
+#else
+#define V16_UNROLL _Pragma("GCC unroll 16")
+#endif
 #define V16_FN static inline __attribute__((always_inline, unused))
 
 #if defined(__AVX512F__)
@@ -60,6 +65,14 @@ V16_FN i16x i16x_sub(i16x a, i16x b) { return _mm512_sub_epi32(a, b); }
 V16_FN i16x i16x_and(i16x a, i16x b) { return _mm512_and_si512(a, b); }
 V16_FN i16x i16x_xor(i16x a, i16x b) { return _mm512_xor_si512(a, b); }
 V16_FN v16  v16_from_i32(i16x a) { return _mm512_cvtepi32_ps(a); }
+V16_FN m16  m16_or(m16 a, m16 b) { return (m16)(a | b); }
+V16_FN m16  m16_and(m16 a, m16 b) { return (m16)(a & b); }
+V16_FN m16  m16_of_bits(uint32_t bits) { return (m16)bits; }
+V16_FN i16x i16x_count(uint32_t from) /* from, from+1, ... */
+{
+    return _mm512_add_epi32(_mm512_set1_epi32((int)from), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+V16_FN i16x i16x_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
 #define i16x_shl(a, n) _mm512_slli_epi32(a, n)
 #define i16x_shr(a, n) _mm512_srli_epi32(a, n)
 #define i16x_sar(a, n) _mm512_srai_epi32(a, n)
@@ -176,6 +189,20 @@ V16_FN i16x i16x_sub(i16x a, i16x b) { return I16_2(_mm256_sub_epi32, a, b); }
 V16_FN i16x i16x_and(i16x a, i16x b) { return I16_2(_mm256_and_si256, a, b); }
 V16_FN i16x i16x_xor(i16x a, i16x b) { return I16_2(_mm256_xor_si256, a, b); }
 V16_FN v16  v16_from_i32(i16x a) { return (v16){_mm256_cvtepi32_ps(a.a), _mm256_cvtepi32_ps(a.b)}; }
+V16_FN m16  m16_or(m16 a, m16 b) { return (m16){_mm256_or_ps(a.a, b.a), _mm256_or_ps(a.b, b.b)}; }
+V16_FN m16  m16_and(m16 a, m16 b) { return (m16){_mm256_and_ps(a.a, b.a), _mm256_and_ps(a.b, b.b)}; }
+V16_FN m16  m16_of_bits(uint32_t bits)
+{
+    __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128), x = _mm256_set1_epi32((int)bits), y = _mm256_set1_epi32((int)(bits >> 8));
+    return (m16){_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(x, lane), lane)),
+                 _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(y, lane), lane))};
+}
+V16_FN i16x i16x_count(uint32_t from)
+{
+    __m256i a = _mm256_add_epi32(_mm256_set1_epi32((int)from), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return (i16x){a, _mm256_add_epi32(a, _mm256_set1_epi32(8))};
+}
+V16_FN i16x i16x_load(const uint32_t *p) { return (i16x){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8))}; }
 #define i16x_shl(x, n) ((i16x){_mm256_slli_epi32((x).a, n), _mm256_slli_epi32((x).b, n)})
 #define i16x_shr(x, n) ((i16x){_mm256_srli_epi32((x).a, n), _mm256_srli_epi32((x).b, n)})
 #define i16x_sar(x, n) ((i16x){_mm256_srai_epi32((x).a, n), _mm256_srai_epi32((x).b, n)})
@@ -194,6 +221,60 @@ V16_FN float v16_top(v16 x)
     __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b        = _mm_max_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+}
+#endif
+
+/* Words in 64-bit lanes, whose upper halves mean nothing: as philox wants them. */
+#if defined(__AVX512F__)
+enum { W64_LANES = 8 };
+typedef __m512i w64;
+V16_FN w64  w64_set1(uint32_t x) { return _mm512_set1_epi64(x); }
+V16_FN w64  w64_load(const uint32_t *p) { return _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)p)); }
+V16_FN w64  w64_mul(w64 a, w64 b) { return _mm512_mul_epu32(a, b); } /* the full products of the words */
+V16_FN w64  w64_high(w64 a) { return _mm512_shuffle_epi32(a, (_MM_PERM_ENUM)0xf5); } /* not a shift: those share the multiplier's port */
+V16_FN w64  w64_xor3(w64 a, w64 b, w64 c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
+V16_FN void w64_store(uint32_t *p, w64 a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi64_epi32(a)); }
+#else
+enum { W64_LANES = 4 };
+typedef __m256i w64;
+V16_FN w64  w64_set1(uint32_t x) { return _mm256_set1_epi64x(x); }
+V16_FN w64  w64_load(const uint32_t *p) { return _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)p)); }
+V16_FN w64  w64_mul(w64 a, w64 b) { return _mm256_mul_epu32(a, b); }
+V16_FN w64  w64_high(w64 a) { return _mm256_shuffle_epi32(a, 0xf5); }
+V16_FN w64  w64_xor3(w64 a, w64 b, w64 c) { return _mm256_xor_si256(_mm256_xor_si256(a, b), c); }
+V16_FN void w64_store(uint32_t *p, w64 a)
+{
+    a = _mm256_permutevar8x32_epi32(a, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+    _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(a));
+}
+#endif
+
+/* Sums in double: exact for whole numbers whose sum is below 2^53. */
+#if defined(__AVX512F__)
+typedef struct { __m512d a, b; } d16;
+V16_FN d16 d16_zero(void) { return (d16){_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+V16_FN d16 d16_add(d16 s, v16 x)
+{
+    return (d16){_mm512_add_pd(s.a, _mm512_cvtps_pd(_mm512_castps512_ps256(x))),
+                 _mm512_add_pd(s.b, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)))};
+}
+V16_FN double d16_sum(d16 s) { return _mm512_reduce_add_pd(_mm512_add_pd(s.a, s.b)); }
+#else
+typedef struct { __m256d a, b; } d16;
+V16_FN d16 d16_zero(void) { return (d16){_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+V16_FN d16 d16_add(d16 s, v16 x)
+{
+    s.a = _mm256_add_pd(s.a, _mm256_cvtps_pd(_mm256_castps256_ps128(x.a)));
+    s.b = _mm256_add_pd(s.b, _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)));
+    s.a = _mm256_add_pd(s.a, _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)));
+    s.b = _mm256_add_pd(s.b, _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1)));
+    return s;
+}
+V16_FN double d16_sum(d16 s)
+{
+    double v[4];
+    _mm256_storeu_pd(v, _mm256_add_pd(s.a, s.b));
+    return v[0] + v[1] + v[2] + v[3];
 }
 #endif
 

@@ -19,12 +19,6 @@
 
 #include <string.h>
 
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 enum { LD = SR_ATTN_DIM + 16, STRIP = 64 }; /* floats between rows: not a power of two (cache sets); positions of a key tile */
 
 #if defined(__AVX512F__)
@@ -43,22 +37,22 @@ V16_FN v16 load_b(const char *p, int v, bool half)
 V16_FN void product_rows(int r_n, int v_n, bool half, const float *a, const char *const *b, size_t off, uint32_t n, float *c, bool fresh)
 {
     v16 acc[12][4];
-    UNROLL for (int r = 0; r < r_n; r++)
-        UNROLL for (int v = 0; v < v_n; v++)
+    V16_UNROLL for (int r = 0; r < r_n; r++)
+        V16_UNROLL for (int v = 0; v < v_n; v++)
             acc[r][v] = fresh ? v16_zero() : v16_load(c + r * LD + v * 16);
     for (const char *const *end = b + n; b < end; b++, a++) {
         const char *p = *b + off;
         v16         x[4];
-        UNROLL for (int v = 0; v < v_n; v++)
+        V16_UNROLL for (int v = 0; v < v_n; v++)
             x[v] = load_b(p, v, half);
-        UNROLL for (int r = 0; r < r_n; r++) {
+        V16_UNROLL for (int r = 0; r < r_n; r++) {
             v16 y = v16_set1(a[r * LD]);
-            UNROLL for (int v = 0; v < v_n; v++)
+            V16_UNROLL for (int v = 0; v < v_n; v++)
                 acc[r][v] = v16_fma(y, x[v], acc[r][v]);
         }
     }
-    UNROLL for (int r = 0; r < r_n; r++)
-        UNROLL for (int v = 0; v < v_n; v++)
+    V16_UNROLL for (int r = 0; r < r_n; r++)
+        V16_UNROLL for (int v = 0; v < v_n; v++)
             v16_store(c + r * LD + v * 16, acc[r][v]);
 }
 
@@ -135,7 +129,7 @@ V16_FN void turn_f16(const char *const row[16], uint32_t d, uint16_t *out)
 {
 #if defined(__AVX512F__)
     __m512i z[8];
-    UNROLL for (int r = 0; r < 8; r++) {
+    V16_UNROLL for (int r = 0; r < 8; r++) {
         const __m128i *lo = (const __m128i *)(row[r] + d * 2), *hi = (const __m128i *)(row[r + 8] + d * 2);
         z[r] = _mm512_broadcast_i32x4(_mm_loadu_si128(lo));
         z[r] = _mm512_mask_broadcast_i32x4(z[r], 0x00f0, _mm_loadu_si128(hi));
@@ -143,19 +137,19 @@ V16_FN void turn_f16(const char *const row[16], uint32_t d, uint16_t *out)
         z[r] = _mm512_mask_broadcast_i32x4(z[r], 0xf000, _mm_loadu_si128(hi + 1));
     }
     TRANSPOSE_WORDS(__m512i, _mm512, z);
-    UNROLL for (int i = 0; i < 8; i++) {
+    V16_UNROLL for (int i = 0; i < 8; i++) {
         _mm256_storeu_si256((__m256i *)(out + i * STRIP), _mm512_castsi512_si256(z[i]));
         _mm256_storeu_si256((__m256i *)(out + (i + 8) * STRIP), _mm512_extracti64x4_epi64(z[i], 1));
     }
 #else
-    UNROLL for (int h = 0; h < 2; h++) {
+    V16_UNROLL for (int h = 0; h < 2; h++) {
         __m256i z[8];
-        UNROLL for (int r = 0; r < 8; r++) {
+        V16_UNROLL for (int r = 0; r < 8; r++) {
             const __m128i *lo = (const __m128i *)(row[r] + d * 2) + h, *hi = (const __m128i *)(row[r + 8] + d * 2) + h;
             z[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(lo)), _mm_loadu_si128(hi), 1);
         }
         TRANSPOSE_WORDS(__m256i, _mm256, z);
-        UNROLL for (int i = 0; i < 8; i++)
+        V16_UNROLL for (int i = 0; i < 8; i++)
             _mm256_storeu_si256((__m256i *)(out + (i + 8 * h) * STRIP), z[i]);
     }
 #endif
@@ -168,20 +162,20 @@ V16_FN void turn_q8(const char *const row[16], uint32_t d, float *out)
     uint16_t     scale[16];
     int16_t      word[16][16]; /* [byte][row] */
     __m256i      z[8];
-    UNROLL for (int i = 0; i < 16; i++)
+    V16_UNROLL for (int i = 0; i < 16; i++)
         memcpy(&scale[i], row[i] + block, 2);
-    UNROLL for (int h = 0; h < 2; h++) {
-        UNROLL for (int r = 0; r < 8; r++) {
+    V16_UNROLL for (int h = 0; h < 2; h++) {
+        V16_UNROLL for (int r = 0; r < 8; r++) {
             __m128i lo = _mm_loadl_epi64((const __m128i *)(row[r] + at + 8 * h));
             __m128i hi = _mm_loadl_epi64((const __m128i *)(row[r + 8] + at + 8 * h));
             z[r] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(lo, hi));
         }
         TRANSPOSE_WORDS(__m256i, _mm256, z);
-        UNROLL for (int i = 0; i < 8; i++)
+        V16_UNROLL for (int i = 0; i < 8; i++)
             _mm256_storeu_si256((__m256i *)word[i + 8 * h], z[i]);
     }
     v16 s = v16_from_f16(scale);
-    UNROLL for (int i = 0; i < 16; i++)
+    V16_UNROLL for (int i = 0; i < 16; i++)
         v16_store(out + i * STRIP, v16_mul(v16_from_i16(word[i]), s));
 }
 

@@ -14,22 +14,22 @@
  *          likely first (lower id on ties).  tok = -1, logprob 0 and no alternatives if a logit is NaN, if the
  *          largest is not finite, or if (not given) every token is forbidden or the adjusted maximum is not finite.
  * Numbers  f32.  logsumexp: maximum m first, then 16 lanes (k mod 16) of sr_expf(x - m), folded; logprob = (x - m) - sr_logf(sum).
- *          With a = adjusted logits and M their maximum, a token's weight is the integer W = trunc(sr_expf(a - M) * 2^40):
- *          sums of weights are exact, so that no order of summation needs a rule (what weighs less counts as 0).
+ *          With a = adjusted logits and M their maximum, a token's weight is the integer W = trunc(sr_expf(a - M) * 2^32):
+ *          sums of weights are exact (in double too), so that no order of summation needs a rule; what weighs less counts as 0.
  *            top_k      the first k by (a descending, id)
- *            typical_p  s = max(0, sr_logf(sum W * 2^-40) - (a - M)) = -log p;  H = (double)sum trunc(sr_expf(a - M) * s * 2^40) / sum W, to f32;
+ *            typical_p  s = max(0, sr_logf((float)sum W * 2^-32) - (a - M)) = -log p;  H = (double)sum trunc(sr_expf(a - M) * s * 2^32) / sum W, to f32;
  *                       by (|s - H| ascending, id): the shortest run whose weight is > typical_p of all
  *            top_p      by (a descending, id): the shortest run whose weight is >= top_p of all that is left
  *            min_p      a >= the largest left + sr_logf(min_p)
  *          (shares are compared as (double)run >= (double)p * (double)all.)
  *          Draw: z = fma(a - M, min(1/temp, 1e30), g), g = -sr_logf(-sr_logf(sr_uniform(word 0))); the largest z, lowest id on ties.
- * Scratch  per thread: adjusted logits, and the candidates of the filters.
+ * Scratch  per thread: five words a token: adjusted logits, and the candidates of the filters.
  */
 #ifndef SR_OPS_SAMPLE_H
 #define SR_OPS_SAMPLE_H
 #include "ops/cpu.h"
 sr_cost sr_sample_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
 size_t  sr_sample_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers);
-extern const sr_cpukernel        sr_sample_ref;
+extern const sr_cpukernel        sr_sample_ref, sr_sample_avx2, sr_sample_avx512; /* the last two on x86-64 */
 extern const sr_cpukernel *const sr_sample_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

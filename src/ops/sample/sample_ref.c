@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "base/philox.h"
 #include "ops/mathf.h"
-#include "ops/sample/sample.h"
+#include "ops/sample/sample_internal.h"
 
 #include <string.h>
 
@@ -42,7 +42,7 @@ typedef struct { /* one row's candidates: kept[0..n) */
     size_t       n;
 } field;
 
-static uint64_t weight(const field *f, uint32_t id) { return (uint64_t)(sr_expf(f->a[id] - f->top) * 0x1p40f); }
+static uint64_t weight(const field *f, uint32_t id) { return (uint64_t)(sr_expf(f->a[id] - f->top) * 0x1p32f); }
 
 static uint64_t total(const field *f)
 {
@@ -76,11 +76,11 @@ static void cut(field *f, float share, bool over)
 static void typical(field *f, float share)
 {
     uint64_t all = total(f), spread = 0;
-    float    log_all = sr_logf((float)all * 0x1p-40f);
+    float    log_all = sr_logf((float)all * 0x1p-32f);
     for (size_t i = 0; i < f->n; i++) {
         float x        = f->a[f->kept[i].id] - f->top;
         f->kept[i].key = fmaxf(0.0f, log_all - x);
-        spread += (uint64_t)(sr_expf(x) * f->kept[i].key * 0x1p40f);
+        spread += (uint64_t)(sr_expf(x) * f->kept[i].key * 0x1p32f);
     }
     float entropy = (float)((double)spread / (double)all);
     for (size_t i = 0; i < f->n; i++)
@@ -122,9 +122,9 @@ static int32_t draw(const field *f, const sr_sampdev *p)
     return tok;
 }
 
-static void adjust(float *a, uint32_t vocab, const sr_sampdev *p, const char *blob)
+void sr_sample_adjust(float *a, uint32_t vocab, const sr_sampdev *p, const void *blob)
 {
-    const sr_adjust *list = (const sr_adjust *)(blob + p->adjust);
+    const sr_adjust *list = (const sr_adjust *)((const char *)blob + p->adjust);
     for (uint32_t i = 0; i < p->n_adjust; i++) {
         SR_ASSERT((uint32_t)list[i].tok < vocab, "adjusted token %d of %u", list[i].tok, vocab);
         float *x = &a[list[i].tok];
@@ -134,19 +134,18 @@ static void adjust(float *a, uint32_t vocab, const sr_sampdev *p, const char *bl
         }
         *x += list[i].bias;
     }
-    const uint32_t *mask = (const uint32_t *)(blob + p->mask);
-    for (uint32_t t = 0; p->mask && t < vocab; t++)
-        if (!(mask[t / 32] >> t % 32 & 1))
-            a[t] = -INFINITY;
 }
 
-static int32_t choose(const float *logits, uint32_t vocab, const sr_sampdev *p, const char *blob, void *scratch)
+static int32_t choose(const float *logits, uint32_t vocab, const sr_sampdev *p, const void *blob, void *scratch)
 {
     float *a = scratch;
     field  f = {.a = a, .top = -INFINITY, .kept = (pair *)(a + vocab)};
     memcpy(a, logits, vocab * sizeof *a);
-    adjust(a, vocab, p, blob);
+    sr_sample_adjust(a, vocab, p, blob);
+    const uint32_t *mask = p->mask ? (const uint32_t *)((const char *)blob + p->mask) : NULL;
     for (uint32_t t = 0; t < vocab; t++) {
+        if (mask && !(mask[t / 32] >> t % 32 & 1))
+            a[t] = -INFINITY;
         f.top = a[t] > f.top ? a[t] : f.top;
         if (a[t] > -INFINITY)
             f.kept[f.n++] = (pair){.id = t};
@@ -229,8 +228,12 @@ size_t sr_sample_scratch(const sr_program *p, const sr_op *op, const sr_shape *m
 {
     (void)p;
     (void)max;
-    return workers * (sr_align_up((size_t)op->dim[0], 16) * 12 + 64);
+    return workers * (sr_align_up((size_t)op->dim[0], 16) * 20);
 }
 
 const sr_cpukernel        sr_sample_ref       = {.family = "sample", .isa = "ref", .phases = 1, .run = run};
-const sr_cpukernel *const sr_sample_kernels[] = {&sr_sample_ref, NULL};
+const sr_cpukernel *const sr_sample_kernels[] = {
+#if defined(__x86_64__)
+    &sr_sample_avx512, &sr_sample_avx2,
+#endif
+    &sr_sample_ref, NULL};
