@@ -103,23 +103,23 @@ sr_status sr_template_render(const sr_template *t, const json_t *vars, int64_t n
                              sr_buf *out, sr_err *err)
 {
     sr_template_limits l = limits ? *limits : (sr_template_limits){0};
-    sr_tbuf            root;
-    sr_trun            R = {.tpl = t, .vars = vars, .now = now, .err = err};
+    sr_trun            R = {.tpl = t, .vars = vars, .now = now, .err = err, .result = out, .kept = out->n};
     if (!json_is_object(vars))
         return sr_raise(err, SR_INVALID, "the variables of a template must be a JSON object");
     R.arena.limit = MEMORY;
     R.max_steps   = l.steps ? l.steps : STEPS;
     R.max_out     = l.output ? l.output : OUTPUT;
     R.max_calls   = (uint32_t)SR_MIN(l.depth ? l.depth : (uint64_t)CALLS, (uint64_t)SR_TPL_NEST);
-    root          = (sr_tbuf){.R = &R};
-    R.out = R.root = &root;
     if (setjmp(R.fail)) {
         sr_arena_end(&R.arena);
+        if (out->p && out->n > R.kept) { /* a failed render leaves nothing */
+            out->n         = R.kept;
+            out->p[out->n] = 0;
+        }
         return err->status;
     }
     R.cache = sr_tpl_dict(&R, 16).d;
     sr_tpl_run(&R);
-    bool ok = sr_buf_add(out, root.p ? root.p : "", root.n);
     sr_arena_end(&R.arena);
-    return ok ? SR_OK : sr_raise(err, SR_NOMEM, "host: no room for %zu bytes of a rendered template", root.n);
+    return SR_OK;
 }

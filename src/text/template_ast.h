@@ -92,6 +92,7 @@ typedef enum {
     SR_N_SETBLOCK, SR_N_WITH, SR_N_SCOPE, SR_N_BREAK, SR_N_CONTINUE
 } sr_tnode_kind;
 enum { SR_CTX_LOAD, SR_CTX_STORE, SR_CTX_PARAM };
+/* BIN: op is '+' '-' '*' '/' '%', 'F' for //, 'P' for **, 'p' for ** behind a folded constant (template_expr.c) */
 enum { SR_OP_EQ, SR_OP_NE, SR_OP_LT, SR_OP_LE, SR_OP_GT, SR_OP_GE, SR_OP_IN, SR_OP_NOTIN }; /* COMPARE */
 
 typedef struct {

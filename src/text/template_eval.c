@@ -1,6 +1,7 @@
 #include "text/template_eval.h"
 #include "base/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 sr_tval *sr_tpl_slot(sr_tact *a, sr_tref r)
@@ -243,6 +244,11 @@ static sr_tval expression(sr_trun *R, sr_tact *a, const sr_tnode *n)
         v         = sr_tpl_eval(R, a, n->u.x.a);
         sr_tval w = sr_tpl_eval(R, a, n->u.x.b);
         R->line   = n->line;
+        if (n->op == 'p') {
+            bool minus = sr_tis_num(v) && signbit(sr_tas_double(v));
+            v          = sr_tpl_binary(R, 'P', minus ? sr_tpl_negate(R, v, true) : v, w);
+            return minus ? sr_tpl_negate(R, v, true) : v;
+        }
         return sr_tpl_binary(R, (char)n->op, v, w);
     }
     case SR_N_COMPARE: return compare(R, a, n);

@@ -46,7 +46,7 @@ sr_tval *sr_tpl_slot(sr_tact *a, sr_tref r);
 sr_tval sr_tpl_binary(sr_trun *R, char op, sr_tval a, sr_tval b); /* op as in SR_N_BIN nodes */
 sr_tval sr_tpl_negate(sr_trun *R, sr_tval v, bool minus);
 sr_tval sr_tpl_slice(sr_trun *R, sr_tval v, sr_tval start, sr_tval stop, sr_tval step);
-sr_tval sr_tpl_concat(sr_trun *R, const sr_tval *v, size_t n);
+sr_tval sr_tpl_concat(sr_trun *R, sr_tval *v, size_t n); /* makes v strings */
 sr_tval sr_tpl_repeat(sr_trun *R, sr_tval v, int64_t times);
 
 /* attributes and items, with the sandbox's rules (template_attr.c) */

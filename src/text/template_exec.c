@@ -416,11 +416,12 @@ static sr_tval apply_filters(sr_trun *R, sr_tact *a, const sr_tnode *chain, sr_t
 /* {% set x %}..{% endset %}, {% filter f %}..{% endfilter %}, a plain scope */
 static sr_tflow exec_block(sr_trun *R, sr_tact *a, const sr_tnode *n)
 {
-    sr_tbuf  b, *was = n->kind == SR_N_SCOPE ? NULL : capture(R, &b);
+    bool     captures = n->kind != SR_N_SCOPE;
+    sr_tbuf  b, *was = captures ? capture(R, &b) : NULL;
     sr_tflow flow;
     enter(R, a, &n->u.set.frame);
     flow = exec_list(R, a, n->u.set.body);
-    if (was) {
+    if (captures) {
         sr_tval v = captured(R, &b, was);
         if (flow != SR_FLOW_ON) /* a break drops what was captured */
             return flow;

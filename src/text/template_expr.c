@@ -464,23 +464,56 @@ static sr_tnode *parse_unary(sr_tparse *p, bool with_filter)
     return with_filter ? parse_filter_expr(p, n) : n;
 }
 
+/* a, or a op b where one of the operators follows */
+static sr_tnode *binary_once(sr_tparse *p, sr_tnode *a, sr_tnode *(*operand)(sr_tparse *), const char *ops)
+{
+    uint32_t line = p->cur.line;
+    int      op = p->cur.kind == SR_TK_OP ? p->cur.op : 0, twice = op >> 8;
+    /* "//" and "**" are coded as 'F' and 'P' */
+    char code = twice == '/' ? 'F' : twice == '*' ? 'P' : twice ? 0 : (char)op;
+    if (!code || !strchr(ops, code))
+        return a;
+    sr_tparse_next(p);
+    a     = node2(p, SR_N_BIN, line, a, operand(p));
+    a->op = (uint8_t)code;
+    return a;
+}
+
 static sr_tnode *binary(sr_tparse *p, sr_tnode *a, sr_tnode *(*operand)(sr_tparse *), const char *ops)
 {
-    for (;;) {
-        uint32_t line = p->cur.line;
-        int      op = p->cur.kind == SR_TK_OP ? p->cur.op : 0, twice = op >> 8;
-        /* "//" and "**" are coded as 'F' and 'P' */
-        char code = twice == '/' ? 'F' : twice == '*' ? 'P' : twice ? 0 : (char)op;
-        if (!code || !strchr(ops, code))
-            return a;
-        sr_tparse_next(p);
-        a     = node2(p, SR_N_BIN, line, a, operand(p));
-        a->op = (uint8_t)code;
-    }
+    for (sr_tnode *b; (b = binary_once(p, a, operand, ops)) != a;)
+        a = b;
+    return a;
+}
+
+/* Would Jinja2 compute it when it compiles? */
+static bool is_folded(void *arg, sr_tnode *n)
+{
+    static const char *const contextual[] = {"map", "select", "reject", "selectattr", "rejectattr", "random"};
+    if (n->kind == SR_N_NAME || n->kind == SR_N_CALL)
+        return false;
+    if (n->kind == SR_N_FILTER && (!n->u.call.fn || !n->u.call.a))
+        return false;
+    for (size_t i = 0; n->kind == SR_N_FILTER && i < sizeof contextual / sizeof *contextual; i++)
+        if (sr_tpl_streq(n->u.call.name, contextual[i]))
+            return false;
+    return sr_tpl_children(n, is_folded, arg);
 }
 
 static sr_tnode *pow_operand(sr_tparse *p) { return parse_unary(p, true); }
-static sr_tnode *parse_pow(sr_tparse *p) { return binary(p, pow_operand(p), pow_operand, "P"); }
+
+/* -2 ** 2 is (-2) ** 2, but -2 ** n is -(2 ** n): Jinja2 folds the -2 into the text of its Python, where ** binds
+ * tighter.  The operator 'p' is that second one. */
+static sr_tnode *parse_pow(sr_tparse *p)
+{
+    sr_tnode *a = pow_operand(p), *b;
+    while ((b = binary_once(p, a, pow_operand, "P")) != a) {
+        if (is_folded(NULL, b->u.x.a) && !is_folded(NULL, b->u.x.b))
+            b->op = 'p';
+        a = b;
+    }
+    return a;
+}
 static sr_tnode *parse_math2(sr_tparse *p) { return binary(p, parse_pow(p), parse_pow, "*/F%"); }
 
 static sr_tnode *parse_concat(sr_tparse *p)

@@ -419,7 +419,7 @@ static void put_sorted(sr_tbuf *b, sr_tval v)
     sr_tpl_enter(b->R);
     if (v.kind == SR_T_DICT) {
         put_sorted_dict(b, v.d);
-    } else if (list || v.kind == SR_T_TUPLE) {
+    } else if ((list || v.kind == SR_T_TUPLE) && !v.l->group) { /* groupby's pairs have a repr of their own */
         sr_tbuf_char(b, list ? '[' : '(');
         for (size_t i = 0; i < v.l->n; i++) {
             sr_tbuf_z(b, i ? ", " : "");

@@ -216,15 +216,26 @@ sr_tval sr_tpl_binary(sr_trun *R, char op, sr_tval a, sr_tval b)
                 op == 'F' ? "//" : op == 'P' ? "**" : (const char[2]){op, 0}, sr_tpl_typename(a), sr_tpl_typename(b));
 }
 
-sr_tval sr_tpl_concat(sr_trun *R, const sr_tval *v, size_t n)
+/* a ~ b ~ c: each to text first, then copied once. */
+sr_tval sr_tpl_concat(sr_trun *R, sr_tval *v, size_t n)
 {
-    sr_tval first = sr_tpl_to_str(R, v[0]);
-    sr_tbuf b     = {.R = R};
-    if (n == 2 && v[1].kind == SR_T_STR)
-        return sr_tpl_append(R, first.s, v[1].s->p, v[1].s->n);
-    for (size_t i = 1; i < n; i++)
-        sr_tpl_put_str(&b, v[i]);
-    return sr_tpl_append(R, first.s, b.p, b.n);
+    size_t more = 0;
+    char  *room;
+    for (size_t i = 0; i < n; i++) {
+        if (v[i].kind != SR_T_STR)
+            v[i] = sr_tpl_to_str(R, v[i]);
+        if (i && !sr_add_size(more, v[i].s->n, &more))
+            more = SIZE_MAX; /* refused as too long */
+    }
+    if (!more)
+        return sr_tpl_markup(R, v[0], false);
+    sr_tval r = sr_tpl_extend(R, v[0].s, more, &room);
+    for (size_t i = 1; i < n; i++) {
+        if (v[i].s->n)
+            memcpy(room, v[i].s->p, v[i].s->n);
+        room += v[i].s->n;
+    }
+    return r;
 }
 
 /* ---- slices ---- */

@@ -128,9 +128,15 @@ sr_tval sr_tbuf_str(sr_tbuf *b) { return sr_tpl_str(b->R, b->n ? b->p : "", b->n
 
 void sr_tpl_out(sr_trun *R, const char *p, size_t n)
 {
-    if (R->out == R->root && n > R->max_out - R->root->n)
+    if (R->out) {
+        sr_tbuf_add(R->out, p, n);
+        return;
+    }
+    if (n > R->max_out - (R->result->n - R->kept))
         sr_tpl_fail(R, SR_INVALID, "output longer than %llu bytes", (unsigned long long)R->max_out);
-    sr_tbuf_add(R->out, p, n);
+    if (!sr_buf_add(R->result, p, n))
+        sr_tpl_fail(R, SR_NOMEM, "host: no room for %zu bytes of a rendered template", R->result->n + n);
+    sr_tpl_bytes(R, n);
 }
 
 /* ---- strings ---- */
@@ -162,15 +168,14 @@ sr_tval sr_tpl_markup(sr_trun *R, sr_tval str, bool markup)
     return v;
 }
 
-/* a ~ b, in place where a is the end of a block with room: building a prompt piece by piece stays linear. */
-sr_tval sr_tpl_append(sr_trun *R, sr_tstr *a, const char *p, size_t n)
+/* The string a with n more bytes behind it, for the caller to fill in; *room points there.  In place where a is the
+ * end of a block with room: building a prompt piece by piece stays linear. */
+sr_tval sr_tpl_extend(sr_trun *R, const sr_tstr *a, size_t n, char **room)
 {
     sr_tblob *t = a->tail;
     size_t    total;
-    if (!n)
-        return (sr_tval){.kind = SR_T_STR, .s = a};
     if (!sr_add_size(a->n, n, &total) || total > R->arena.limit)
-        sr_tpl_fail(R, SR_INVALID, "string too long");
+        sr_tpl_fail(R, SR_INVALID, "a string of more than %zu MiB", R->arena.limit >> 20);
     bool grows = t && a->p + a->n == t->data + t->used;
     if (!grows || t->cap - t->used < n) {
         size_t    cap = grows ? total * 2 : total;
@@ -182,11 +187,20 @@ sr_tval sr_tpl_append(sr_trun *R, sr_tstr *a, const char *p, size_t n)
         t = q;
     }
     char *start = t->data + t->used - a->n;
-    memcpy(t->data + t->used, p, n);
+    *room       = t->data + t->used;
     t->used += n;
     sr_tpl_bytes(R, n);
     sr_tval v = new_str(R, start, total, false);
     v.s->tail = t;
+    return v;
+}
+
+sr_tval sr_tpl_append(sr_trun *R, const sr_tstr *a, const char *p, size_t n)
+{
+    char   *room;
+    sr_tval v = sr_tpl_extend(R, a, n, &room);
+    if (n)
+        memcpy(room, p, n);
     return v;
 }
 

@@ -24,7 +24,7 @@
 #include "base/err.h"
 #include "text/template.h"
 
-enum { SR_TPL_NEST = 2000 }; /* recursion of the evaluator, in C calls: about 0.5 MB of stack */
+enum { SR_TPL_NEST = 2000 }; /* recursion of the evaluator, in C calls: under 1 MB of stack */
 
 typedef enum {
     SR_T_MISSING, /* no value: an argument not given, a variable not set.  Never seen by a template. */
@@ -171,8 +171,9 @@ struct sr_trun {
     uint64_t           steps, max_steps;
     uint64_t           max_out;
     uint32_t           line, nest, calls, max_calls;
-    sr_tbuf           *out;   /* where output goes now: the result, or a macro's or block's capture */
-    sr_tbuf           *root;
+    sr_tbuf           *out;    /* what a macro or block captures; NULL: output goes to the result */
+    sr_buf            *result; /* the caller's, which held `kept` bytes before */
+    size_t             kept;
     sr_tdict          *cache; /* variables already converted from JSON */
 };
 
@@ -244,7 +245,8 @@ bool     sr_tpl_order(sr_trun *R, sr_torder op, sr_tval a, sr_tval b);
 bool     sr_tpl_in(sr_trun *R, sr_tval item, sr_tval seq);
 uint64_t sr_tpl_hash(sr_trun *R, sr_tval v);
 uint64_t sr_tpl_hash_bytes(const char *p, size_t n);
-sr_tval  sr_tpl_append(sr_trun *R, sr_tstr *a, const char *p, size_t n); /* a ~ bytes, plain */
+sr_tval  sr_tpl_append(sr_trun *R, const sr_tstr *a, const char *p, size_t n); /* a ~ bytes, plain */
+sr_tval  sr_tpl_extend(sr_trun *R, const sr_tstr *a, size_t n, char **room);   /* a ~ n bytes to be written at *room */
 int      sr_tpl_cmp_str(const sr_tstr *a, const sr_tstr *b); /* code point order */
 
 /* Python's str(), repr(), json.dumps (template_repr.c, template_json.c) */
