@@ -4,7 +4,7 @@ M = {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content"
 T = {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}}]}
 V = {"n": 7, "f": 2.5, "s": "Hello World", "u": "Straße 日本 🎉", "b": True, "x": None, "l": [3, 1, 2], "e": [], "ed": {},
      "d": {"a": 1, "b": [1, 2], "items": "I", "get": 5}, "k": ["b", "A", "c"], "t": "  pad\t\n",
-     "dd": [{"v": 2, "n": "p"}, {"v": 1, "n": "Q"}, {"v": 2, "n": "r"}], "deep": {"x": {"y": {"z": "!"}}}}
+     "dd": [{"v": 2, "n": "p"}, {"v": 1, "n": "Q"}, {"v": 2, "n": "r"}], "big": 1e308, "deep": {"x": {"y": {"z": "!"}}}}
 
 # group -> templates, each rendered with V
 PLAIN = {
@@ -345,6 +345,81 @@ b{% endfilter %}
         "{{ \"\\\\N{DIGIT ONE}\" }}" if False else "{{ 1 }}", "{{ \"\\\\x4\" }}", "{%- set a = 1 -%}\\n\\n{{- a }}", "a{% endraw %}", "{% if true: %}x{% endif %}", "{{ \"a\\nb\" }}", "é{{ 'ü' }}日{# 本 #}",
         "{{ été }}|{{ наме is defined }}", "{{ 1² }}", "<|im_start|>{{ '<|im_end|>' }}{", "{", "}}", "%}", "{ { x } }", "a{", "{%", "{{",
     ]),
+    "rare": r"""
+{% macro m(a, caller=none) %}{{ kwargs }}{{ varargs }}{% endmacro %}{{ m.caller }} {{ m.catch_kwargs }} {{ m.catch_varargs }} {{ m.explicit_caller }} {{ m.nope }}|{{ m.arguments }}
+{{ range(2, 9, 3).start }} {{ range(2, 9, 3).stop }} {{ range(2, 9, 3).step }} {{ range(2, 9, 3).index(5) }} {{ range(5).count(3) }} {{ range(3) == range(3) }} {{ range(0) == range(1, 1) }} {{ range(0, 3, 2) == range(0, 4, 2) }} {{ range(3) == [0, 1, 2] }}
+{% set j = joiner('-') %}{{ j.sep }}{{ j.used }}{{ j() }}{{ j.used }} {{ s|map('upper')|attr('nope') }}| {{ d.keys().nope }}|{{ 'a'|e|attr('striptags') is defined }} {{ ('<b>x</b> &amp;'|safe).striptags() }} {{ ('&lt;&#65;&#x42;'|safe).unescape() }} {{ {'k': 1}[((1, 2), 3)] }}|
+{{ '5'.zfill(1) }} {{ 'abcb'.rindex('b') }} {{ 'abc'.count('b', 5) }} {{ 'a1_'.isidentifier() }} {{ '1a'.isidentifier() }} {{ 'AbC'.istitle() }} {{ 'Ab Cd'.istitle() }} {{ n.bit_count() }} {{ n.conjugate() }} {{ f.conjugate() }} {{ n.as_integer_ratio() }} {{ 'é'.isidentifier() }}
+{{ '{:.3}|{:.2}|{:.1}|{:.4}|{:5.3}|{:.3}'.format(123.0, 123.0, 100.0, 1e10, 1e-5, 1e3) }} {{ '{:e}|{:f}|{:%}|{:.2f}'.format(3, 4, 5, 6) }} {{ '{:=5c}|{:<3c}'.format(65, 66) }} {{ '{:>8}|{:08}'.format(1.5, -1.5) }} {{ '{:F}|{:G}|{:e}|{:5}'.format(big * 10, big * 10 - big * 10, -big * 10, big * 10) }}
+{{ '%5.1f|%F|%G|%e|%05f' % (big * 10, big * 10 - big * 10, big * 10, -big * 10, big * 10) }} {{ '%*d|' % (-5, 3) }} {{ '%ld %hd %Lf' % (1, 2, 3.0) }} {{ '%d' % -5 }} {{ '%s' % (nope,) }} {{ '%(a)s %(a)s' % d }} {{ '%(a(b))s' % {'a(b)': 1} }}
+{% set x2 = dict([(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10), ('a', 11), (none, 12), (1.5, 13), (2.0, 14), (true, 15), ((1, 'x'), 16)]) %}{{ x2 }}{{ x2[2] }}{{ x2[1] }}{{ x2[(1, 'x')] }}{{ x2['zz'] }}{{ x2|length }}{{ x2 == x2.copy() }}{{ {1: 1} == {1: 2} }}
+{{ dict([['a', 1]]).items() == dict([['a', 1]]).values() }} {{ 'a' in d.keys() }} {{ ('a', 1) in d.items() }} {{ 1 is sameas 1 }} {{ 2.5 is sameas 2.5 }} {{ 'ab' is sameas 'ab' }} {{ () is sameas () }} {{ s.upper == s.upper }} {{ 1.5 < 2.5 }} {{ 1 <= 1.0 }} {{ 'a' <= 'b' }} {{ range is sameas range }}
+{{ 1 ~ 2 ~ 3 ~ 4 ~ 5 ~ 6 ~ 7 ~ 8 ~ 9 ~ 10 ~ none ~ 1.5 }} {{ 1 ** 99999999999 }} {{ (-1) ** 99999999999 }} {{ (-1) ** 2 }} {{ 0 ** 0 }} {{ 0 ** 5 }} {{ 5.5 - 2 }} {{ range(2, n)|list }} {{ 1e308|round(-308) }} {{ 5e-320|round(3) }} {{ 4|round(-30) }} {{ 3.7|round(-400) }} {{ 2.5|round(400) }}
+{{ 'em--dash words--here, self-made e-mail a-b -x- it\'s'|wordwrap(6) }}|{{ 'aaa-bbb-ccc'|wordwrap(5) }}|{{ '--- ----x'|wordwrap(3) }}|{{ '   lead  trail   '|wordwrap(5) }}|{{ 'x'|wordwrap }}|{{ 'aé-bç dé'|wordwrap(3) }}
+{{ m2 is defined }}{% macro m2(a, b, c) %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m2(1, *[2, 3]) }}{{ m2(*[1], *{'b': 2}) if false else 'x' }}
+{{ m3(1, *[2], **{'c': 3}) }}{% macro m3(a) %}{% endmacro %}
+{% macro m4(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ m4(1, *[2]) }}{{ m4(b=2, **{'a': 1}) }}{% for i in [1, 2] %}{% if loop %}{{ loop.changed(1, 2) }}{% endif %}{% endfor %}
+{{ strftime_now('%-I:%M%p %C %G-W%V %u %w %D %T %R %n%t|%h %e %k %l') }} {{ strftime_now('100%') }} {{ strftime_now('%E') }}
+{{ 'a'|indent(width=nope) }}
+{{ 5|indent }}
+{{ 'abc'|truncate(2) }}
+{{ nope|wordwrap }}
+{{ 'x'|wordwrap(0) }}
+{{ '%s'|format(1, a=2) }}
+{{ [(1, 2, 3)]|urlencode }}
+{{ 5|xmlattr }}
+{{ 'a'|abs }}
+{{ nope|float }}
+{{ 'x'|filesizeformat }}
+{{ nope|filesizeformat }}
+{{ (big * 10)|filesizeformat }} {{ (big * 10 - big * 10)|filesizeformat }} {{ big|filesizeformat }}
+{{ (big * 10)|round(1, 'ceil') }}
+{{ (big * 10)|round(1) }} {{ (big * 10)|int(3) }}
+{{ '%(a' % d }}
+{{ '%(a)s' % nope }}
+{{ '%*d' % ('a', 1) }}
+{{ '%.*f' % (2, 1.555) }}
+{{ '%d' % nope }}
+{{ '%f' % nope }}
+{{ '%f' % 'a' }}
+{{ '{:,_}'.format(1) }}
+{{ '{:,,}'.format(1) }}
+{{ '{:.}'.format(1.0) }}
+{{ '{:5dd}'.format(1) }}
+{{ '{:,x}'.format(1) }}
+{{ '{:s}'.format(1.5) }}
+{{ '{:s}'.format(1) }}
+{{ '{:+c}'.format(1) }}
+{{ '{0[a}'.format(d) }}
+{{ '{0[a]b}'.format(d) }}
+{{ '{a{b}}'.format(1) }}
+{{ '{a'.format(1) }}
+{{ '{a!'.format(1) }}
+{{ '{0!r}'.format(1) }}{{ '{0!rx}'.format(1) }}
+{{ '{0:{'.format(1) }}
+{{ '{:{:{}}}'.format(1, 2, 3) }}
+{{ ('{:5}'|safe).format('a'|safe) }}
+{{ 'a'.startswith(('a', 1), 5) }}{{ 'a'.startswith((1, 'a')) }}
+{{ '{x}'.format_map(5) }}
+{{ l.index(99) }}
+{{ range(3).index(9) }}
+{% for i in l %}{{ loop.changed(a=1) }}{% endfor %}
+{{ m(**5) }}
+{% macro m(a) %}{% endmacro %}{{ m(**{1: 2}) }}
+{{ 'a,b'.split(',', sep=',') }}
+{% set j = joiner() %}{{ j(1) }}
+{{ 0.0 ** -1 }}
+{{ -nope }}
+{{ l[::'a'] }}
+{{ 1 < nope }}
+{{ dict(1, 2) }}
+{{ dict(nope) }}
+{{ dict([(1, 2, 3)]) }}
+{{ [nope.x] }}
+{{ l[nope] }}|{{ l[9][0] }}
+{{ [{}, 1][0][1].x }}
+{{ {}[1][2] }}
+""",
     "globals": r"""
 {% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.pos }}{{ c.reset() }}{{ c.items }}{{ c.next() }}|{% set j = joiner() %}{{ j() }}a{{ j() }}b{{ j() }}{% set j2 = joiner('|') %}{{ j2() }}{{ j2() }}
 {{ dict(a=1, b=2) }} {{ dict([('x', 1)]) }} {{ dict({'a': 1}, b=2) }} {{ dict() }} {{ dict([[1, 2]]) }} {{ dict(**{'q': 1}) }} {{ range(3)|list }} {{ range(0)|list }} {{ range(2, 10, 3)|list }}
