@@ -381,11 +381,11 @@ void sr_calls_poll(sr_serve *s)
     }
 }
 
-void sr_calls_abort(sr_serve *s, const char *why)
+void sr_calls_abort(sr_serve *s, int status, const char *code, const char *why)
 {
     for (uint32_t i = 0; i < s->n_slot; i++) {
         sr_apierr e = {0};
-        sr_api_fail(&e, 503, NULL, "shutting_down", "%s", why);
+        sr_api_fail(&e, status, NULL, code, "%s", why);
         if (s->slot[i].call)
             call_fail(s->slot[i].call, &e);
     }
@@ -467,6 +467,9 @@ static bool post(sr_call *k, sr_apierr *e)
     uint32_t       n_stop;
     if (s->n_busy + k->prep.n_prompt > s->cfg.limits.requests)
         return sr_api_fail(e, 429, NULL, "queue_full", "The server is busy: %u generations are in flight.", s->n_busy);
+    if (k->prep.n_prompt * (uint64_t)k->prep.params.n > s->cfg.limits.prompts)
+        return sr_api_fail(e, 400, "n", NULL, "%u prompts of %lld choices each; the limit is %u in one request.", k->prep.n_prompt,
+                           (long long)k->prep.params.n, s->cfg.limits.prompts);
     if (!make_lanes(k) || !stop_tokens(k, &stop, &n_stop))
         return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
     if (k->prep.params.seed == -1)

@@ -415,6 +415,19 @@ static void a_full_queue_is_429_and_a_failing_engine_500_or_an_event(void **stat
     json_decref(ask(&u, COMP, 429, "{'prompt':['a','b']}"));
     json_decref(ask(&u, COMP, 400, "{'prompt':'a','n':17}"));
     tc_stop(&u);
+
+    tc_server d = {.null = {.die_after = 5, .rate = 100}};
+    tc_reply  r2 = {0};
+    tc_start(&d);
+    j = ask(&d, CHAT, 500, "{" HI "}");
+    assert_string_equal(tc_str(j, "error.code"), "engine_failed");
+    json_decref(j);
+    tc_ask(&d, "GET", "/health", NULL, NULL, &r2);
+    assert_int_equal(r2.status, 503);
+    tc_reply_end(&r2);
+    j = ask(&d, CHAT, 503, "{" HI "}");
+    json_decref(j);
+    tc_stop(&d);
 }
 
 static void silence_is_filled_with_comments(void **state)

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/mem.h"
 
 #define CHAT "/v1/chat/completions"
@@ -529,6 +530,97 @@ static void stopping_ends_what_takes_too_long_with_an_error(void **state)
     tc_stop(&s);
 }
 
+/* Requests with bytes changed, doubled and left out, sent in pieces; whatever comes back, the server lives. */
+static void damaged_requests_do_no_harm(void **state)
+{
+    (void)state;
+    tc_server s = {.cfg.times = {.head = 300, .body = 300}};
+    static const char *const seed[] = {
+        "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: 45\r\n\r\n{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}GET /health HTTP/1.1\r\nHost: t\r\n\r\n",
+        "POST " CHAT " HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n2d\r\n{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}\r\n0\r\n\r\n",
+        "GET /v1/models/a%2Fb HTTP/1.1\r\nHost: t\r\nConnection: keep-alive\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n",
+    };
+    uint64_t x = 88172645463325252u;
+    tc_start(&s);
+    for (int i = 0; i < 600; i++) {
+        tc_conn c;
+        sr_buf  q = {0};
+        sr_buf_str(&q, seed[i % 3]);
+        for (int k = 0; k <= i % 4 && q.n > 16; k++) {
+            x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+            size_t at = x % q.n;
+            if (x >> 60 < 6)
+                q.p[at] = (char)(x >> 32);
+            else if (x >> 60 < 9)
+                sr_buf_drop(&q, x >> 32 & 7);
+            else if (x >> 60 < 12)
+                q.n = at + 1;
+            else
+                q.p[at] = "\r\n 0:;,"[x >> 40 & 7];
+        }
+        tc_open(&c, s.at);
+        size_t cut = x % (q.n + 1);
+        tc_send(&c, q.p, cut);
+        tc_send(&c, q.p + cut, q.n - cut);
+        if (x >> 59 & 1)
+            shutdown(c.fd, SHUT_WR);
+        tc_more(&c, (int)(x >> 50 & 3));
+        if (x >> 58 & 1)
+            tc_reset(&c);
+        else
+            tc_close(&c);
+        sr_buf_end(&q);
+    }
+    expect(&s, "POST", CHAT, NULL, hello, 200);
+    tc_wait_metric(&s, "strata_requests_running", 0);
+    tc_wait_metric(&s, "strata_http_generations", 0);
+    tc_wait_metric(&s, "strata_http_connections", 1); /* the one that asks */
+    tc_stop(&s);
+}
+
+/* A request without a byte of the test's own heap; what comes back is read to its end, or half a second. */
+static void raw(uint16_t port, const char *path, const char *body, size_t n)
+{
+    char buf[65536];
+    int  fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval tv = {0, 500000};
+    assert_true(fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+    int k = snprintf(buf, sizeof buf, "POST %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", path, n);
+    if (send(fd, buf, (size_t)k, MSG_NOSIGNAL) == k && send(fd, body, n, MSG_NOSIGNAL) == (ssize_t)n)
+        while (recv(fd, buf, sizeof buf, 0) > 0)
+            ;
+    close(fd);
+}
+
+static void any_allocation_may_fail_and_the_server_goes_on(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    static char big[20000];
+    const char *stream = "{\"stream\":true,\"n\":2,\"logprobs\":true,\"top_logprobs\":2,\"stop\":[\"zzz\"],\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    const char *echo = "{\"prompt\":[\"a\",\"b c\"],\"echo\":true,\"logprobs\":2,\"max_tokens\":2}";
+    int n = snprintf(big, sizeof big, "{\"messages\":[{\"role\":\"user\",\"content\":\"%09999d\"}]}", 1); /* goes to the scribe */
+    tc_start(&s);
+    int nth = 1;
+    for (bool fired = true; fired && nth < 5000; nth++) {
+        sr_fault_arm(SR_FAULT_ALLOC, (uint64_t)nth);
+        raw(s.at, CHAT, stream, strlen(stream));
+        raw(s.at, "/v1/completions", echo, strlen(echo));
+        raw(s.at, CHAT, big, (size_t)n);
+        fired = sr_fault_fired(SR_FAULT_ALLOC);
+        sr_fault_arm(SR_FAULT_ALLOC, 0);
+        if (nth % 16 == 0)
+            expect(&s, "POST", CHAT, NULL, hello, 200);
+    }
+    assert_true(nth > 50 && nth < 5000);
+    tc_wait_metric(&s, "strata_requests_running", 0);
+    tc_wait_metric(&s, "strata_http_generations", 0);
+    expect(&s, "POST", CHAT, NULL, hello, 200);
+    tc_stop(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -549,6 +641,8 @@ int main(void)
         cmocka_unit_test(running_out_of_descriptors_is_survived),
         cmocka_unit_test(stopping_lets_streams_finish),
         cmocka_unit_test(stopping_ends_what_takes_too_long_with_an_error),
+        cmocka_unit_test(damaged_requests_do_no_harm),
+        cmocka_unit_test(any_allocation_may_fail_and_the_server_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,7 +63,7 @@ void sr_call_sent(sr_call *call);
 void sr_call_tick(sr_call *call, uint64_t now_ns);
 void sr_calls_poll(sr_serve *s);                /* events of the port */
 void sr_calls_late(sr_serve *s);                /* tries again what found the command ring full */
-void sr_calls_abort(sr_serve *s, const char *why); /* all of them end with an error */
+void sr_calls_abort(sr_serve *s, int status, const char *code, const char *why); /* all of them end with this error */
 
 /* routes.c */
 extern const sr_httpapp sr_routes;

@@ -7,10 +7,10 @@
 #include "base/mem.h"
 #include "ops/op.h"
 
-enum { PAGE_TOKENS = 16, IDLE_NS = 1000000000 };
+enum { PAGE_TOKENS = 16, IDLE_NS = 1000000000, BUCKETS = 4096 };
 
 typedef struct choice {
-    struct choice *next;                   /* in its list */
+    struct choice *next, *same;            /* in its list; in its bucket */
     uint64_t id, due_ns, deadline_ns;
     uint32_t index, n, n_prompt, scored, made, acked, max_new, window, n_logprobs, n_prompt_logprobs, min_new;
     bool     started, ended;
@@ -26,7 +26,19 @@ struct sr_null {
     int          stop;                     /* atomic */
     choice      *running, *waiting, **waiting_end;
     uint32_t     n_running, n_waiting;
+    choice      *bucket[BUCKETS];          /* by id: acks come one per choice and half window */
 };
+
+static choice **bucket_of(sr_null *e, uint64_t id) { return &e->bucket[(id * 0x9E3779B97F4A7C15u) >> 52]; }
+
+static void forget(sr_null *e, choice *c)
+{
+    choice **p = bucket_of(e, c->id);
+    while (*p != c)
+        p = &(*p)->same;
+    *p = c->same;
+    sr_free(c);
+}
 
 /* Room is asked for before a round; only a burst of ends can find none. */
 static void emit(sr_null *e, const sr_event *ev)
@@ -83,6 +95,8 @@ static void take_post(sr_null *e, const sr_request *r)
         if (c->n_stop)
             memcpy(c->stop, r->stop_tok, c->n_stop * sizeof *c->stop);
         memcpy(c->prompt, r->tok, r->n_tok * sizeof *c->prompt);
+        c->same = *bucket_of(e, c->id);
+        *bucket_of(e, c->id) = c;
         *e->waiting_end = c;
         e->waiting_end  = &c->next;
         e->n_waiting++;
@@ -98,17 +112,18 @@ static void done(sr_null *e, const choice *c, sr_endreason why)
                         .usage = {.prompt = c->n_prompt, .made = c->made}});
 }
 
-static void mark_ended(choice *list, const sr_command *k)
+static void mark(sr_null *e, const sr_command *k)
 {
-    for (choice *c = list; c; c = c->next)
-        if (c->id == k->id && (k->choice == ~0u || k->choice == c->index)) {
-            if (k->kind == SR_CMD_ACK) {
-                c->acked = SR_MAX(c->acked, SR_MIN(k->pos, c->made));
-            } else {
-                c->ended = true;
-                c->why   = k->reason;
-            }
+    for (choice *c = *bucket_of(e, k->id); c; c = c->same) {
+        if (c->id != k->id || (k->choice != ~0u && k->choice != c->index))
+            continue;
+        if (k->kind == SR_CMD_ACK) {
+            c->acked = SR_MAX(c->acked, SR_MIN(k->pos, c->made));
+        } else {
+            c->ended = true;
+            c->why   = k->reason;
         }
+    }
 }
 
 /* Takes ended choices out of a list. */
@@ -123,7 +138,7 @@ static uint32_t sweep(sr_null *e, choice **link)
         }
         *link = c->next;
         done(e, c, c->why);
-        sr_free(c);
+        forget(e, c);
         n++;
     }
     return n;
@@ -137,8 +152,7 @@ static void commands(sr_null *e)
         if (k.kind == SR_CMD_POST) {
             take_post(e, &k.request);
         } else {
-            mark_ended(e->running, &k);
-            mark_ended(e->waiting, &k);
+            mark(e, &k);
             ends |= k.kind == SR_CMD_END;
         }
     }
@@ -233,7 +247,7 @@ static uint64_t round_of(sr_null *e, uint64_t now)
             link = &c->next;
         } else {
             *link = c->next;
-            sr_free(c);
+            forget(e, c);
             e->n_running--;
         }
     }
@@ -246,6 +260,11 @@ static void *engine(void *arg)
     sr_null *e = arg;
     while (!__atomic_load_n(&e->stop, __ATOMIC_ACQUIRE)) {
         uint64_t now = sr_now_ns();
+        if (e->cfg.die_after && sr_port_gauges(e->port)->tokens_made >= e->cfg.die_after) {
+            sr_port_gauges(e->port)->fault = 1;
+            sr_port_flush(e->port);
+            return NULL;
+        }
         commands(e);
         admit(e, now);
         uint64_t next = round_of(e, now);

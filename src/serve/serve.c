@@ -95,9 +95,14 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    sr_serve *s = arg;
-    if (s->ready)
-        sr_calls_late(s);
+    sr_serve    *s = arg;
+    sr_portstats p;
+    if (!s->ready)
+        return;
+    sr_calls_late(s);
+    sr_port_stats(s->port, &p);
+    if (p.fault) /* nobody will ever answer them */
+        sr_calls_abort(s, 500, "engine_failed", "The engine has failed.");
 }
 
 /* True when nothing is left to do, or the time for it is over. */
@@ -109,7 +114,7 @@ static bool quit_now(sr_serve *s)
         return true;
     if (sr_now_ns() < s->quit_at_ns && __atomic_load_n(&s->stops, __ATOMIC_ACQUIRE) < 2)
         return false;
-    sr_calls_abort(s, "The server is shutting down.");
+    sr_calls_abort(s, 503, "shutting_down", "The server is shutting down.");
     for (int i = 0; i < 8 && sr_httpd_turn(s->http); i++)
         ;
     return true;

@@ -34,7 +34,7 @@ typedef struct {                           /* zero = the default at the right; a
     uint32_t conns, conns_per_ip;          /* 12,288 -> 503; 256 -> 429 */
     uint32_t requests;                     /* generations in flight: 4,096 -> 429 */
     uint32_t json_depth, json_values;      /* 64, 1,048,576 */
-    uint32_t messages, prompts, choices;   /* 4,096; 256 in one request; n <= 16 */
+    uint32_t messages, prompts, choices;   /* 4,096; prompts times n <= 256; n <= 16 */
     uint32_t stops, stop_bytes, bias;      /* 16, 256, 1,024 */
 } sr_servelimits;
 typedef struct {                           /* milliseconds; zero = the default */
