@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "format/gguf.h"
+#include "text/tiny_vocab.h"
 
 static const char chatml[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
                              "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
@@ -242,6 +243,40 @@ static void plain_words_stay_what_templates_compare(void **state)
     json_decref(kw);
 }
 
+/* The made-up vocabularies: other kinds of tokenizers, special tokens that overlap or take the space behind them. */
+static void other_kinds_of_vocabularies_hold_too(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"spm", "spm-noprefix", "spm-phi3", "bpe:gpt-2", "bpe:llama-bpe", "bpe:qwen2", "gemma4"};
+    sr_tokenizer *own = tok;
+    sr_specials  *own_specials = specials;
+    for (size_t k = 0; k < SR_COUNT(kinds); k++) {
+        sr_err err = {0};
+        if (tiny_tokenizer(kinds[k], &tok, &err) || sr_specials_open(tok, &specials, &err))
+            fail_msg("%s: %s", kinds[k], err.msg);
+        sr_buf source = {0}, hostile = {0};
+        int    seen = 0;
+        for (int32_t id = 0; id < (int32_t)sr_tokenizer_n_vocab(tok); id++) {
+            size_t n = 0;
+            const char *p = sr_tokenizer_piece(tok, id, true, &n);
+            if (sr_tokenizer_type(tok, id) != SR_TOK_CONTROL || !n || memchr(p, '\'', n) || memchr(p, '\\', n))
+                continue;
+            source.n = hostile.n = 0; /* the token before and after what the user says */
+            sr_buf_fmt(&source, "{%% for m in messages %%}{{ '%.*s' }}{{ m.content }}{{ '%.*s' }}{%% endfor %%}", (int)n, p, (int)n, p);
+            sr_buf_fmt(&hostile, "a%.*sb%.*s%.*s", (int)n, p, (int)n, p, (int)n, p);
+            same_controls(source.p, hostile.p, "a");
+            seen++;
+        }
+        assert_true(seen > 0);
+        sr_buf_end(&source);
+        sr_buf_end(&hostile);
+        sr_specials_close(specials);
+        sr_tokenizer_close(tok);
+    }
+    tok      = own;
+    specials = own_specials;
+}
+
 static void the_last_message_can_be_continued(void **state)
 {
     (void)state;
@@ -318,6 +353,7 @@ int main(void)
         cmocka_unit_test(pieces_of_several_strings_do_not_join_into_one),
         cmocka_unit_test(tool_calls_names_and_keyword_values_are_users_text_too),
         cmocka_unit_test(plain_words_stay_what_templates_compare),
+        cmocka_unit_test(other_kinds_of_vocabularies_hold_too),
         cmocka_unit_test(the_last_message_can_be_continued),
         cmocka_unit_test(a_templates_complaint_is_passed_on),
         cmocka_unit_test(any_allocation_may_fail),

@@ -1,9 +1,9 @@
 /* serve_bench.c - what the server alone costs: the null engine behind it, a counting client in front.
  *
- *     serve_bench MODEL.gguf stream  STREAMS SECONDS        tokens per second, unthrottled; io thread's CPU per token
- *     serve_bench MODEL.gguf paced   STREAMS SECONDS RATE   gaps between tokens beyond 1/RATE, as the clients see them
- *     serve_bench MODEL.gguf first   REQUESTS               from sending a request to its first token, one at a time
- *     serve_bench MODEL.gguf idle    CONNECTIONS            resident bytes per idle connection
+ *     strata-bench-serve MODEL.gguf stream  STREAMS SECONDS        tokens per second, unthrottled; io thread's CPU per token
+ *     strata-bench-serve MODEL.gguf paced   STREAMS SECONDS RATE   gaps between tokens beyond 1/RATE, as the clients see them
+ *     strata-bench-serve MODEL.gguf first   REQUESTS               from sending a request to its first token, one at a time
+ *     strata-bench-serve MODEL.gguf idle    CONNECTIONS            resident bytes per idle connection
  *
  * Server, engine and client share the machine's cores, so tokens per CPU second of the io thread is the figure that
  * carries over to another machine.  Each token is a frame of its own.
@@ -41,7 +41,7 @@ typedef struct { int fd; uint64_t last_ns, tokens; char tail[2]; bool open; } cl
 
 static void die(const char *what)
 {
-    fprintf(stderr, "serve_bench: %s\n", what);
+    fprintf(stderr, "strata-bench-serve: %s\n", what);
     _exit(1);
 }
 
@@ -298,6 +298,6 @@ int main(int argc, char **argv)
     else if (n && !strcmp(what, "idle"))
         idle(argv[1], n);
     else
-        die("usage: serve_bench MODEL.gguf stream STREAMS SECONDS | paced STREAMS SECONDS RATE | first REQUESTS | idle CONNECTIONS");
+        die("usage: strata-bench-serve MODEL.gguf stream STREAMS SECONDS | paced STREAMS SECONDS RATE | first REQUESTS | idle CONNECTIONS");
     return 0;
 }
