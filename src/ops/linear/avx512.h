@@ -5,9 +5,9 @@
  */
 #ifndef SR_OPS_LINEAR_AVX512_H
 #define SR_OPS_LINEAR_AVX512_H
-#include "ops/linear/x86.h"
+#include "ops/linear/quant512.h"
 
-enum { SR_FEW_ROWS = 16, SR_FEW_X = 4 }; /* rows of weights in a group, rows of x at a time */
+enum { SR_FEW_ROWS = 16, SR_FEW_X = 4, SR_FEW_LEAD = 4 }; /* rows of weights in a group, rows of x at a time */
 
 /* Bytes of weights drawn at a time: eight pieces a thread, and of large ops pieces that stay in the L2. */
 static inline size_t sr_few_share(const sr_cpujob *j)
@@ -41,15 +41,35 @@ SR_INLINE void sr_put16(const sr_linop *o, const sr_linpart *w, uint32_t r, uint
     _mm512_mask_storeu_ps(o->y + i, m, v);
 }
 
+/* Accumulators to y, sixteen rows of weights at a time. */
+static inline void sr_put_acc512(const sr_linop *o, const sr_linpart *w, sr_acc acc, uint32_t row, uint32_t n, uint32_t t0,
+                                 uint32_t n_t)
+{
+    for (uint32_t r = 0; r < n; r += 16)
+        for (uint32_t t = 0; t < n_t; t += SR_LIN_TILE) {
+            const float *from = sr_acc_at(acc, t / SR_LIN_TILE, r);
+            __m512i      v[16];
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++)
+                v[i] = _mm512_load_si512(from + i * SR_LIN_TILE);
+            sr_transpose16(v);
+#pragma GCC unroll 16
+            for (uint32_t i = 0; i < 16; i++)
+                if (t + i < n_t)
+                    sr_put16(o, w, row + r, n - r, t0 + t + i, _mm512_castsi512_ps(v[i]));
+        }
+}
+
 /* ---- K-quants --------------------------------------------------------------------------------------- */
 
 SR_INLINE __m512i sr_both(const uint8_t *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)); }
 
-/* 16-bit lanes: a in the low 256 bits, b in the high ones. */
-SR_INLINE __m512i sr_words2(short a, short b)
+/* 16-bit lanes: a, b, c, d in one 128-bit lane each.  Written out so that it is one constant in memory. */
+SR_INLINE __m512i sr_words4(short a, short b, short c, short d)
 {
-    return _mm512_inserti64x4(_mm512_set1_epi16(a), _mm256_set1_epi16(b), 1);
+    return _mm512_set_epi16(d, d, d, d, d, d, d, d, c, c, c, c, c, c, c, c, b, b, b, b, b, b, b, b, a, a, a, a, a, a, a, a);
 }
+SR_INLINE __m512i sr_words2(short a, short b) { return sr_words4(a, a, b, b); }
 
 /* Blocks 2i and 2i+1 (of 32) of a superblock as unsigned codes; Q6_K's are 32 too large. */
 SR_INLINE __m512i sr_codes64(uint32_t format, const uint8_t *w, int i)
@@ -88,10 +108,9 @@ SR_INLINE sr_scales512 sr_load_scales(uint32_t format, const uint8_t *w, uint64_
 SR_INLINE __m512i sr_scales64(uint32_t format, sr_scales512 s, int i)
 {
     if (format == SR_Q6_K) { /* one a 128-bit lane */
-        int     k  = i % 2 * 8;
-        __m512i at = _mm512_inserti64x4(
-            _mm512_castsi256_si512(_mm256_set_m128i(_mm_set1_epi16((short)((k + 2) | (k + 3) << 8)), _mm_set1_epi16((short)(k | (k + 1) << 8)))),
-            _mm256_set_m128i(_mm_set1_epi16((short)((k + 6) | (k + 7) << 8)), _mm_set1_epi16((short)((k + 4) | (k + 5) << 8))), 1);
+        short   k  = (short)(i % 2 * 8);
+        __m512i at = sr_words4((short)(k | (k + 1) << 8), (short)((k + 2) | (k + 3) << 8), (short)((k + 4) | (k + 5) << 8),
+                               (short)((k + 6) | (k + 7) << 8));
         return _mm512_shuffle_epi8(i < 2 ? s.a : s.b, at);
     }
     /* bytes to 16 bits: index 0x80 gives zero */
@@ -129,44 +148,63 @@ SR_INLINE __m512i sr_mins512(const uint64_t m[16], const sr_xrow_k *x)
     return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sr_join4(v));
 }
 
+/* What a superblock of 16 rows leaves for the float arithmetic. */
+typedef struct {
+    __m512i  sum[SR_FEW_X][4]; /* of rows 4g .. 4g+3, before the last joins */
+    uint64_t m[16];
+    uint32_t d[16];            /* d, and dmin in the high half */
+} sr_few_sums;
+
+SR_INLINE void sr_few_finish(uint32_t format, const sr_few_sums *f, const sr_xrow_k *const *x, int n_t, uint32_t b,
+                             __m512 *acc)
+{
+    __m512i both = _mm512_loadu_si512(f->d), high = _mm512_srli_epi32(both, 16);
+    __m512  dw   = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(format == SR_Q6_K ? high : both));
+#pragma GCC unroll 4
+    for (int t = 0; t < n_t; t++) {
+        __m512  dx = _mm512_set1_ps(x[t][b].d);
+        __m512i s  = sr_join_lanes(sr_join_lanes(f->sum[t][0], f->sum[t][1]), sr_join_lanes(f->sum[t][2], f->sum[t][3]));
+        acc[t]     = _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(s), acc[t]);
+        if (format != SR_Q6_K) {
+            __m512 dm = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(high)), dx);
+            acc[t]    = _mm512_fnmadd_ps(dm, _mm512_cvtepi32_ps(sr_mins512(f->m, &x[t][b])), acc[t]);
+        }
+    }
+}
+
+/* The vectors that sr_few_finish loads were stored in small pieces and cannot be forwarded: reading them at once
+ * would wait for the stores, so it is done a superblock later. */
 SR_INLINE void sr_few_k(uint32_t format, const uint8_t *const *w, size_t ahead, const sr_xrow_k *const *x, int n_t,
                         uint32_t blocks, __m512 *acc)
 {
-    const size_t size = format == SR_Q4_K ? sizeof(sr_q4_K) : format == SR_Q5_K ? sizeof(sr_q5_K) : sizeof(sr_q6_K);
+    sr_few_sums f[2];
     for (int t = 0; t < n_t; t++)
         acc[t] = _mm512_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++) {
-        __m512i  u[SR_FEW_X][4];
-        uint64_t m[16];
-        uint32_t d[16]; /* d, and dmin in the high half */
+        sr_few_sums *to = &f[b % 2];
         for (int g = 0; g < 4; g++) {
             __m512i s[4][SR_FEW_X], one[4];
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
-                const uint8_t *p = w[g * 4 + r] + b * size;
-                for (size_t i = 0; i < size; i += 64)
-                    _mm_prefetch((const char *)p + ahead + i, _MM_HINT_T0);
-                memcpy(&d[g * 4 + r], p + (format == SR_Q6_K ? 206 : 0), 4);
-                sr_dots512(format, p, x, n_t, b, s[r], &m[g * 4 + r]);
+                const uint8_t *p = w[g * 4 + r] + b * sr_linear_block(format);
+                _mm_prefetch((const char *)p + ahead, _MM_HINT_T0);
+                _mm_prefetch((const char *)p + ahead + 64, _MM_HINT_T0);
+                _mm_prefetch((const char *)p + ahead + 128, _MM_HINT_T0);
+                memcpy(&to->d[g * 4 + r], p + (format == SR_Q6_K ? 206 : 0), 4);
+                sr_dots512(format, p, x, n_t, b, s[r], &to->m[g * 4 + r]);
             }
+#pragma GCC unroll 4
             for (int t = 0; t < n_t; t++) {
+#pragma GCC unroll 4
                 for (int r = 0; r < 4; r++)
                     one[r] = s[r][t];
-                u[t][g] = sr_join4(one);
+                to->sum[t][g] = sr_join4(one);
             }
         }
-        __m512i both = _mm512_loadu_si512(d), high = _mm512_srli_epi32(both, 16);
-        __m512  dw   = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(format == SR_Q6_K ? high : both));
-        for (int t = 0; t < n_t; t++) {
-            __m512  dx = _mm512_set1_ps(x[t][b].d);
-            __m512i s  = sr_join_lanes(sr_join_lanes(u[t][0], u[t][1]), sr_join_lanes(u[t][2], u[t][3]));
-            acc[t]     = _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(s), acc[t]);
-            if (format != SR_Q6_K) {
-                __m512 dm = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(high)), dx);
-                acc[t]    = _mm512_fnmadd_ps(dm, _mm512_cvtepi32_ps(sr_mins512(m, &x[t][b])), acc[t]);
-            }
-        }
+        if (b)
+            sr_few_finish(format, &f[(b - 1) % 2], x, n_t, b - 1, acc);
     }
+    sr_few_finish(format, &f[(blocks - 1) % 2], x, n_t, blocks - 1, acc);
 }
 
 /* ---- Q4_0, Q8_0: unsigned codes, the offset comes off by x's sums ----------------------------------- */
@@ -191,17 +229,23 @@ SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, size_t ahead, 
     const int    offset = format == SR_Q8_0 ? 128 : 8;
     for (int t = 0; t < n_t; t++)
         acc[t] = _mm512_setzero_ps();
+    uint16_t d[SR_FEW_LEAD][16]; /* scales are collected some blocks ahead, so that the vector load finds them stored */
+    for (uint32_t b = 0; b < SR_MIN(blocks, (uint32_t)SR_FEW_LEAD); b++)
+        for (int r = 0; r < 16; r++)
+            memcpy(&d[b][r], w[r] + b * size, 2);
     for (uint32_t b = 0; b < blocks; b++) {
-        uint16_t d[16];
         __m512i  q[8];
+        uint32_t next = SR_MIN(b + SR_FEW_LEAD, blocks - 1);
+        __m512   dw   = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)d[b % SR_FEW_LEAD]));
+#pragma GCC unroll 16
         for (int r = 0; r < 16; r++) {
-            memcpy(&d[r], w[r] + b * size, 2);
+            memcpy(&d[b % SR_FEW_LEAD][r], w[r] + next * size, 2);
             _mm_prefetch((const char *)w[r] + b * size + ahead, _MM_HINT_T0);
         }
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) /* rows 0-3 beside 4-7, 8-11 beside 12-15: the joins leave them in order */
             q[i] = sr_codes_0x2(format, w[i / 4 * 8 + i % 4] + b * size, w[i / 4 * 8 + i % 4 + 4] + b * size);
-        __m512 dw = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)d));
+#pragma GCC unroll 4
         for (int t = 0; t < n_t; t++) {
             __m512i y = sr_both((const uint8_t *)x[t].q + b * 32), s[8];
 #pragma GCC unroll 8

@@ -41,7 +41,23 @@ typedef struct {
 
 typedef struct { sr_linpart part; uint32_t row, n; } sr_linpiece;
 
-sr_linkind sr_linear_kind(uint32_t format);
+static inline sr_linkind sr_linear_kind(uint32_t format)
+{
+    return format == SR_Q4_0 || format == SR_Q8_0                         ? SR_LIN_KIND0
+           : format == SR_Q4_K || format == SR_Q5_K || format == SR_Q6_K ? SR_LIN_KINDK
+                                                                          : SR_LIN_FLOAT;
+}
+
+/* Bytes of a block of a quantised format; a constant where the format is one. */
+static inline size_t sr_linear_block(uint32_t format)
+{
+    return format == SR_Q4_K   ? sizeof(sr_q4_K)
+           : format == SR_Q5_K ? sizeof(sr_q5_K)
+           : format == SR_Q6_K ? sizeof(sr_q6_K)
+           : format == SR_Q8_0 ? sizeof(sr_q8_0)
+                               : sizeof(sr_q4_0);
+}
+
 void       sr_linear_unfold(const sr_cpujob *j, sr_linop *o);
 bool       sr_linear_part(const sr_cpujob *j, uint32_t k, sr_linpart *part); /* false: no rows of it here */
 

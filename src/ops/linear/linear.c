@@ -8,18 +8,6 @@ static uint32_t rows_of(const sr_program *p, const sr_op *op, const sr_shape *n)
     return sr_slot_rows(&p->slot[op->in[0]], n);
 }
 
-sr_linkind sr_linear_kind(uint32_t format)
-{
-    switch (format) {
-    case SR_Q4_0:
-    case SR_Q8_0: return SR_LIN_KIND0;
-    case SR_Q4_K:
-    case SR_Q5_K:
-    case SR_Q6_K: return SR_LIN_KINDK;
-    default: return SR_LIN_FLOAT;
-    }
-}
-
 /* ---- cost and scratch ------------------------------------------------------------------------------- */
 
 sr_cost sr_linear_cost(const sr_program *p, const sr_op *op, const sr_shape *n)
@@ -134,6 +122,6 @@ bool sr_linear_take(const sr_cpujob *j, uint32_t grain, size_t bytes, sr_linpiec
 
 const sr_cpukernel *const sr_linear_kernels[] = {
 #if defined(__x86_64__)
-    &sr_linear_avx512, &sr_linear_avx2,
+    &sr_linear_amx, &sr_linear_avx512, &sr_linear_avx2,
 #endif
     &sr_linear_ref, NULL};

@@ -33,6 +33,7 @@ extern const sr_cpukernel sr_linear_ref;
 #if defined(__x86_64__)
 extern const sr_cpukernel sr_linear_avx2;
 extern const sr_cpukernel sr_linear_avx512; /* with VNNI */
+extern const sr_cpukernel sr_linear_amx;
 #endif
 extern const sr_cpukernel *const sr_linear_kernels[]; /* of this architecture, best first, NULL last; ref is always there */
 #endif

@@ -264,7 +264,7 @@ SR_INLINE void tile_0(const sr_wrow_0 *w0, const sr_wrow_0 *w1, const sr_xtile_0
 }
 
 static void chunk(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, uint32_t tile, uint32_t n_tile,
-                  unsigned char *panel, float *acc)
+                  unsigned char *panel, sr_acc acc)
 {
     bool     k     = w->kind == SR_LIN_KINDK;
     uint32_t block = k ? 256 : 32, blocks = a->n_col / block;
@@ -273,7 +273,7 @@ static void chunk(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, u
     for (uint32_t t = 0; t < n_tile; t++)
         for (uint32_t r = 0; r < a->n; r += 2) {
             const unsigned char *w0 = panel + r * size, *w1 = w0 + size;
-            float               *a0 = acc + r * SR_LIN_TB + t * SR_LIN_TILE, *a1 = a0 + SR_LIN_TB;
+            float               *a0 = sr_acc_at(acc, t, r), *a1 = a0 + SR_LIN_TILE;
             size_t               at = (size_t)(tile + t) * (o->cols / block) + (w->col0 + a->col) / block;
             if (!k)
                 tile_0((const sr_wrow_0 *)w0, (const sr_wrow_0 *)w1, (const sr_xtile_0 *)o->x0 + at, blocks, a0, a1);
@@ -393,7 +393,7 @@ static void run(const sr_cpujob *j, uint32_t phase)
         case SR_BF16: floats(SR_BF16, &o, &s.part, s.row, s.n); break;
         default:
             if (tiles)
-                sr_many(&o, &s.part, s.row, s.n, PANEL_ROWS, WIDE, chunk);
+                sr_many(&o, &s.part, s.row, s.n, PANEL_ROWS, WIDE, chunk, sr_put_acc);
             else
                 few(&o, &s.part, s.row, s.n);
         }

@@ -15,7 +15,7 @@ enum { FEW = 6, PANEL_ROWS = 32, WIDE = 1024 };
 
 /* Four rows of a panel (stride bytes apart) against n_t tiles. */
 SR_INLINE void tile_k(int sub, bool mins, int n_t, const unsigned char *panel, size_t stride,
-                      const sr_xtile_k *const *x, uint32_t blocks, float *out)
+                      const sr_xtile_k *const *x, uint32_t blocks, float *const *out)
 {
     for (uint32_t b = 0; b < blocks; b++) {
         const sr_wrow_k *w[4];
@@ -50,7 +50,7 @@ SR_INLINE void tile_k(int sub, bool mins, int n_t, const unsigned char *panel, s
         for (int r = 0; r < 4; r++)
 #pragma GCC unroll 2
             for (int t = 0; t < n_t; t++) {
-                float *to  = out + r * SR_LIN_TB + t * SR_LIN_TILE;
+                float *to  = out[t] + r * SR_LIN_TILE;
                 __m512 dx  = _mm512_loadu_ps(x[t][b].d), acc = _mm512_loadu_ps(to);
                 acc = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_set1_ps(w[r]->d), dx), _mm512_cvtepi32_ps(s[r][t]), acc);
                 if (mins) {
@@ -65,13 +65,13 @@ SR_INLINE void tile_k(int sub, bool mins, int n_t, const unsigned char *panel, s
 }
 
 SR_INLINE void tile_0(int n_t, const unsigned char *panel, size_t stride, const sr_xtile_0 *const *x, uint32_t blocks,
-                      float *out)
+                      float *const *out)
 {
     __m512 acc[4][2];
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++)
         for (int t = 0; t < n_t; t++)
-            acc[r][t] = _mm512_loadu_ps(out + r * SR_LIN_TB + t * SR_LIN_TILE);
+            acc[r][t] = _mm512_loadu_ps(out[t] + r * SR_LIN_TILE);
     for (uint32_t b = 0; b < blocks; b++) {
         const sr_wrow_0 *w[4];
         __m512i          d[4][2];
@@ -100,43 +100,45 @@ SR_INLINE void tile_0(int n_t, const unsigned char *panel, size_t stride, const 
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++)
         for (int t = 0; t < n_t; t++)
-            _mm512_storeu_ps(out + r * SR_LIN_TB + t * SR_LIN_TILE, acc[r][t]);
+            _mm512_storeu_ps(out[t] + r * SR_LIN_TILE, acc[r][t]);
 }
 
 /* One or two tiles against the whole panel. */
-SR_INLINE void against(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, uint32_t tile, int n_t,
-                       const unsigned char *panel, float *acc)
+SR_INLINE void against(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, uint32_t tile, uint32_t at, int n_t,
+                       const unsigned char *panel, sr_acc acc)
 {
-    uint32_t blocks = a->n_col / 256;
-    if (w->kind == SR_LIN_KINDK) {
-        const sr_xtile_k *x[2];
-        size_t            stride = blocks * sizeof(sr_wrow_k);
-        for (int t = 0; t < n_t; t++)
-            x[t] = (const sr_xtile_k *)o->xk + (size_t)(tile + (uint32_t)t) * (o->cols / 256) + (w->col0 + a->col) / 256;
-        for (uint32_t r = 0; r < a->n; r += 4)
-            if (w->format == SR_Q6_K)
-                tile_k(16, false, n_t, panel + r * stride, stride, x, blocks, acc + r * SR_LIN_TB);
-            else
-                tile_k(32, true, n_t, panel + r * stride, stride, x, blocks, acc + r * SR_LIN_TB);
-    } else {
-        const sr_xtile_0 *x[2];
-        size_t            stride = (blocks = a->n_col / 32) * sizeof(sr_wrow_0);
-        for (int t = 0; t < n_t; t++)
-            x[t] = (const sr_xtile_0 *)o->x0 + (size_t)(tile + (uint32_t)t) * (o->cols / 32) + (w->col0 + a->col) / 32;
-        for (uint32_t r = 0; r < a->n; r += 4)
-            tile_0(n_t, panel + r * stride, stride, x, blocks, acc + r * SR_LIN_TB);
+    bool              k      = w->kind == SR_LIN_KINDK;
+    uint32_t          block  = k ? 256 : 32, blocks = a->n_col / block;
+    size_t            stride = blocks * (k ? sizeof(sr_wrow_k) : sizeof(sr_wrow_0));
+    const sr_xtile_k *xk[2]  = {NULL, NULL};
+    const sr_xtile_0 *x0[2]  = {NULL, NULL};
+    for (uint32_t t = 0; t < (uint32_t)n_t; t++) {
+        size_t first = (size_t)(tile + at + t) * (o->cols / block) + (w->col0 + a->col) / block;
+        if (k)
+            xk[t] = (const sr_xtile_k *)o->xk + first;
+        else
+            x0[t] = (const sr_xtile_0 *)o->x0 + first;
+    }
+    for (uint32_t r = 0; r < a->n; r += 4, panel += 4 * stride) {
+        float *out[2] = {sr_acc_at(acc, at, r), n_t > 1 ? sr_acc_at(acc, at + 1, r) : NULL};
+        if (!k)
+            tile_0(n_t, panel, stride, x0, blocks, out);
+        else if (w->format == SR_Q6_K)
+            tile_k(16, false, n_t, panel, stride, xk, blocks, out);
+        else
+            tile_k(32, true, n_t, panel, stride, xk, blocks, out);
     }
 }
 
 static void chunk(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, uint32_t tile, uint32_t n_tile,
-                  unsigned char *panel, float *acc)
+                  unsigned char *panel, sr_acc acc)
 {
     uint32_t t = 0;
     sr_panel(w, a, 4, false, panel);
     for (; t + 2 <= n_tile; t += 2)
-        against(o, w, a, tile + t, 2, panel, acc + t * SR_LIN_TILE);
+        against(o, w, a, tile, t, 2, panel, acc);
     if (t < n_tile)
-        against(o, w, a, tile + t, 1, panel, acc + t * SR_LIN_TILE);
+        against(o, w, a, tile, t, 1, panel, acc);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------------- */
@@ -148,7 +150,7 @@ static void run(const sr_cpujob *j, uint32_t phase)
     bool tiles = o.rows >= FEW;
     if (phase == 0) {
         if (tiles)
-            sr_quant_tiles(j, &o, 0x80, 0x80);
+            sr_quant_tiles512(j, &o, 0x80);
         else
             sr_quant_rows(j, &o);
         return;
@@ -159,7 +161,7 @@ static void run(const sr_cpujob *j, uint32_t phase)
         if (s.part.kind == SR_LIN_FLOAT)
             sr_floats512(&o, &s.part, s.row, s.n);
         else if (tiles)
-            sr_many(&o, &s.part, s.row, s.n, PANEL_ROWS, WIDE, chunk);
+            sr_many(&o, &s.part, s.row, s.n, PANEL_ROWS, WIDE, chunk, sr_put_acc512);
         else
             sr_few512(&o, &s.part, s.row, s.n);
 }

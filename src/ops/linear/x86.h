@@ -7,7 +7,7 @@
  *               (0x80: as unsigned bytes, the offset is taken off by sr_wrow.corr).
  * Panel         weights unpacked to signed bytes, one sr_wrow_k per (row, superblock), one sr_wrow_0 per
  *               (row, block of 32); made once, used for all rows of x.
- * Accumulators  float acc[row of weights][SR_LIN_TB rows of x] in the thread's scratch, transposed into y
+ * Accumulators  float [tile of x][row of the panel][16 rows of x] in the thread's scratch, transposed into y
  *               at the end.
  */
 #ifndef SR_OPS_LINEAR_X86_H
@@ -378,34 +378,46 @@ SR_INLINE void sr_put(const sr_linop *o, const sr_linpart *w, uint32_t r, uint32
 SR_INLINE void sr_transpose8(__m256 v[8])
 {
     __m256 a[8], b[8];
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         a[2 * i]     = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
         a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
     }
+#pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         b[4 * i]     = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
         b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
         b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
         b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         v[i]     = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
         v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
     }
 }
 
-/* acc[n][SR_LIN_TB] to y, rows row.. of the part, rows t0.. of x. */
-static inline void sr_put_acc(const sr_linop *o, const sr_linpart *w, const float *acc, uint32_t row, uint32_t n,
-                              uint32_t t0, uint32_t n_t)
+/* Accumulators of a panel of `high` rows; of row r and tile t. */
+typedef struct { float *p; uint32_t high; } sr_acc;
+SR_INLINE float *sr_acc_at(sr_acc a, uint32_t t, uint32_t r) { return a.p + ((size_t)t * a.high + r) * SR_LIN_TILE; }
+
+/* Accumulators to y: n rows from `row` of the part on, rows t0.. of x. */
+static inline void sr_put_acc(const sr_linop *o, const sr_linpart *w, sr_acc acc, uint32_t row, uint32_t n, uint32_t t0,
+                              uint32_t n_t)
 {
     uint32_t r = 0;
     for (; r + 8 <= n; r += 8)
-        for (uint32_t t = 0; t < n_t; t += 8) { /* acc is padded to whole tiles */
-            __m256 v[8], bias = w->bias ? _mm256_loadu_ps(w->bias + row + r) : _mm256_setzero_ps();
+        for (uint32_t t = 0; t < n_t; t += 8) {
+            const float *from = sr_acc_at(acc, t / SR_LIN_TILE, r) + t % SR_LIN_TILE;
+            __m256       v[8], bias = w->bias ? _mm256_loadu_ps(w->bias + row + r) : _mm256_setzero_ps();
+#pragma GCC unroll 8
             for (int i = 0; i < 8; i++)
-                v[i] = _mm256_loadu_ps(acc + (r + (uint32_t)i) * SR_LIN_TB + t);
+                v[i] = _mm256_loadu_ps(from + i * SR_LIN_TILE);
             sr_transpose8(v);
-            for (uint32_t i = 0; i < 8 && t + i < n_t; i++) {
+#pragma GCC unroll 8
+            for (uint32_t i = 0; i < 8; i++) {
+                if (t + i >= n_t)
+                    break;
                 size_t at = (size_t)(t0 + t + i) * o->width + w->y0 + row + r;
                 __m256 s  = w->bias ? _mm256_add_ps(v[i], bias) : v[i];
                 if (o->z)
@@ -415,28 +427,29 @@ static inline void sr_put_acc(const sr_linop *o, const sr_linpart *w, const floa
         }
     for (; r < n; r++)
         for (uint32_t t = 0; t < n_t; t++)
-            sr_put(o, w, row + r, t0 + t, acc[r * SR_LIN_TB + t]);
+            sr_put(o, w, row + r, t0 + t, sr_acc_at(acc, t / SR_LIN_TILE, r)[t % SR_LIN_TILE]);
 }
 
 /* Rows [row, row+n) of a part against all rows of x, by panels of `high` rows and `wide` columns. */
 typedef void (*sr_chunkfn)(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, uint32_t tile, uint32_t n_tile,
-                           unsigned char *panel, float *acc);
+                           unsigned char *panel, sr_acc acc);
+typedef void (*sr_putfn)(const sr_linop *o, const sr_linpart *w, sr_acc acc, uint32_t row, uint32_t n, uint32_t t0,
+                         uint32_t n_t);
 SR_INLINE void sr_many(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n, uint32_t high, uint32_t wide,
-                       sr_chunkfn chunk)
+                       sr_chunkfn chunk, sr_putfn put)
 {
-    float         *acc   = (float *)(void *)o->work;
-    unsigned char *panel = o->work + high * SR_LIN_TB * sizeof *acc;
+    sr_acc         acc   = {.p = (float *)(void *)o->work, .high = high};
+    unsigned char *panel = o->work + high * SR_LIN_TB * sizeof *acc.p;
     for (uint32_t r = row; r < row + n; r += high)
         for (uint32_t t = 0; t < o->rows; t += SR_LIN_TB) {
             uint32_t n_r = SR_MIN(row + n - r, high), n_t = SR_MIN(o->rows - t, (uint32_t)SR_LIN_TB);
             uint32_t n_tile = (n_t + SR_LIN_TILE - 1) / SR_LIN_TILE;
-            for (uint32_t i = 0; i < high; i++)
-                memset(acc + i * SR_LIN_TB, 0, n_tile * SR_LIN_TILE * sizeof *acc);
+            memset(acc.p, 0, (size_t)n_tile * high * SR_LIN_TILE * sizeof *acc.p);
             for (uint32_t c = 0; c < w->n_col; c += wide) {
                 sr_panelof a = {.row = r, .n = n_r, .col = c, .n_col = SR_MIN(w->n_col - c, wide)};
                 chunk(o, w, &a, t / SR_LIN_TILE, n_tile, panel, acc);
             }
-            sr_put_acc(o, w, acc, r, n_r, t, n_t);
+            put(o, w, acc, r, n_r, t, n_t);
         }
 }
 #endif
