@@ -173,7 +173,7 @@ static sr_status find(const sr_optspec *s, const char *word, const sr_opt **out,
             return SR_OK;
     }
     snprintf(name, sizeof name, "%.*s", (int)SR_MIN(n, sizeof name - 1), word + (is_long ? 2 : 1));
-    const char *near = is_long ? sr_nearest(name, &s->opt[0].name, s->n_opt, sizeof *s->opt) : NULL;
+    const char *near = is_long && s->n_opt ? sr_nearest(name, &s->opt[0].name, s->n_opt, sizeof *s->opt) : NULL;
     sr_escape(seen, sizeof seen, word, is_long ? n + 2 : 2);
     if (near)
         return sr_raise(err, SR_INVALID, "unknown option %s; did you mean --%s?", seen, near);

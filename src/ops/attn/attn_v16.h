@@ -234,9 +234,9 @@ static void scores(tile *t)
             for (uint32_t d = 0; d < t->hd; d += 16) {
                 char *out = t->keys + ((size_t)d * STRIP + k) * size;
                 if (half)
-                    turn_f16(t->row + i - first + k, d, (uint16_t *)(void *)out);
+                    turn_f16(t->row + (i - first) + k, d, (uint16_t *)(void *)out);
                 else
-                    turn_q8(t->row + i - first + k, d, (float *)(void *)out);
+                    turn_q8(t->row + (i - first) + k, d, (float *)(void *)out);
             }
         product(t->q, t->rows, t->key_row, half, t->hd, n / 16, t->s + i % SR_ATTN_CHUNK, true);
     }

@@ -109,8 +109,9 @@ static void row(const sr_linop *o, const sr_linpart *w, uint32_t r)
     uint32_t             at = w->y0 + r, step = w->kind == SR_LIN_KINDK ? 256 : 32;
     size_t               bytes = sr_row_bytes(w->format, step);
     for (uint32_t t = 0; t < o->rows; t++) {
-        const sr_q8_K *xk  = (const sr_q8_K *)o->xk + (size_t)t * (o->cols / 256) + w->col0 / 256;
-        const sr_q8_0 *x0  = (const sr_q8_0 *)o->x0 + (size_t)t * (o->cols / 32) + w->col0 / 32;
+        size_t         at_k = (size_t)t * (o->cols / 256) + w->col0 / 256, at_0 = (size_t)t * (o->cols / 32) + w->col0 / 32;
+        const sr_q8_K *xk   = o->xk ? (const sr_q8_K *)o->xk + at_k : NULL; /* only the kind that this op needs is there */
+        const sr_q8_0 *x0   = o->x0 ? (const sr_q8_0 *)o->x0 + at_0 : NULL;
         float          acc = 0;
         if (w->kind == SR_LIN_FLOAT)
             acc = dot_float(w->format, p, o->x + (size_t)t * o->cols + w->col0, w->n_col);
