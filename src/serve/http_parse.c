@@ -39,18 +39,23 @@ static bool all_token(sr_str s)
     return s.n > 0;
 }
 
-/* Looks for the empty line, and refuses bytes that no head may contain as soon as they are seen. */
+/* Looks for the empty line, and refuses bytes that no head may contain, and too many bytes, as soon as they are seen:
+ * the verdict is that of the first offending byte, in however many pieces the head comes. */
 static sr_httpverdict find_end(const char *p, size_t n, size_t *scanned, const sr_httplimits *limits, sr_httphead *h)
 {
     for (size_t i = *scanned; i < n; i++) {
         unsigned char c = (unsigned char)p[i];
+        if (i == limits->url_bytes + 32 && !memchr(p, '\n', i)) /* 32: method and version */
+            return bad(h, 414, "the request target is too long");
+        if (i == limits->header_bytes)
+            return bad(h, 431, "the request head is too large");
         if (c == '\n') {
             if (!i || p[i - 1] != '\r')
                 return bad(h, 400, "a line of the request ends with a bare LF");
             if (i >= 3 && p[i - 2] == '\n') {
                 *scanned = i;
                 h->bytes = i + 1;
-                return h->bytes > limits->header_bytes ? bad(h, 431, "the request head is too large") : SR_HTTP_DONE;
+                return SR_HTTP_DONE;
             }
         } else if (i && p[i - 1] == '\r') {
             return bad(h, 400, "a CR in the request head is not followed by LF");
@@ -59,9 +64,7 @@ static sr_httpverdict find_end(const char *p, size_t n, size_t *scanned, const s
         }
     }
     *scanned = n;
-    if (n > limits->url_bytes + 32 && !memchr(p, '\n', n))
-        return bad(h, 414, "the request target is too long");
-    return n > limits->header_bytes ? bad(h, 431, "the request head is too large") : SR_HTTP_MORE;
+    return SR_HTTP_MORE;
 }
 
 static sr_httpmethod method_of(sr_str s)

@@ -4,6 +4,7 @@
  *     strata-bench-serve MODEL.gguf paced   STREAMS SECONDS RATE   gaps between tokens beyond 1/RATE, as the clients see them
  *     strata-bench-serve MODEL.gguf first   REQUESTS               from sending a request to its first token, one at a time
  *     strata-bench-serve MODEL.gguf idle    CONNECTIONS            resident bytes per idle connection
+ *     strata-bench-serve MODEL.gguf prepare KIB                    a chat of so many KiB: JSON to token ids, against tokenising alone
  *
  * Server, engine and client share the machine's cores, so tokens per CPU second of the io thread is the figure that
  * carries over to another machine.  Each token is a frame of its own.
@@ -25,6 +26,7 @@
 #include "base/mem.h"
 #include "format/gguf.h"
 #include "serve/null_engine.h"
+#include "serve/request.h"
 #include "serve/serve.h"
 
 typedef struct {
@@ -199,10 +201,15 @@ static void streams(const char *model, uint32_t n, double seconds, double rate)
         ask(c[i].fd, "");
     }
     drain(ep, c, sr_now_ns() + 1000000000u, NULL);
+    sr_portstats a, b;
     uint64_t t0 = sr_now_ns(), frames;
     double   cpu = cpu_of(s.io);
+    sr_port_stats(s.port, &a);
     frames = drain(ep, c, t0 + (uint64_t)(seconds * 1e9), rate > 0 ? &g : NULL);
     double dt = (double)(sr_now_ns() - t0) * 1e-9, used = cpu_of(s.io) - cpu;
+    sr_port_stats(s.port, &b);
+    if ((double)frames < 0.99 * (double)(b.tokens_made - a.tokens_made) - 256.0 * n) /* what is under way is not lost */
+        die("fewer frames than tokens");
     printf("%u streams, %.1f s: %.0f tokens/s; io thread: %.0f %% of a core, %.2f us of CPU per token (%.0f tokens per CPU second)\n", n, dt,
            (double)frames / dt, 100 * used / dt, 1e6 * used / (double)frames, (double)frames / used);
     if (rate > 0) {
@@ -280,6 +287,73 @@ static void idle(const char *model, uint32_t n)
     free(fd);
 }
 
+/* A chat of 1 KiB messages of made-up words. */
+static void chat_body(sr_buf *json, sr_buf *text, uint32_t kib)
+{
+    static const char *const word[] = {"the", "river", "of", "stories", "begins", "where", "a", "mountain", "keeps", "its", "snow,", "and", "runs"};
+    uint32_t x = 1;
+    sr_buf_str(json, "{\"messages\":[");
+    for (uint32_t i = 0; i < kib; i++) {
+        sr_buf m = {0};
+        while (m.n < 1010) {
+            x = x * 1664525u + 1013904223u;
+            sr_buf_fmt(&m, "%s ", word[(x >> 16) % SR_COUNT(word)]);
+        }
+        sr_buf_fmt(json, "%s{\"role\":\"%s\",\"content\":\"%s\"}", i ? "," : "", i % 2 ? "assistant" : "user", m.p);
+        sr_buf_fmt(text, "<|im_start|>%s\n%s<|im_end|>\n", i % 2 ? "assistant" : "user", m.p);
+        sr_buf_end(&m);
+    }
+    sr_buf_str(json, "]}");
+    if (json->failed || text->failed)
+        die("no memory");
+}
+
+static void prepare(const char *model, uint32_t kib)
+{
+    server       s = {0};
+    sr_err       err = {0};
+    sr_specials *specials;
+    sr_template *t;
+    sr_buf       json = {0}, text = {0};
+    enum { RUNS = 15 };
+    uint32_t     whole[RUNS], over[RUNS], alone[RUNS];
+    static const char chat[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
+    start(&s, model, 0, 1);
+    check(sr_specials_open(s.tok, &specials, &err), &err);
+    check(sr_template_compile(chat, sizeof chat - 1, &t, &err), &err);
+    chat_body(&json, &text, kib);
+    sr_prepenv env = {.model = {.tok = s.tok, .chat = t}, .specials = specials, .model_id = "m",
+                      .limits = {.json_depth = 64, .json_values = 1 << 20, .messages = 100000, .prompts = 1, .choices = 1}};
+    for (int i = 0; i < RUNS; i++) {
+        sr_prep   p;
+        sr_ids    ids = {0};
+        sr_apierr e = {0}, e2 = {0};
+        env.model.ctx = 1u << 30;
+        uint64_t t0 = sr_now_ns();
+        if (!sr_prepare(&env, SR_API_CHAT, json.p, json.n, &p, &e))
+            die(e.msg);
+        uint64_t t1 = sr_now_ns();
+        sr_prep_end(&p);
+        env.model.ctx = 64;
+        uint64_t t2 = sr_now_ns();
+        if (sr_prepare(&env, SR_API_CHAT, json.p, json.n, &p, &e2))
+            die("a prompt that does not fit was taken");
+        uint64_t t3 = sr_now_ns();
+        check(sr_tokenizer_encode(s.tok, text.p, text.n, SR_TOK_PARSE_SPECIAL, &ids, &err), &err);
+        uint64_t t4 = sr_now_ns();
+        whole[i] = (uint32_t)((t1 - t0) / 1000), over[i] = (uint32_t)((t3 - t2) / 1000), alone[i] = (uint32_t)((t4 - t3) / 1000);
+        sr_ids_end(&ids);
+    }
+    report("JSON to ids", whole, RUNS);
+    report("refused: does not fit the context", over, RUNS);
+    report("tokenising alone", alone, RUNS);
+    sr_buf_end(&json);
+    sr_buf_end(&text);
+    sr_template_close(t);
+    sr_specials_close(specials);
+    stop(&s);
+}
+
 int main(int argc, char **argv)
 {
     struct rlimit l;
@@ -297,7 +371,9 @@ int main(int argc, char **argv)
         first(argv[1], n);
     else if (n && !strcmp(what, "idle"))
         idle(argv[1], n);
+    else if (n && !strcmp(what, "prepare"))
+        prepare(argv[1], n);
     else
-        die("usage: strata-bench-serve MODEL.gguf stream STREAMS SECONDS | paced STREAMS SECONDS RATE | first REQUESTS | idle CONNECTIONS");
+        die("usage: strata-bench-serve MODEL.gguf stream STREAMS SECONDS | paced STREAMS SECONDS RATE | first REQUESTS | idle CONNECTIONS | prepare KIB");
     return 0;
 }
