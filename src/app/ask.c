@@ -99,6 +99,18 @@ static bool hand_out(const sr_ask *a, sr_buf *piece)
     return go_on;
 }
 
+/* On a terminal, how far a long prompt has been read; n = 0 takes the line away. */
+static void show_prompt(uint32_t n, uint32_t of)
+{
+    enum { SHORT = 256 }; /* read before anybody could read the figure */
+    if (of > SHORT && isatty(STDERR_FILENO)) {
+        if (n)
+            fprintf(stderr, "\r\033[Kreading the prompt: %u of %u tokens", n, of);
+        else
+            fputs("\r\033[K", stderr);
+    }
+}
+
 /* Follows one request to its end. */
 static sr_status follow(sr_session *s, const sr_ask *a, uint64_t id, int signal_fd, sr_detok *d, sr_answer *out, sr_err *err)
 {
@@ -120,6 +132,10 @@ static sr_status follow(sr_session *s, const sr_ask *a, uint64_t id, int signal_
                 sr_raise(err, ev[i].status, "%s", ev[i].msg);
                 goto end;
             }
+            if (ev[i].kind == SR_EV_PROGRESS)
+                show_prompt(ev[i].pos, a->n_tok);
+            if (ev[i].kind == SR_EV_DONE || (ev[i].kind == SR_EV_TOKEN && ev[i].pos == 0))
+                show_prompt(0, a->n_tok);
             if (ev[i].kind == SR_EV_TOKEN && wanted && !out->interrupted) {
                 if (sr_detok_push(d, ev[i].token, &piece, &stopped, err))
                     goto end;
