@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,6 +159,17 @@ static sr_status start(server *v, sr_err *err)
     return err->status;
 }
 
+/* Each connection is a descriptor, and the usual soft limit of 1,024 is a tenth of what the server may hold. */
+static void raise_descriptors(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur >= l.rlim_max)
+        return;
+    l.rlim_cur = l.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &l))
+        sr_log(SR_LOG_WARN, "the limit of open files stays as it is: %s", strerror(errno));
+}
+
 static int run(options *o)
 {
     sr_err      err = {0};
@@ -167,6 +179,7 @@ static int run(options *o)
     char        path[4096], id[256];
     server      v = {.o = o};
     sr_log_setup(&(sr_logcfg){.level = o->verbose ? SR_LOG_DEBUG : SR_LOG_INFO, .json = o->log_json});
+    raise_descriptors();
     if (o->api_key || (from_env && *from_env))
         keys[n_keys++] = o->api_key ? o->api_key : from_env;
     if ((o->api_key_file && read_keys(o->api_key_file, &key_text, keys, &n_keys, &err)) ||
