@@ -460,16 +460,31 @@ static sr_request request_of(sr_call *k, uint32_t part)
                      .bias = q->bias, .n_bias = q->n_bias}};
 }
 
+/* What only the running server can say. */
+static bool has_room(const sr_call *k, sr_apierr *e)
+{
+    const sr_serve  *s = k->s;
+    const sr_params *q = &k->prep.params;
+    sr_portstats     now;
+    if (s->n_busy + k->prep.n_prompt > s->cfg.limits.requests)
+        return sr_api_fail(e, 429, NULL, "queue_full", "The server is busy: %u generations are in flight.", s->n_busy);
+    sr_port_stats(s->port, &now);
+    if (now.max_seqs && q->n > (int64_t)now.max_seqs)
+        return sr_api_fail(e, 400, "n", NULL, "'n' is %lld; at most %llu choices run at once.", (long long)q->n,
+                           (unsigned long long)now.max_seqs);
+    if (k->prep.n_prompt * (uint64_t)q->n > s->cfg.limits.prompts)
+        return sr_api_fail(e, 400, "n", NULL, "%u prompts of %lld choices each; the limit is %u in one request.", k->prep.n_prompt,
+                           (long long)q->n, s->cfg.limits.prompts);
+    return true;
+}
+
 static bool post(sr_call *k, sr_apierr *e)
 {
     sr_serve      *s = k->s;
     const int32_t *stop;
     uint32_t       n_stop;
-    if (s->n_busy + k->prep.n_prompt > s->cfg.limits.requests)
-        return sr_api_fail(e, 429, NULL, "queue_full", "The server is busy: %u generations are in flight.", s->n_busy);
-    if (k->prep.n_prompt * (uint64_t)k->prep.params.n > s->cfg.limits.prompts)
-        return sr_api_fail(e, 400, "n", NULL, "%u prompts of %lld choices each; the limit is %u in one request.", k->prep.n_prompt,
-                           (long long)k->prep.params.n, s->cfg.limits.prompts);
+    if (!has_room(k, e))
+        return false;
     if (!make_lanes(k) || !stop_tokens(k, &stop, &n_stop))
         return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
     if (k->prep.params.seed == -1)

@@ -398,6 +398,13 @@ static void a_full_queue_is_429_and_a_failing_engine_500_or_an_event(void **stat
     tc_wait_metric(&s, "strata_requests_waiting", 0);
     tc_stop(&s);
 
+    tc_server few = {.null.max_seqs = 2};
+    tc_start(&few);
+    json_t *j3 = ask(&few, CHAT, 400, "{" HI ",'n':3}");
+    assert_string_equal(tc_str(j3, "error.param"), "n");
+    json_decref(j3);
+    tc_stop(&few);
+
     tc_server t = {.null = {.fail_after = 3}};
     tc_start(&t);
     json_t *j = ask(&t, CHAT, 500, "{" HI "}");

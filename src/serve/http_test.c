@@ -69,6 +69,11 @@ static void paths_methods_and_their_errors(void **state)
     expect(&s, "POST", "/v1/embeddings", NULL, "{\"input\":\"a\"}", 400);
     expect(&s, "POST", CHAT, NULL, "", 400);
     expect(&s, "POST", "/chat/completions/", NULL, hello, 200);
+    tc_reply r = {0};
+    char     v[64];
+    tc_ask(&s, "GET", CHAT, NULL, NULL, &r);
+    assert_string_equal(tc_header(&r, "Allow", v, sizeof v), "POST, OPTIONS");
+    tc_reply_end(&r);
     expect(&s, "POST", CHAT, NULL, hello, 200);
     tc_stop(&s);
 }

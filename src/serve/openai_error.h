@@ -18,6 +18,7 @@ typedef struct {
     char        msg[560];
     uint32_t    n_prompt, n_ctx;   /* context_length_exceeded: both also as members */
     uint32_t    retry_s;           /* Retry-After; 0: none */
+    const char *allow;             /* 405: the methods there are; a constant */
 } sr_apierr;                       /* zero-initialised = none */
 
 /* Always false, so that a check reads `return x ? true : sr_api_fail(...)`.  param, code: may be NULL. */

@@ -28,13 +28,15 @@ static const struct { const char *path, *name; unsigned methods; } routes[RT_COU
 void sr_reply_error(sr_conn *c, const sr_apierr *e)
 {
     sr_buf body = {0};
-    char   retry[64] = "";
+    char   more[64] = "";
     sr_api_error_json(e, &body);
     if (e->retry_s)
-        snprintf(retry, sizeof retry, "Retry-After: %u\r\n", e->retry_s);
+        snprintf(more, sizeof more, "Retry-After: %u\r\n", e->retry_s);
+    else if (e->allow)
+        snprintf(more, sizeof more, "Allow: %s\r\n", e->allow);
     else if (e->status == 401)
-        snprintf(retry, sizeof retry, "WWW-Authenticate: Bearer\r\n");
-    sr_http_reply(c, e->status, JSON, retry, body.p, body.n);
+        snprintf(more, sizeof more, "WWW-Authenticate: Bearer\r\n");
+    sr_http_reply(c, e->status, JSON, more, body.p, body.n);
     sr_buf_end(&body);
 }
 
@@ -286,6 +288,12 @@ static bool check_post(sr_serve *s, const sr_httphead *h, sr_apierr *e)
     return true;
 }
 
+static bool method_not_allowed(sr_apierr *e, unsigned methods)
+{
+    e->allow = methods == M_POST ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+    return sr_api_fail(e, 405, NULL, "method_not_allowed", "This path takes %s.", e->allow);
+}
+
 static void on_head(void *app, sr_conn *c, const sr_httphead *h)
 {
     sr_serve *s = app;
@@ -302,7 +310,7 @@ static void on_head(void *app, sr_conn *c, const sr_httphead *h)
     if (ok && r == RT_NONE)
         ok = sr_api_fail(&e, 404, NULL, "unknown_url", "There is nothing at this path.");
     else if (ok && !(routes[r].methods & 1u << h->method))
-        ok = sr_api_fail(&e, 405, NULL, "method_not_allowed", "This path takes %s only.", routes[r].methods == M_POST ? "POST" : "GET and HEAD");
+        ok = method_not_allowed(&e, routes[r].methods);
     else if (ok && routes[r].methods == M_POST)
         ok = check_post(s, h, &e);
     else if (ok && (r == RT_MODELS || r == RT_MODEL) && !s->ready)
