@@ -166,5 +166,8 @@ int sr_tokenizer_type(const sr_tokenizer *t, int32_t id)
 
 int32_t sr_tokenizer_find(const sr_tokenizer *t, const char *text, size_t n)
 {
-    return sr_dict_find(&t->by_text, t->blob.p, t->text, text, n);
+    if (t->byte_level)
+        return sr_dict_find(&t->by_text, t->blob.p, t->text, text, n);
+    int32_t sym = sr_tok_find_key(t, text, n);
+    return sym < (int32_t)t->n_vocab ? sym : -1;
 }

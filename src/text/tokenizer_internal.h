@@ -65,7 +65,7 @@ struct sr_tokenizer {
     uint16_t    *attr;         /* [n_vocab] */
     uint32_t    *prio;         /* [n_vocab] SPM: the score as an integer, smaller goes first */
     uint8_t     *whole;        /* [n_vocab] SR_TOK_UNTRIED ..; filled as words are met, see tokenizer_merge.c */
-    sr_dict      by_text, by_key;
+    sr_dict      by_key, by_text; /* by_text: byte-level only, elsewhere key and text are the same */
 
     sr_merge *merge; /* BPE: hash table of pairs */
     uint32_t  merge_mask;

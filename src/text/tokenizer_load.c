@@ -99,7 +99,8 @@ static sr_status load_texts(sr_tokenizer *t, const sr_gguf_kv *tokens, sr_err *e
     if (bytes > SR_TOK_MAX_BYTES)
         return sr_raise(err, SR_INVALID, "key \"tokenizer.ggml.tokens\": %zu bytes of text, the limit is %d", bytes,
                         SR_TOK_MAX_BYTES);
-    if (!sr_buf_reserve(&t->blob, bytes) || !sr_dict_begin(&t->by_text, t->n_vocab))
+    sr_dict *names = t->byte_level ? &t->by_text : &t->by_key;
+    if (!sr_buf_reserve(&t->blob, bytes) || !sr_dict_begin(names, t->n_vocab))
         return no_memory(err);
     for (uint32_t i = 0; i < t->n_vocab; i++) {
         sr_gguf_str s     = c_string(tokens->str[i]);
@@ -108,7 +109,8 @@ static sr_status load_texts(sr_tokenizer *t, const sr_gguf_kv *tokens, sr_err *e
             return no_memory(err);
         if (s.n == 0) /* the name llama.cpp gives it */
             t->text[i] = (sr_tokslice){(uint32_t)start, (uint32_t)(t->blob.n - start)};
-        int32_t first = sr_dict_add(&t->by_text, t->blob.p, t->text, (int32_t)i);
+        t->key[i]     = t->text[i];
+        int32_t first = sr_dict_add(names, t->blob.p, t->text, (int32_t)i);
         char    name[64];
         if (first < 0)
             return no_memory(err);
@@ -196,44 +198,40 @@ static bool one_char(const char *p, size_t n)
     return len == n;
 }
 
-/* The key of text[0..n): as it stands, or decoded from the byte alphabet.  n 0: no text can give it. */
-static bool make_key(sr_tokenizer *t, sr_tokslice text, sr_tokslice *key)
+/* Byte-level: the key is the text decoded from the byte alphabet; n 0 if that cannot be. */
+static bool decode_key(sr_tokenizer *t, uint32_t i)
 {
     size_t n;
-    *key = text;
-    if (!t->byte_level || text.n == 0)
-        return true;
-    if (!sr_buf_reserve(&t->blob, text.n))
+    if (!sr_buf_reserve(&t->blob, t->text[i].n))
         return false;
     char *out = t->blob.p + t->blob.n;
-    if (!sr_gpt2_decode(sr_tok_at(t, text), text.n, out, &n))
-        *key = (sr_tokslice){0, 0};
-    else if (n != text.n) { /* all ASCII: the text itself will do */
-        *key = (sr_tokslice){(uint32_t)t->blob.n, (uint32_t)n};
+    if (!sr_gpt2_decode(sr_tok_at(t, t->text[i]), t->text[i].n, out, &n)) {
+        t->key[i] = (sr_tokslice){0, 0};
+    } else if (n != t->text[i].n) { /* all ASCII: the text itself will do */
+        t->key[i] = (sr_tokslice){(uint32_t)t->blob.n, (uint32_t)n};
         t->blob.n += n;
     }
+    /* "\xC3\xB9" as an added token (DeepSeek) is that letter, not the byte F9 which it spells in the alphabet */
+    if (t->key[i].n == 1 && !(t->attr[i] & SR_ATTR_NORMAL) && sr_tok_never_utf8((unsigned char)*sr_tok_at(t, t->key[i])))
+        t->key[i].n = 0;
     return true;
 }
 
 static sr_status load_keys(sr_tokenizer *t, sr_err *err)
 {
-    if (!sr_dict_begin(&t->by_key, t->n_vocab))
+    if (t->byte_level && !sr_dict_begin(&t->by_key, t->n_vocab))
         return no_memory(err);
     for (uint32_t i = 0; i < t->n_vocab; i++) {
-        if (!make_key(t, t->text[i], &t->key[i]))
+        if (t->byte_level && !decode_key(t, i))
             return no_memory(err);
-        if (t->attr[i] & SR_ATTR_CONTROL &&
-            !(t->byte_level ? t->key[i].n == 1 : one_char(sr_tok_at(t, t->text[i]), t->text[i].n))) {
+        sr_tokslice key = t->key[i];
+        if (t->attr[i] & SR_ATTR_CONTROL && !(t->byte_level ? key.n == 1 : one_char(sr_tok_at(t, key), key.n))) {
             t->whole[i] = SR_TOK_BARRED;
             t->prio[i]  = SR_TOK_NO_JOIN;
         }
-        /* "\xC3\xB9" as an added token (DeepSeek) is that letter, not the byte F9 which it spells in the alphabet */
-        if (t->byte_level && t->key[i].n == 1 && !(t->attr[i] & SR_ATTR_NORMAL) &&
-            sr_tok_never_utf8((unsigned char)*sr_tok_at(t, t->key[i])))
-            t->key[i].n = 0;
-        if (t->key[i].n && sr_dict_add(&t->by_key, t->blob.p, t->key, (int32_t)i) < 0)
+        if (t->byte_level && key.n && sr_dict_add(&t->by_key, t->blob.p, t->key, (int32_t)i) < 0)
             return no_memory(err);
-        t->max_key = SR_MAX(t->max_key, t->key[i].n);
+        t->max_key = SR_MAX(t->max_key, key.n);
     }
     return SR_OK;
 }
