@@ -68,7 +68,7 @@ static bool emit(sr_encoding *e, int32_t sym, const char *p, size_t n)
     for (size_t i = 0; i < n; i++) {
         unsigned char b  = (unsigned char)p[i];
         int32_t       id = t->byte_level && (b <= 0x20 || b >= 0x7F) ? SR_TOK_NOSYM : t->byte_sym[b];
-        if (!is_token(t, id) && t->model == SR_TOKMODEL_SPM)
+        if (!is_token(t, id) && t->model == SR_TOKMODEL_SPM && !sr_tok_barred(t, t->unk))
             id = t->unk;
         if (is_token(t, id) && !sr_encode_id(e, id))
             return false;
