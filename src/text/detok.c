@@ -33,7 +33,8 @@ struct sr_detok {
 /* p[0..n), n 1 to 4: 1 a whole code point, 0 the beginning of one, -1 neither.  Unicode 15, table 3-7. */
 static int utf8_check(const unsigned char *p, size_t n)
 {
-    unsigned a = p[0], lo = a == 0xE0 ? 0xA0 : a == 0xF0 ? 0x90 : 0x80, hi = a == 0xED ? 0x9F : a == 0xF4 ? 0x8F : 0xBF;
+    unsigned a    = p[0];
+    unsigned lo   = a == 0xE0 ? 0xA0 : a == 0xF0 ? 0x90 : 0x80, hi = a == 0xED ? 0x9F : a == 0xF4 ? 0x8F : 0xBF;
     size_t   need = a < 0x80 ? 1 : a < 0xC2 ? 0 : a < 0xE0 ? 2 : a < 0xF0 ? 3 : a < 0xF5 ? 4 : 0;
     if (need == 0 || n > need || (n > 1 && (p[1] < lo || p[1] > hi)))
         return -1;

@@ -29,8 +29,8 @@ void sr_tokenizer_close(sr_tokenizer *t)
     sr_dict_end(&t->by_key);
     sr_cpmap_end(&t->classes);
     sr_ids_end(&t->bad_byte);
-    void *owned[] = {t->text, t->piece, t->key, t->attr, t->prio, t->whole, t->merge, t->joins, t->special, t->special_pair,
-                     t->ends, t->chat_template};
+    void *owned[] = {t->text,  t->piece, t->key,     t->attr,         t->prio, t->whole,
+                     t->merge, t->joins, t->special, t->special_pair, t->ends, t->chat_template};
     for (size_t i = 0; i < SR_COUNT(owned); i++)
         sr_free(owned[i]);
     sr_free(t);
@@ -91,14 +91,15 @@ static sr_status add_special(sr_encoding *e, bool wanted, int32_t id, const char
     return sr_encode_id(e, id) ? SR_OK : SR_NOMEM;
 }
 
-sr_status sr_tokenizer_encode(const sr_tokenizer *t, const char *text, size_t n, unsigned flags, sr_ids *out, sr_err *err)
+sr_status sr_tokenizer_encode(const sr_tokenizer *t, const char *text, size_t n, unsigned flags, sr_ids *out,
+                              sr_err *err)
 {
     sr_encoding e    = {.t = t, .out = out, .err = err};
     sr_segments list = {0};
     bool        wpm = t->model == SR_TOKMODEL_WPM, special = flags & SR_TOK_ADD_SPECIAL;
     sr_status   s;
-    if (n > SR_TOK_MAX_BYTES)
-        return sr_raise(err, SR_INVALID, "a text of %zu bytes to tokenise, the limit is %d", n, SR_TOK_MAX_BYTES);
+    if (n > SR_TOK_MAX_TEXT)
+        return sr_raise(err, SR_INVALID, "a text of %zu bytes to tokenise, the limit is %d", n, SR_TOK_MAX_TEXT);
     if (!(s = add_special(&e, special && (t->add_bos || wpm), t->bos, "BOS")) &&
         !(s = sr_special_cut(t, text, n, flags & SR_TOK_PARSE_SPECIAL, &list, err)) &&
         !(s = encode_segments(&e, text, &list)))
@@ -119,7 +120,8 @@ const char *sr_tokenizer_piece(const sr_tokenizer *t, int32_t id, bool special, 
     return sr_tok_at(t, t->piece[id]);
 }
 
-sr_status sr_tokenizer_decode(const sr_tokenizer *t, const int32_t *ids, size_t n, bool special, sr_buf *out, sr_err *err)
+sr_status sr_tokenizer_decode(const sr_tokenizer *t, const int32_t *ids, size_t n, bool special, sr_buf *out,
+                              sr_err *err)
 {
     for (size_t i = 0; i < n; i++) {
         size_t len;

@@ -17,7 +17,7 @@
  * Errors:  SR_INVALID for a vocabulary that contradicts itself (named), SR_UNSUPPORTED for a model or
  *          pre-tokeniser name not known (named), SR_NOMEM.  encode() accepts any bytes up to 1 GiB;
  *          SR_INVALID there only when ADD_SPECIAL asks for a token that the file does not name.
- * Limits:  2^21 tokens, 2^22 merges.  Encoding takes O(n log n) time for any text.
+ * Limits:  2^21 tokens, 2^22 merges, 128 MiB of strings of each.  Encoding takes O(n log n) time for any text.
  * Source:  GGUF tokenizer.ggml.* keys; Sennrich et al. 2016 (BPE); SentencePiece (Kudo 2018); categories
  *          of Unicode 15.1 (cpmap.h says why our own).
  */
@@ -50,7 +50,8 @@ SR_MUSTUSE sr_status sr_tokenizer_encode(const sr_tokenizer *t, const char *text
 /* The bytes of one token, borrowed from the tokenizer; control tokens as their text when `special`,
  * else nothing.  May be part of a code point: see detok.h.  A leading SentencePiece space is kept. */
 const char *sr_tokenizer_piece(const sr_tokenizer *t, int32_t id, bool special, size_t *n);
-/* Appends the bytes of a whole sequence (as llama.cpp's detokenize: the space that add_space_prefix put in is taken out). */
+/* Appends the bytes of a whole sequence.  SentencePiece: a space that the first token begins with is taken
+ * out where the model puts one in front (as llama.cpp does). */
 SR_MUSTUSE sr_status sr_tokenizer_decode(const sr_tokenizer *t, const int32_t *ids, size_t n, bool special, sr_buf *out,
                                          sr_err *err);
 

@@ -136,11 +136,12 @@ static sr_status apply_strips(sr_tokenizer *t, const sr_gguf *g, sr_err *err)
 {
     sr_gguf_str name = {"", 0}, pre = {"", 0}, arch = {"", 0};
     sr_status   s;
-    if ((s = sr_gguf_string(g, "general.name", &name, err)) || (s = sr_gguf_string(g, "tokenizer.ggml.pre", &pre, err)) ||
+    if ((s = sr_gguf_string(g, "general.name", &name, err)) ||
+        (s = sr_gguf_string(g, "tokenizer.ggml.pre", &pre, err)) ||
         (s = sr_gguf_string(g, "general.architecture", &arch, err)))
         return s;
-    if (contains(pre, "jina-v2-de", false) || contains(pre, "jina-v2-es", false) || contains(pre, "jina-v2-code", false) ||
-        contains(arch, "nomic-bert-moe", false) || contains(arch, "jina-bert-v3", false)) {
+    if (contains(pre, "jina-v2-de", false) || contains(pre, "jina-v2-es", false) ||
+        contains(pre, "jina-v2-code", false) || contains(arch, "nomic-bert-moe", false) || contains(arch, "jina-bert-v3", false)) {
         set_bit(t, "<mask>", SR_ATTR_LSTRIP, true);
     } else if (contains(name, "phi-3", true) || contains(name, "phi3", true)) {
         for (uint32_t i = 0; i < t->n_vocab; i++)

@@ -25,7 +25,8 @@
 enum {
     SR_TOK_MAX_VOCAB  = 1 << 21, /* tokens; the largest vocabularies today have 2^18 */
     SR_TOK_MAX_MERGES = 1 << 22,
-    SR_TOK_MAX_BYTES  = 1 << 30, /* of all token texts; and of one text to encode */
+    SR_TOK_MAX_BYTES  = 1 << 27, /* of all token texts, and of all merges: slices have 32 bits */
+    SR_TOK_MAX_TEXT   = 1 << 30, /* of one text to encode */
     SR_TOK_NOSYM      = -1
 };
 #define SR_TOK_NO_JOIN UINT32_MAX /* priority of a pair that does not join */
@@ -34,7 +35,8 @@ enum {
 enum { SR_TOK_UNTRIED, SR_TOK_WHOLE, SR_TOK_NOT_WHOLE, SR_TOK_BARRED };
 
 enum { /* token attributes, as llama.cpp derives them; several may hold */
-    SR_ATTR_UNKNOWN = 1, SR_ATTR_UNUSED = 2, SR_ATTR_NORMAL = 4, SR_ATTR_CONTROL = 8, SR_ATTR_USER = 16, SR_ATTR_BYTE = 32,
+    SR_ATTR_UNKNOWN = 1, SR_ATTR_UNUSED = 2, SR_ATTR_NORMAL = 4, SR_ATTR_CONTROL = 8,
+    SR_ATTR_USER = 16, SR_ATTR_BYTE = 32,
     SR_ATTR_LSTRIP = 64, SR_ATTR_RSTRIP = 128, /* white space beside it belongs to it */
     SR_ATTR_GUARD  = 256, /* shown like a user token, but text becomes it only with PARSE_SPECIAL */
     SR_ATTR_END    = 512  /* ends a generation */
@@ -112,7 +114,8 @@ static inline int32_t sr_tok_find_key(const sr_tokenizer *t, const char *p, size
 static inline bool sr_tok_never_utf8(unsigned char b) { return b == 0xC0 || b == 0xC1 || b > 0xF4; }
 static inline bool sr_tok_barred(const sr_tokenizer *t, int32_t sym)
 {
-    return sym >= 0 && (uint32_t)sym < t->n_vocab && __atomic_load_n(&t->whole[sym], __ATOMIC_RELAXED) == SR_TOK_BARRED;
+    return sym >= 0 && (uint32_t)sym < t->n_vocab &&
+           __atomic_load_n(&t->whole[sym], __ATOMIC_RELAXED) == SR_TOK_BARRED;
 }
 
 /* ---- tokenizer_special.c ---- */
@@ -145,7 +148,8 @@ void sr_encoding_end(sr_encoding *e);
 /* Adds a merge; false if the pair has one already (the first counts). */
 bool      sr_merge_put(sr_tokenizer *t, int32_t left, int32_t right, int32_t sym, uint32_t rank);
 bool      sr_joins_begin(sr_tokenizer *t);
-void      sr_joins_add(sr_tokenizer *t, const char *text, size_t n, size_t at); /* the pair around text[at]; 0: all pairs */
+/* Marks the pair of characters around text[at]; at 0: all pairs. */
+void      sr_joins_add(sr_tokenizer *t, const char *text, size_t n, size_t at);
 
 /* ---- tokenizer_wpm.c ---- */
 bool sr_encode_wpm(sr_encoding *e, const char *text, size_t n);

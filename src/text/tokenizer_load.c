@@ -91,14 +91,21 @@ static sr_status load_ids(sr_tokenizer *t, const sr_gguf *g, sr_err *err)
 
 /* ---- tokens --------------------------------------------------------------------------------- */
 
+static bool bytes_of(const sr_gguf_kv *strings, size_t *bytes, sr_err *err)
+{
+    *bytes = 0;
+    for (uint64_t i = 0; i < strings->n; i++)
+        *bytes += strings->str[i].n;
+    if (*bytes > SR_TOK_MAX_BYTES)
+        sr_raise(err, SR_INVALID, "key \"%s\": %zu bytes of text, the limit is %d", strings->key, *bytes, SR_TOK_MAX_BYTES);
+    return *bytes <= SR_TOK_MAX_BYTES;
+}
+
 static sr_status load_texts(sr_tokenizer *t, const sr_gguf_kv *tokens, sr_err *err)
 {
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < t->n_vocab; i++)
-        bytes += tokens->str[i].n;
-    if (bytes > SR_TOK_MAX_BYTES)
-        return sr_raise(err, SR_INVALID, "key \"tokenizer.ggml.tokens\": %zu bytes of text, the limit is %d", bytes,
-                        SR_TOK_MAX_BYTES);
+    size_t bytes;
+    if (!bytes_of(tokens, &bytes, err))
+        return SR_INVALID;
     sr_dict *names = t->byte_level ? &t->by_text : &t->by_key;
     if (!sr_buf_reserve(&t->blob, bytes) || !sr_dict_begin(names, t->n_vocab))
         return no_memory(err);
@@ -212,7 +219,8 @@ static bool decode_key(sr_tokenizer *t, uint32_t i)
         t->blob.n += n;
     }
     /* "\xC3\xB9" as an added token (DeepSeek) is that letter, not the byte F9 which it spells in the alphabet */
-    if (t->key[i].n == 1 && !(t->attr[i] & SR_ATTR_NORMAL) && sr_tok_never_utf8((unsigned char)*sr_tok_at(t, t->key[i])))
+    if (t->key[i].n == 1 && !(t->attr[i] & SR_ATTR_NORMAL) &&
+        sr_tok_never_utf8((unsigned char)*sr_tok_at(t, t->key[i])))
         t->key[i].n = 0;
     return true;
 }
@@ -394,7 +402,10 @@ static sr_status load_merges(sr_tokenizer *t, const sr_gguf *g, sr_err *err)
     if (!merges || merges->n > SR_TOK_MAX_MERGES)
         return sr_raise(err, SR_INVALID, "key \"tokenizer.ggml.merges\": %llu merges, must be present and at most %d",
                         merges ? (unsigned long long)merges->n : 0ull, SR_TOK_MAX_MERGES);
+    size_t   bytes;
     uint32_t cap = 64;
+    if (!bytes_of(merges, &bytes, err))
+        return SR_INVALID;
     while (cap < merges->n + merges->n / 2)
         cap *= 2;
     t->merge_mask = cap - 1;

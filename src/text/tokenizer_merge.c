@@ -98,7 +98,8 @@ bool sr_merge_put(sr_tokenizer *t, int32_t left, int32_t right, int32_t sym, uin
 }
 
 /* Priority of joining word[from..to), made of the symbols left and right; *sym: the result. */
-static inline uint32_t join(const sr_tokenizer *t, int32_t left, int32_t right, const char *word, size_t n, int32_t *sym)
+static inline uint32_t join(const sr_tokenizer *t, int32_t left, int32_t right, const char *word, size_t n,
+                            int32_t *sym)
 {
     if (t->merge) {
         if (left < 0 || right < 0)

@@ -69,5 +69,6 @@ void sr_splitter_close(sr_splitter *s);
 /* Calls word() for each word of text[0..n), in order; together they are the whole text.  word()
  * returns false to stop, which is no error. */
 typedef bool (*sr_word_fn)(void *arg, const char *word, size_t n);
-SR_MUSTUSE sr_status sr_split(const sr_splitter *s, const char *text, size_t n, sr_word_fn word, void *arg, sr_err *err);
+SR_MUSTUSE sr_status sr_split(const sr_splitter *s, const char *text, size_t n, sr_word_fn word, void *arg,
+                              sr_err *err);
 #endif
