@@ -276,6 +276,8 @@ joined" }}
 {% for i in l %}{{ loop.nope }}{% endfor %}ok
 {% for i in l %}{{ loop.cycle() }}{% endfor %}
 {% for i in l %}{{ loop(i) }}{% endfor %}
+{% for a, in [[1], [2]] %}{{ a }}{% endfor %}
+{% for (a,) in [[1], [2]] %}{{ a }}{% endfor %}
 {% break %}
 {% for i in l %}{% macro m() %}{% break %}{% endmacro %}{% endfor %}
 {% for loop in l %}{% endfor %}
@@ -360,6 +362,8 @@ b{% endfilter %}
 {{ m3(1, *[2], **{'c': 3}) }}{% macro m3(a) %}{% endmacro %}
 {% macro m4(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ m4(1, *[2]) }}{{ m4(b=2, **{'a': 1}) }}{% for i in [1, 2] %}{% if loop %}{{ loop.changed(1, 2) }}{% endif %}{% endfor %}
 {{ strftime_now('%-I:%M%p %C %G-W%V %u %w %D %T %R %n%t|%h %e %k %l') }} {{ strftime_now('100%') }} {{ strftime_now('%E') }}
+{{ {'b': 1, 'a': 2, 3: 4, none: 5, 1.5: 6, (1, 2): 7}|pprint }} {{ {nope: 1}|pprint }}
+{{ {nope: 1, 'a': 2}|pprint }}
 {{ 'a'|indent(width=nope) }}
 {{ 5|indent }}
 {{ 'abc'|truncate(2) }}

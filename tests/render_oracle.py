@@ -111,7 +111,7 @@ class Strata:
 UNSUPPORTED = ("is not supported", "printing a ", "past 64 bits", "escape in a string", "surrogate", ": sets", "complex", "comparing the keys",
                "ordering the keys", "of a generator", "of a dict view", "this method of", "random", "HTML entity", "pprint of more",
                "a precision of", "a width of", "grouped digits", "iterating over the loop", "'#' in a format",
-               "nested deeper", "does not fit")
+               "nested deeper", "does not fit", "of memory", "memory limit")
 
 
 class Tally:
@@ -140,7 +140,7 @@ class Tally:
             self.n["not supported"] += 1
             self.refused[got[1].split(": ", 1)[-1][:60]] += 1
             return
-        if "not subscriptable" in got[1] and ":" in template and "]" in template:
+        if ("not subscriptable" in got[1] or "slice indices must" in got[1]) and ":" in template:
             self.n["folded slice"] += 1  # Jinja2 folds a slice of a constant int or None to undefined: known, not copied
             return
         self.n["different"] += 1

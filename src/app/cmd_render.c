@@ -21,8 +21,8 @@ enum { INPUT = 256 << 20 }; /* bytes of one request; the server's own bound is f
 
 typedef struct {
     sr_template *t;
-    char        *src;
-    size_t       n;
+    char *src;
+    size_t n;
 } compiled;
 
 static void forget(compiled *k)
@@ -46,8 +46,8 @@ static sr_status compile(compiled *k, const char *src, size_t n, sr_err *err)
 
 static sr_status render(compiled *k, const char *text, size_t n, sr_buf *out, sr_err *err)
 {
-    json_error_t  je;
-    json_t       *req = json_loadb(text, n, JSON_ALLOW_NUL, &je), *none = NULL;
+    json_error_t je;
+    json_t *req = json_loadb(text, n, JSON_ALLOW_NUL, &je), *none = NULL;
     const json_t *src, *vars, *now;
     if (!req)
         return sr_raise(err, SR_INVALID, "request: %s (byte %d)", je.text, je.position);
@@ -63,7 +63,8 @@ static sr_status render(compiled *k, const char *text, size_t n, sr_buf *out, sr
     else if (now && !json_is_number(now))
         sr_raise(err, SR_INVALID, "request: \"now\" must be a number of seconds");
     else if (!compile(k, json_string_value(src), json_string_length(src), err))
-        (void)!sr_template_render(k->t, vars, now ? (int64_t)json_number_value(now) : (int64_t)time(NULL), NULL, out, err);
+        (void)!sr_template_render(k->t, vars, now ? (int64_t)json_number_value(now) : (int64_t)time(NULL),
+                                  NULL, out, err);
     json_decref(none);
     json_decref(req);
     return err->status;
@@ -86,8 +87,8 @@ static bool write_out(const sr_buf *b) { return fwrite(b->p ? b->p : "", 1, b->n
 
 static int answer_line(compiled *k, const char *line, size_t n)
 {
-    sr_buf  out = {0}, msg = {0};
-    sr_err  err = {0};
+    sr_buf out = {0}, msg = {0};
+    sr_err err = {0};
     json_t *o;
     if (render(k, line, n, &out, &err)) {
         one_line(&msg, err.msg);
@@ -107,11 +108,11 @@ static int answer_line(compiled *k, const char *line, size_t n)
 
 static int batch(void)
 {
-    compiled k    = {0};
-    char    *line = NULL;
-    size_t   cap  = 0;
-    ssize_t  n;
-    int      rc = 0;
+    compiled k = {0};
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    int rc = 0;
     while (!rc && (n = getline(&line, &cap, stdin)) > 0) {
         rc = answer_line(&k, line, (size_t)n);
         fflush(stdout);
@@ -123,11 +124,11 @@ static int batch(void)
 
 static int single(void)
 {
-    compiled k   = {0};
-    sr_buf   in  = {.limit = INPUT}, out = {0}, msg = {0};
-    sr_err   err = {0};
-    char     chunk[65536];
-    size_t   n;
+    compiled k = {0};
+    sr_buf in = {.limit = INPUT}, out = {0}, msg = {0};
+    sr_err err = {0};
+    char chunk[65536];
+    size_t n;
     while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0 && sr_buf_add(&in, chunk, n))
         ;
     if (ferror(stdin))
@@ -149,10 +150,16 @@ static int single(void)
 
 int sr_cmd_render(int argc, char **argv)
 {
-    bool             lines = false;
-    const sr_opt     opt[] = {SR_O_FLAG("batch", 0, lines, "one request per line of stdin, one JSON answer per line")};
-    const sr_optspec spec  = {"render", NULL, "Render a chat template: what a model would see.", opt, SR_COUNT(opt),
-                              .more = "stdin: {\"template\": \"..\", \"vars\": {\"messages\": [..]}, \"now\": seconds}"};
+    bool lines         = false;
+    const sr_opt opt[] = {
+        SR_O_FLAG("batch", 0, lines, "one request per line of stdin, one JSON answer per line")};
+    const sr_optspec spec = {
+        "render",
+        NULL,
+        "Render a chat template: what a model would see.",
+        opt,
+        SR_COUNT(opt),
+        .more = "stdin: {\"template\": \"..\", \"vars\": {\"messages\": [..]}, \"now\": seconds}"};
     int rc = sr_opt_parse(&spec, &argc, argv);
     if (rc >= 0)
         return rc;

@@ -12,8 +12,8 @@ enum { STEPS = 1000000, OUTPUT = 8 << 20, CALLS = 200, MEMORY = 128 << 20 };
 
 void sr_tpl_cfail(sr_tcomp *c, sr_status s, uint32_t line, const char *fmt, ...)
 {
-    char    msg[400];
-    int     n = line ? snprintf(msg, sizeof msg, "line %u: ", line) : 0;
+    char msg[400];
+    int n = line ? snprintf(msg, sizeof msg, "line %u: ", line) : 0;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(msg + n, sizeof msg - (size_t)n, fmt, ap);
@@ -27,7 +27,8 @@ void *sr_tpl_calloc(sr_tcomp *c, size_t n, size_t size)
 {
     void *p = sr_arena_zalloc(c->arena, n, size);
     if (!p && c->arena->used > SR_TPL_MEMORY / 2)
-        sr_tpl_cfail(c, SR_INVALID, 0, "template too complex: more than %d MiB to compile it", SR_TPL_MEMORY >> 20);
+        sr_tpl_cfail(c, SR_INVALID, 0, "template too complex: more than %d MiB to compile it",
+                     SR_TPL_MEMORY >> 20);
     if (!p)
         sr_tpl_cfail(c, SR_NOMEM, 0, "host: %zu bytes while compiling a template", n * size);
     return p;
@@ -35,8 +36,8 @@ void *sr_tpl_calloc(sr_tcomp *c, size_t n, size_t size)
 
 static void grow_atoms(sr_tcomp *c)
 {
-    size_t    cap = c->cap_atoms ? c->cap_atoms * 2 : 256;
-    sr_tstr **p   = sr_tpl_calloc(c, cap, sizeof *p);
+    size_t cap  = c->cap_atoms ? c->cap_atoms * 2 : 256;
+    sr_tstr **p = sr_tpl_calloc(c, cap, sizeof *p);
     for (size_t i = 0; i < c->cap_atoms; i++) {
         if (!c->atoms[i])
             continue;
@@ -71,7 +72,7 @@ sr_tstr *sr_tpl_atom(sr_tcomp *c, const char *p, size_t n)
 sr_status sr_template_compile(const char *src, size_t n, sr_template **out, sr_err *err)
 {
     sr_template *t = sr_calloc(1, sizeof *t);
-    sr_tcomp     c = {.arena = t ? &t->arena : NULL, .err = err};
+    sr_tcomp c     = {.arena = t ? &t->arena : NULL, .err = err};
     if (!t)
         return sr_raise(err, SR_NOMEM, "host: %zu bytes for a template", sizeof *t);
     t->arena.limit = SR_TPL_MEMORY;
@@ -99,11 +100,11 @@ void sr_template_close(sr_template *t)
 
 /* ---- rendering ---- */
 
-sr_status sr_template_render(const sr_template *t, const json_t *vars, int64_t now, const sr_template_limits *limits,
-                             sr_buf *out, sr_err *err)
+sr_status sr_template_render(const sr_template *t, const json_t *vars, int64_t now,
+                             const sr_template_limits *limits, sr_buf *out, sr_err *err)
 {
     sr_template_limits l = limits ? *limits : (sr_template_limits){0};
-    sr_trun            R = {.tpl = t, .vars = vars, .now = now, .err = err, .result = out, .kept = out->n};
+    sr_trun R            = {.tpl = t, .vars = vars, .now = now, .err = err, .result = out, .kept = out->n};
     if (!json_is_object(vars))
         return sr_raise(err, SR_INVALID, "the variables of a template must be a JSON object");
     R.arena.limit = MEMORY;

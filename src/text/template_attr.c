@@ -1,6 +1,7 @@
 /* obj.name and obj[key] as Jinja2's sandbox resolves them: an attribute of the Python object first (so that a
- * dict's own "items" key is reached only by d["items"]), then an item; what the immutable sandbox hides (names
- * with a leading underscore, methods that change a list or dict) is an undefined that says so when used. */
+ * dict's own "items" key is reached only by d["items"]), then an item; what the immutable sandbox hides
+ * (names with a leading underscore, methods that change a list or dict) is an undefined that says so when
+ * used. */
 #include "text/template_eval.h"
 #include "text/template_text.h"
 #include "text/template_string.h"
@@ -11,11 +12,14 @@
 /* Attributes that every Python object has. */
 static bool is_object_dunder(const sr_tstr *s)
 {
-    static const char *const names[] = {
-        "__class__", "__doc__", "__init__", "__new__", "__repr__", "__str__", "__hash__", "__eq__", "__ne__",
-        "__lt__", "__le__", "__gt__", "__ge__", "__getattribute__", "__setattr__", "__delattr__", "__dir__",
-        "__reduce__", "__reduce_ex__", "__subclasshook__", "__init_subclass__", "__sizeof__", "__format__",
-        "__getstate__"};
+    static const char *const names[] = {"__class__",     "__doc__",          "__init__",
+                                        "__new__",       "__repr__",         "__str__",
+                                        "__hash__",      "__eq__",           "__ne__",
+                                        "__lt__",        "__le__",           "__gt__",
+                                        "__ge__",        "__getattribute__", "__setattr__",
+                                        "__delattr__",   "__dir__",          "__reduce__",
+                                        "__reduce_ex__", "__subclasshook__", "__init_subclass__",
+                                        "__sizeof__",    "__format__",       "__getstate__"};
     if (s->n < 6 || s->p[0] != '_' || s->p[1] != '_')
         return false;
     for (size_t i = 0; i < SR_COUNT(names); i++)
@@ -72,19 +76,24 @@ static bool plain_attr(sr_trun *R, sr_tval v, const sr_tstr *name, sr_tval *out)
     switch (v.kind) {
     case SR_T_BOOL:
     case SR_T_INT:
-    case SR_T_FLOAT: return number_attr(v, name, out);
+    case SR_T_FLOAT:
+        return number_attr(v, name, out);
     case SR_T_TUPLE:
         if (!v.l->group || (!sr_tpl_streq(name, "grouper") && !sr_tpl_streq(name, "list")))
             return false;
         *out = v.l->p[name->p[0] == 'l'];
         return true;
     case SR_T_RANGE:
-        *out = sr_tint(sr_tpl_streq(name, "start") ? v.r->start : sr_tpl_streq(name, "stop") ? v.r->stop : v.r->step);
+        *out = sr_tint(sr_tpl_streq(name, "start")  ? v.r->start
+                       : sr_tpl_streq(name, "stop") ? v.r->stop
+                                                    : v.r->step);
         return sr_tpl_streq(name, "start") || sr_tpl_streq(name, "stop") || sr_tpl_streq(name, "step");
-    case SR_T_MACRO: return macro_attr(R, v.m, name, out);
-    case SR_T_LOOP: return sr_tloop_attr(R, v.lp, name, out);
+    case SR_T_MACRO:
+        return macro_attr(R, v.m, name, out);
+    case SR_T_LOOP:
+        return sr_tloop_attr(R, v.lp, name, out);
     case SR_T_CYCLER:
-        *out = sr_tpl_streq(name, "pos") ? sr_tint((int64_t)v.cy->pos)
+        *out = sr_tpl_streq(name, "pos")     ? sr_tint((int64_t)v.cy->pos)
                : sr_tpl_streq(name, "items") ? v.cy->items
                                              : v.cy->items.l->p[v.cy->pos];
         return sr_tpl_streq(name, "pos") || sr_tpl_streq(name, "items") || sr_tpl_streq(name, "current");
@@ -96,11 +105,13 @@ static bool plain_attr(sr_trun *R, sr_tval v, const sr_tstr *name, sr_tval *out)
             sr_tpl_fail(R, SR_UNSUPPORTED, "attribute 'mapping' of a dict view");
         return false;
     case SR_T_ITER:
-        if (v.it->generator && (sr_tpl_streq(name, "send") || sr_tpl_streq(name, "throw") || sr_tpl_streq(name, "close") ||
-                                !strncmp(name->p, "gi_", SR_MIN(name->n, 3u))))
-            sr_tpl_fail(R, SR_UNSUPPORTED, "attribute '%.*s' of a generator", (int)SR_MIN(name->n, 40u), name->p);
+        if (v.it->generator && (sr_tpl_streq(name, "send") || sr_tpl_streq(name, "throw") ||
+                                sr_tpl_streq(name, "close") || !strncmp(name->p, "gi_", SR_MIN(name->n, 3u))))
+            sr_tpl_fail(R, SR_UNSUPPORTED, "attribute '%.*s' of a generator", (int)SR_MIN(name->n, 40u),
+                        name->p);
         return false;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -108,9 +119,9 @@ static bool plain_attr(sr_trun *R, sr_tval v, const sr_tstr *name, sr_tval *out)
 static sr_tval attribute(sr_trun *R, sr_tval obj, sr_tval name)
 {
     const sr_tbuiltin *m;
-    const sr_tval     *in_ns;
-    sr_tval            v;
-    const sr_tstr     *s = name.s;
+    const sr_tval *in_ns;
+    sr_tval v;
+    const sr_tstr *s = name.s;
     if (obj.kind == SR_T_NS) {
         in_ns = sr_tpl_dict_get(R, obj.d, name);
         if (!in_ns && !sr_tpl_streq(s, "__class__"))
@@ -173,9 +184,12 @@ static sr_tval item(sr_trun *R, sr_tval obj, sr_tval key)
     case SR_T_STR:
     case SR_T_LIST:
     case SR_T_TUPLE:
-    case SR_T_RANGE: return sr_tis_int(key) ? sr_tpl_index(R, obj, sr_tas_int(key)) : sr_tmissing();
-    case SR_T_UNDEF: sr_tpl_fail_undef(R, obj);
-    default: return sr_tmissing();
+    case SR_T_RANGE:
+        return sr_tis_int(key) ? sr_tpl_index(R, obj, sr_tas_int(key)) : sr_tmissing();
+    case SR_T_UNDEF:
+        sr_tpl_fail_undef(R, obj);
+    default:
+        return sr_tmissing();
     }
 }
 

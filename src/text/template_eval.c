@@ -43,17 +43,33 @@ static sr_tval compare(sr_trun *R, sr_tact *a, const sr_tnode *n)
     sr_tval left = sr_tpl_eval(R, a, n->u.cmp.a);
     for (uint32_t i = 0; i < n->u.cmp.rest.n; i++) {
         sr_tval right = sr_tpl_eval(R, a, n->u.cmp.rest.p[i]);
-        bool    r     = false;
+        bool r        = false;
         R->line       = n->line;
         switch (n->u.cmp.ops[i]) {
-        case SR_OP_EQ: r = sr_tpl_eq(R, left, right); break;
-        case SR_OP_NE: r = !sr_tpl_eq(R, left, right); break;
-        case SR_OP_LT: r = sr_tpl_order(R, SR_TLT, left, right); break;
-        case SR_OP_LE: r = sr_tpl_order(R, SR_TLE, left, right); break;
-        case SR_OP_GT: r = sr_tpl_order(R, SR_TGT, left, right); break;
-        case SR_OP_GE: r = sr_tpl_order(R, SR_TGE, left, right); break;
-        case SR_OP_IN: r = sr_tpl_in(R, left, right); break;
-        case SR_OP_NOTIN: r = !sr_tpl_in(R, left, right); break;
+        case SR_OP_EQ:
+            r = sr_tpl_eq(R, left, right);
+            break;
+        case SR_OP_NE:
+            r = !sr_tpl_eq(R, left, right);
+            break;
+        case SR_OP_LT:
+            r = sr_tpl_order(R, SR_TLT, left, right);
+            break;
+        case SR_OP_LE:
+            r = sr_tpl_order(R, SR_TLE, left, right);
+            break;
+        case SR_OP_GT:
+            r = sr_tpl_order(R, SR_TGT, left, right);
+            break;
+        case SR_OP_GE:
+            r = sr_tpl_order(R, SR_TGE, left, right);
+            break;
+        case SR_OP_IN:
+            r = sr_tpl_in(R, left, right);
+            break;
+        case SR_OP_NOTIN:
+            r = !sr_tpl_in(R, left, right);
+            break;
         }
         if (!r)
             return sr_tbool(false);
@@ -64,7 +80,7 @@ static sr_tval compare(sr_trun *R, sr_tact *a, const sr_tnode *n)
 
 static sr_tval concat(sr_trun *R, sr_tact *a, const sr_tnode *n)
 {
-    sr_tval  few[8], *v = few;
+    sr_tval few[8], *v = few;
     uint32_t k = n->u.list.n;
     if (k > SR_COUNT(few))
         v = sr_tpl_alloc(R, k * sizeof *v);
@@ -84,8 +100,8 @@ static sr_tval conditional(sr_trun *R, sr_tact *a, const sr_tnode *n)
 
 static sr_tval subscript(sr_trun *R, sr_tact *a, const sr_tnode *n)
 {
-    sr_tval         obj = sr_tpl_eval(R, a, n->u.x.a);
-    const sr_tnode *k   = n->u.x.b;
+    sr_tval obj       = sr_tpl_eval(R, a, n->u.x.a);
+    const sr_tnode *k = n->u.x.b;
     if (k->kind != SR_N_SLICE)
         return sr_tpl_getitem(R, obj, sr_tpl_eval(R, a, k));
     sr_tval start = k->u.x.a ? sr_tpl_eval(R, a, k->u.x.a) : sr_tnone();
@@ -100,24 +116,27 @@ static void add_keyword(sr_trun *R, sr_tcall *c, const sr_tstr *kw, sr_tval v)
 {
     for (size_t i = 0; i < c->n_kw; i++)
         if (c->kw[i]->n == kw->n && !memcmp(c->kw[i]->p, kw->p, kw->n))
-            sr_tpl_fail(R, SR_INVALID, "got multiple values for keyword argument '%.*s'", (int)SR_MIN(kw->n, 80u), kw->p);
+            sr_tpl_fail(R, SR_INVALID, "got multiple values for keyword argument '%.*s'",
+                        (int)SR_MIN(kw->n, 80u), kw->p);
     sr_tpl_charge(R, c->n_kw);
     c->kw[c->n_kw]    = kw;
     c->kwv[c->n_kw++] = v;
 }
 
-/* Room for the arguments is made once: what is written in the call, *args, **kwargs and a call block's caller. */
+/* Room for the arguments is made once: what is written in the call, *args, **kwargs and a call block's
+ * caller. */
 void sr_tpl_eval_args(sr_trun *R, sr_tact *a, const sr_targs *args, sr_tcall *c, const sr_tval *caller)
 {
     sr_tval more = {0}, kws = {0};
-    size_t  n = args->pos.n, n_kw = args->kwv.n + (caller != NULL);
+    size_t n = args->pos.n, n_kw = args->kwv.n + (caller != NULL);
     *c = (sr_tcall){0};
     if (n)
         c->pos = sr_tpl_alloc(R, n * sizeof *c->pos);
     for (; c->n < n; c->n++)
         c->pos[c->n] = sr_tpl_eval(R, a, args->pos.p[c->n]);
     sr_tval *kwv = n_kw ? sr_tpl_alloc(R, n_kw * sizeof *kwv) : NULL;
-    if (args->dyn_pos) { /* Python evaluates *args before the keywords, which stand before it here: no one can tell */
+    if (args->dyn_pos) { /* Python evaluates *args before the keywords, which stand before it here: no one can
+                            tell */
         more         = sr_tpl_list(R, sr_tpl_eval(R, a, args->dyn_pos));
         sr_tval *pos = sr_tpl_alloc(R, (n + more.l->n) * sizeof *pos);
         if (n)
@@ -153,9 +172,9 @@ void sr_tpl_eval_args(sr_trun *R, sr_tact *a, const sr_targs *args, sr_tcall *c,
 /* Python's binding of arguments to "a,b,c" (or "/a,b": no keywords). */
 static void bind(sr_trun *R, const sr_tbuiltin *f, sr_tcall *c)
 {
-    const char *p       = f->params;
-    bool        by_name = *p != '/';
-    size_t      used = 0, k = 0;
+    const char *p = f->params;
+    bool by_name  = *p != '/';
+    size_t used = 0, k = 0;
     p += !by_name;
     for (; *p && k < SR_TPL_PARAMS; k++) {
         size_t n = strcspn(p, ",");
@@ -163,7 +182,8 @@ static void bind(sr_trun *R, const sr_tbuiltin *f, sr_tcall *c)
         for (size_t i = 0; by_name && i < c->n_kw; i++)
             if (c->kw[i]->n == n && !memcmp(c->kw[i]->p, p, n)) {
                 if (k < c->n)
-                    sr_tpl_fail(R, SR_INVALID, "%s() got multiple values for argument '%.*s'", f->name, (int)n, p);
+                    sr_tpl_fail(R, SR_INVALID, "%s() got multiple values for argument '%.*s'", f->name,
+                                (int)n, p);
                 c->a[k] = c->kwv[i];
                 used++;
             }
@@ -187,10 +207,14 @@ sr_tval sr_tpl_call_builtin(sr_trun *R, const sr_tbuiltin *f, sr_tval self, sr_t
 sr_tval sr_tpl_call(sr_trun *R, sr_tval f, sr_tcall *c)
 {
     switch (f.kind) {
-    case SR_T_MACRO: return sr_tpl_call_macro(R, f.m, c);
-    case SR_T_FUNC: return sr_tpl_call_builtin(R, f.fn, sr_tmissing(), c);
-    case SR_T_METHOD: return sr_tpl_call_builtin(R, f.me->fn, f.me->self, c);
-    case SR_T_LOOP: return sr_tpl_call_loop(R, f.lp, c);
+    case SR_T_MACRO:
+        return sr_tpl_call_macro(R, f.m, c);
+    case SR_T_FUNC:
+        return sr_tpl_call_builtin(R, f.fn, sr_tmissing(), c);
+    case SR_T_METHOD:
+        return sr_tpl_call_builtin(R, f.me->fn, f.me->self, c);
+    case SR_T_LOOP:
+        return sr_tpl_call_loop(R, f.lp, c);
     case SR_T_JOINER:
         if (c->n || c->n_kw)
             sr_tpl_fail(R, SR_INVALID, "a joiner takes no arguments");
@@ -198,8 +222,10 @@ sr_tval sr_tpl_call(sr_trun *R, sr_tval f, sr_tcall *c)
             return f.jo->sep;
         f.jo->used = true;
         return sr_tpl_strz(R, "");
-    case SR_T_UNDEF: sr_tpl_fail_undef(R, f);
-    default: sr_tpl_fail(R, SR_INVALID, "'%s' object is not callable", sr_tpl_typename(f));
+    case SR_T_UNDEF:
+        sr_tpl_fail_undef(R, f);
+    default:
+        sr_tpl_fail(R, SR_INVALID, "'%s' object is not callable", sr_tpl_typename(f));
     }
 }
 
@@ -222,7 +248,7 @@ static sr_tval filter(sr_trun *R, sr_tact *a, const sr_tnode *n)
 static sr_tval call(sr_trun *R, sr_tact *a, const sr_tnode *n)
 {
     sr_tcall c;
-    sr_tval  f = sr_tpl_eval(R, a, n->u.call.a);
+    sr_tval f = sr_tpl_eval(R, a, n->u.call.a);
     sr_tpl_eval_args(R, a, n->u.call.args, &c, NULL);
     R->line = n->line;
     return sr_tpl_call(R, f, &c);
@@ -233,13 +259,21 @@ static sr_tval expression(sr_trun *R, sr_tact *a, const sr_tnode *n)
     sr_tval v;
     switch (n->kind) {
     case SR_N_TUPLE:
-    case SR_N_LIST: return sequence(R, a, n);
-    case SR_N_DICT: return dict(R, a, n);
+    case SR_N_LIST:
+        return sequence(R, a, n);
+    case SR_N_DICT:
+        return dict(R, a, n);
     case SR_N_NEG:
-    case SR_N_POS: return sr_tpl_negate(R, sr_tpl_eval(R, a, n->u.x.a), n->kind == SR_N_NEG);
-    case SR_N_NOT: return sr_tbool(!sr_tpl_true(R, sr_tpl_eval(R, a, n->u.x.a)));
-    case SR_N_AND: v = sr_tpl_eval(R, a, n->u.x.a); return sr_tpl_true(R, v) ? sr_tpl_eval(R, a, n->u.x.b) : v;
-    case SR_N_OR: v = sr_tpl_eval(R, a, n->u.x.a); return sr_tpl_true(R, v) ? v : sr_tpl_eval(R, a, n->u.x.b);
+    case SR_N_POS:
+        return sr_tpl_negate(R, sr_tpl_eval(R, a, n->u.x.a), n->kind == SR_N_NEG);
+    case SR_N_NOT:
+        return sr_tbool(!sr_tpl_true(R, sr_tpl_eval(R, a, n->u.x.a)));
+    case SR_N_AND:
+        v = sr_tpl_eval(R, a, n->u.x.a);
+        return sr_tpl_true(R, v) ? sr_tpl_eval(R, a, n->u.x.b) : v;
+    case SR_N_OR:
+        v = sr_tpl_eval(R, a, n->u.x.a);
+        return sr_tpl_true(R, v) ? v : sr_tpl_eval(R, a, n->u.x.b);
     case SR_N_BIN: {
         v         = sr_tpl_eval(R, a, n->u.x.a);
         sr_tval w = sr_tpl_eval(R, a, n->u.x.b);
@@ -251,17 +285,24 @@ static sr_tval expression(sr_trun *R, sr_tact *a, const sr_tnode *n)
         }
         return sr_tpl_binary(R, (char)n->op, v, w);
     }
-    case SR_N_COMPARE: return compare(R, a, n);
-    case SR_N_CONCAT: return concat(R, a, n);
-    case SR_N_COND: return conditional(R, a, n);
+    case SR_N_COMPARE:
+        return compare(R, a, n);
+    case SR_N_CONCAT:
+        return concat(R, a, n);
+    case SR_N_COND:
+        return conditional(R, a, n);
     case SR_N_GETATTR:
         v = sr_tpl_eval(R, a, n->u.attr.a);
         return sr_tpl_getattr(R, v, (sr_tval){.kind = SR_T_STR, .s = n->u.attr.attr});
-    case SR_N_GETITEM: return subscript(R, a, n);
-    case SR_N_CALL: return call(R, a, n);
+    case SR_N_GETITEM:
+        return subscript(R, a, n);
+    case SR_N_CALL:
+        return call(R, a, n);
     case SR_N_FILTER:
-    case SR_N_TEST: return filter(R, a, n);
-    default: sr_tpl_fail(R, SR_UNSUPPORTED, "a slice outside of [ ]");
+    case SR_N_TEST:
+        return filter(R, a, n);
+    default:
+        sr_tpl_fail(R, SR_UNSUPPORTED, "a slice outside of [ ]");
     }
 }
 

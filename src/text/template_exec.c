@@ -17,12 +17,12 @@ static sr_tact *activation(sr_trun *R, sr_tact *up, uint32_t n_slots)
 /* A name of the context: the caller's variables, then Jinja2's globals. */
 static sr_tval resolve(sr_trun *R, sr_tstr *name)
 {
-    sr_tval        key  = {.kind = SR_T_STR, .s = name};
+    sr_tval key         = {.kind = SR_T_STR, .s = name};
     const sr_tval *seen = sr_tpl_dict_get(R, R->cache, key);
     if (seen)
         return *seen;
-    sr_tval            v = sr_tmissing();
-    const json_t      *j = json_object_getn(R->vars, name->p, name->n);
+    sr_tval v            = sr_tmissing();
+    const json_t *j      = json_object_getn(R->vars, name->p, name->n);
     const sr_tbuiltin *g = j ? NULL : sr_tpl_global(name);
     if (j)
         v = sr_tpl_from_json(R, j);
@@ -37,10 +37,17 @@ static void enter(sr_trun *R, sr_tact *a, const sr_tframe *f)
     for (uint32_t i = 0; i < f->n; i++) {
         const sr_tload *l = &f->p[i];
         switch (l->kind) {
-        case SR_LOAD_PARAM: break;
-        case SR_LOAD_RESOLVE: a->slot[l->slot] = resolve(R, l->name); break;
-        case SR_LOAD_ALIAS: a->slot[l->slot] = *sr_tpl_slot(a, l->src); break;
-        case SR_LOAD_MISSING: a->slot[l->slot] = sr_tmissing(); break;
+        case SR_LOAD_PARAM:
+            break;
+        case SR_LOAD_RESOLVE:
+            a->slot[l->slot] = resolve(R, l->name);
+            break;
+        case SR_LOAD_ALIAS:
+            a->slot[l->slot] = *sr_tpl_slot(a, l->src);
+            break;
+        case SR_LOAD_MISSING:
+            a->slot[l->slot] = sr_tmissing();
+            break;
         }
     }
     sr_tpl_charge(R, f->n);
@@ -86,7 +93,7 @@ static void assign(sr_trun *R, sr_tact *a, const sr_tnode *t, sr_tval v);
 static void unpack(sr_trun *R, sr_tact *a, const sr_tnode *t, sr_tval v)
 {
     uint32_t n = t->u.list.n;
-    sr_tval  few[4], *got = few, extra;
+    sr_tval few[4], *got = few, extra;
     if (!sr_tpl_iterable(v))
         sr_tpl_fail(R, SR_INVALID, "cannot unpack non-iterable %s object", sr_tpl_typename(v));
     if (n > SR_COUNT(few))
@@ -127,8 +134,8 @@ static void check_target(sr_trun *R, sr_tact *a, const sr_tnode *t)
 
 typedef struct {
     const sr_tfor *f;
-    sr_tact       *up;
-    sr_tact       *a; /* the filter function's own locals, once started */
+    sr_tact *up;
+    sr_tact *a; /* the filter function's own locals, once started */
 } filtered;
 
 static sr_tval target_value(sr_trun *R, sr_tact *a, const sr_tnode *t)
@@ -144,7 +151,7 @@ static sr_tval target_value(sr_trun *R, sr_tact *a, const sr_tnode *t)
 /* for .. in .. if test: a generator, asked one item at a time */
 static bool next_filtered(sr_trun *R, sr_titer *it, sr_tval *out)
 {
-    filtered      *s = it->state;
+    filtered *s      = it->state;
     const sr_tfor *f = s->f;
     if (!it->started) {
         it->started = true;
@@ -176,14 +183,15 @@ static bool loop_next(sr_trun *R, sr_tloop *l, sr_tval *out)
     return true;
 }
 
-/* Runs the loop's body over items in `a`.  Returns what its else part did (a break there is the outer loop's). */
+/* Runs the loop's body over items in `a`.  Returns what its else part did (a break there is the outer
+ * loop's). */
 static sr_tflow run_loop(sr_trun *R, sr_tact *a, const sr_tnode *n, sr_tval items, int64_t depth0)
 {
-    const sr_tfor *f    = n->u.loop;
-    bool           none = true;
-    sr_tval        item;
-    sr_tloop      *l = NULL;
-    sr_tact       *def = f->recursive ? a->up : a; /* where the loop statement stands */
+    const sr_tfor *f = n->u.loop;
+    bool none        = true;
+    sr_tval item;
+    sr_tloop *l  = NULL;
+    sr_tact *def = f->recursive ? a->up : a; /* where the loop statement stands */
     if (f->test) {
         filtered *s = sr_tpl_alloc(R, sizeof *s);
         *s          = (filtered){f, def, NULL};
@@ -192,8 +200,13 @@ static sr_tflow run_loop(sr_trun *R, sr_tact *a, const sr_tnode *n, sr_tval item
     sr_titer *it = sr_tpl_iter(R, items);
     if (f->extended) {
         l  = sr_tpl_alloc(R, sizeof *l);
-        *l = (sr_tloop){.iterable = items, .it = it, .index0 = -1, .length = -1, .depth0 = depth0,
-                        .recurse = f->recursive ? n : NULL, .up = def};
+        *l = (sr_tloop){.iterable = items,
+                        .it       = it,
+                        .index0   = -1,
+                        .length   = -1,
+                        .depth0   = depth0,
+                        .recurse  = f->recursive ? n : NULL,
+                        .up       = def};
     }
     while (l ? loop_next(R, l, &item) : sr_tpl_next(R, it, &item)) {
         assign(R, a, f->target, item);
@@ -202,7 +215,8 @@ static sr_tflow run_loop(sr_trun *R, sr_tact *a, const sr_tnode *n, sr_tval item
         enter(R, a, &f->body_frame);
         sr_tflow flow = exec_list(R, a, f->body);
         if (flow == SR_FLOW_ON)
-            none = false; /* as in Jinja2, at the end of the body: a loop of breaks and continues has its else */
+            none =
+                false; /* as in Jinja2, at the end of the body: a loop of breaks and continues has its else */
         if (flow == SR_FLOW_BREAK)
             break;
     }
@@ -263,24 +277,47 @@ static bool peek(sr_trun *R, sr_tloop *l)
 
 bool sr_tloop_attr(sr_trun *R, sr_tloop *l, const sr_tstr *name, sr_tval *out)
 {
-    static const char *const names[] = {"index",  "index0", "revindex", "revindex0", "first", "last",
+    static const char *const names[] = {"index",  "index0", "revindex", "revindex0", "first",   "last",
                                         "length", "depth",  "depth0",   "previtem",  "nextitem"};
-    size_t i = 0;
+    size_t i                         = 0;
     while (i < SR_COUNT(names) && !sr_tpl_streq(name, names[i]))
         i++;
     switch (i) {
-    case 0: *out = sr_tint(l->index0 + 1); break;
-    case 1: *out = sr_tint(l->index0); break;
-    case 2: *out = sr_tint(sr_tloop_length(R, l) - l->index0); break;
-    case 3: *out = sr_tint(sr_tloop_length(R, l) - l->index0 - 1); break;
-    case 4: *out = sr_tbool(l->index0 == 0); break;
-    case 5: *out = sr_tbool(!peek(R, l)); break;
-    case 6: *out = sr_tint(sr_tloop_length(R, l)); break;
-    case 7: *out = sr_tint(l->depth0 + 1); break;
-    case 8: *out = sr_tint(l->depth0); break;
-    case 9: *out = l->index0 == 0 ? sr_tpl_undef(R, "there is no previous item") : l->before; break;
-    case 10: *out = peek(R, l) ? l->after : sr_tpl_undef(R, "there is no next item"); break;
-    default: return false;
+    case 0:
+        *out = sr_tint(l->index0 + 1);
+        break;
+    case 1:
+        *out = sr_tint(l->index0);
+        break;
+    case 2:
+        *out = sr_tint(sr_tloop_length(R, l) - l->index0);
+        break;
+    case 3:
+        *out = sr_tint(sr_tloop_length(R, l) - l->index0 - 1);
+        break;
+    case 4:
+        *out = sr_tbool(l->index0 == 0);
+        break;
+    case 5:
+        *out = sr_tbool(!peek(R, l));
+        break;
+    case 6:
+        *out = sr_tint(sr_tloop_length(R, l));
+        break;
+    case 7:
+        *out = sr_tint(l->depth0 + 1);
+        break;
+    case 8:
+        *out = sr_tint(l->depth0);
+        break;
+    case 9:
+        *out = l->index0 == 0 ? sr_tpl_undef(R, "there is no previous item") : l->before;
+        break;
+    case 10:
+        *out = peek(R, l) ? l->after : sr_tpl_undef(R, "there is no next item");
+        break;
+    default:
+        return false;
     }
     return true;
 }
@@ -306,15 +343,16 @@ static sr_tval take_keyword(sr_tcall *c, const sr_tstr *name)
     return sr_tmissing();
 }
 
-/* Macro.__call__ of Jinja2: positions, then keywords, then caller, **kwargs and *varargs where the body asks. */
+/* Macro.__call__ of Jinja2: positions, then keywords, then caller, **kwargs and *varargs where the body asks.
+ */
 static void bind_macro(sr_trun *R, const sr_tmacrodef *d, sr_tact *a, sr_tcall *c)
 {
     const char *name  = d->name ? d->name->p : "caller";
-    int         width = d->name ? (int)SR_MIN(d->name->n, 80u) : 6;
-    bool        caller_given = d->explicit_caller;
+    int width         = d->name ? (int)SR_MIN(d->name->n, 80u) : 6;
+    bool caller_given = d->explicit_caller;
     sr_tpl_charge(R, d->args.n * (1 + c->n_kw));
     for (uint32_t i = 0; i < d->args.n; i++) {
-        const sr_tnode *arg          = d->args.p[i];
+        const sr_tnode *arg           = d->args.p[i];
         a->slot[arg->u.name.ref.slot] = i < c->n ? c->pos[i] : take_keyword(c, arg->u.name.id);
     }
     if (d->takes_caller && !caller_given) {
@@ -359,8 +397,8 @@ static void default_arguments(sr_trun *R, const sr_tmacrodef *d, sr_tact *a)
 sr_tval sr_tpl_call_macro(sr_trun *R, const sr_tmacro *m, sr_tcall *c)
 {
     const sr_tmacrodef *d = m->def;
-    sr_tact            *a = activation(R, m->up, d->n_slots);
-    sr_tbuf             b, *was;
+    sr_tact *a            = activation(R, m->up, d->n_slots);
+    sr_tbuf b, *was;
     sr_tpl_enter(R);
     one_more_call(R);
     bind_macro(R, d, a, c);
@@ -382,9 +420,9 @@ static sr_tval new_macro(sr_trun *R, sr_tact *a, const sr_tmacrodef *d)
 
 static void exec_call_block(sr_trun *R, sr_tact *a, const sr_tnode *n)
 {
-    sr_tval         caller = new_macro(R, a, n->u.macro), v;
+    sr_tval caller       = new_macro(R, a, n->u.macro), v;
     const sr_tnode *call = n->u.macro->call;
-    sr_tcall        c    = {0};
+    sr_tcall c           = {0};
     if (call) {
         sr_tval f = sr_tpl_eval(R, a, call->u.call.a);
         sr_tpl_eval_args(R, a, call->u.call.args, &c, &caller);
@@ -416,8 +454,8 @@ static sr_tval apply_filters(sr_trun *R, sr_tact *a, const sr_tnode *chain, sr_t
 /* {% set x %}..{% endset %}, {% filter f %}..{% endfilter %}, a plain scope */
 static sr_tflow exec_block(sr_trun *R, sr_tact *a, const sr_tnode *n)
 {
-    bool     captures = n->kind != SR_N_SCOPE;
-    sr_tbuf  b, *was = captures ? capture(R, &b) : NULL;
+    bool captures = n->kind != SR_N_SCOPE;
+    sr_tbuf b, *was = captures ? capture(R, &b) : NULL;
     sr_tflow flow;
     enter(R, a, &n->u.set.frame);
     flow = exec_list(R, a, n->u.set.body);
@@ -467,16 +505,26 @@ static sr_tflow exec(sr_trun *R, sr_tact *a, const sr_tnode *n)
         check_target(R, a, n->u.set.target);
         assign(R, a, n->u.set.target, sr_tpl_eval(R, a, n->u.set.value));
         return SR_FLOW_ON;
-    case SR_N_IF: return exec_if(R, a, n);
-    case SR_N_FOR: return exec_for(R, a, n);
-    case SR_N_MACRO: *sr_tpl_slot(a, n->u.macro->ref) = new_macro(R, a, n->u.macro); return SR_FLOW_ON;
-    case SR_N_CALLBLOCK: exec_call_block(R, a, n); return SR_FLOW_ON;
+    case SR_N_IF:
+        return exec_if(R, a, n);
+    case SR_N_FOR:
+        return exec_for(R, a, n);
+    case SR_N_MACRO:
+        *sr_tpl_slot(a, n->u.macro->ref) = new_macro(R, a, n->u.macro);
+        return SR_FLOW_ON;
+    case SR_N_CALLBLOCK:
+        exec_call_block(R, a, n);
+        return SR_FLOW_ON;
     case SR_N_SETBLOCK:
     case SR_N_FILTERBLOCK:
-    case SR_N_SCOPE: return exec_block(R, a, n);
-    case SR_N_WITH: return exec_with(R, a, n);
-    case SR_N_BREAK: return SR_FLOW_BREAK;
-    default: return SR_FLOW_CONTINUE;
+    case SR_N_SCOPE:
+        return exec_block(R, a, n);
+    case SR_N_WITH:
+        return exec_with(R, a, n);
+    case SR_N_BREAK:
+        return SR_FLOW_BREAK;
+    default:
+        return SR_FLOW_CONTINUE;
     }
 }
 

@@ -1,6 +1,7 @@
 /* Expressions, from the loosest binding to the tightest:
  *
- *     a if t else b | or | and | not | == != < <= > >= in, not in | + - | ~ | * / // % | ** | - + | x.y x[y] x() |filter is
+ *     a if t else b | or | and | not | == != < <= > >= in, not in | + - | ~ | * / // % | ** | - + | x.y x[y]
+ * x() |filter is
  *
  * Filters and tests bind tighter than any operator: -1|abs is abs(-1), but 1 + x|abs is 1 + abs(x). */
 #include "text/template_parse.h"
@@ -45,16 +46,16 @@ bool sr_tparse_is_one_of(const sr_tparse *p, const char *names)
 
 bool sr_tparse_is_constant(const sr_tstr *s)
 {
-    return sr_tpl_streq(s, "true") || sr_tpl_streq(s, "false") || sr_tpl_streq(s, "none") || sr_tpl_streq(s, "True") ||
-           sr_tpl_streq(s, "False") || sr_tpl_streq(s, "None");
+    return sr_tpl_streq(s, "true") || sr_tpl_streq(s, "false") || sr_tpl_streq(s, "none") ||
+           sr_tpl_streq(s, "True") || sr_tpl_streq(s, "False") || sr_tpl_streq(s, "None");
 }
 
 /* ---- primaries ---- */
 
 static sr_tnode *parse_name(sr_tparse *p, bool with_ns)
 {
-    uint32_t  line = p->cur.line;
-    sr_tstr  *s    = sr_tparse_expect_name(p);
+    uint32_t line = p->cur.line;
+    sr_tstr *s    = sr_tparse_expect_name(p);
     sr_tnode *n;
     if (with_ns && sr_tparse_is_op(p, '.')) {
         sr_tparse_next(p);
@@ -76,11 +77,11 @@ static sr_tnode *parse_name(sr_tparse *p, bool with_ns)
 static sr_tnode *parse_string(sr_tparse *p)
 {
     sr_tnode *n = sr_tparse_node(p, SR_N_CONST, p->cur.line);
-    sr_tstr  *s = p->cur.s;
+    sr_tstr *s  = p->cur.s;
     sr_tparse_next(p);
     if (p->cur.kind == SR_TK_STRING) { /* "a" "b" is "ab" */
         size_t cap = 0, at = 0;
-        char  *d   = NULL;
+        char *d = NULL;
         for (bool first = true; first || p->cur.kind == SR_TK_STRING; first = false) {
             const sr_tstr *t = first ? s : p->cur.s;
             if (at + t->n > cap) {
@@ -143,8 +144,10 @@ static sr_tnode *parse_primary(sr_tparse *p, bool with_ns)
 {
     sr_tnode *n;
     switch (p->cur.kind) {
-    case SR_TK_NAME: return parse_name(p, with_ns);
-    case SR_TK_STRING: return parse_string(p);
+    case SR_TK_NAME:
+        return parse_name(p, with_ns);
+    case SR_TK_STRING:
+        return parse_string(p);
     case SR_TK_INT:
     case SR_TK_FLOAT:
         n          = sr_tparse_node(p, SR_N_CONST, p->cur.line);
@@ -155,7 +158,7 @@ static sr_tnode *parse_primary(sr_tparse *p, bool with_ns)
         if (p->cur.op == '(') {
             sr_tparse_next(p);
             deeper(p);
-            n = sr_tparse_tuple(p, SR_TUPLE_PARENS, NULL);
+            n = sr_tparse_tuple(p, SR_TUPLE_PARENS);
             p->depth--;
             sr_tparse_expect_op(p, ')');
             return n;
@@ -165,22 +168,23 @@ static sr_tnode *parse_primary(sr_tparse *p, bool with_ns)
         if (p->cur.op == '{')
             return parse_dict(p);
         break;
-    default: break;
+    default:
+        break;
     }
     sr_tparse_fail_got(p, "an expression");
 }
 
-static bool tuple_end(const sr_tparse *p, const char *word)
+static bool tuple_end(const sr_tparse *p)
 {
-    return p->cur.kind == SR_TK_VAR_END || p->cur.kind == SR_TK_BLOCK_END || sr_tparse_is_op(p, ')') ||
-           (word && sr_tparse_is(p, word));
+    return p->cur.kind == SR_TK_VAR_END || p->cur.kind == SR_TK_BLOCK_END || sr_tparse_is_op(p, ')');
 }
 
-/* One expression, or several with commas between: a tuple. */
-sr_tnode *sr_tparse_tuple(sr_tparse *p, sr_ttuple of, const char *end_word)
+/* One expression, or several with commas between: a tuple.  (Jinja2 means to end one at the `in` of a for,
+ * but its check never matches: "for a, in x" is an error there and here.) */
+sr_tnode *sr_tparse_tuple(sr_tparse *p, sr_ttuple of)
 {
-    sr_tnode *n    = NULL, *first = NULL;
-    uint32_t  line = p->cur.line;
+    sr_tnode *n = NULL, *first = NULL;
+    uint32_t line = p->cur.line;
     for (;;) {
         if (first && !n) { /* a comma follows: it is a tuple */
             n = sr_tparse_node(p, SR_N_TUPLE, line);
@@ -189,7 +193,7 @@ sr_tnode *sr_tparse_tuple(sr_tparse *p, sr_ttuple of, const char *end_word)
         }
         if (first)
             sr_tparse_expect_op(p, ',');
-        if (tuple_end(p, end_word))
+        if (tuple_end(p))
             break;
         sr_tnode *e = of == SR_TUPLE_PLAIN || of == SR_TUPLE_NS ? parse_primary(p, of == SR_TUPLE_NS)
                       : of == SR_TUPLE_NO_COND                  ? parse_or(p)
@@ -224,9 +228,9 @@ void sr_tparse_ctx(sr_tparse *p, sr_tnode *t, uint8_t ctx)
     }
 }
 
-sr_tnode *sr_tparse_target(sr_tparse *p, sr_ttuple of, const char *end_word)
+sr_tnode *sr_tparse_target(sr_tparse *p, sr_ttuple of)
 {
-    sr_tnode *t = sr_tparse_tuple(p, of, end_word);
+    sr_tnode *t = sr_tparse_tuple(p, of);
     sr_tparse_ctx(p, t, SR_CTX_STORE);
     return t;
 }
@@ -259,10 +263,10 @@ static void keyword(sr_tparse *p, sr_targs *a)
 
 static sr_targs *call_args(sr_tparse *p, sr_tnode *n)
 {
-    sr_targs *a    = sr_tpl_calloc(p->c, 1, sizeof *a);
-    uint32_t  line = p->cur.line;
+    sr_targs *a   = sr_tpl_calloc(p->c, 1, sizeof *a);
+    uint32_t line = p->cur.line;
     sr_tnode *e;
-    bool      ok = true;
+    bool ok = true;
     sr_tparse_expect_op(p, '(');
     for (bool comma = false; !sr_tparse_is_op(p, ')'); comma = true) {
         if (comma)
@@ -303,7 +307,7 @@ static sr_tnode *parse_call(sr_tparse *p, sr_tnode *callee)
 
 static sr_tnode *parse_slice(sr_tparse *p)
 {
-    uint32_t  line = p->cur.line;
+    uint32_t line     = p->cur.line;
     sr_tnode *part[3] = {0}, *n;
     if (!sr_tparse_is_op(p, ':')) {
         part[0] = sr_tparse_expr(p);
@@ -378,7 +382,7 @@ static sr_tstr *dotted(sr_tparse *p)
     sr_tstr *s = sr_tparse_expect_name(p);
     while (sr_tparse_skip_op(p, '.')) {
         sr_tstr *t = sr_tparse_expect_name(p);
-        char    *d = sr_tpl_calloc(p->c, s->n + t->n + 1, 1);
+        char *d    = sr_tpl_calloc(p->c, s->n + t->n + 1, 1);
         memcpy(d, s->p, s->n);
         d[s->n] = '.';
         memcpy(d + s->n + 1, t->p, t->n);
@@ -406,21 +410,21 @@ sr_tnode *sr_tparse_filters(sr_tparse *p, sr_tnode *a, bool inline_start)
 
 static sr_tnode *parse_test(sr_tparse *p, sr_tnode *a)
 {
-    uint32_t  line    = p->cur.line;
-    sr_tnode *n       = sr_tparse_node(p, SR_N_TEST, line), *e;
-    n->u.call.a       = a;
+    uint32_t line = p->cur.line;
+    sr_tnode *n   = sr_tparse_node(p, SR_N_TEST, line), *e;
+    n->u.call.a   = a;
     sr_tparse_next(p); /* "is" */
-    bool negated      = sr_tparse_skip(p, "not");
-    n->u.call.name    = dotted(p);
-    n->u.call.fn      = sr_tpl_test(n->u.call.name->p, n->u.call.name->n);
+    bool negated   = sr_tparse_skip(p, "not");
+    n->u.call.name = dotted(p);
+    n->u.call.fn   = sr_tpl_test(n->u.call.name->p, n->u.call.name->n);
     sr_tparse_depth(p, n, a);
-    sr_ttok_kind k    = p->cur.kind;
+    sr_ttok_kind k = p->cur.kind;
     if (sr_tparse_is_op(p, '(')) {
         n->u.call.args = call_args(p, n);
     } else {
         n->u.call.args = sr_tpl_calloc(p->c, 1, sizeof(sr_targs));
-        if ((k == SR_TK_NAME && !sr_tparse_is_one_of(p, "else|or|and")) || k == SR_TK_STRING || k == SR_TK_INT ||
-            k == SR_TK_FLOAT || sr_tparse_is_op(p, '[') || sr_tparse_is_op(p, '{')) {
+        if ((k == SR_TK_NAME && !sr_tparse_is_one_of(p, "else|or|and")) || k == SR_TK_STRING ||
+            k == SR_TK_INT || k == SR_TK_FLOAT || sr_tparse_is_op(p, '[') || sr_tparse_is_op(p, '{')) {
             if (sr_tparse_is(p, "is"))
                 sr_tpl_cfail(p->c, SR_INVALID, line, "you cannot chain multiple tests with is");
             e = parse_postfix(p, parse_primary(p, false));
@@ -449,7 +453,7 @@ static sr_tnode *parse_filter_expr(sr_tparse *p, sr_tnode *n)
 
 static sr_tnode *parse_unary(sr_tparse *p, bool with_filter)
 {
-    uint32_t  line = p->cur.line;
+    uint32_t line = p->cur.line;
     sr_tnode *n;
     if (sr_tparse_is_op(p, '-') || sr_tparse_is_op(p, '+')) {
         sr_tnode_kind kind = sr_tparse_is_op(p, '-') ? SR_N_NEG : SR_N_POS;
@@ -468,7 +472,7 @@ static sr_tnode *parse_unary(sr_tparse *p, bool with_filter)
 static sr_tnode *binary_once(sr_tparse *p, sr_tnode *a, sr_tnode *(*operand)(sr_tparse *), const char *ops)
 {
     uint32_t line = p->cur.line;
-    int      op = p->cur.kind == SR_TK_OP ? p->cur.op : 0, twice = op >> 8;
+    int op = p->cur.kind == SR_TK_OP ? p->cur.op : 0, twice = op >> 8;
     /* "//" and "**" are coded as 'F' and 'P' */
     char code = twice == '/' ? 'F' : twice == '*' ? 'P' : twice ? 0 : (char)op;
     if (!code || !strchr(ops, code))
@@ -502,8 +506,8 @@ static bool is_folded(void *arg, sr_tnode *n)
 
 static sr_tnode *pow_operand(sr_tparse *p) { return parse_unary(p, true); }
 
-/* -2 ** 2 is (-2) ** 2, but -2 ** n is -(2 ** n): Jinja2 folds the -2 into the text of its Python, where ** binds
- * tighter.  The operator 'p' is that second one. */
+/* -2 ** 2 is (-2) ** 2, but -2 ** n is -(2 ** n): Jinja2 folds the -2 into the text of its Python, where **
+ * binds tighter.  The operator 'p' is that second one. */
 static sr_tnode *parse_pow(sr_tparse *p)
 {
     sr_tnode *a = pow_operand(p), *b;
@@ -518,8 +522,8 @@ static sr_tnode *parse_math2(sr_tparse *p) { return binary(p, parse_pow(p), pars
 
 static sr_tnode *parse_concat(sr_tparse *p)
 {
-    uint32_t  line = p->cur.line;
-    sr_tnode *a    = parse_math2(p), *n = NULL;
+    uint32_t line = p->cur.line;
+    sr_tnode *a = parse_math2(p), *n = NULL;
     while (sr_tparse_skip_op(p, '~')) {
         if (!n) {
             n = sr_tparse_node(p, SR_N_CONCAT, line);
@@ -539,8 +543,12 @@ static int compare_op(sr_tparse *p)
 {
     static const struct {
         int tok, op;
-    } ops[] = {{SR_TK2('=', '='), SR_OP_EQ}, {SR_TK2('!', '='), SR_OP_NE}, {'<', SR_OP_LT},
-               {SR_TK2('<', '='), SR_OP_LE}, {'>', SR_OP_GT},              {SR_TK2('>', '='), SR_OP_GE}};
+    } ops[] = {{SR_TK2('=', '='), SR_OP_EQ},
+               {SR_TK2('!', '='), SR_OP_NE},
+               {'<', SR_OP_LT},
+               {SR_TK2('<', '='), SR_OP_LE},
+               {'>', SR_OP_GT},
+               {SR_TK2('>', '='), SR_OP_GE}};
     for (size_t i = 0; i < 6; i++)
         if (sr_tparse_skip_op(p, ops[i].tok))
             return ops[i].op;
@@ -557,7 +565,7 @@ static int compare_op(sr_tparse *p)
 static sr_tnode *parse_compare(sr_tparse *p)
 {
     sr_tnode *a = parse_math1(p), *n = NULL;
-    uint32_t  line = p->cur.line;
+    uint32_t line = p->cur.line;
     for (int op; (op = compare_op(p)) >= 0;) {
         if (!n) {
             n          = sr_tparse_node(p, SR_N_COMPARE, line);

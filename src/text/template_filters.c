@@ -9,16 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define METHOD(name, expr)                                                                                   \
+    static sr_tval name(sr_trun *R, sr_tval v, sr_tcall *c)                                                  \
+    {                                                                                                        \
+        (void)R, (void)v, (void)c;                                                                           \
+        return expr;                                                                                         \
+    }
+
 static bool given(sr_tval v) { return v.kind != SR_T_MISSING; }
 static bool truth(sr_trun *R, sr_tval v, bool none) { return given(v) ? sr_tpl_true(R, v) : none; }
 
 /* ---- text ---- */
 
-static sr_tval f_upper(sr_trun *R, sr_tval v, sr_tcall *c) { (void)c; return sr_tpl_case(R, sr_tpl_soft_str(R, v).s, SR_CASE_UPPER); }
-static sr_tval f_lower(sr_trun *R, sr_tval v, sr_tcall *c) { (void)c; return sr_tpl_case(R, sr_tpl_soft_str(R, v).s, SR_CASE_LOWER); }
-static sr_tval f_capitalize(sr_trun *R, sr_tval v, sr_tcall *c) { (void)c; return sr_tpl_case(R, sr_tpl_soft_str(R, v).s, SR_CASE_CAPITAL); }
-static sr_tval f_string(sr_trun *R, sr_tval v, sr_tcall *c) { (void)c; return sr_tpl_soft_str(R, v); }
-static sr_tval f_escape(sr_trun *R, sr_tval v, sr_tcall *c) { (void)c; return sr_tpl_escape(R, v); }
+METHOD(f_upper, sr_tpl_case(R, sr_tpl_soft_str(R, v).s, SR_CASE_UPPER))
+METHOD(f_lower, sr_tpl_case(R, sr_tpl_soft_str(R, v).s, SR_CASE_LOWER))
+METHOD(f_capitalize, sr_tpl_case(R, sr_tpl_soft_str(R, v).s, SR_CASE_CAPITAL))
+METHOD(f_string, sr_tpl_soft_str(R, v))
+METHOD(f_escape, sr_tpl_escape(R, v))
 
 static sr_tval f_forceescape(sr_trun *R, sr_tval v, sr_tcall *c)
 {
@@ -32,14 +39,17 @@ static sr_tval f_safe(sr_trun *R, sr_tval v, sr_tcall *c)
     return sr_tpl_markup(R, sr_tpl_soft_str(R, v), true);
 }
 
-static bool begins_word(uint32_t cp) { return sr_tpl_is_space(cp) || (cp < 0x80 && cp && strchr("-({[<", (int)cp)); }
+static bool begins_word(uint32_t cp)
+{
+    return sr_tpl_is_space(cp) || (cp < 0x80 && cp && strchr("-({[<", (int)cp));
+}
 
 /* Words begin after white space and -({[<, not after an apostrophe: unlike str.title(). */
 static sr_tval f_title(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     const sr_tstr *s = sr_tpl_soft_str(R, v).s;
-    sr_tbuf        b = {.R = R};
-    size_t         k, at = 0;
+    sr_tbuf b        = {.R = R};
+    size_t k, at = 0;
     (void)c;
     while (at < s->n) {
         uint32_t cp = sr_tpl_cp(s->p + at, s->n - at, &k);
@@ -69,7 +79,8 @@ static sr_tval f_trim(sr_trun *R, sr_tval v, sr_tcall *c)
 
 static sr_tval f_center(sr_trun *R, sr_tval v, sr_tcall *c)
 {
-    return sr_tpl_justify(R, sr_tpl_soft_str(R, v).s, given(c->a[0]) ? sr_tpl_need_int(R, c->a[0]) : 80, NULL, 'c');
+    return sr_tpl_justify(R, sr_tpl_soft_str(R, v).s, given(c->a[0]) ? sr_tpl_need_int(R, c->a[0]) : 80, NULL,
+                          'c');
 }
 
 static sr_tval f_replace(sr_trun *R, sr_tval v, sr_tcall *c)
@@ -81,9 +92,9 @@ static sr_tval f_replace(sr_trun *R, sr_tval v, sr_tcall *c)
 
 static sr_tval f_indent(sr_trun *R, sr_tval v, sr_tcall *c)
 {
-    sr_tval by    = given(c->a[0]) ? c->a[0] : sr_tint(4);
-    bool    first = truth(R, c->a[1], false), blank = truth(R, c->a[2], false);
-    sr_tbuf b     = {.R = R};
+    sr_tval by = given(c->a[0]) ? c->a[0] : sr_tint(4);
+    bool first = truth(R, c->a[1], false), blank = truth(R, c->a[2], false);
+    sr_tbuf b = {.R = R};
     if (v.kind == SR_T_UNDEF)
         sr_tpl_fail_undef(R, v);
     if (v.kind != SR_T_STR)
@@ -105,8 +116,8 @@ static sr_tval f_indent(sr_trun *R, sr_tval v, sr_tcall *c)
 static sr_tval f_truncate(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     int64_t length = given(c->a[0]) ? sr_tpl_need_int(R, c->a[0]) : 255, leeway = 5;
-    sr_tval end    = given(c->a[2]) ? c->a[2] : sr_tpl_strz(R, "...");
-    int64_t tail   = (int64_t)sr_tpl_length(R, end);
+    sr_tval end  = given(c->a[2]) ? c->a[2] : sr_tpl_strz(R, "...");
+    int64_t tail = (int64_t)sr_tpl_length(R, end);
     if (given(c->a[3]) && c->a[3].kind != SR_T_NONE)
         leeway = sr_tpl_need_int(R, c->a[3]);
     if (length < tail || leeway < 0)
@@ -122,8 +133,8 @@ static sr_tval f_truncate(sr_trun *R, sr_tval v, sr_tcall *c)
 
 static sr_tval f_wordwrap(sr_trun *R, sr_tval v, sr_tcall *c)
 {
-    int64_t  width = given(c->a[0]) ? sr_tpl_need_int(R, c->a[0]) : 79;
-    sr_tval  wrap  = given(c->a[2]) && c->a[2].kind != SR_T_NONE ? c->a[2] : sr_tpl_strz(R, "\n");
+    int64_t width = given(c->a[0]) ? sr_tpl_need_int(R, c->a[0]) : 79;
+    sr_tval wrap  = given(c->a[2]) && c->a[2].kind != SR_T_NONE ? c->a[2] : sr_tpl_strz(R, "\n");
     if (v.kind == SR_T_UNDEF)
         sr_tpl_fail_undef(R, v);
     return sr_tpl_wordwrap(R, sr_tpl_need_str(R, v, "what wordwrap wraps"), width, truth(R, c->a[1], true),
@@ -133,21 +144,21 @@ static sr_tval f_wordwrap(sr_trun *R, sr_tval v, sr_tcall *c)
 static sr_tval f_wordcount(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     const sr_tstr *s = sr_tpl_soft_str(R, v).s;
-    int64_t        n = 0;
-    bool           in = false;
-    size_t         k;
+    int64_t n        = 0;
+    bool in          = false;
+    size_t k;
     (void)c;
     sr_tpl_charge(R, s->n >> 6);
     for (size_t i = 0; i < s->n; i += k) {
         uint32_t cp = sr_tpl_cp(s->p + i, s->n - i, &k);
-        bool     w  = cp == '_' || sr_tpl_is_alnum(cp);
+        bool w      = cp == '_' || sr_tpl_is_alnum(cp);
         n += w && !in;
         in = w;
     }
     return sr_tint(n);
 }
 
-static sr_tval f_striptags(sr_trun *R, sr_tval v, sr_tcall *c) { (void)c; return sr_tpl_striptags(R, sr_tpl_to_str(R, v).s); }
+METHOD(f_striptags, sr_tpl_striptags(R, sr_tpl_to_str(R, v).s))
 
 static sr_tval f_format(sr_trun *R, sr_tval v, sr_tcall *c)
 {
@@ -168,7 +179,7 @@ static sr_tval f_format(sr_trun *R, sr_tval v, sr_tcall *c)
 static void put_quoted(sr_tbuf *b, sr_tval v, bool query)
 {
     sr_tval s = sr_tpl_to_str(b->R, v);
-    char    hex[4];
+    char hex[4];
     sr_tpl_charge(b->R, s.s->n >> 5);
     for (size_t i = 0; i < s.s->n; i++) {
         unsigned char c = (unsigned char)s.s->p[i];
@@ -247,8 +258,8 @@ static sr_tval f_int(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     sr_tval none = given(c->a[0]) ? c->a[0] : sr_tint(0);
     int64_t base = 10, i;
-    double  f;
-    int     r = 0;
+    double f;
+    int r = 0;
     if (v.kind == SR_T_UNDEF)
         sr_tpl_fail_undef(R, v);
     if (sr_tis_int(v))
@@ -324,9 +335,9 @@ static sr_tval round_int(sr_trun *R, int64_t i, int64_t n)
 
 static sr_tval f_round(sr_trun *R, sr_tval v, sr_tcall *c)
 {
-    const sr_tstr *how    = given(c->a[1]) ? sr_tpl_soft_str(R, c->a[1]).s : NULL;
-    sr_tval        digits = given(c->a[0]) ? c->a[0] : sr_tint(0);
-    bool           up = how && sr_tpl_streq(how, "ceil"), down = how && sr_tpl_streq(how, "floor");
+    const sr_tstr *how = given(c->a[1]) ? sr_tpl_soft_str(R, c->a[1]).s : NULL;
+    sr_tval digits     = given(c->a[0]) ? c->a[0] : sr_tint(0);
+    bool up = how && sr_tpl_streq(how, "ceil"), down = how && sr_tpl_streq(how, "floor");
     if (how && !up && !down && !sr_tpl_streq(how, "common"))
         sr_tpl_fail(R, SR_INVALID, "method must be common, ceil or floor");
     if (!sr_tis_num(v))
@@ -351,9 +362,9 @@ static sr_tval f_filesizeformat(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     static const char *const decimal[] = {"kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"};
     static const char *const binary[]  = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
-    bool                     bin       = truth(R, c->a[0], false);
-    double                   base = bin ? 1024 : 1000, unit = base, f = 0;
-    char                     buf[400];
+    bool bin                           = truth(R, c->a[0], false);
+    double base = bin ? 1024 : 1000, unit = base, f = 0;
+    char buf[400];
     if (v.kind == SR_T_UNDEF)
         sr_tpl_fail_undef(R, v);
     if (sr_tis_num(v))
@@ -390,16 +401,28 @@ static sr_tval f_default(sr_trun *R, sr_tval v, sr_tcall *c)
     return v;
 }
 
+/* pprint's order of keys: as they compare; kinds that do not compare, by the name of their type. */
+static bool sorts_before(sr_trun *R, sr_tval a, sr_tval b)
+{
+    sr_tpl_charge(R, 1);
+    if (a.kind == SR_T_UNDEF || b.kind == SR_T_UNDEF)
+        sr_tpl_fail_undef(R, a.kind == SR_T_UNDEF ? a : b);
+    if ((sr_tis_num(a) && sr_tis_num(b)) ||
+        (a.kind == b.kind && (a.kind == SR_T_STR || a.kind == SR_T_TUPLE)))
+        return sr_tpl_order(R, SR_TLT, a, b);
+    return strcmp(sr_tpl_typename(a), sr_tpl_typename(b)) < 0;
+}
+
 static void put_sorted(sr_tbuf *b, sr_tval v);
 
 static void put_sorted_dict(sr_tbuf *b, const sr_tdict *d)
 {
-    sr_trun  *R    = b->R;
-    sr_tval   keys = sr_tpl_seq(R, SR_T_LIST, d->n);
+    sr_trun *R   = b->R;
+    sr_tval keys = sr_tpl_seq(R, SR_T_LIST, d->n);
     for (size_t i = 0; i < d->n; i++) { /* by insertion: what is pretty-printed is small */
         size_t j = keys.l->n;
         sr_tpl_push(R, keys.l, d->e[i].key);
-        for (; j && d->e[i].key.kind == keys.l->p[j - 1].kind && sr_tpl_order(R, SR_TLT, d->e[i].key, keys.l->p[j - 1]); j--)
+        for (; j && sorts_before(R, d->e[i].key, keys.l->p[j - 1]); j--)
             keys.l->p[j] = keys.l->p[j - 1];
         keys.l->p[j] = d->e[i].key;
     }
@@ -438,7 +461,8 @@ static sr_tval f_pprint(sr_trun *R, sr_tval v, sr_tcall *c)
     (void)c;
     put_sorted(&b, v);
     sr_tval s = sr_tbuf_str(&b);
-    if (sr_tpl_cps(R, s.s) > 80 && (v.kind == SR_T_DICT || v.kind == SR_T_LIST || v.kind == SR_T_TUPLE || v.kind == SR_T_STR))
+    if (sr_tpl_cps(R, s.s) > 80 &&
+        (v.kind == SR_T_DICT || v.kind == SR_T_LIST || v.kind == SR_T_TUPLE || v.kind == SR_T_STR))
         sr_tpl_fail(R, SR_UNSUPPORTED, "pprint of more than one line");
     return s;
 }

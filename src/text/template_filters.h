@@ -8,7 +8,7 @@
 #include "text/template_eval.h"
 
 /* sequences (template_filters_seq.c) */
-sr_tfn sr_tf_attr, sr_tf_batch, sr_tf_dictsort, sr_tf_first, sr_tf_groupby, sr_tf_items, sr_tf_join, sr_tf_last,
-    sr_tf_length, sr_tf_list, sr_tf_map, sr_tf_max, sr_tf_min, sr_tf_reject, sr_tf_rejectattr, sr_tf_reverse,
-    sr_tf_select, sr_tf_selectattr, sr_tf_slice, sr_tf_sort, sr_tf_sum, sr_tf_unique;
+sr_tfn sr_tf_attr, sr_tf_batch, sr_tf_dictsort, sr_tf_first, sr_tf_groupby, sr_tf_items, sr_tf_join,
+    sr_tf_last, sr_tf_length, sr_tf_list, sr_tf_map, sr_tf_max, sr_tf_min, sr_tf_reject, sr_tf_rejectattr,
+    sr_tf_reverse, sr_tf_select, sr_tf_selectattr, sr_tf_slice, sr_tf_sort, sr_tf_sum, sr_tf_unique;
 #endif

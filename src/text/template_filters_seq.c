@@ -15,7 +15,7 @@ static bool truth(sr_trun *R, sr_tval v, bool none) { return given(v) ? sr_tpl_t
 typedef struct {
     sr_tval parts; /* a list; empty: the item itself */
     sr_tval none;  /* what undefined on the way becomes; MISSING: stays */
-    bool    fold;  /* strings lower-cased, for comparisons */
+    bool fold;     /* strings lower-cased, for comparisons */
 } getter;
 
 static sr_tval path(sr_trun *R, sr_tval attr)
@@ -30,8 +30,8 @@ static sr_tval path(sr_trun *R, sr_tval attr)
     l = sr_tpl_split(R, attr.s, sr_tpl_strz(R, ".").s, -1);
     for (size_t i = 0; i < l.l->n; i++) {
         const sr_tstr *s = l.l->p[i].s;
-        int64_t        v;
-        bool           number = s->n > 0;
+        int64_t v;
+        bool number = s->n > 0;
         for (size_t j = 0; j < s->n; j++)
             number = number && s->p[j] >= '0' && s->p[j] <= '9';
         if (number && sr_tpl_parse_int(s->p, s->n, 10, &v) == 1)
@@ -40,7 +40,10 @@ static sr_tval path(sr_trun *R, sr_tval attr)
     return l;
 }
 
-static sr_tval fold(sr_trun *R, sr_tval v, bool on) { return on && v.kind == SR_T_STR ? sr_tpl_case(R, v.s, SR_CASE_LOWER) : v; }
+static sr_tval fold(sr_trun *R, sr_tval v, bool on)
+{
+    return on && v.kind == SR_T_STR ? sr_tpl_case(R, v.s, SR_CASE_LOWER) : v;
+}
 
 static sr_tval get(sr_trun *R, const getter *g, sr_tval item)
 {
@@ -60,14 +63,23 @@ static getter make_getter(sr_trun *R, sr_tval attr, sr_tval none, bool folds)
 /* ---- simple ones ---- */
 
 sr_tval sr_tf_attr(sr_trun *R, sr_tval v, sr_tcall *c) { return sr_tpl_attr_only(R, v, c->a[0]); }
-sr_tval sr_tf_length(sr_trun *R, sr_tval v, sr_tcall *c) { (void)c; return sr_tint((int64_t)sr_tpl_length(R, v)); }
-sr_tval sr_tf_list(sr_trun *R, sr_tval v, sr_tcall *c) { (void)c; return sr_tpl_list(R, v); }
+sr_tval sr_tf_length(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    (void)c;
+    return sr_tint((int64_t)sr_tpl_length(R, v));
+}
+sr_tval sr_tf_list(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    (void)c;
+    return sr_tpl_list(R, v);
+}
 
 sr_tval sr_tf_first(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     sr_tval item;
     (void)c;
-    return sr_tpl_next(R, sr_tpl_iter(R, v), &item) ? item : sr_tpl_undef(R, "No first item, sequence was empty.");
+    return sr_tpl_next(R, sr_tpl_iter(R, v), &item) ? item
+                                                    : sr_tpl_undef(R, "No first item, sequence was empty.");
 }
 
 sr_tval sr_tf_last(sr_trun *R, sr_tval v, sr_tcall *c)
@@ -100,9 +112,9 @@ sr_tval sr_tf_join(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     sr_tval sep = given(c->a[0]) ? sr_tpl_to_str(R, c->a[0]) : sr_tpl_strz(R, ""), item;
     if (given_attr(c->a[1])) {
-        getter    g    = make_getter(R, c->a[1], sr_tmissing(), false);
-        sr_tval   list = sr_tpl_seq(R, SR_T_LIST, 0);
-        sr_titer *it   = sr_tpl_iter(R, v);
+        getter g     = make_getter(R, c->a[1], sr_tmissing(), false);
+        sr_tval list = sr_tpl_seq(R, SR_T_LIST, 0);
+        sr_titer *it = sr_tpl_iter(R, v);
         while (sr_tpl_next(R, it, &item))
             sr_tpl_push(R, list.l, get(R, &g, item));
         v = list;
@@ -112,9 +124,9 @@ sr_tval sr_tf_join(sr_trun *R, sr_tval v, sr_tcall *c)
 
 sr_tval sr_tf_sum(sr_trun *R, sr_tval v, sr_tcall *c)
 {
-    sr_tval   total = given(c->a[1]) ? c->a[1] : sr_tint(0), item;
-    getter    g     = make_getter(R, c->a[0], sr_tmissing(), false);
-    sr_titer *it    = sr_tpl_iter(R, v);
+    sr_tval total = given(c->a[1]) ? c->a[1] : sr_tint(0), item;
+    getter g      = make_getter(R, c->a[0], sr_tmissing(), false);
+    sr_titer *it  = sr_tpl_iter(R, v);
     if (total.kind == SR_T_STR)
         sr_tpl_fail(R, SR_INVALID, "sum() can't sum strings");
     while (sr_tpl_next(R, it, &item))
@@ -150,7 +162,7 @@ static void merge_sort(sr_trun *R, keyed *e, keyed *tmp, size_t n, bool reverse)
 
 static sr_tval sorted(sr_trun *R, const keyed *from, size_t n, bool reverse)
 {
-    keyed  *e = sr_tpl_alloc(R, (2 * n + 1) * sizeof *e);
+    keyed *e  = sr_tpl_alloc(R, (2 * n + 1) * sizeof *e);
     sr_tval l = sr_tpl_seq(R, SR_T_LIST, n);
     if (n)
         memcpy(e, from, n * sizeof *e);
@@ -163,8 +175,8 @@ static sr_tval sorted(sr_trun *R, const keyed *from, size_t n, bool reverse)
 sr_tval sr_tf_sort(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     sr_tval items = sr_tpl_list(R, v), attrs = sr_tpl_seq(R, SR_T_LIST, 1);
-    bool    folds = !truth(R, c->a[1], false);
-    size_t  n     = items.l->n;
+    bool folds = !truth(R, c->a[1], false);
+    size_t n   = items.l->n;
     if (given(c->a[2]) && c->a[2].kind == SR_T_STR)
         attrs = sr_tpl_split(R, c->a[2].s, sr_tpl_strz(R, ",").s, -1);
     else
@@ -183,7 +195,7 @@ sr_tval sr_tf_sort(sr_trun *R, sr_tval v, sr_tcall *c)
 
 sr_tval sr_tf_dictsort(sr_trun *R, sr_tval v, sr_tcall *c)
 {
-    bool           folds = !truth(R, c->a[0], false), by_value = false;
+    bool folds = !truth(R, c->a[0], false), by_value = false;
     const sr_tstr *by = given(c->a[1]) ? sr_tpl_soft_str(R, c->a[1]).s : NULL;
     if (by && !(by_value = sr_tpl_streq(by, "value")) && !sr_tpl_streq(by, "key"))
         sr_tpl_fail(R, SR_INVALID, "you can only sort by either \"key\" or \"value\"");
@@ -194,16 +206,16 @@ sr_tval sr_tf_dictsort(sr_trun *R, sr_tval v, sr_tcall *c)
     keyed *e = sr_tpl_alloc(R, v.d->n * sizeof *e);
     for (size_t i = 0; i < v.d->n; i++) {
         sr_tval k = v.d->e[i].key, x = v.d->e[i].val;
-        e[i]      = (keyed){fold(R, by_value ? x : k, folds), sr_tpl_pair(R, k, x)};
+        e[i] = (keyed){fold(R, by_value ? x : k, folds), sr_tpl_pair(R, k, x)};
     }
     return sorted(R, e, v.d->n, truth(R, c->a[2], false));
 }
 
 static sr_tval extreme(sr_trun *R, sr_tval v, sr_tcall *c, sr_torder op)
 {
-    getter    g  = make_getter(R, c->a[1], sr_tmissing(), !truth(R, c->a[0], false));
+    getter g     = make_getter(R, c->a[1], sr_tmissing(), !truth(R, c->a[0], false));
     sr_titer *it = sr_tpl_iter(R, v);
-    sr_tval   best, item;
+    sr_tval best, item;
     if (!sr_tpl_next(R, it, &best))
         return sr_tpl_undef(R, "No aggregated item, sequence was empty.");
     sr_tval key = get(R, &g, best);
@@ -221,18 +233,18 @@ sr_tval sr_tf_max(sr_trun *R, sr_tval v, sr_tcall *c) { return extreme(R, v, c, 
 
 sr_tval sr_tf_groupby(sr_trun *R, sr_tval v, sr_tcall *c)
 {
-    bool    folds = !truth(R, c->a[2], false);
-    getter  g = make_getter(R, c->a[0], c->a[1], folds), real = make_getter(R, c->a[0], c->a[1], false);
+    bool folds = !truth(R, c->a[2], false);
+    getter g = make_getter(R, c->a[0], c->a[1], folds), real = make_getter(R, c->a[0], c->a[1], false);
     sr_tval items = sr_tpl_list(R, v), out = sr_tpl_seq(R, SR_T_LIST, 0), key = {0}, group = {0};
-    keyed  *e     = sr_tpl_alloc(R, items.l->n * sizeof *e);
+    keyed *e = sr_tpl_alloc(R, items.l->n * sizeof *e);
     for (size_t i = 0; i < items.l->n; i++)
         e[i] = (keyed){get(R, &g, items.l->p[i]), items.l->p[i]};
     items = sorted(R, e, items.l->n, false);
     for (size_t i = 0; i < items.l->n; i++) {
         sr_tval k = get(R, &g, items.l->p[i]);
         if (!i || !sr_tpl_eq(R, key, k)) {
-            group        = sr_tpl_seq(R, SR_T_LIST, 0);
-            sr_tval pair = sr_tpl_pair(R, get(R, &real, items.l->p[i]), group);
+            group         = sr_tpl_seq(R, SR_T_LIST, 0);
+            sr_tval pair  = sr_tpl_pair(R, get(R, &real, items.l->p[i]), group);
             pair.l->group = true;
             sr_tpl_push(R, out.l, pair);
         }
@@ -245,15 +257,15 @@ sr_tval sr_tf_groupby(sr_trun *R, sr_tval v, sr_tcall *c)
 /* ---- lazy ones ---- */
 
 typedef struct {
-    getter             g;
+    getter g;
     const sr_tbuiltin *fn; /* filter or test; NULL: the value itself (map), its truth (select) */
-    sr_tcall           call;
-    bool               want; /* select: keep where the test says so */
-    bool               attr; /* the first argument names an attribute */
-    int64_t            size; /* batch, slice */
-    sr_tval            fill, list;
-    int64_t            n, offset;
-    sr_tdict          *seen;
+    sr_tcall call;
+    bool want;    /* select: keep where the test says so */
+    bool attr;    /* the first argument names an attribute */
+    int64_t size; /* batch, slice */
+    sr_tval fill, list;
+    int64_t n, offset;
+    sr_tdict *seen;
 } lazy;
 
 static sr_tval start_lazy(sr_trun *R, sr_tval v, sr_tcall *c, const lazy *from,
@@ -274,7 +286,8 @@ static const sr_tbuiltin *named(sr_trun *R, sr_tval name, bool filter)
         sr_tpl_fail_undef(R, name);
     if (!f)
         sr_tpl_fail(R, SR_INVALID, "no %s named '%.*s'", filter ? "filter" : "test",
-                    name.kind == SR_T_STR ? (int)SR_MIN(name.s->n, 80u) : 1, name.kind == SR_T_STR ? name.s->p : "?");
+                    name.kind == SR_T_STR ? (int)SR_MIN(name.s->n, 80u) : 1,
+                    name.kind == SR_T_STR ? name.s->p : "?");
     return f;
 }
 
@@ -294,7 +307,7 @@ static const sr_tval *keyword(const sr_tcall *c, const char *name)
 
 static void start_map(sr_trun *R, lazy *z)
 {
-    sr_tcall      *c    = &z->call;
+    sr_tcall *c         = &z->call;
     const sr_tval *attr = keyword(c, "attribute"), *none = keyword(c, "default");
     if (!c->n && attr) {
         if (c->n_kw > 1u + (none != NULL))
@@ -360,13 +373,22 @@ static bool next_select(sr_trun *R, sr_titer *it, sr_tval *out)
     }
     return false;
 }
-sr_tval sr_tf_select(sr_trun *R, sr_tval v, sr_tcall *c) { return start_lazy(R, v, c, &(lazy){.want = true}, next_select); }
-sr_tval sr_tf_reject(sr_trun *R, sr_tval v, sr_tcall *c) { return start_lazy(R, v, c, &(lazy){0}, next_select); }
+sr_tval sr_tf_select(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    return start_lazy(R, v, c, &(lazy){.want = true}, next_select);
+}
+sr_tval sr_tf_reject(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    return start_lazy(R, v, c, &(lazy){0}, next_select);
+}
 sr_tval sr_tf_selectattr(sr_trun *R, sr_tval v, sr_tcall *c)
 {
     return start_lazy(R, v, c, &(lazy){.want = true, .attr = true}, next_select);
 }
-sr_tval sr_tf_rejectattr(sr_trun *R, sr_tval v, sr_tcall *c) { return start_lazy(R, v, c, &(lazy){.attr = true}, next_select); }
+sr_tval sr_tf_rejectattr(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    return start_lazy(R, v, c, &(lazy){.attr = true}, next_select);
+}
 
 static bool next_items(sr_trun *R, sr_titer *it, sr_tval *out)
 {
@@ -380,7 +402,10 @@ static bool next_items(sr_trun *R, sr_titer *it, sr_tval *out)
     }
     return it->inner && sr_tpl_next(R, it->inner, out);
 }
-sr_tval sr_tf_items(sr_trun *R, sr_tval v, sr_tcall *c) { return start_lazy(R, v, c, &(lazy){0}, next_items); }
+sr_tval sr_tf_items(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    return start_lazy(R, v, c, &(lazy){0}, next_items);
+}
 
 static bool next_unique(sr_trun *R, sr_titer *it, sr_tval *out)
 {
@@ -400,12 +425,15 @@ static bool next_unique(sr_trun *R, sr_titer *it, sr_tval *out)
     }
     return false;
 }
-sr_tval sr_tf_unique(sr_trun *R, sr_tval v, sr_tcall *c) { return start_lazy(R, v, c, &(lazy){0}, next_unique); }
+sr_tval sr_tf_unique(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    return start_lazy(R, v, c, &(lazy){0}, next_unique);
+}
 
 /* Rows of linecount items; the last one filled up. */
 static bool next_batch(sr_trun *R, sr_titer *it, sr_tval *out)
 {
-    lazy   *z = it->state;
+    lazy *z = it->state;
     sr_tval item, size = z->call.a[0], fill = z->call.a[1];
     if (!it->started) {
         it->started = true;
@@ -427,12 +455,16 @@ static bool next_batch(sr_trun *R, sr_titer *it, sr_tval *out)
     if (given_attr(fill) && sr_tpl_order(R, SR_TLT, sr_tint((int64_t)out->l->n), size)) {
         sr_tval one = sr_tpl_seq(R, SR_T_LIST, 1);
         sr_tpl_push(R, one.l, fill);
-        *out = sr_tpl_binary(R, '+', *out, sr_tpl_repeat(R, one, sr_tpl_need_int(R, size) - (int64_t)out->l->n));
+        *out =
+            sr_tpl_binary(R, '+', *out, sr_tpl_repeat(R, one, sr_tpl_need_int(R, size) - (int64_t)out->l->n));
     }
     z->list = sr_tpl_seq(R, SR_T_LIST, 0);
     return true;
 }
-sr_tval sr_tf_batch(sr_trun *R, sr_tval v, sr_tcall *c) { return start_lazy(R, v, c, &(lazy){0}, next_batch); }
+sr_tval sr_tf_batch(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    return start_lazy(R, v, c, &(lazy){0}, next_batch);
+}
 
 /* `size` columns, the first ones longer by one where it does not come out even. */
 static bool next_slice(sr_trun *R, sr_titer *it, sr_tval *out)
@@ -456,4 +488,7 @@ static bool next_slice(sr_trun *R, sr_titer *it, sr_tval *out)
     z->n++;
     return true;
 }
-sr_tval sr_tf_slice(sr_trun *R, sr_tval v, sr_tcall *c) { return start_lazy(R, v, c, &(lazy){0}, next_slice); }
+sr_tval sr_tf_slice(sr_trun *R, sr_tval v, sr_tcall *c)
+{
+    return start_lazy(R, v, c, &(lazy){0}, next_slice);
+}

@@ -15,14 +15,15 @@ void sr_tpl_float_digits(sr_tbuf *b, double f, char type, int64_t precision, boo
 {
     char fmt[16], *d;
     if (precision > SR_TPL_PRECISION)
-        sr_tpl_fail(b->R, SR_UNSUPPORTED, "a precision of %lld digits, more than %d", (long long)precision, SR_TPL_PRECISION);
+        sr_tpl_fail(b->R, SR_UNSUPPORTED, "a precision of %lld digits, more than %d", (long long)precision,
+                    SR_TPL_PRECISION);
     if (isnan(f) || isinf(f)) {
         bool upper = type >= 'A' && type <= 'Z';
         sr_tbuf_z(b, isnan(f) ? (upper ? "NAN" : "nan") : upper ? "INF" : "inf");
         return;
     }
     size_t cap = (size_t)precision + 340; /* 1e308 has 309 digits before the point */
-    d = sr_tpl_alloc(b->R, cap);
+    d          = sr_tpl_alloc(b->R, cap);
     snprintf(fmt, sizeof fmt, "%%%s.*%c", alt ? "#" : "", type);
     int n = snprintf(d, cap, fmt, (int)precision, fabs(f));
     sr_tbuf_add(b, d, (size_t)n);
@@ -31,9 +32,9 @@ void sr_tpl_float_digits(sr_tbuf *b, double f, char type, int64_t precision, boo
 
 void sr_tpl_int_digits(sr_tbuf *b, int64_t i, int base, bool upper)
 {
-    char     buf[66];
-    int      at = 66;
-    uint64_t u  = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
+    char buf[66];
+    int at     = 66;
+    uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
     do {
         buf[--at] = (upper ? "0123456789ABCDEF" : "0123456789abcdef")[u % (unsigned)base];
         u /= (unsigned)base;
@@ -53,19 +54,19 @@ int64_t sr_tpl_float_to_int(sr_trun *R, double f)
 /* ---- % ---- */
 
 typedef struct {
-    sr_trun       *R;
+    sr_trun *R;
     const sr_tstr *fmt;
-    size_t         at;
-    sr_tval        args; /* a tuple, or the only argument */
-    int64_t        n, i; /* a tuple: items and the next one; else -1 and -2, then -1 when taken */
-    bool           mapping, markup;
-    sr_tbuf        out;
+    size_t at;
+    sr_tval args; /* a tuple, or the only argument */
+    int64_t n, i; /* a tuple: items and the next one; else -1 and -2, then -1 when taken */
+    bool mapping, markup;
+    sr_tbuf out;
 } formatter;
 
 typedef struct {
-    bool    left, plus, blank, alt, zero;
+    bool left, plus, blank, alt, zero;
     int64_t width, precision; /* -1: none */
-    char    type;
+    char type;
 } spec;
 
 static char peek(const formatter *f) { return f->at < f->fmt->n ? f->fmt->p[f->at] : 0; }
@@ -97,12 +98,13 @@ static void read_key(formatter *f)
 
 static sr_tval keyed(formatter *f, sr_tval map, size_t from)
 {
-    sr_tval        key = sr_tpl_str(f->R, f->fmt->p + from, f->at - from);
-    const sr_tval *v   = map.kind == SR_T_DICT ? sr_tpl_dict_get(f->R, map.d, key) : NULL;
+    sr_tval key      = sr_tpl_str(f->R, f->fmt->p + from, f->at - from);
+    const sr_tval *v = map.kind == SR_T_DICT ? sr_tpl_dict_get(f->R, map.d, key) : NULL;
     if (map.kind == SR_T_UNDEF)
         sr_tpl_fail_undef(f->R, map);
     if (!v)
-        sr_tpl_fail(f->R, SR_INVALID, "no key '%.*s' for a format string", (int)SR_MIN(key.s->n, 80u), key.s->p);
+        sr_tpl_fail(f->R, SR_INVALID, "no key '%.*s' for a format string", (int)SR_MIN(key.s->n, 80u),
+                    key.s->p);
     return *v;
 }
 
@@ -195,8 +197,8 @@ static void put_text(formatter *f, const spec *s, sr_tval v)
 static void put_number(formatter *f, const spec *s, bool negative, const char *prefix, sr_tbuf *digits)
 {
     const char *sign = negative ? "-" : s->plus ? "+" : s->blank ? " " : "";
-    int64_t     pad  = s->width - (int64_t)(strlen(sign) + strlen(prefix) + digits->n);
-    uint64_t    n    = pad > 0 ? (uint64_t)pad : 0;
+    int64_t pad      = s->width - (int64_t)(strlen(sign) + strlen(prefix) + digits->n);
+    uint64_t n       = pad > 0 ? (uint64_t)pad : 0;
     if (!s->left && !s->zero)
         sr_tbuf_pad(&f->out, " ", 1, n);
     sr_tbuf_z(&f->out, sign);
@@ -210,19 +212,24 @@ static void put_number(formatter *f, const spec *s, bool negative, const char *p
 
 static void put_int(formatter *f, const spec *s, sr_tval v)
 {
-    bool    hex = s->type == 'x' || s->type == 'X', oct = s->type == 'o';
+    bool hex = s->type == 'x' || s->type == 'X', oct = s->type == 'o';
     sr_tbuf b = {.R = f->R}, d = {.R = f->R};
     if (v.kind == SR_T_UNDEF && !hex && !oct)
         sr_tpl_fail_undef(f->R, v);
     if (!sr_tis_num(v) || (v.kind == SR_T_FLOAT && (hex || oct)))
-        sr_tpl_fail(f->R, SR_INVALID, "%%%c format: %s is required, not %s", s->type, hex || oct ? "an integer" : "a real number",
-                    sr_tpl_typename(v));
+        sr_tpl_fail(f->R, SR_INVALID, "%%%c format: %s is required, not %s", s->type,
+                    hex || oct ? "an integer" : "a real number", sr_tpl_typename(v));
     int64_t i = v.kind == SR_T_FLOAT ? sr_tpl_float_to_int(f->R, v.f) : sr_tas_int(v);
     sr_tpl_int_digits(&b, i, hex ? 16 : oct ? 8 : 10, s->type == 'X');
     if (s->precision > (int64_t)b.n)
         sr_tbuf_pad(&d, "0", 1, (uint64_t)s->precision - b.n);
     sr_tbuf_add(&d, b.p, b.n);
-    put_number(f, s, i < 0, s->alt && s->type == 'x' ? "0x" : s->alt && hex ? "0X" : s->alt && oct ? "0o" : "", &d);
+    put_number(f, s, i < 0,
+               s->alt && s->type == 'x' ? "0x"
+               : s->alt && hex          ? "0X"
+               : s->alt && oct          ? "0o"
+                                        : "",
+               &d);
 }
 
 static void put_float(formatter *f, const spec *s, sr_tval v)
@@ -242,7 +249,8 @@ static void put_char(formatter *f, const spec *s, sr_tval v)
     sr_tbuf b = {.R = f->R};
     if (v.kind == SR_T_STR && sr_tpl_cps(f->R, v.s) == 1)
         sr_tbuf_add(&b, v.s->p, v.s->n);
-    else if (sr_tis_int(v) && sr_tas_int(v) >= 0 && sr_tas_int(v) < 0x110000 && (sr_tas_int(v) & 0x1ff800) != 0xd800)
+    else if (sr_tis_int(v) && sr_tas_int(v) >= 0 && sr_tas_int(v) < 0x110000 &&
+             (sr_tas_int(v) & 0x1ff800) != 0xd800)
         sr_tbuf_cp(&b, (uint32_t)sr_tas_int(v));
     else
         sr_tpl_fail(f->R, SR_INVALID, "%%c requires int or char");
@@ -257,36 +265,51 @@ static void put_arg(formatter *f, const spec *s, sr_tval v)
     switch (s->type) {
     case 's':
     case 'r':
-    case 'a': put_text(f, s, v); break;
+    case 'a':
+        put_text(f, s, v);
+        break;
     case 'd':
     case 'i':
     case 'u':
     case 'o':
     case 'x':
-    case 'X': put_int(f, s, v); break;
+    case 'X':
+        put_int(f, s, v);
+        break;
     case 'e':
     case 'E':
     case 'f':
     case 'F':
     case 'g':
-    case 'G': put_float(f, s, v); break;
-    case 'c': put_char(f, s, v); break;
-    default: sr_tpl_fail(f->R, SR_INVALID, "unsupported format character 0x%02x", (unsigned char)s->type);
+    case 'G':
+        put_float(f, s, v);
+        break;
+    case 'c':
+        put_char(f, s, v);
+        break;
+    default:
+        sr_tpl_fail(f->R, SR_INVALID, "unsupported format character 0x%02x", (unsigned char)s->type);
     }
 }
 
 sr_tval sr_tpl_percent(sr_trun *R, sr_tval fmt, sr_tval args)
 {
-    bool      tuple = args.kind == SR_T_TUPLE;
-    formatter f     = {.R = R, .fmt = fmt.s, .args = args, .n = tuple ? (int64_t)args.l->n : -1, .i = tuple ? 0 : -2,
-                       .markup = fmt.s->markup, .out = {.R = R}};
+    bool tuple  = args.kind == SR_T_TUPLE;
+    formatter f = {.R      = R,
+                   .fmt    = fmt.s,
+                   .args   = args,
+                   .n      = tuple ? (int64_t)args.l->n : -1,
+                   .i      = tuple ? 0 : -2,
+                   .markup = fmt.s->markup,
+                   .out    = {.R = R}};
     /* what Python calls a mapping here: anything with [], but no tuple and no string */
-    f.mapping   = args.kind == SR_T_DICT || args.kind == SR_T_LIST || args.kind == SR_T_RANGE || args.kind == SR_T_UNDEF;
+    f.mapping = args.kind == SR_T_DICT || args.kind == SR_T_LIST || args.kind == SR_T_RANGE ||
+                args.kind == SR_T_UNDEF;
     sr_tval map = args;
     sr_tpl_bytes(R, fmt.s->n * 4);
     while (f.at < fmt.s->n) {
         const char *p = memchr(fmt.s->p + f.at, '%', fmt.s->n - f.at);
-        size_t      to = p ? (size_t)(p - fmt.s->p) : fmt.s->n;
+        size_t to     = p ? (size_t)(p - fmt.s->p) : fmt.s->n;
         sr_tbuf_add(&f.out, fmt.s->p + f.at, to - f.at);
         f.at = to + 1;
         if (!p)

@@ -47,7 +47,8 @@ static sr_tval g_dict(sr_trun *R, sr_tval self, sr_tcall *c)
         while (sr_tpl_next(R, it, &item)) {
             sr_tval pair = sr_tpl_list(R, item);
             if (pair.l->n != 2)
-                sr_tpl_fail(R, SR_INVALID, "dictionary update sequence element has length %zu; 2 is required", pair.l->n);
+                sr_tpl_fail(R, SR_INVALID, "dictionary update sequence element has length %zu; 2 is required",
+                            pair.l->n);
             sr_tpl_dict_set(R, d.d, pair.l->p[0], pair.l->p[1]);
         }
     }
@@ -106,10 +107,10 @@ static sr_tval g_strftime_now(sr_trun *R, sr_tval self, sr_tcall *c)
 /* One directive "%..c" of a strftime format. */
 static void put_directive(sr_tbuf *b, const char *spec, const struct tm *tm)
 {
-    sr_trun *R     = b->R;
-    size_t   n     = strlen(spec);
-    long     width = 0;
-    char     c = spec[n - 1], buf[1100];
+    sr_trun *R = b->R;
+    size_t n   = strlen(spec);
+    long width = 0;
+    char c     = spec[n - 1], buf[1100];
     if (n == 2 && (c == 'z' || c == 'Z'))
         return;
     if (n == 2 && c == 'f') {
@@ -129,22 +130,23 @@ static void put_directive(sr_tbuf *b, const char *spec, const struct tm *tm)
     sr_tbuf_add(b, buf, strftime(buf, sizeof buf, spec, tm));
 }
 
-/* datetime.strftime of a naive datetime: %z and %Z are empty, %f is the microseconds, the rest is the C library's
- * in the C locale. */
+/* datetime.strftime of a naive datetime: %z and %Z are empty, %f is the microseconds, the rest is the C
+ * library's in the C locale. */
 sr_tval sr_tpl_strftime(sr_trun *R, const sr_tstr *fmt)
 {
-    sr_tbuf   b = {.R = R};
+    sr_tbuf b = {.R = R};
     struct tm tm;
-    time_t    t = (time_t)R->now;
+    time_t t = (time_t)R->now;
     if (!gmtime_r(&t, &tm) || tm.tm_year + 1900 < 1 || tm.tm_year + 1900 > 9999)
         sr_tpl_fail(R, SR_INVALID, "a time outside of the years 1 to 9999");
     for (size_t i = 0; i < fmt->n;) {
-        char   spec[16];
+        char spec[16];
         size_t end = i + 1; /* glibc's flags and width, then E or O, then the letter */
         while (fmt->p[i] == '%' && end < fmt->n && fmt->p[end] && strchr("_-0^#+123456789EO:", fmt->p[end]))
             end++;
         sr_tpl_charge(R, 1);
-        if (fmt->p[i] != '%' || end >= fmt->n || end - i + 2 > sizeof spec || (unsigned char)fmt->p[end] >= 0x80) {
+        if (fmt->p[i] != '%' || end >= fmt->n || end - i + 2 > sizeof spec ||
+            (unsigned char)fmt->p[end] >= 0x80) {
             sr_tbuf_char(&b, fmt->p[i++]);
             continue;
         }

@@ -21,7 +21,7 @@ static bool next_seq(sr_trun *R, sr_titer *it, sr_tval *out)
 static bool next_str(sr_trun *R, sr_titer *it, sr_tval *out)
 {
     const sr_tstr *s = it->src.s;
-    size_t         n;
+    size_t n;
     if (it->i >= s->n)
         return false;
     if (it->reversed) {
@@ -78,24 +78,34 @@ bool sr_tpl_iterable(sr_tval v)
     case SR_T_DICT:
     case SR_T_VIEW:
     case SR_T_RANGE:
-    case SR_T_ITER: return true;
-    default: return false;
+    case SR_T_ITER:
+        return true;
+    default:
+        return false;
     }
 }
 
 sr_titer *sr_tpl_iter(sr_trun *R, sr_tval v)
 {
     switch (v.kind) {
-    case SR_T_UNDEF: return new_iter(R, v, next_none);
+    case SR_T_UNDEF:
+        return new_iter(R, v, next_none);
     case SR_T_LIST:
-    case SR_T_TUPLE: return new_iter(R, v, next_seq);
-    case SR_T_STR: return new_iter(R, v, next_str);
+    case SR_T_TUPLE:
+        return new_iter(R, v, next_seq);
+    case SR_T_STR:
+        return new_iter(R, v, next_str);
     case SR_T_DICT:
-    case SR_T_VIEW: return new_iter(R, v, next_dict);
-    case SR_T_RANGE: return new_iter(R, v, next_range);
-    case SR_T_ITER: return v.it;
-    case SR_T_LOOP: sr_tpl_fail(R, SR_UNSUPPORTED, "iterating over the loop variable");
-    default: sr_tpl_fail(R, SR_INVALID, "'%s' object is not iterable", sr_tpl_typename(v));
+    case SR_T_VIEW:
+        return new_iter(R, v, next_dict);
+    case SR_T_RANGE:
+        return new_iter(R, v, next_range);
+    case SR_T_ITER:
+        return v.it;
+    case SR_T_LOOP:
+        sr_tpl_fail(R, SR_UNSUPPORTED, "iterating over the loop variable");
+    default:
+        sr_tpl_fail(R, SR_INVALID, "'%s' object is not iterable", sr_tpl_typename(v));
     }
 }
 
@@ -113,7 +123,7 @@ bool sr_tpl_next(sr_trun *R, sr_titer *it, sr_tval *out)
 sr_tval sr_tpl_list(sr_trun *R, sr_tval v)
 {
     sr_titer *it = sr_tpl_iter(R, v);
-    sr_tval   l  = sr_tpl_seq(R, SR_T_LIST, v.kind == SR_T_LIST || v.kind == SR_T_TUPLE ? v.l->n : 0), item;
+    sr_tval l    = sr_tpl_seq(R, SR_T_LIST, v.kind == SR_T_LIST || v.kind == SR_T_TUPLE ? v.l->n : 0), item;
     while (sr_tpl_next(R, it, &item))
         sr_tpl_push(R, l.l, item);
     return l;

@@ -12,18 +12,18 @@
 
 struct sr_titer {
     bool (*next)(sr_trun *R, sr_titer *it, sr_tval *out);
-    sr_tval   src;   /* what is walked */
+    sr_tval src;     /* what is walked */
     sr_titer *inner; /* of a lazy filter, once started */
-    size_t    i;
-    bool      started, done, reversed;
-    void     *state; /* of a lazy filter */
-    bool      generator; /* Python would print it as <generator ..>: a list iterator has another name */
+    size_t i;
+    bool started, done, reversed;
+    void *state;    /* of a lazy filter */
+    bool generator; /* Python would print it as <generator ..>: a list iterator has another name */
 };
 
 sr_titer *sr_tpl_iter(sr_trun *R, sr_tval v); /* fails for what Python cannot iterate */
-bool      sr_tpl_iterable(sr_tval v);
-bool      sr_tpl_next(sr_trun *R, sr_titer *it, sr_tval *out);
-sr_tval   sr_tpl_list(sr_trun *R, sr_tval v); /* list(v): always a new one */
+bool sr_tpl_iterable(sr_tval v);
+bool sr_tpl_next(sr_trun *R, sr_titer *it, sr_tval *out);
+sr_tval sr_tpl_list(sr_trun *R, sr_tval v); /* list(v): always a new one */
 /* A lazy filter over src: its `next` is called until it says false. */
 sr_tval sr_tpl_lazy(sr_trun *R, sr_tval src, bool (*next)(sr_trun *, sr_titer *, sr_tval *), void *state);
 sr_tval sr_tpl_reversed(sr_trun *R, sr_tval v); /* reversed(v); MISSING when Python would refuse */

@@ -3,8 +3,8 @@
  *   root   text up to "{{", "{%" or "{#".  A "-" after the opening takes all white space before it; without
  *          "+" the blanks between line start and a "{%" or "{#" go too (lstrip_blocks).
  *   block  tokens up to "%}", which takes one newline with it (trim_blocks), "-%}" (all white space) or
- *          "+%}" (nothing), but only where brackets are balanced: in {{ {"a": {}} }} the first "}}" closes dicts.
- *   raw    {% raw %} .. {% endraw %}: text as it stands. */
+ *          "+%}" (nothing), but only where brackets are balanced: in {{ {"a": {}} }} the first "}}" closes
+ * dicts. raw    {% raw %} .. {% endraw %}: text as it stands. */
 #include "text/template_ast.h"
 #include "text/template_text.h"
 
@@ -14,7 +14,7 @@
 
 void sr_tpl_lex_open(sr_tlex *x, sr_tcomp *c, const char *src, size_t n)
 {
-    char  *s = sr_tpl_calloc(c, n + 1, 1);
+    char *s  = sr_tpl_calloc(c, n + 1, 1);
     size_t m = 0;
     for (size_t i = 0; i < n; i++) {
         if (src[i] == '\r') {
@@ -41,7 +41,7 @@ static bool at(const sr_tlex *x, size_t pos, const char *lit)
 static size_t skip_space(const sr_tlex *x, size_t pos)
 {
     while (pos < x->n) {
-        size_t   n;
+        size_t n;
         uint32_t cp = sr_tpl_cp(x->src + pos, x->n - pos, &n);
         if (!sr_tpl_is_space(cp))
             break;
@@ -53,7 +53,8 @@ static size_t skip_space(const sr_tlex *x, size_t pos)
 /* Moves to `end`, counting lines. */
 static void advance(sr_tlex *x, size_t end)
 {
-    for (const char *p = x->src + x->pos, *e = x->src + end; p < e && (p = memchr(p, '\n', (size_t)(e - p))); p++)
+    for (const char *p = x->src + x->pos, *e = x->src + end; p < e && (p = memchr(p, '\n', (size_t)(e - p)));
+         p++)
         x->line++;
     x->line_starting = end > x->pos && x->src[end - 1] == '\n';
     x->pos           = end;
@@ -100,8 +101,8 @@ static size_t raw_end(const sr_tlex *x, size_t pos)
 /* Text [from, to) before a tag at `to`, after the tag's white space rules. */
 static sr_ttok data(sr_tlex *x, size_t from, size_t to, char sign, bool is_var)
 {
-    const char *s   = x->src;
-    size_t      end = to;
+    const char *s = x->src;
+    size_t end    = to;
     if (sign == '-') {
         end = from + sr_tpl_rstrip_space(s + from, to - from);
     } else if (sign != '+' && !is_var) {
@@ -168,9 +169,9 @@ static sr_ttok root(sr_tlex *x)
         advance(x, x->n);
         return t;
     }
-    char    what = x->src[p + 1], sign = p + 2 < x->n ? x->src[p + 2] : 0;
-    bool    var = what == '{';
-    size_t  raw_at = what == '%' ? raw_begin(x, p) : 0, tag = p + 2 + (sign == '-' || sign == '+');
+    char what = x->src[p + 1], sign = p + 2 < x->n ? x->src[p + 2] : 0;
+    bool var      = what == '{';
+    size_t raw_at = what == '%' ? raw_begin(x, p) : 0, tag = p + 2 + (sign == '-' || sign == '+');
     sr_ttok t = data(x, from, p, sign, var);
     advance(x, p);
     if (raw_at) {
@@ -239,7 +240,7 @@ static size_t int_end(const sr_tlex *x, size_t pos, int *base)
     *base         = 10;
     if (s[pos] == '0') {
         char c = pos + 1 < x->n ? s[pos + 1] | 0x20 : 0;
-        int  b = c == 'b' ? 2 : c == 'o' ? 8 : c == 'x' ? 16 : 0;
+        int b  = c == 'b' ? 2 : c == 'o' ? 8 : c == 'x' ? 16 : 0;
         if (b) {
             size_t e = digits(x, pos + 2, b, true);
             if (e > pos + 2) {
@@ -260,12 +261,12 @@ static size_t int_end(const sr_tlex *x, size_t pos, int *base)
 
 static sr_ttok number(sr_tlex *x)
 {
-    char     buf[512];
-    int      base = 10;
-    size_t   end = float_end(x, x->pos), n = 0;
-    bool     real = end != 0;
-    sr_ttok  t    = token(x, real ? SR_TK_FLOAT : SR_TK_INT);
-    uint64_t v    = 0;
+    char buf[512];
+    int base   = 10;
+    size_t end = float_end(x, x->pos), n = 0;
+    bool real  = end != 0;
+    sr_ttok t  = token(x, real ? SR_TK_FLOAT : SR_TK_INT);
+    uint64_t v = 0;
     if (!real)
         end = int_end(x, x->pos, &base);
     if (end - x->pos >= sizeof buf)
@@ -279,7 +280,8 @@ static sr_ttok number(sr_tlex *x)
     } else {
         for (size_t i = base == 10 ? 0 : 2; i < n; i++) {
             unsigned d = (unsigned)(buf[i] <= '9' ? buf[i] - '0' : (buf[i] | 0x20) - 'a' + 10);
-            if (__builtin_mul_overflow(v, (uint64_t)base, &v) || __builtin_add_overflow(v, d, &v) || v > INT64_MAX)
+            if (__builtin_mul_overflow(v, (uint64_t)base, &v) || __builtin_add_overflow(v, d, &v) ||
+                v > INT64_MAX)
                 sr_tpl_cfail(x->c, SR_UNSUPPORTED, x->line, "integer %s does not fit in 64 bits", buf);
         }
         t.i = (int64_t)v;
@@ -291,7 +293,7 @@ static sr_ttok number(sr_tlex *x)
 static sr_ttok name(sr_tlex *x)
 {
     size_t p = x->pos, n;
-    bool   ok = true;
+    bool ok  = true;
     while (p < x->n) {
         uint32_t cp = sr_tpl_cp(x->src + p, x->n - p, &n);
         if (!sr_tpl_is_word(cp))
@@ -327,8 +329,8 @@ static uint32_t hex(sr_tlex *x, size_t *p, size_t end, unsigned n, char what)
 static size_t escape(sr_tlex *x, size_t *p, size_t end, char *d)
 {
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
-    unsigned char     c = (unsigned char)x->src[*p];
-    const char       *m = c ? strchr(from, c) : NULL;
+    unsigned char c = (unsigned char)x->src[*p];
+    const char *m   = c ? strchr(from, c) : NULL;
     if (m) {
         ++*p;
         d[0] = to[m - from];
@@ -354,8 +356,9 @@ static size_t escape(sr_tlex *x, size_t *p, size_t end, char *d)
         d[0] = '\\';
         return 1;
     }
-    /* Jinja2 escapes non-ASCII before it decodes, so a backslash before it ends up as two: "\é" is \xe9 spelt out. */
-    size_t   n;
+    /* Jinja2 escapes non-ASCII before it decodes, so a backslash before it ends up as two: "\é" is \xe9 spelt
+     * out. */
+    size_t n;
     uint32_t cp = sr_tpl_cp(x->src + *p, end - *p, &n);
     *p += n;
     return (size_t)snprintf(d, 11, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", cp);
@@ -363,15 +366,15 @@ static size_t escape(sr_tlex *x, size_t *p, size_t end, char *d)
 
 static sr_ttok string(sr_tlex *x)
 {
-    char   quote = x->src[x->pos];
-    size_t end   = x->pos + 1;
+    char quote = x->src[x->pos];
+    size_t end = x->pos + 1;
     while (end < x->n && x->src[end] != quote)
         end += x->src[end] == '\\' ? 2 : 1;
     if (end >= x->n)
         sr_tpl_cfail(x->c, SR_INVALID, x->line, "unexpected char %c: a string is not closed", quote);
     sr_ttok t = token(x, SR_TK_STRING);
-    size_t  p = x->pos + 1, m = 0;
-    char   *d = sr_tpl_calloc(x->c, 6 * (end - p) + 1, 1); /* at worst "\é" grows to \xe9 or \uXXXX */
+    size_t p = x->pos + 1, m = 0;
+    char *d = sr_tpl_calloc(x->c, 6 * (end - p) + 1, 1); /* at worst "\é" grows to \xe9 or \uXXXX */
     while (p < end) {
         if (x->src[p] == '\\') {
             p++;
@@ -388,13 +391,14 @@ static sr_ttok string(sr_tlex *x)
 static sr_ttok operator(sr_tlex *x)
 {
     static const char single[] = "+-/*%~[](){}><=.:|,;", open[] = "([{", shut[] = ")]}";
-    sr_ttok           t = token(x, SR_TK_OP);
-    unsigned char     a = (unsigned char)x->src[x->pos], b = x->pos + 1 < x->n ? (unsigned char)x->src[x->pos + 1] : 0;
-    bool              two = (a == '/' && b == '/') || (a == '*' && b == '*') || (b == '=' && strchr("=!<>", a) && a);
-    t.op                  = two ? SR_TK2(a, b) : a;
+    sr_ttok t       = token(x, SR_TK_OP);
+    unsigned char a = (unsigned char)x->src[x->pos],
+                  b = x->pos + 1 < x->n ? (unsigned char)x->src[x->pos + 1] : 0;
+    bool two = (a == '/' && b == '/') || (a == '*' && b == '*') || (b == '=' && strchr("=!<>", a) && a);
+    t.op     = two ? SR_TK2(a, b) : a;
     if (!two && (!a || !strchr(single, a)))
-        sr_tpl_cfail(x->c, SR_INVALID, x->line, a >= 0x20 && a < 0x7f ? "unexpected char '%c'" : "unexpected char 0x%02x",
-                     a);
+        sr_tpl_cfail(x->c, SR_INVALID, x->line,
+                     a >= 0x20 && a < 0x7f ? "unexpected char '%c'" : "unexpected char 0x%02x", a);
     const char *o = two ? NULL : strchr(open, a), *s = two ? NULL : strchr(shut, a);
     if (o) {
         if (x->n_balance == SR_TPL_DEPTH)
@@ -404,7 +408,8 @@ static sr_ttok operator(sr_tlex *x)
         if (!x->n_balance)
             sr_tpl_cfail(x->c, SR_INVALID, x->line, "unexpected '%c'", a);
         if (x->balance[--x->n_balance] != (char)a)
-            sr_tpl_cfail(x->c, SR_INVALID, x->line, "unexpected '%c', expected '%c'", a, x->balance[x->n_balance]);
+            sr_tpl_cfail(x->c, SR_INVALID, x->line, "unexpected '%c', expected '%c'", a,
+                         x->balance[x->n_balance]);
     }
     advance(x, x->pos + 1 + two);
     return t;
@@ -436,7 +441,7 @@ static sr_ttok in_tag(sr_tlex *x)
             advance(x, next);
             continue;
         }
-        char     c  = x->src[x->pos];
+        char c      = x->src[x->pos];
         uint32_t cp = sr_tpl_cp(x->src + x->pos, x->n - x->pos, &n);
         if (c >= '0' && c <= '9')
             return number(x);

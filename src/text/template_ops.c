@@ -1,5 +1,5 @@
-/* Arithmetic, concatenation and slices, as Python does them.  Integers are 64-bit: a result that does not fit is
- * an error, never a wrong number. */
+/* Arithmetic, concatenation and slices, as Python does them.  Integers are 64-bit: a result that does not fit
+ * is an error, never a wrong number. */
 #include "text/template_eval.h"
 #include "text/template_text.h"
 #include "text/template_string.h"
@@ -8,10 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-void sr_tpl_fail_overflow(sr_trun *R)
-{
-    sr_tpl_fail(R, SR_UNSUPPORTED, "an integer past 64 bits");
-}
+void sr_tpl_fail_overflow(sr_trun *R) { sr_tpl_fail(R, SR_UNSUPPORTED, "an integer past 64 bits"); }
 
 int64_t sr_tpl_need_int(sr_trun *R, sr_tval v)
 {
@@ -69,7 +66,7 @@ static double float_floor_div(double a, double b)
 static sr_tval int_pow(sr_trun *R, int64_t a, int64_t b)
 {
     int64_t r = 1;
-    bool    over = false;
+    bool over = false;
     if (b < 0) {
         if (!a)
             sr_tpl_fail(R, SR_INVALID, "0.0 cannot be raised to a negative power");
@@ -98,19 +95,30 @@ static sr_tval float_pow(sr_trun *R, double a, double b)
 
 static sr_tval int_op(sr_trun *R, char op, int64_t a, int64_t b)
 {
-    int64_t r    = 0;
-    bool    over = false;
+    int64_t r = 0;
+    bool over = false;
     if (!b && (op == '/' || op == 'F' || op == '%'))
         sr_tpl_fail(R, SR_INVALID, op == '/' ? "division by zero" : "integer division or modulo by zero");
     switch (op) {
-    case '+': over = __builtin_add_overflow(a, b, &r); break;
-    case '-': over = __builtin_sub_overflow(a, b, &r); break;
-    case '*': over = __builtin_mul_overflow(a, b, &r); break;
-    case 'F': r = floor_div(R, a, b); break;
-    case '%': r = floor_mod(a, b); break;
+    case '+':
+        over = __builtin_add_overflow(a, b, &r);
+        break;
+    case '-':
+        over = __builtin_sub_overflow(a, b, &r);
+        break;
+    case '*':
+        over = __builtin_mul_overflow(a, b, &r);
+        break;
+    case 'F':
+        r = floor_div(R, a, b);
+        break;
+    case '%':
+        r = floor_mod(a, b);
+        break;
     case '/': /* long double holds both exactly, so that only one rounding remains */
         return sr_tfloat((double)((long double)a / (long double)b));
-    default: return int_pow(R, a, b);
+    default:
+        return int_pow(R, a, b);
     }
     if (over)
         sr_tpl_fail_overflow(R);
@@ -120,15 +128,23 @@ static sr_tval int_op(sr_trun *R, char op, int64_t a, int64_t b)
 static sr_tval float_op(sr_trun *R, char op, double a, double b)
 {
     if (b == 0 && (op == '/' || op == 'F' || op == '%'))
-        sr_tpl_fail(R, SR_INVALID, op == '/' ? "float division by zero" : "float floor division or modulo by zero");
+        sr_tpl_fail(R, SR_INVALID,
+                    op == '/' ? "float division by zero" : "float floor division or modulo by zero");
     switch (op) {
-    case '+': return sr_tfloat(a + b);
-    case '-': return sr_tfloat(a - b);
-    case '*': return sr_tfloat(a * b);
-    case '/': return sr_tfloat(a / b);
-    case 'F': return sr_tfloat(float_floor_div(a, b));
-    case '%': return sr_tfloat(float_mod(a, b));
-    default: return float_pow(R, a, b);
+    case '+':
+        return sr_tfloat(a + b);
+    case '-':
+        return sr_tfloat(a - b);
+    case '*':
+        return sr_tfloat(a * b);
+    case '/':
+        return sr_tfloat(a / b);
+    case 'F':
+        return sr_tfloat(float_floor_div(a, b));
+    case '%':
+        return sr_tfloat(float_mod(a, b));
+    default:
+        return float_pow(R, a, b);
     }
 }
 
@@ -137,7 +153,8 @@ sr_tval sr_tpl_negate(sr_trun *R, sr_tval v, bool minus)
     if (v.kind == SR_T_UNDEF)
         sr_tpl_fail_undef(R, v);
     if (!sr_tis_num(v))
-        sr_tpl_fail(R, SR_INVALID, "bad operand type for unary %c: '%s'", minus ? '-' : '+', sr_tpl_typename(v));
+        sr_tpl_fail(R, SR_INVALID, "bad operand type for unary %c: '%s'", minus ? '-' : '+',
+                    sr_tpl_typename(v));
     if (v.kind == SR_T_FLOAT)
         return sr_tfloat(minus ? -v.f : v.f);
     if (minus && v.kind == SR_T_INT && v.i == INT64_MIN)
@@ -158,7 +175,8 @@ sr_tval sr_tpl_repeat(sr_trun *R, sr_tval v, int64_t times)
     }
     size_t n;
     if (!sr_mul_size(v.l->n, (size_t)times, &n) || n > R->arena.limit / sizeof(sr_tval))
-        sr_tpl_fail(R, SR_INVALID, "a list of %zu items %lld times is past the memory limit", v.l->n, (long long)times);
+        sr_tpl_fail(R, SR_INVALID, "a list of %zu items %lld times is past the memory limit", v.l->n,
+                    (long long)times);
     sr_tval l = sr_tpl_seq(R, v.kind, n);
     sr_tpl_charge(R, n);
     for (int64_t i = 0; n && i < times; i++)
@@ -213,14 +231,17 @@ sr_tval sr_tpl_binary(sr_trun *R, char op, sr_tval a, sr_tval b)
     if ((a.kind == SR_T_DICT || a.kind == SR_T_VIEW) && a.kind == b.kind && op == '-')
         sr_tpl_fail(R, SR_UNSUPPORTED, "sets");
     sr_tpl_fail(R, SR_INVALID, "unsupported operand type(s) for %s: '%s' and '%s'",
-                op == 'F' ? "//" : op == 'P' ? "**" : (const char[2]){op, 0}, sr_tpl_typename(a), sr_tpl_typename(b));
+                op == 'F'   ? "//"
+                : op == 'P' ? "**"
+                            : (const char[2]){op, 0},
+                sr_tpl_typename(a), sr_tpl_typename(b));
 }
 
 /* a ~ b ~ c: each to text first, then copied once. */
 sr_tval sr_tpl_concat(sr_trun *R, sr_tval *v, size_t n)
 {
     size_t more = 0;
-    char  *room;
+    char *room;
     for (size_t i = 0; i < n; i++) {
         if (v[i].kind != SR_T_STR)
             v[i] = sr_tpl_to_str(R, v[i]);
@@ -263,7 +284,7 @@ static sr_tval slice_str(sr_trun *R, sr_tstr *s, int64_t start, int64_t step, in
         for (int64_t i = 0; i < count; i++)
             sr_tbuf_char(&b, s->p[start + i * step]);
     } else { /* walk once, from the first wanted character */
-        size_t  at = sr_tpl_offset(R, s, (size_t)start), k;
+        size_t at = sr_tpl_offset(R, s, (size_t)start), k;
         for (int64_t i = 0; i < count; i++) {
             sr_tbuf_cp(&b, sr_tpl_cp(s->p + at, s->n - at, &k));
             for (int64_t j = 0; i + 1 < count && j < (step < 0 ? -step : step); j++) {
@@ -285,7 +306,9 @@ sr_tval sr_tpl_slice(sr_trun *R, sr_tval v, sr_tval start, sr_tval stop, sr_tval
     if (v.kind == SR_T_UNDEF)
         sr_tpl_fail_undef(R, v);
     if (v.kind != SR_T_STR && v.kind != SR_T_LIST && v.kind != SR_T_TUPLE && v.kind != SR_T_RANGE)
-        sr_tpl_fail(R, SR_INVALID, v.kind == SR_T_DICT ? "unhashable type: 'slice' for '%s'" : "'%s' object is not subscriptable",
+        sr_tpl_fail(R, SR_INVALID,
+                    v.kind == SR_T_DICT ? "unhashable type: 'slice' for '%s'"
+                                        : "'%s' object is not subscriptable",
                     sr_tpl_typename(v));
     int64_t n = (int64_t)sr_tpl_length(R, v), by = step.kind == SR_T_NONE ? 1 : 0;
     if (!by && !sr_tis_int(step))
@@ -293,8 +316,10 @@ sr_tval sr_tpl_slice(sr_trun *R, sr_tval v, sr_tval start, sr_tval stop, sr_tval
     if (!by && !(by = sr_tas_int(step)))
         sr_tpl_fail(R, SR_INVALID, "slice step cannot be zero");
     by           = by < -INT64_MAX ? -INT64_MAX : by;
-    int64_t from = bound(R, start, n, by < 0 ? n - 1 : 0, by < 0), to = bound(R, stop, n, by < 0 ? -1 : n, by < 0);
-    int64_t count = by > 0 ? (to > from ? (to - from - 1) / by + 1 : 0) : (from > to ? (from - to - 1) / -by + 1 : 0);
+    int64_t from = bound(R, start, n, by < 0 ? n - 1 : 0, by < 0),
+            to   = bound(R, stop, n, by < 0 ? -1 : n, by < 0);
+    int64_t count =
+        by > 0 ? (to > from ? (to - from - 1) / by + 1 : 0) : (from > to ? (from - to - 1) / -by + 1 : 0);
     if (v.kind == SR_T_STR)
         return count ? slice_str(R, v.s, from, by, count) : sr_tpl_markup(R, sr_tpl_strz(R, ""), v.s->markup);
     if (v.kind == SR_T_RANGE) {

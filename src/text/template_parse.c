@@ -8,8 +8,8 @@
 void sr_tpl_nodes_push(sr_tcomp *c, sr_tnodes *l, sr_tnode *n)
 {
     if (l->n == l->cap) {
-        uint32_t   cap = l->cap ? l->cap * 2 : 4;
-        sr_tnode **p   = sr_tpl_calloc(c, cap, sizeof *p);
+        uint32_t cap = l->cap ? l->cap * 2 : 4;
+        sr_tnode **p = sr_tpl_calloc(c, cap, sizeof *p);
         if (l->n)
             memcpy(p, l->p, l->n * sizeof *p);
         l->p   = p;
@@ -80,9 +80,15 @@ bool sr_tparse_skip(sr_tparse *p, const char *name)
 
 static const char *describe(const sr_ttok *t, char *buf, size_t cap)
 {
-    static const char *const names[] = {"end of template",       "template data",      "begin of print statement",
-                                        "end of print statement", "begin of statement", "end of statement block",
-                                        "name",                   "string",             "integer",
+    static const char *const names[] = {"end of template",
+                                        "template data",
+                                        "begin of print statement",
+                                        "end of print statement",
+                                        "begin of statement",
+                                        "end of statement block",
+                                        "name",
+                                        "string",
+                                        "integer",
                                         "float"};
     if (t->kind == SR_TK_NAME)
         return sr_escape(buf, cap, t->s->p, t->s->n);
@@ -101,12 +107,13 @@ void sr_tparse_fail_got(sr_tparse *p, const char *want)
     char buf[64];
     if (p->cur.kind == SR_TK_EOF)
         sr_tpl_cfail(p->c, SR_INVALID, p->cur.line, "unexpected end of template, expected %s", want);
-    sr_tpl_cfail(p->c, SR_INVALID, p->cur.line, "expected %s, got '%s'", want, describe(&p->cur, buf, sizeof buf));
+    sr_tpl_cfail(p->c, SR_INVALID, p->cur.line, "expected %s, got '%s'", want,
+                 describe(&p->cur, buf, sizeof buf));
 }
 
 void sr_tparse_expect_op(sr_tparse *p, int op)
 {
-    char    buf[8];
+    char buf[8];
     sr_ttok t = {.kind = SR_TK_OP, .op = op};
     if (!sr_tparse_skip_op(p, op))
         sr_tparse_fail_got(p, describe(&t, buf, sizeof buf));
@@ -143,7 +150,7 @@ static sr_tnodes subparse(sr_tparse *p, const char *ends)
 {
     sr_tnodes body   = {0};
     sr_tnode *output = NULL;
-    uint32_t  line   = p->cur.line;
+    uint32_t line    = p->cur.line;
     if (++p->depth > SR_TPL_DEPTH)
         sr_tpl_cfail(p->c, SR_INVALID, line, "statements nested deeper than %d", SR_TPL_DEPTH);
     while (p->cur.kind != SR_TK_EOF) {
@@ -167,13 +174,13 @@ static sr_tnodes subparse(sr_tparse *p, const char *ends)
             sr_tparse_next(p);
         } else {
             sr_tparse_next(p); /* "{{" */
-            sr_tpl_nodes_push(p->c, &output->u.list, sr_tparse_tuple(p, SR_TUPLE_EXPR, NULL));
+            sr_tpl_nodes_push(p->c, &output->u.list, sr_tparse_tuple(p, SR_TUPLE_EXPR));
             expect(p, SR_TK_VAR_END, "end of print statement");
         }
     }
     if (ends)
-        sr_tpl_cfail(p->c, SR_INVALID, p->cur.line, "unexpected end of template, expected %s (open since line %u)", ends,
-                     line);
+        sr_tpl_cfail(p->c, SR_INVALID, p->cur.line,
+                     "unexpected end of template, expected %s (open since line %u)", ends, line);
     p->depth--;
     return body;
 }
@@ -197,10 +204,10 @@ static sr_tnodes statements_drop(sr_tparse *p, const char *end)
 static sr_tnode *parse_for(sr_tparse *p, uint32_t line)
 {
     sr_tnode *n = sr_tparse_node(p, SR_N_FOR, line);
-    sr_tfor  *f = n->u.loop = sr_tpl_calloc(p->c, 1, sizeof *f);
-    f->target               = sr_tparse_target(p, SR_TUPLE_PLAIN, "in");
+    sr_tfor *f = n->u.loop = sr_tpl_calloc(p->c, 1, sizeof *f);
+    f->target              = sr_tparse_target(p, SR_TUPLE_PLAIN);
     expect_word(p, "in");
-    f->iter = sr_tparse_tuple(p, SR_TUPLE_NO_COND, "recursive");
+    f->iter = sr_tparse_tuple(p, SR_TUPLE_NO_COND);
     if (sr_tparse_skip(p, "if"))
         f->test = sr_tparse_expr(p);
     f->recursive = sr_tparse_skip(p, "recursive");
@@ -214,10 +221,10 @@ static sr_tnode *parse_for(sr_tparse *p, uint32_t line)
 
 static sr_tnode *parse_if(sr_tparse *p, uint32_t line)
 {
-    sr_tnode *n   = sr_tparse_node(p, SR_N_IF, line);
-    uint32_t  cap = 0;
+    sr_tnode *n  = sr_tparse_node(p, SR_N_IF, line);
+    uint32_t cap = 0;
     for (;;) {
-        sr_tbranch b = {.test = sr_tparse_tuple(p, SR_TUPLE_NO_COND, NULL)};
+        sr_tbranch b = {.test = sr_tparse_tuple(p, SR_TUPLE_NO_COND)};
         b.body       = statements(p, "elif|else|endif");
         if (n->u.cond.n == cap) {
             sr_tbranch *q = sr_tpl_calloc(p->c, cap = cap ? cap * 2 : 2, sizeof *q);
@@ -237,11 +244,11 @@ static sr_tnode *parse_if(sr_tparse *p, uint32_t line)
 
 static sr_tnode *parse_set(sr_tparse *p, uint32_t line)
 {
-    sr_tnode *target = sr_tparse_target(p, SR_TUPLE_NS, NULL);
+    sr_tnode *target = sr_tparse_target(p, SR_TUPLE_NS);
     sr_tnode *n      = sr_tparse_node(p, sr_tparse_is_op(p, '=') ? SR_N_SET : SR_N_SETBLOCK, line);
     n->u.set.target  = target;
     if (sr_tparse_skip_op(p, '=')) {
-        n->u.set.value = sr_tparse_tuple(p, SR_TUPLE_EXPR, NULL);
+        n->u.set.value = sr_tparse_tuple(p, SR_TUPLE_EXPR);
     } else {
         n->u.set.value = sr_tparse_filters(p, NULL, false);
         n->u.set.body  = statements_drop(p, "endset");
@@ -255,7 +262,7 @@ static sr_tnode *parse_with(sr_tparse *p, uint32_t line)
     while (p->cur.kind != SR_TK_BLOCK_END) {
         if (n->u.with.targets.n)
             sr_tparse_expect_op(p, ',');
-        sr_tnode *t = sr_tparse_target(p, SR_TUPLE_PLAIN, NULL);
+        sr_tnode *t = sr_tparse_target(p, SR_TUPLE_PLAIN);
         sr_tparse_ctx(p, t, SR_CTX_PARAM);
         sr_tpl_nodes_push(p->c, &n->u.with.targets, t);
         sr_tparse_expect_op(p, '=');
@@ -271,7 +278,7 @@ static void signature(sr_tparse *p, sr_tmacrodef *m)
     while (!sr_tparse_is_op(p, ')')) {
         if (m->args.n)
             sr_tparse_expect_op(p, ',');
-        sr_tnode *a = sr_tparse_node(p, SR_N_NAME, p->cur.line);
+        sr_tnode *a   = sr_tparse_node(p, SR_N_NAME, p->cur.line);
         a->u.name.id  = sr_tparse_expect_name(p);
         a->u.name.ctx = SR_CTX_PARAM;
         if (sr_tparse_is_constant(a->u.name.id))
@@ -292,7 +299,7 @@ static void signature(sr_tparse *p, sr_tmacrodef *m)
 
 static sr_tnode *parse_macro(sr_tparse *p, uint32_t line)
 {
-    sr_tnode     *n = sr_tparse_node(p, SR_N_MACRO, line);
+    sr_tnode *n     = sr_tparse_node(p, SR_N_MACRO, line);
     sr_tmacrodef *m = n->u.macro = sr_tpl_calloc(p->c, 1, sizeof *m);
     m->name                      = sr_tparse_expect_name(p);
     if (sr_tparse_is_constant(m->name))
@@ -304,7 +311,7 @@ static sr_tnode *parse_macro(sr_tparse *p, uint32_t line)
 
 static sr_tnode *parse_call(sr_tparse *p, uint32_t line)
 {
-    sr_tnode     *n = sr_tparse_node(p, SR_N_CALLBLOCK, line);
+    sr_tnode *n     = sr_tparse_node(p, SR_N_CALLBLOCK, line);
     sr_tmacrodef *m = n->u.macro = sr_tpl_calloc(p->c, 1, sizeof *m);
     if (sr_tparse_is_op(p, '('))
         signature(p, m);
@@ -337,7 +344,8 @@ static sr_tnode *parse_autoescape(sr_tparse *p, uint32_t line)
 {
     sr_tnode *n = sr_tparse_node(p, SR_N_SCOPE, line), *on = sr_tparse_expr(p);
     if (on->kind != SR_N_CONST || on->u.konst.kind != SR_T_BOOL || on->u.konst.b)
-        sr_tpl_cfail(p->c, SR_UNSUPPORTED, line, "autoescape is not supported, only {%% autoescape false %%}");
+        sr_tpl_cfail(p->c, SR_UNSUPPORTED, line,
+                     "autoescape is not supported, only {%% autoescape false %%}");
     n->u.set.body = statements_drop(p, "endautoescape");
     return n;
 }
@@ -354,7 +362,10 @@ static sr_tnode *parse_print(sr_tparse *p, uint32_t line)
 }
 
 static sr_tnode *parse_break(sr_tparse *p, uint32_t line) { return sr_tparse_node(p, SR_N_BREAK, line); }
-static sr_tnode *parse_continue(sr_tparse *p, uint32_t line) { return sr_tparse_node(p, SR_N_CONTINUE, line); }
+static sr_tnode *parse_continue(sr_tparse *p, uint32_t line)
+{
+    return sr_tparse_node(p, SR_N_CONTINUE, line);
+}
 
 static void statement(sr_tparse *p, sr_tnodes *body)
 {
@@ -362,23 +373,34 @@ static void statement(sr_tparse *p, sr_tnodes *body)
         const char *tag;
         sr_tnode *(*parse)(sr_tparse *, uint32_t);
     } tags[] = {
-        {"if", parse_if},         {"set", parse_set},           {"for", parse_for},
-        {"macro", parse_macro},   {"call", parse_call},         {"filter", parse_filter_block},
-        {"with", parse_with},     {"print", parse_print},       {"generation", parse_generation},
-        {"break", parse_break},   {"continue", parse_continue}, {"autoescape", parse_autoescape},
-        {"block", NULL},          {"extends", NULL},            {"include", NULL},
-        {"import", NULL},         {"from", NULL},
+        {"if", parse_if},
+        {"set", parse_set},
+        {"for", parse_for},
+        {"macro", parse_macro},
+        {"call", parse_call},
+        {"filter", parse_filter_block},
+        {"with", parse_with},
+        {"print", parse_print},
+        {"generation", parse_generation},
+        {"break", parse_break},
+        {"continue", parse_continue},
+        {"autoescape", parse_autoescape},
+        {"block", NULL},
+        {"extends", NULL},
+        {"include", NULL},
+        {"import", NULL},
+        {"from", NULL},
     };
     uint32_t line = p->cur.line;
-    char     buf[64];
+    char buf[64];
     if (p->cur.kind != SR_TK_NAME)
         sr_tpl_cfail(p->c, SR_INVALID, line, "tag name expected");
     for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
         if (!sr_tparse_is(p, tags[i].tag))
             continue;
         if (!tags[i].parse)
-            sr_tpl_cfail(p->c, SR_UNSUPPORTED, line, "{%% %s %%} is not supported: a chat template has no other templates",
-                         tags[i].tag);
+            sr_tpl_cfail(p->c, SR_UNSUPPORTED, line,
+                         "{%% %s %%} is not supported: a chat template has no other templates", tags[i].tag);
         sr_tparse_next(p);
         sr_tpl_nodes_push(p->c, body, tags[i].parse(p, line));
         return;

@@ -11,8 +11,9 @@
 
 /* ---- floats: the shortest decimal that reads back as the same double ---- */
 
-/* The shortest %e text; at most 17 digits are ever needed.  Any double that some decimal of up to 15 digits names
- * prints as that decimal with 15; with 16 the nearest may fail where the next one up does not (powers of two). */
+/* The shortest %e text; at most 17 digits are ever needed.  Any double that some decimal of up to 15 digits
+ * names prints as that decimal with 15; with 16 the nearest may fail where the next one up does not (powers
+ * of two). */
 static void shortest(double f, char *buf, size_t cap)
 {
     bool subnormal = fabs(f) < 2.2250738585072014e-308; /* fewer bits: even one digit may do */
@@ -49,7 +50,7 @@ void sr_tpl_put_float(sr_tbuf *b, double f)
         return;
     }
     shortest(f, buf, sizeof buf);
-    int         exp = (int)strtol(strchr(buf, 'e') + 1, NULL, 10), n = 0;
+    int exp = (int)strtol(strchr(buf, 'e') + 1, NULL, 10), n = 0;
     const char *p = buf;
     if (*p == '-') {
         sr_tbuf_char(b, '-');
@@ -97,8 +98,8 @@ static void put_escaped_cp(sr_tbuf *b, uint32_t cp)
 
 static void put_str_repr(sr_tbuf *b, const sr_tstr *s, bool ascii)
 {
-    bool   single = memchr(s->p, '\'', s->n) && !memchr(s->p, '"', s->n);
-    char   quote  = single ? '"' : '\'';
+    bool single = memchr(s->p, '\'', s->n) && !memchr(s->p, '"', s->n);
+    char quote  = single ? '"' : '\'';
     size_t k;
     sr_tpl_charge(b->R, s->n >> 5);
     if (s->markup)
@@ -132,7 +133,7 @@ static void put_int(sr_tbuf *b, int64_t i)
 static void put_range(sr_tbuf *b, const sr_trange *r)
 {
     char buf[100];
-    int  n = snprintf(buf, sizeof buf, "range(%lld, %lld", (long long)r->start, (long long)r->stop);
+    int n = snprintf(buf, sizeof buf, "range(%lld, %lld", (long long)r->start, (long long)r->stop);
     if (r->step != 1)
         n += snprintf(buf + n, sizeof buf - (size_t)n, ", %lld", (long long)r->step);
     snprintf(buf + n, sizeof buf - (size_t)n, ")");
@@ -216,7 +217,8 @@ static void put_object(sr_tbuf *b, sr_tval v, bool ascii)
             return;
         }
         break;
-    default: break;
+    default:
+        break;
     }
     /* Python prints the object's address: a template that shows one is wrong, and no two runs agree */
     sr_tpl_fail(b->R, SR_UNSUPPORTED, "printing a %s object", sr_tpl_typename(v));
@@ -227,19 +229,45 @@ static void put(sr_tbuf *b, sr_tval v, bool ascii)
     sr_tpl_charge(b->R, 1);
     sr_tpl_enter(b->R);
     switch (v.kind) {
-    case SR_T_MISSING: sr_tbuf_z(b, "missing"); break;
-    case SR_T_UNDEF: sr_tbuf_z(b, "Undefined"); break;
-    case SR_T_NONE: sr_tbuf_z(b, "None"); break;
-    case SR_T_BOOL: sr_tbuf_z(b, v.b ? "True" : "False"); break;
-    case SR_T_INT: put_int(b, v.i); break;
-    case SR_T_FLOAT: sr_tpl_put_float(b, v.f); break;
-    case SR_T_STR: put_str_repr(b, v.s, ascii); break;
-    case SR_T_LIST: put_items(b, v.l, '[', ']', ascii); break;
-    case SR_T_TUPLE: put_items(b, v.l, '(', ')', ascii); break;
-    case SR_T_DICT: put_dict(b, v.d, ascii); break;
-    case SR_T_RANGE: put_range(b, v.r); break;
-    case SR_T_VIEW: put_view(b, v, ascii); break;
-    default: put_object(b, v, ascii); break;
+    case SR_T_MISSING:
+        sr_tbuf_z(b, "missing");
+        break;
+    case SR_T_UNDEF:
+        sr_tbuf_z(b, "Undefined");
+        break;
+    case SR_T_NONE:
+        sr_tbuf_z(b, "None");
+        break;
+    case SR_T_BOOL:
+        sr_tbuf_z(b, v.b ? "True" : "False");
+        break;
+    case SR_T_INT:
+        put_int(b, v.i);
+        break;
+    case SR_T_FLOAT:
+        sr_tpl_put_float(b, v.f);
+        break;
+    case SR_T_STR:
+        put_str_repr(b, v.s, ascii);
+        break;
+    case SR_T_LIST:
+        put_items(b, v.l, '[', ']', ascii);
+        break;
+    case SR_T_TUPLE:
+        put_items(b, v.l, '(', ')', ascii);
+        break;
+    case SR_T_DICT:
+        put_dict(b, v.d, ascii);
+        break;
+    case SR_T_RANGE:
+        put_range(b, v.r);
+        break;
+    case SR_T_VIEW:
+        put_view(b, v, ascii);
+        break;
+    default:
+        put_object(b, v, ascii);
+        break;
     }
     sr_tpl_leave(b->R);
 }

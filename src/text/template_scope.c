@@ -5,13 +5,13 @@
  *     missing     set here, never seen outside: undefined until set
  *     resolve     only read: looked up in the context when the scope is entered
  *
- * A set inside one branch of an `if` must not hide the context's variable when the branch is not taken; hence the
- * merge of branches below.  The order of things (analyse the scope's own statements, stop at inner scopes, then
- * generate code and enter the inner ones) is idtracking.py's and compiler.py's, because it can be seen from
- * templates: {{ x }} before {% set x %} reads the context, after it does not.
+ * A set inside one branch of an `if` must not hide the context's variable when the branch is not taken; hence
+ * the merge of branches below.  The order of things (analyse the scope's own statements, stop at inner
+ * scopes, then generate code and enter the inner ones) is idtracking.py's and compiler.py's, because it can
+ * be seen from templates: {{ x }} before {% set x %} reads the context, after it does not.
  *
- * An `sr_ns` is Jinja2's Symbols.  The copy it makes for each branch is here an overlay: empty, reading through
- * to the scope it covers. */
+ * An `sr_ns` is Jinja2's Symbols.  The copy it makes for each branch is here an overlay: empty, reading
+ * through to the scope it covers. */
 #include "text/template_ast.h"
 
 #include <string.h>
@@ -20,32 +20,32 @@ typedef struct scope scope;
 
 typedef struct fn { /* one Python function of Jinja2: owns slots */
     struct fn *up;
-    uint32_t   n_slots, cap;
+    uint32_t n_slots, cap;
     struct {
         uint32_t level;
         sr_tstr *name;
-    } *slots;
+    } * slots;
 } fn;
 
 typedef struct {
-    sr_tstr      *name;
+    sr_tstr *name;
     sr_tload_kind load;
-    scope        *src; /* ALIAS: the scope that owns the source */
-    bool          stored;
+    scope *src; /* ALIAS: the scope that owns the source */
+    bool stored;
 } symbol;
 
 struct scope {
-    scope   *parent; /* the enclosing scope */
-    scope   *base;   /* overlay: what it covers */
-    fn      *f;
+    scope *parent; /* the enclosing scope */
+    scope *base;   /* overlay: what it covers */
+    fn *f;
     uint32_t level, n, cap;
-    symbol  *sym;
-    bool     soft; /* generating code inside an `if`: unknown filters are an error only when reached */
+    symbol *sym;
+    bool soft; /* generating code inside an `if`: unknown filters are an error only when reached */
 };
 
 typedef struct {
     sr_tcomp *c;
-    sr_tstr  *loop, *caller, *kwargs, *varargs, *self;
+    sr_tstr *loop, *caller, *kwargs, *varargs, *self;
 } names;
 
 /* ---- symbols of one scope ---- */
@@ -83,14 +83,14 @@ static symbol *define(sr_tcomp *c, scope *s, sr_tstr *name, sr_tload_kind load, 
     if (!y) {
         if (s->n == s->cap) {
             uint32_t cap = s->cap ? s->cap * 2 : 8;
-            symbol  *p   = sr_tpl_calloc(c, cap, sizeof *p);
+            symbol *p    = sr_tpl_calloc(c, cap, sizeof *p);
             if (s->n)
                 memcpy(p, s->sym, s->n * sizeof *p);
             s->sym = p;
             s->cap = cap;
         }
-        y       = &s->sym[s->n++];
-        *y      = (symbol){.name = name};
+        y  = &s->sym[s->n++];
+        *y = (symbol){.name = name};
     }
     y->load = load;
     y->src  = src;
@@ -125,8 +125,8 @@ static bool is_stored(sr_tcomp *c, scope *s, const sr_tstr *name)
     return false;
 }
 
-/* Joins the three branches of an `if` (body, elifs, else) into s: a name set in all keeps what the last of them
- * says; one set in some starts as what it is without them. */
+/* Joins the three branches of an `if` (body, elifs, else) into s: a name set in all keeps what the last of
+ * them says; one set in some starts as what it is without them. */
 static void merge(sr_tcomp *c, scope *s, scope *branch)
 {
     scope found = {.parent = s->parent, .base = s, .level = s->level, .f = s->f};
@@ -136,9 +136,9 @@ static void merge(sr_tcomp *c, scope *s, scope *branch)
             define(c, &found, y->name, y->load, y->src, false);
         }
     for (uint32_t i = 0; i < found.n; i++) {
-        symbol *y     = &found.sym[i];
-        int     count = 0;
-        bool    known = is_stored(c, s, y->name);
+        symbol *y  = &found.sym[i];
+        int count  = 0;
+        bool known = is_stored(c, s, y->name);
         for (int b = 0; b < 3; b++) {
             symbol *z = own(c, &branch[b], y->name);
             count += z && z->stored;
@@ -170,7 +170,7 @@ static void analyse_list(analysis *a, sr_tnodes l)
 static void analyse_if(analysis *a, sr_tnode *n, uint32_t first)
 {
     sr_tbranch *br = &n->u.cond.branch[first];
-    scope       over[3];
+    scope over[3];
     analyse(a, br->test);
     for (int b = 0; b < 3; b++) {
         over[b]    = (scope){.parent = a->s->parent, .base = a->s, .f = a->s->f, .level = a->s->level};
@@ -211,33 +211,49 @@ static bool analyse(void *arg, sr_tnode *n)
         else
             analyse_target(a, n, false);
         return true;
-    case SR_N_NSREF: load(a->k->c, a->s, n->u.ns.id); return true;
-    case SR_N_IF: analyse_if(a, n, 0); return true;
-    case SR_N_MACRO: store(a->k->c, a->s, n->u.macro->name); return true;
+    case SR_N_NSREF:
+        load(a->k->c, a->s, n->u.ns.id);
+        return true;
+    case SR_N_IF:
+        analyse_if(a, n, 0);
+        return true;
+    case SR_N_MACRO:
+        store(a->k->c, a->s, n->u.macro->name);
+        return true;
     case SR_N_SET:
         analyse(a, n->u.set.value);
         analyse_target(a, n->u.set.target, false);
         return true;
-    case SR_N_SETBLOCK: analyse_target(a, n->u.set.target, false); return true;
-    case SR_N_FOR: analyse(a, n->u.loop->iter); return true;
+    case SR_N_SETBLOCK:
+        analyse_target(a, n->u.set.target, false);
+        return true;
+    case SR_N_FOR:
+        analyse(a, n->u.loop->iter);
+        return true;
     case SR_N_CALLBLOCK:
         if (n->u.macro->call)
             analyse(a, n->u.macro->call);
         return true;
-    case SR_N_FILTERBLOCK: analyse(a, n->u.set.value); return true;
-    case SR_N_WITH: analyse_list(a, n->u.with.values); return true;
-    case SR_N_SCOPE: return true;
-    default: return sr_tpl_children(n, analyse, a);
+    case SR_N_FILTERBLOCK:
+        analyse(a, n->u.set.value);
+        return true;
+    case SR_N_WITH:
+        analyse_list(a, n->u.with.values);
+        return true;
+    case SR_N_SCOPE:
+        return true;
+    default:
+        return sr_tpl_children(n, analyse, a);
     }
 }
 
 /* ---- questions about whole subtrees ---- */
 
 typedef struct {
-    names    *k;
+    names *k;
     sr_tstr **want; /* NULL once declared: later uses are not ours */
-    bool     *found;
-    int       n;
+    bool *found;
+    int n;
 } undeclared;
 
 /* Is the name read before anything declares it?  Unlike analyse(), this looks into inner scopes. */
@@ -282,7 +298,7 @@ static uint32_t slot(sr_tcomp *c, fn *f, uint32_t level, sr_tstr *name)
             return i;
     if (f->n_slots == f->cap) {
         uint32_t cap = f->cap ? f->cap * 2 : 16;
-        void    *p   = sr_tpl_calloc(c, cap, sizeof *f->slots);
+        void *p      = sr_tpl_calloc(c, cap, sizeof *f->slots);
         if (f->n_slots)
             memcpy(p, f->slots, f->n_slots * sizeof *f->slots);
         f->slots = p;
@@ -306,19 +322,23 @@ static sr_tref ref(sr_tcomp *c, scope *s, sr_tstr *name, uint32_t line)
 {
     scope *owner = find_ref(c, s, name);
     if (!owner) /* Jinja2 trips over the same: names in the filters of a {% set x|f(name) %} block */
-        sr_tpl_cfail(c, SR_INVALID, line, "name '%.*s' is unknown to the scope", (int)(name->n < 80 ? name->n : 80), name->p);
+        sr_tpl_cfail(c, SR_INVALID, line, "name '%.*s' is unknown to the scope",
+                     (int)(name->n < 80 ? name->n : 80), name->p);
     return reference(c, s, owner, name);
 }
 
-static scope inner(scope *outer, fn *f) { return (scope){.parent = outer, .f = f, .level = outer ? outer->level + 1 : 0}; }
+static scope inner(scope *outer, fn *f)
+{
+    return (scope){.parent = outer, .f = f, .level = outer ? outer->level + 1 : 0};
+}
 
 static sr_tframe frame(sr_tcomp *c, scope *s)
 {
     sr_tframe fr = {.p = sr_tpl_calloc(c, s->n, sizeof *fr.p), .n = s->n};
     for (uint32_t i = 0; i < s->n; i++) {
-        symbol   *y = &s->sym[i];
+        symbol *y   = &s->sym[i];
         sr_tload *l = &fr.p[i];
-        *l = (sr_tload){.kind = y->load, .slot = slot(c, s->f, s->level, y->name), .name = y->name};
+        *l          = (sr_tload){.kind = y->load, .slot = slot(c, s->f, s->level, y->name), .name = y->name};
         if (y->load == SR_LOAD_ALIAS)
             l->src = reference(c, s, y->src, y->name);
     }
@@ -330,7 +350,7 @@ static sr_tframe frame(sr_tcomp *c, scope *s)
 typedef struct {
     names *k;
     scope *s;
-    bool   in_loop; /* break and continue have a loop of the same function around them */
+    bool in_loop; /* break and continue have a loop of the same function around them */
 } gen;
 
 static bool emit(void *arg, sr_tnode *n);
@@ -355,11 +375,11 @@ static sr_tnode *clone_target(sr_tcomp *c, const sr_tnode *t)
 
 static void emit_loop_test(gen *g, sr_tfor *f)
 {
-    sr_tcomp *c   = g->k->c;
-    fn        ff  = {.up = g->s->f};
-    scope     s   = inner(g->s, &ff);
-    analysis  a   = {g->k, &s};
-    gen       in  = {g->k, &s, false};
+    sr_tcomp *c    = g->k->c;
+    fn ff          = {.up = g->s->f};
+    scope s        = inner(g->s, &ff);
+    analysis a     = {g->k, &s};
+    gen in         = {g->k, &s, false};
     f->test_target = clone_target(c, f->target);
     analyse_target(&a, f->test_target, true);
     analyse(&a, f->test);
@@ -371,13 +391,13 @@ static void emit_loop_test(gen *g, sr_tfor *f)
 
 static void emit_for(gen *g, sr_tnode *n)
 {
-    sr_tfor  *f  = n->u.loop;
-    sr_tcomp *c  = g->k->c;
-    fn        lf = {.up = g->s->f};
-    fn       *ff = f->recursive ? &lf : g->s->f;
-    scope     body = inner(g->s, ff), other = inner(g->s, ff);
-    analysis  ab = {g->k, &body}, ao = {g->k, &other};
-    sr_tstr  *want = g->k->loop;
+    sr_tfor *f  = n->u.loop;
+    sr_tcomp *c = g->k->c;
+    fn lf       = {.up = g->s->f};
+    fn *ff      = f->recursive ? &lf : g->s->f;
+    scope body = inner(g->s, ff), other = inner(g->s, ff);
+    analysis ab = {g->k, &body}, ao = {g->k, &other};
+    sr_tstr *want = g->k->loop;
     find_undeclared(g->k, f->body, &want, &f->extended, 1);
     f->extended |= f->recursive;
     if (f->extended)
@@ -403,13 +423,13 @@ static void emit_for(gen *g, sr_tnode *n)
 static void emit_macro(gen *g, sr_tnode *n)
 {
     sr_tmacrodef *m  = n->u.macro;
-    sr_tcomp     *c  = g->k->c;
-    fn            ff = {.up = g->s->f};
-    scope         s  = inner(g->s, &ff);
-    analysis      a  = {g->k, &s};
-    gen           in = {g->k, &s, false};
-    sr_tstr      *want[3] = {g->k->caller, g->k->kwargs, g->k->varargs};
-    bool          used[3] = {0}, named[3] = {0};
+    sr_tcomp *c      = g->k->c;
+    fn ff            = {.up = g->s->f};
+    scope s          = inner(g->s, &ff);
+    analysis a       = {g->k, &s};
+    gen in           = {g->k, &s, false};
+    sr_tstr *want[3] = {g->k->caller, g->k->kwargs, g->k->varargs};
+    bool used[3] = {0}, named[3] = {0};
     find_undeclared(g->k, m->body, want, used, 3);
     for (uint32_t i = 0; i < m->args.n; i++) {
         sr_tstr *id = m->args.p[i]->u.name.id;
@@ -417,18 +437,19 @@ static void emit_macro(gen *g, sr_tnode *n)
         named[1] |= id == g->k->kwargs;
         named[2] |= id == g->k->varargs;
         if (used[0] && id == g->k->caller && i + m->defaults.n < m->args.n)
-            sr_tpl_cfail(c, SR_INVALID, n->line, "the special \"caller\" argument must be omitted or be given a default");
+            sr_tpl_cfail(c, SR_INVALID, n->line,
+                         "the special \"caller\" argument must be omitted or be given a default");
     }
     /* the arguments and what they default to first: a parameter keeps its kind whatever the body does */
     analyse_list(&a, m->args);
     analyse_list(&a, m->defaults);
     analyse_list(&a, m->body);
-    m->takes_caller    = used[0];
-    m->explicit_caller = named[0];
-    m->takes_kwargs    = used[1] && !named[1];
-    m->takes_varargs   = used[2] && !named[2];
+    m->takes_caller     = used[0];
+    m->explicit_caller  = named[0];
+    m->takes_kwargs     = used[1] && !named[1];
+    m->takes_varargs    = used[2] && !named[2];
     sr_tstr *special[3] = {g->k->caller, g->k->kwargs, g->k->varargs};
-    bool     takes[3]   = {m->takes_caller && !named[0], m->takes_kwargs, m->takes_varargs};
+    bool takes[3]       = {m->takes_caller && !named[0], m->takes_kwargs, m->takes_varargs};
     uint32_t *to[3]     = {&m->caller_slot, &m->kwargs_slot, &m->varargs_slot};
     for (int i = 0; i < 3; i++)
         if (takes[i]) {
@@ -449,9 +470,9 @@ static void emit_macro(gen *g, sr_tnode *n)
 /* A set block, filter block or plain scope: the body in a scope of its own, same function. */
 static void emit_block(gen *g, sr_tnode *n)
 {
-    scope    s  = inner(g->s, g->s->f);
-    analysis a  = {g->k, &s};
-    gen      in = {g->k, &s, g->in_loop};
+    scope s    = inner(g->s, g->s->f);
+    analysis a = {g->k, &s};
+    gen in     = {g->k, &s, g->in_loop};
     analyse_list(&a, n->u.set.body);
     if (n->kind == SR_N_FILTERBLOCK)
         analyse(&a, n->u.set.value);
@@ -465,9 +486,9 @@ static void emit_block(gen *g, sr_tnode *n)
 
 static void emit_with(gen *g, sr_tnode *n)
 {
-    scope    s  = inner(g->s, g->s->f);
-    analysis a  = {g->k, &s};
-    gen      in = {g->k, &s, g->in_loop};
+    scope s    = inner(g->s, g->s->f);
+    analysis a = {g->k, &s};
+    gen in     = {g->k, &s, g->in_loop};
     analyse_list(&a, n->u.with.targets);
     analyse_list(&a, n->u.with.body);
     emit_list(&in, n->u.with.targets);
@@ -479,7 +500,7 @@ static void emit_with(gen *g, sr_tnode *n)
 /* Inside an `if`, statement or expression, a filter that does not exist fails only when it is reached. */
 static bool emit_soft(gen *g, sr_tnode *n)
 {
-    bool was = g->s->soft;
+    bool was   = g->s->soft;
     g->s->soft = true;
     sr_tpl_children(n, emit, g);
     g->s->soft = was;
@@ -491,42 +512,62 @@ static bool emit(void *arg, sr_tnode *n)
     gen *g = arg;
     sr_tpl_work(g->k->c, 1, n->line);
     switch (n->kind) {
-    case SR_N_NAME: n->u.name.ref = ref(g->k->c, g->s, n->u.name.id, n->line); return true;
-    case SR_N_NSREF: n->u.ns.ref = ref(g->k->c, g->s, n->u.ns.id, n->line); return true;
-    case SR_N_FOR: emit_for(g, n); return true;
+    case SR_N_NAME:
+        n->u.name.ref = ref(g->k->c, g->s, n->u.name.id, n->line);
+        return true;
+    case SR_N_NSREF:
+        n->u.ns.ref = ref(g->k->c, g->s, n->u.ns.id, n->line);
+        return true;
+    case SR_N_FOR:
+        emit_for(g, n);
+        return true;
     case SR_N_MACRO:
-    case SR_N_CALLBLOCK: emit_macro(g, n); return true;
+    case SR_N_CALLBLOCK:
+        emit_macro(g, n);
+        return true;
     case SR_N_SETBLOCK:
     case SR_N_FILTERBLOCK:
-    case SR_N_SCOPE: emit_block(g, n); return true;
-    case SR_N_WITH: emit_with(g, n); return true;
+    case SR_N_SCOPE:
+        emit_block(g, n);
+        return true;
+    case SR_N_WITH:
+        emit_with(g, n);
+        return true;
     case SR_N_IF:
-    case SR_N_COND: return emit_soft(g, n);
+    case SR_N_COND:
+        return emit_soft(g, n);
     case SR_N_FILTER:
     case SR_N_TEST:
         if (!n->u.call.fn && !g->s->soft)
-            sr_tpl_cfail(g->k->c, SR_INVALID, n->line, "no %s named '%.*s'", n->kind == SR_N_FILTER ? "filter" : "test",
+            sr_tpl_cfail(g->k->c, SR_INVALID, n->line, "no %s named '%.*s'",
+                         n->kind == SR_N_FILTER ? "filter" : "test",
                          (int)(n->u.call.name->n < 80 ? n->u.call.name->n : 80), n->u.call.name->p);
         return sr_tpl_children(n, emit, g);
     case SR_N_BREAK:
     case SR_N_CONTINUE:
         if (!g->in_loop)
-            sr_tpl_cfail(g->k->c, SR_INVALID, n->line, "'%s' outside loop", n->kind == SR_N_BREAK ? "break" : "continue");
+            sr_tpl_cfail(g->k->c, SR_INVALID, n->line, "'%s' outside loop",
+                         n->kind == SR_N_BREAK ? "break" : "continue");
         return true;
-    default: return sr_tpl_children(n, emit, g);
+    default:
+        return sr_tpl_children(n, emit, g);
     }
 }
 
 void sr_tpl_scope(sr_tcomp *c, sr_template *t)
 {
-    names     k  = {c, sr_tpl_atom(c, "loop", 4), sr_tpl_atom(c, "caller", 6), sr_tpl_atom(c, "kwargs", 6),
-                    sr_tpl_atom(c, "varargs", 7), sr_tpl_atom(c, "self", 4)};
-    fn        ff = {0};
-    scope     s  = inner(NULL, &ff);
-    analysis  a  = {&k, &s};
-    gen       g  = {&k, &s, false};
-    sr_tstr  *want = k.self;
-    bool      self = false;
+    names k       = {c,
+                     sr_tpl_atom(c, "loop", 4),
+                     sr_tpl_atom(c, "caller", 6),
+                     sr_tpl_atom(c, "kwargs", 6),
+                     sr_tpl_atom(c, "varargs", 7),
+                     sr_tpl_atom(c, "self", 4)};
+    fn ff         = {0};
+    scope s       = inner(NULL, &ff);
+    analysis a    = {&k, &s};
+    gen g         = {&k, &s, false};
+    sr_tstr *want = k.self;
+    bool self     = false;
     find_undeclared(&k, t->body, &want, &self, 1);
     if (self)
         sr_tpl_cfail(c, SR_UNSUPPORTED, 1, "the variable 'self' (blocks of a template) is not supported");
@@ -552,8 +593,8 @@ static bool one(sr_tnode *n, sr_tvisit *v, void *arg) { return !n || v(arg, n); 
 static bool call_children(const sr_tnode *n, sr_tvisit *v, void *arg)
 {
     const sr_targs *a = n->u.call.args;
-    return one(n->u.call.a, v, arg) && list(a->pos, v, arg) && list(a->kwv, v, arg) && one(a->dyn_pos, v, arg) &&
-           one(a->dyn_kw, v, arg);
+    return one(n->u.call.a, v, arg) && list(a->pos, v, arg) && list(a->kwv, v, arg) &&
+           one(a->dyn_pos, v, arg) && one(a->dyn_kw, v, arg);
 }
 
 bool sr_tpl_children(const sr_tnode *n, sr_tvisit *v, void *arg)
@@ -564,7 +605,8 @@ bool sr_tpl_children(const sr_tnode *n, sr_tvisit *v, void *arg)
     case SR_N_LIST:
     case SR_N_DICT:
     case SR_N_CONCAT:
-    case SR_N_OUTPUT: return list(n->u.list, v, arg);
+    case SR_N_OUTPUT:
+        return list(n->u.list, v, arg);
     case SR_N_NEG:
     case SR_N_POS:
     case SR_N_NOT:
@@ -573,12 +615,16 @@ bool sr_tpl_children(const sr_tnode *n, sr_tvisit *v, void *arg)
     case SR_N_BIN:
     case SR_N_GETITEM:
     case SR_N_SLICE:
-    case SR_N_COND: return one(n->u.x.a, v, arg) && one(n->u.x.b, v, arg) && one(n->u.x.c, v, arg);
-    case SR_N_COMPARE: return one(n->u.cmp.a, v, arg) && list(n->u.cmp.rest, v, arg);
-    case SR_N_GETATTR: return v(arg, n->u.attr.a);
+    case SR_N_COND:
+        return one(n->u.x.a, v, arg) && one(n->u.x.b, v, arg) && one(n->u.x.c, v, arg);
+    case SR_N_COMPARE:
+        return one(n->u.cmp.a, v, arg) && list(n->u.cmp.rest, v, arg);
+    case SR_N_GETATTR:
+        return v(arg, n->u.attr.a);
     case SR_N_CALL:
     case SR_N_FILTER:
-    case SR_N_TEST: return call_children(n, v, arg);
+    case SR_N_TEST:
+        return call_children(n, v, arg);
     case SR_N_FOR: {
         const sr_tfor *f = n->u.loop;
         return v(arg, f->target) && v(arg, f->iter) && list(f->body, v, arg) && list(f->else_, v, arg) &&
@@ -590,14 +636,20 @@ bool sr_tpl_children(const sr_tnode *n, sr_tvisit *v, void *arg)
         return ok && list(n->u.cond.else_, v, arg);
     case SR_N_MACRO:
     case SR_N_CALLBLOCK:
-        return one(n->u.macro->call, v, arg) && list(n->u.macro->args, v, arg) && list(n->u.macro->defaults, v, arg) &&
-               list(n->u.macro->body, v, arg);
-    case SR_N_SET: return v(arg, n->u.set.target) && v(arg, n->u.set.value);
+        return one(n->u.macro->call, v, arg) && list(n->u.macro->args, v, arg) &&
+               list(n->u.macro->defaults, v, arg) && list(n->u.macro->body, v, arg);
+    case SR_N_SET:
+        return v(arg, n->u.set.target) && v(arg, n->u.set.value);
     case SR_N_SETBLOCK:
         return v(arg, n->u.set.target) && one(n->u.set.value, v, arg) && list(n->u.set.body, v, arg);
-    case SR_N_FILTERBLOCK: return list(n->u.set.body, v, arg) && v(arg, n->u.set.value);
-    case SR_N_SCOPE: return list(n->u.set.body, v, arg);
-    case SR_N_WITH: return list(n->u.with.targets, v, arg) && list(n->u.with.values, v, arg) && list(n->u.with.body, v, arg);
-    default: return true;
+    case SR_N_FILTERBLOCK:
+        return list(n->u.set.body, v, arg) && v(arg, n->u.set.value);
+    case SR_N_SCOPE:
+        return list(n->u.set.body, v, arg);
+    case SR_N_WITH:
+        return list(n->u.with.targets, v, arg) && list(n->u.with.values, v, arg) &&
+               list(n->u.with.body, v, arg);
+    default:
+        return true;
     }
 }

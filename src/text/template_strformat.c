@@ -13,17 +13,20 @@
 /* ---- the specification: [[fill]align][sign][z][#][0][width][,|_][.precision][type] ---- */
 
 typedef struct {
-    char     fill[4];
-    size_t   fill_n;
-    char     align; /* '<' '>' '=' '^', 0: the type's own */
-    char     sign;  /* '+' ' ' '-', 0: none */
-    bool     z, alt;
-    int64_t  width, precision; /* -1: none */
-    char     group;            /* ',' '_', 0: none */
-    uint32_t type;             /* 0: none */
+    char fill[4];
+    size_t fill_n;
+    char align; /* '<' '>' '=' '^', 0: the type's own */
+    char sign;  /* '+' ' ' '-', 0: none */
+    bool z, alt;
+    int64_t width, precision; /* -1: none */
+    char group;               /* ',' '_', 0: none */
+    uint32_t type;            /* 0: none */
 } spec;
 
-static bool is_align(const sr_tstr *s, size_t at) { return at < s->n && strchr("<>=^", s->p[at]) && s->p[at]; }
+static bool is_align(const sr_tstr *s, size_t at)
+{
+    return at < s->n && strchr("<>=^", s->p[at]) && s->p[at];
+}
 
 static int64_t digits(sr_trun *R, const sr_tstr *s, size_t *at)
 {
@@ -45,7 +48,7 @@ static bool take(const sr_tstr *s, size_t *at, char c)
 
 static spec parse_spec(sr_trun *R, const sr_tstr *s, char natural)
 {
-    spec   f  = {.fill = " ", .fill_n = 1, .width = -1, .precision = -1};
+    spec f    = {.fill = " ", .fill_n = 1, .width = -1, .precision = -1};
     size_t at = 0, k = 0;
     if (s->n)
         sr_tpl_cp(s->p, s->n, &k);
@@ -102,7 +105,10 @@ static void format_str(sr_tbuf *b, sr_tstr *s, const spec *f)
         sr_tpl_fail(b->R, SR_INVALID, "unknown format code for object of type 'str'");
     if (f->sign || f->z || f->alt || f->align == '=' || f->group)
         sr_tpl_fail(b->R, SR_INVALID, "%s not allowed in string format specifier",
-                    f->align == '=' ? "'=' alignment" : f->sign ? "sign" : f->group ? "grouping" : "'#' or 'z'");
+                    f->align == '=' ? "'=' alignment"
+                    : f->sign       ? "sign"
+                    : f->group      ? "grouping"
+                                    : "'#' or 'z'");
     if (f->precision >= 0 && (size_t)f->precision < len) {
         len = (size_t)f->precision;
         n   = sr_tpl_offset(b->R, s, len);
@@ -117,8 +123,8 @@ static void format_str(sr_tbuf *b, sr_tstr *s, const spec *f)
 /* Whole digits with separators, at least `least` characters wide: built from the right. */
 static sr_tval grouped(sr_trun *R, const char *p, size_t n, const spec *f, size_t size, int64_t least)
 {
-    char    buf[2000];
-    size_t  at = sizeof buf;
+    char buf[2000];
+    size_t at    = sizeof buf;
     int64_t left = (int64_t)n;
     if (!f->group) {
         sr_tbuf b = {.R = R};
@@ -146,15 +152,16 @@ static sr_tval grouped(sr_trun *R, const char *p, size_t n, const spec *f, size_
 }
 
 /* sign, prefix, whole digits, the rest (point, exponent, percent) */
-static void put_number(sr_tbuf *b, const spec *f, bool negative, const char *prefix, sr_tval text, size_t whole, size_t size)
+static void put_number(sr_tbuf *b, const spec *f, bool negative, const char *prefix, sr_tval text,
+                       size_t whole, size_t size)
 {
-    const char *sign  = negative ? "-" : f->sign == '+' ? "+" : f->sign == ' ' ? " " : "";
-    int64_t     other = (int64_t)(strlen(sign) + strlen(prefix) + text.s->n - whole);
-    char        align = f->align ? f->align : '>';
-    bool        zeros = align == '=' && f->fill_n == 1 && f->fill[0] == '0';
-    sr_tval     w     = grouped(b->R, text.s->p, whole, f, size, zeros ? f->width - other : 0);
-    int64_t     pad   = f->width - other - (int64_t)w.s->n;
-    pad = SR_MAX(pad, 0);
+    const char *sign = negative ? "-" : f->sign == '+' ? "+" : f->sign == ' ' ? " " : "";
+    int64_t other    = (int64_t)(strlen(sign) + strlen(prefix) + text.s->n - whole);
+    char align       = f->align ? f->align : '>';
+    bool zeros       = align == '=' && f->fill_n == 1 && f->fill[0] == '0';
+    sr_tval w        = grouped(b->R, text.s->p, whole, f, size, zeros ? f->width - other : 0);
+    int64_t pad      = f->width - other - (int64_t)w.s->n;
+    pad              = SR_MAX(pad, 0);
     put_fill(b, f, align == '>' ? pad : align == '^' ? pad / 2 : 0);
     sr_tbuf_z(b, sign);
     sr_tbuf_z(b, prefix);
@@ -167,16 +174,17 @@ static void put_number(sr_tbuf *b, const spec *f, bool negative, const char *pre
 /* 'g' for a float without type: at least one digit behind the point, unless there is an exponent. */
 static void general(sr_tbuf *b, double x, int64_t precision)
 {
-    precision      = precision ? precision : 1;
-    sr_tbuf  e     = {.R = b->R};
+    precision = precision ? precision : 1;
+    sr_tbuf e = {.R = b->R};
     sr_tpl_float_digits(&e, x, 'e', precision - 1, false);
     sr_tbuf_char(&e, 0);
-    const char *at  = isfinite(x) ? strchr(e.p, 'e') : NULL;
-    int         exp = 0;
+    const char *at = isfinite(x) ? strchr(e.p, 'e') : NULL;
+    int exp        = 0;
     for (const char *p = at ? at + 2 : ""; *p; p++)
         exp = exp * 10 + (*p - '0');
     exp = at && at[1] == '-' ? -exp : exp;
-    if (at && exp >= precision - 1 && exp < precision) { /* 'g' would still write digits only: here the exponent comes */
+    if (at && exp >= precision - 1 &&
+        exp < precision) { /* 'g' would still write digits only: here the exponent comes */
         size_t n = (size_t)(at - e.p);
         while (n > 1 && memchr(e.p, '.', n) && (e.p[n - 1] == '0' || e.p[n - 1] == '.'))
             if (e.p[--n] == '.')
@@ -193,8 +201,8 @@ static void general(sr_tbuf *b, double x, int64_t precision)
 
 static void format_float(sr_tbuf *b, double x, const spec *f)
 {
-    sr_tbuf t    = {.R = b->R};
-    char    type = (char)(f->type == 'n' ? 'g' : f->type == '%' ? 'f' : f->type);
+    sr_tbuf t = {.R = b->R};
+    char type = (char)(f->type == 'n' ? 'g' : f->type == '%' ? 'f' : f->type);
     if (f->type && !(f->type < 0x80 && strchr("eEfFgGn%", (int)f->type)))
         sr_tpl_fail(b->R, SR_INVALID, "unknown format code for object of type 'float'");
     double v = f->type == '%' ? x * 100 : x;
@@ -220,7 +228,7 @@ static void format_float(sr_tbuf *b, double x, const spec *f)
 static void format_int(sr_tbuf *b, int64_t i, const spec *f)
 {
     sr_tbuf t = {.R = b->R};
-    int     base = f->type == 'b' ? 2 : f->type == 'o' ? 8 : f->type == 'x' || f->type == 'X' ? 16 : 10;
+    int base  = f->type == 'b' ? 2 : f->type == 'o' ? 8 : f->type == 'x' || f->type == 'X' ? 16 : 10;
     if (f->type && f->type < 0x80 && strchr("eEfFgG%", (int)f->type)) {
         format_float(b, (double)i, f);
         return;
@@ -231,8 +239,8 @@ static void format_int(sr_tbuf *b, int64_t i, const spec *f)
         if (f->sign || f->alt || i < 0 || i > 0x10ffff || (i & 0x1ff800) == 0xd800)
             sr_tpl_fail(b->R, SR_INVALID, "%%c arg not in range(0x110000), or sign or '#' with 'c'");
         sr_tbuf_cp(&t, (uint32_t)i);
-        spec s = *f;
-        s.type = 0;
+        spec s  = *f;
+        s.type  = 0;
         s.align = f->align ? f->align : '>';
         if (s.align == '=')
             s.align = '>';
@@ -242,7 +250,12 @@ static void format_int(sr_tbuf *b, int64_t i, const spec *f)
     if (f->type && !(f->type < 0x80 && strchr("bdoxXn", (int)f->type)))
         sr_tpl_fail(b->R, SR_INVALID, "unknown format code for object of type 'int'");
     sr_tpl_int_digits(&t, i, base, f->type == 'X');
-    const char *prefix = !f->alt ? "" : base == 2 ? "0b" : base == 8 ? "0o" : f->type == 'X' ? "0X" : base == 16 ? "0x" : "";
+    const char *prefix = !f->alt          ? ""
+                         : base == 2      ? "0b"
+                         : base == 8      ? "0o"
+                         : f->type == 'X' ? "0X"
+                         : base == 16     ? "0x"
+                                          : "";
     put_number(b, f, i < 0, prefix, sr_tbuf_str(&t), t.n, base == 10 ? 3 : 4);
 }
 
@@ -255,7 +268,8 @@ static void format_value(sr_tbuf *b, sr_tval v, const sr_tstr *s)
         return;
     }
     if (v.kind != SR_T_STR && !sr_tis_num(v))
-        sr_tpl_fail(b->R, SR_INVALID, "unsupported format string passed to %s.__format__", sr_tpl_typename(v));
+        sr_tpl_fail(b->R, SR_INVALID, "unsupported format string passed to %s.__format__",
+                    sr_tpl_typename(v));
     f = parse_spec(b->R, s, v.kind == SR_T_STR ? '<' : '>');
     if (v.kind == SR_T_STR)
         format_str(b, v.s, &f);
@@ -268,10 +282,10 @@ static void format_value(sr_tbuf *b, sr_tval v, const sr_tstr *s)
 /* ---- fields ---- */
 
 typedef struct {
-    sr_trun        *R;
+    sr_trun *R;
     const sr_tcall *c;
-    int64_t         next; /* automatic numbering: the next index; -1: the fields are numbered by hand */
-    bool            markup;
+    int64_t next; /* automatic numbering: the next index; -1: the fields are numbered by hand */
+    bool markup;
 } formatter;
 
 static bool all_digits(const char *p, size_t n)
@@ -298,20 +312,22 @@ static sr_tval first_value(formatter *f, sr_tval key)
 {
     if (key.kind == SR_T_INT) {
         if (key.i >= (int64_t)f->c->n)
-            sr_tpl_fail(f->R, SR_INVALID, "replacement index %lld out of range for positional args tuple", (long long)key.i);
+            sr_tpl_fail(f->R, SR_INVALID, "replacement index %lld out of range for positional args tuple",
+                        (long long)key.i);
         return f->c->pos[key.i];
     }
     for (size_t i = 0; i < f->c->n_kw; i++)
         if (f->c->kw[i]->n == key.s->n && !memcmp(f->c->kw[i]->p, key.s->p, key.s->n))
             return f->c->kwv[i];
-    sr_tpl_fail(f->R, SR_INVALID, "no argument '%.*s' for a format string", (int)SR_MIN(key.s->n, 80u), key.s->p);
+    sr_tpl_fail(f->R, SR_INVALID, "no argument '%.*s' for a format string", (int)SR_MIN(key.s->n, 80u),
+                key.s->p);
 }
 
 /* name, name.attr, name[key].attr .. */
 static sr_tval field(formatter *f, const char *p, size_t n)
 {
     sr_trun *R = f->R;
-    size_t   i = 0;
+    size_t i   = 0;
     while (i < n && p[i] != '.' && p[i] != '[')
         i++;
     sr_tval v;
@@ -324,7 +340,7 @@ static sr_tval field(formatter *f, const char *p, size_t n)
         v = first_value(f, key_value(R, p, i));
     }
     while (i < n) {
-        bool   attr = p[i] == '.';
+        bool attr   = p[i] == '.';
         size_t from = ++i;
         while (i < n && (attr ? p[i] != '.' && p[i] != '[' : p[i] != ']'))
             i++;
@@ -376,13 +392,13 @@ static void put_field(formatter *f, sr_tbuf *b, sr_tval v, const sr_tstr *s)
 /* The end of a field that starts behind "{": where its name ends, its conversion, its specification. */
 typedef struct {
     size_t name_end, spec, spec_end, end;
-    char   conversion;
+    char conversion;
 } parts;
 
 static parts parse_field(sr_trun *R, const sr_tstr *s, size_t at)
 {
-    parts  r     = {0};
-    char   c     = 0;
+    parts r      = {0};
+    char c       = 0;
     size_t depth = 1;
     for (; at < s->n; at++) {
         c = s->p[at];
@@ -446,10 +462,10 @@ static void expand(formatter *f, sr_tbuf *b, const sr_tstr *s, int depth)
         }
         if (c == '}' || at + 1 >= s->n)
             sr_tpl_fail(R, SR_INVALID, "single '%c' encountered in format string", c);
-        parts   r = parse_field(R, s, at + 1);
-        sr_tval v = field(f, s->p + at + 1, r.name_end - at - 1);
-        sr_tbuf t = {.R = R};
-        v         = convert(R, v, r.conversion);
+        parts r           = parse_field(R, s, at + 1);
+        sr_tval v         = field(f, s->p + at + 1, r.name_end - at - 1);
+        sr_tbuf t         = {.R = R};
+        v                 = convert(R, v, r.conversion);
         sr_tstr spec_text = {.p = s->p + r.spec, .n = r.spec_end - r.spec, .len = SIZE_MAX};
         expand(f, &t, &spec_text, depth - 1);
         put_field(f, b, v, sr_tbuf_str(&t).s);
@@ -460,7 +476,7 @@ static void expand(formatter *f, sr_tbuf *b, const sr_tstr *s, int depth)
 sr_tval sr_tpl_strformat(sr_trun *R, const sr_tstr *fmt, const sr_tcall *c)
 {
     formatter f = {.R = R, .c = c, .markup = fmt->markup};
-    sr_tbuf   b = {.R = R};
+    sr_tbuf b   = {.R = R};
     expand(&f, &b, fmt, 2);
     return sr_tpl_markup(R, sr_tbuf_str(&b), fmt->markup);
 }

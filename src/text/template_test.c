@@ -16,7 +16,8 @@
 
 #define NOW 1783168496 /* 2026-07-04 12:34:56 UTC, as in tests/render_oracle.py */
 
-static sr_status render(const char *src, size_t n, const json_t *vars, const sr_template_limits *l, sr_buf *out, sr_err *err)
+static sr_status render(const char *src, size_t n, const json_t *vars, const sr_template_limits *l,
+                        sr_buf *out, sr_err *err)
 {
     sr_template *t = NULL;
     if (sr_template_compile(src, n, &t, err))
@@ -30,13 +31,14 @@ static sr_status render(const char *src, size_t n, const json_t *vars, const sr_
 static const char *text_of(const char *src, const char *vars, sr_status want)
 {
     static char text[4096];
-    sr_buf      out = {0};
-    sr_err      err = {0};
-    json_t     *v   = json_loads(vars, 0, NULL);
+    sr_buf out = {0};
+    sr_err err = {0};
+    json_t *v  = json_loads(vars, 0, NULL);
     assert_non_null(v);
     sr_status s = render(src, strlen(src), v, NULL, &out, &err);
     if (s != want)
-        print_error("%s\n  status %s: %s%.*s\n", src, sr_status_name(s), err.msg, (int)SR_MIN(out.n, 200u), out.p ? out.p : "");
+        print_error("%s\n  status %s: %s%.*s\n", src, sr_status_name(s), err.msg, (int)SR_MIN(out.n, 200u),
+                    out.p ? out.p : "");
     assert_int_equal(s, want);
     snprintf(text, sizeof text, "%s", s ? err.msg : out.p ? out.p : "");
     json_decref(v);
@@ -46,13 +48,15 @@ static const char *text_of(const char *src, const char *vars, sr_status want)
 
 static bool check_case(const json_t *c)
 {
-    const char   *name = json_string_value(json_object_get(c, "name"));
-    const json_t *src = json_object_get(c, "template"), *want = json_object_get(c, "out"), *v = json_object_get(c, "vars");
-    json_t       *none = json_object();
-    sr_buf        out  = {0};
-    sr_err        err  = {0};
+    const char *name  = json_string_value(json_object_get(c, "name"));
+    const json_t *src = json_object_get(c, "template"), *want = json_object_get(c, "out"),
+                 *v = json_object_get(c, "vars");
+    json_t *none    = json_object();
+    sr_buf out      = {0};
+    sr_err err      = {0};
     render(json_string_value(src), json_string_length(src), v ? v : none, NULL, &out, &err);
-    bool ok = want ? !err.status && out.n == json_string_length(want) && !memcmp(out.p ? out.p : "", json_string_value(want), out.n)
+    bool ok = want ? !err.status && out.n == json_string_length(want) &&
+                         !memcmp(out.p ? out.p : "", json_string_value(want), out.n)
                    : err.status == SR_INVALID && err.msg[0];
     if (!ok)
         print_error("case %s\n  want %s\n  got  %s%.*s\n", name, want ? json_string_value(want) : "an error",
@@ -64,8 +68,8 @@ static bool check_case(const json_t *c)
 
 static void the_golden_cases_render_as_jinja2_does(void **state)
 {
-    FILE  *f    = fopen("tests/data/template/cases.jsonl", "r");
-    char  *line = NULL;
+    FILE *f    = fopen("tests/data/template/cases.jsonl", "r");
+    char *line = NULL;
     size_t cap = 0, n = 0, bad = 0;
     (void)state;
     assert_non_null(f);
@@ -85,12 +89,14 @@ static void the_golden_cases_render_as_jinja2_does(void **state)
 static void what_a_template_raises_is_the_error(void **state)
 {
     (void)state;
-    assert_string_equal(text_of("{{ raise_exception('Roles must alternate: ' ~ r) }}", "{\"r\": \"ü\"}", SR_INVALID),
-                        "Roles must alternate: ü");
+    assert_string_equal(
+        text_of("{{ raise_exception('Roles must alternate: ' ~ r) }}", "{\"r\": \"ü\"}", SR_INVALID),
+        "Roles must alternate: ü");
     assert_string_equal(text_of("a\nb\n{{ x.y }}", "{}", SR_INVALID), "line 3: 'x' is undefined");
     assert_string_equal(text_of("a\n{% if %}", "{}", SR_INVALID),
                         "line 2: expected an expression, got 'end of statement block'");
-    assert_string_equal(text_of("{{ m.a.b }}", "{\"m\": {}}", SR_INVALID), "line 1: 'dict object' has no attribute 'a'");
+    assert_string_equal(text_of("{{ m.a.b }}", "{\"m\": {}}", SR_INVALID),
+                        "line 1: 'dict object' has no attribute 'a'");
 }
 
 static void what_is_not_supported_is_named(void **state)
@@ -106,54 +112,63 @@ static void what_is_not_supported_is_named(void **state)
 }
 
 /* Each of these would take forever, or all memory, or the stack. */
+static const char *const hostile[] = {
+    "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+    "{% for i in range(100000) %}{{ "
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' "
+    "}}{% endfor %}",
+    "{{ 'x' * 1000000000000 }}",
+    "{{ ('x' * 100000000)|length }}{{ ('x' * 100000000)|length }}",
+    "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(100) %}{% set ns.s = ns.s ~ ns.s %}{% "
+    "endfor %}",
+    "{% set ns = namespace(s=[1]) %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+    "{% set ns = namespace(s=[]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ "
+    "ns.s }}",
+    "{% set ns = namespace(s=[]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ "
+    "ns.s|tojson }}",
+    "{% set ns = namespace(s=[]) %}{% for i in range(5000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s "
+    "== [ns.s] }}",
+    "{% set ns = namespace(s=[1]) %}{% for i in range(5000) %}{% set ns.s = ns.s|map('string') %}{% "
+    "endfor %}{{ ns.s|list }}",
+    "{% set ns = namespace() %}{% set ns.self = ns %}{{ ns }}",
+    "{% set ns = namespace() %}{% set ns.l = [ns] %}{{ ns.l == [ns.l] }}{{ ns.l|pprint }}",
+    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    "{% macro m(n) %}{{ m(n) ~ m(n) }}{% endmacro %}{{ m(1) }}",
+    "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+    "{{ 'a'.center(1000000000000) }}",
+    "{{ 'a'|center(999999999) }}",
+    "{{ '%1000000000d' % 1 }}",
+    "{{ '%.1000000000f' % 1.5 }}",
+    "{{ '{:1000000000}'.format(1) }}",
+    "{{ 'a\\nb'|indent(1000000000) }}",
+    "{{ [1]|tojson(indent=1000000000) }}",
+    "{{ ('a' * 1000000)|replace('', 'x' * 1000000) }}",
+    "{{ ('a' * 3000).replace('a', 'b' * 100000) }}",
+    "{{ ('x' * 1000000)|join('y' * 1000000) }}",
+    "{{ [1]|batch(1000000000000, 0)|list }}",
+    "{{ [1]|slice(1000000000000)|list }}",
+    "{{ ['a' * 1000] * 100000000 }}",
+    "{{ ('a' * 5000000)|list }}",
+    "{% for i in range(99999) %}{{ ('ab' * 5000).rfind('bb') }}{% endfor %}",
+    "{% for i in range(99999) %}{{ ('é' * 100000)[50000] }}{% endfor %}",
+    "{% for i in range(99999) %}{{ ('É' * 100000)|lower|length }}{% endfor %}",
+    "{% for i in range(99999) %}{{ range(100000)|sum }}{% endfor %}",
+    "{{ 7 ** 10000000000 }}",
+    "{{ ('x' * 1000000)|wordwrap(1) }}",
+    "{{ ('<' * 1000000)|striptags|length }}{% for i in range(99999) %}{{ ('<' * "
+    "1000000)|striptags|length }}{% endfor %}",
+    "{{ 'a'.expandtabs(1) }}{{ ('\\t' * 1000).expandtabs(100000000) }}",
+    "{{ strftime_now('%1000000000d') }}",
+    "{% set l = range(100000)|list %}{% for i in l %}{{ l|sort(reverse=true)|first }}{% endfor %}",
+};
+
 static void no_template_hangs_or_exhausts_us(void **state)
 {
-    static const char *const hostile[] = {
-        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-        "{% for i in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
-        "{{ 'x' * 1000000000000 }}",
-        "{{ ('x' * 100000000)|length }}{{ ('x' * 100000000)|length }}",
-        "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(100) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-        "{% set ns = namespace(s=[1]) %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-        "{% set ns = namespace(s=[]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}",
-        "{% set ns = namespace(s=[]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s|tojson }}",
-        "{% set ns = namespace(s=[]) %}{% for i in range(5000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s == [ns.s] }}",
-        "{% set ns = namespace(s=[1]) %}{% for i in range(5000) %}{% set ns.s = ns.s|map('string') %}{% endfor %}{{ ns.s|list }}",
-        "{% set ns = namespace() %}{% set ns.self = ns %}{{ ns }}",
-        "{% set ns = namespace() %}{% set ns.l = [ns] %}{{ ns.l == [ns.l] }}{{ ns.l|pprint }}",
-        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-        "{% macro m(n) %}{{ m(n) ~ m(n) }}{% endmacro %}{{ m(1) }}",
-        "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-        "{{ 'a'.center(1000000000000) }}",
-        "{{ 'a'|center(999999999) }}",
-        "{{ '%1000000000d' % 1 }}",
-        "{{ '%.1000000000f' % 1.5 }}",
-        "{{ '{:1000000000}'.format(1) }}",
-        "{{ 'a\\nb'|indent(1000000000) }}",
-        "{{ [1]|tojson(indent=1000000000) }}",
-        "{{ ('a' * 1000000)|replace('', 'x' * 1000000) }}",
-        "{{ ('a' * 3000).replace('a', 'b' * 100000) }}",
-        "{{ ('x' * 1000000)|join('y' * 1000000) }}",
-        "{{ [1]|batch(1000000000000, 0)|list }}",
-        "{{ [1]|slice(1000000000000)|list }}",
-        "{{ ['a' * 1000] * 100000000 }}",
-        "{{ ('a' * 5000000)|list }}",
-        "{% for i in range(99999) %}{{ ('ab' * 5000).rfind('bb') }}{% endfor %}",
-        "{% for i in range(99999) %}{{ ('é' * 100000)[50000] }}{% endfor %}",
-        "{% for i in range(99999) %}{{ ('É' * 100000)|lower|length }}{% endfor %}",
-        "{% for i in range(99999) %}{{ range(100000)|sum }}{% endfor %}",
-        "{{ 7 ** 10000000000 }}",
-        "{{ ('x' * 1000000)|wordwrap(1) }}",
-        "{{ ('<' * 1000000)|striptags|length }}{% for i in range(99999) %}{{ ('<' * 1000000)|striptags|length }}{% endfor %}",
-        "{{ 'a'.expandtabs(1) }}{{ ('\\t' * 1000).expandtabs(100000000) }}",
-        "{{ strftime_now('%1000000000d') }}",
-        "{% set l = range(100000)|list %}{% for i in l %}{{ l|sort(reverse=true)|first }}{% endfor %}",
-    };
-    sr_err err = {0};
+    sr_err err   = {0};
     json_t *vars = json_object();
     (void)state;
     for (size_t i = 0; i < SR_COUNT(hostile); i++) {
-        sr_buf          out = {0};
+        sr_buf out = {0};
         struct timespec a, b;
         err = (sr_err){0};
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
@@ -172,12 +187,13 @@ static void no_template_hangs_or_exhausts_us(void **state)
 
 static void limits_are_the_callers(void **state)
 {
-    json_t            *vars = json_object();
-    sr_buf             out  = {0};
-    sr_err             err  = {0};
-    sr_template_limits l    = {.steps = 100};
-    const char        *loop = "{% for i in range(1000) %}x{% endfor %}";
-    const char        *deep = "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{% else %}ok{% endif %}{% endmacro %}{{ m(20) }}";
+    json_t *vars         = json_object();
+    sr_buf out           = {0};
+    sr_err err           = {0};
+    sr_template_limits l = {.steps = 100};
+    const char *loop     = "{% for i in range(1000) %}x{% endfor %}";
+    const char *deep =
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{% else %}ok{% endif %}{% endmacro %}{{ m(20) }}";
     (void)state;
     sr_buf_str(&out, "kept");
     assert_int_equal(render(loop, strlen(loop), vars, &l, &out, &err), SR_INVALID);
@@ -194,7 +210,7 @@ static void limits_are_the_callers(void **state)
     l = (sr_template_limits){.depth = 20};
     assert_int_equal(render(deep, strlen(deep), vars, &l, &out, &err), SR_INVALID);
     assert_string_equal(err.msg, "line 1: calls nested deeper than 20");
-    err = (sr_err){0};
+    err     = (sr_err){0};
     l.depth = 21;
     assert_int_equal(render(deep, strlen(deep), vars, &l, &out, &err), SR_OK);
     json_decref(vars);
@@ -204,14 +220,14 @@ static void limits_are_the_callers(void **state)
 /* src made of n times a, then b, then n times c */
 static sr_status compile_nested(const char *a, const char *b, const char *c, size_t n, sr_err *err)
 {
-    sr_buf       s = {0};
+    sr_buf s       = {0};
     sr_template *t = NULL;
     for (size_t i = 0; i < n; i++)
         sr_buf_str(&s, a);
     sr_buf_str(&s, b);
     for (size_t i = 0; i < n; i++)
         sr_buf_str(&s, c);
-    *err          = (sr_err){0};
+    *err         = (sr_err){0};
     sr_status st = sr_template_compile(s.p, s.n, &t, err);
     sr_template_close(t);
     sr_buf_end(&s);
@@ -221,13 +237,18 @@ static sr_status compile_nested(const char *a, const char *b, const char *c, siz
 static void sources_are_bounded(void **state)
 {
     static const char *const nest[][3] = {
-        {"{{ (", "1", ") }}"},        {"{% if 1 %}", "x", "{% endif %}"}, {"{% for i in x %}", "x", "{% endfor %}"},
-        {"{% macro m() %}", "x", "{% endmacro %}"}, {"{% call m() %}", "x", "{% endcall %}"},
+        {"{{ (", "1", ") }}"},
+        {"{% if 1 %}", "x", "{% endif %}"},
+        {"{% for i in x %}", "x", "{% endfor %}"},
+        {"{% macro m() %}", "x", "{% endmacro %}"},
+        {"{% call m() %}", "x", "{% endcall %}"},
     };
-    static const char *const chain[][2] = {{"{{ x", "|upper"}, {"{{ x", ".a"}, {"{{ 1", "+1"}, {"{{ x", "(1)"}, {"{{ 1", " if 1 else 1"},
-                                           {"{{ ", "not "}, {"{{ ", "-"}, {"{{ ", "["}, {"{{ ", "("}, {"{{ ", "{1:"}, {"{{ x", " and x"}};
-    sr_err       err = {0};
-    sr_template *t   = NULL;
+    static const char *const chain[][2] = {
+        {"{{ x", "|upper"}, {"{{ x", ".a"}, {"{{ 1", "+1"}, {"{{ x", "(1)"}, {"{{ 1", " if 1 else 1"},
+        {"{{ ", "not "},    {"{{ ", "-"},   {"{{ ", "["},   {"{{ ", "("},    {"{{ ", "{1:"},
+        {"{{ x", " and x"}};
+    sr_err err     = {0};
+    sr_template *t = NULL;
     (void)state;
     for (size_t i = 1; i < SR_COUNT(nest); i++) {
         assert_int_equal(compile_nested(nest[i][0], nest[i][1], nest[i][2], 50, &err), SR_OK);
@@ -263,9 +284,9 @@ static void sources_are_bounded(void **state)
 /* Resolving names is quadratic in Jinja2's algorithm; ours counts its work. */
 static void hostile_sources_compile_in_bounded_time(void **state)
 {
-    sr_buf       s = {0};
-    sr_err       err = {0};
-    sr_template *t   = NULL;
+    sr_buf s       = {0};
+    sr_err err     = {0};
+    sr_template *t = NULL;
     (void)state;
     for (int i = 0; i < 30000; i++)
         sr_buf_fmt(&s, "{%% set v%d = 1 %%}", i);
@@ -274,10 +295,12 @@ static void hostile_sources_compile_in_bounded_time(void **state)
     sr_buf_end(&s);
 }
 
-static const char chat[] =
-    "{%- set ns = namespace(n=0) %}{%- for m in messages %}{{ '<|' ~ m.role ~ '|>' }}{{ m.content | trim }}{{ m | tojson }}"
-    "{%- set ns.n = ns.n + 1 %}{%- endfor %}{{ ns.n }}{{ messages|map(attribute='role')|join(',') }}{{ '%s-%d' % ('a', 3) }}";
-static const char chat_vars[] = "{\"messages\": [{\"role\": \"user\", \"content\": \" hi \"}, {\"role\": \"bot\", \"content\": \"yé\"}]}";
+static const char chat[] = "{%- set ns = namespace(n=0) %}{%- for m in messages %}{{ '<|' ~ m.role ~ '|>' "
+                           "}}{{ m.content | trim }}{{ m | tojson }}"
+                           "{%- set ns.n = ns.n + 1 %}{%- endfor %}{{ ns.n }}{{ "
+                           "messages|map(attribute='role')|join(',') }}{{ '%s-%d' % ('a', 3) }}";
+static const char chat_vars[] =
+    "{\"messages\": [{\"role\": \"user\", \"content\": \" hi \"}, {\"role\": \"bot\", \"content\": \"yé\"}]}";
 
 static void every_failed_allocation_is_an_error_and_no_leak(void **state)
 {
@@ -288,8 +311,8 @@ static void every_failed_allocation_is_an_error_and_no_leak(void **state)
         sr_err err = {0};
         assert_true(nth < 10000);
         sr_fault_arm(SR_FAULT_ALLOC, nth);
-        sr_status s     = render(chat, sizeof chat - 1, vars, NULL, &out, &err);
-        bool      fired = sr_fault_fired(SR_FAULT_ALLOC);
+        sr_status s = render(chat, sizeof chat - 1, vars, NULL, &out, &err);
+        bool fired  = sr_fault_fired(SR_FAULT_ALLOC);
         sr_fault_arm(SR_FAULT_ALLOC, 0);
         assert_int_equal(s, fired ? SR_NOMEM : SR_OK);
         assert_true(!fired || err.msg[0]);
@@ -302,9 +325,9 @@ static void every_failed_allocation_is_an_error_and_no_leak(void **state)
 
 typedef struct {
     const sr_template *t;
-    const json_t      *vars;
-    sr_buf             out;
-    sr_status          status;
+    const json_t *vars;
+    sr_buf out;
+    sr_status status;
 } job;
 
 static void *run_job(void *arg)
@@ -320,11 +343,11 @@ static void *run_job(void *arg)
 
 static void one_template_renders_on_many_threads(void **state)
 {
-    sr_template *t    = NULL;
-    sr_err       err  = {0};
-    json_t      *vars = json_loads(chat_vars, 0, NULL);
-    job          jobs[4];
-    pthread_t    th[4];
+    sr_template *t = NULL;
+    sr_err err     = {0};
+    json_t *vars   = json_loads(chat_vars, 0, NULL);
+    job jobs[4];
+    pthread_t th[4];
     (void)state;
     assert_int_equal(sr_template_compile(chat, sizeof chat - 1, &t, &err), SR_OK);
     for (int i = 0; i < 4; i++) {
@@ -345,10 +368,10 @@ static void one_template_renders_on_many_threads(void **state)
 
 static void variables_must_be_an_object(void **state)
 {
-    json_t      *list = json_array();
-    sr_template *t    = NULL;
-    sr_buf       out  = {0};
-    sr_err       err  = {0};
+    json_t *list   = json_array();
+    sr_template *t = NULL;
+    sr_buf out     = {0};
+    sr_err err     = {0};
     (void)state;
     assert_int_equal(sr_template_compile("x", 1, &t, &err), SR_OK);
     assert_int_equal(sr_template_render(t, list, 0, NULL, &out, &err), SR_INVALID);

@@ -5,15 +5,18 @@
 #include <string.h>
 
 static sr_tval of(bool b) { return sr_tbool(b); }
-#define TEST(name, expr)                                                                                               \
-    static sr_tval name(sr_trun *R, sr_tval v, sr_tcall *c)                                                            \
-    {                                                                                                                  \
-        (void)R, (void)v, (void)c;                                                                                     \
-        return of(expr);                                                                                               \
+#define TEST(name, expr)                                                                                     \
+    static sr_tval name(sr_trun *R, sr_tval v, sr_tcall *c)                                                  \
+    {                                                                                                        \
+        (void)R, (void)v, (void)c;                                                                           \
+        return of(expr);                                                                                     \
     }
 
 /* v % n == r, whatever % means for v */
-static bool leaves(sr_trun *R, sr_tval v, sr_tval n, int64_t r) { return sr_tpl_eq(R, sr_tpl_binary(R, '%', v, n), sr_tint(r)); }
+static bool leaves(sr_trun *R, sr_tval v, sr_tval n, int64_t r)
+{
+    return sr_tpl_eq(R, sr_tpl_binary(R, '%', v, n), sr_tint(r));
+}
 
 static bool is_callable(sr_tval v)
 {
@@ -30,7 +33,10 @@ static bool named(sr_trun *R, sr_tval v, bool filter)
     return filter ? sr_tpl_filter(v.s->p, v.s->n) != NULL : sr_tpl_test(v.s->p, v.s->n) != NULL;
 }
 
-static bool in_case(sr_trun *R, sr_tval v, bool upper) { return sr_tpl_all_case(R, sr_tpl_to_str(R, v).s, upper); }
+static bool in_case(sr_trun *R, sr_tval v, bool upper)
+{
+    return sr_tpl_all_case(R, sr_tpl_to_str(R, v).s, upper);
+}
 
 TEST(t_odd, leaves(R, v, sr_tint(2), 1))
 TEST(t_even, leaves(R, v, sr_tint(2), 0))
@@ -64,25 +70,44 @@ TEST(t_lt, sr_tpl_order(R, SR_TLT, v, c->a[0]))
 TEST(t_le, sr_tpl_order(R, SR_TLE, v, c->a[0]))
 
 static const sr_tbuiltin tests[] = {
-    {"odd", t_odd, "", 0, 0, 0},          {"even", t_even, "", 0, 0, 0},
-    {"divisibleby", t_divisibleby, "num", 1, 0, 0}, {"defined", t_defined, "", 0, 0, 0},
-    {"undefined", t_undefined, "", 0, 0, 0}, {"filter", t_filter, "", 0, 0, 0},
-    {"test", t_test, "", 0, 0, 0},        {"none", t_none, "", 0, 0, 0},
-    {"boolean", t_boolean, "", 0, 0, 0},  {"false", t_false, "", 0, 0, 0},
-    {"true", t_true, "", 0, 0, 0},        {"integer", t_integer, "", 0, 0, 0},
-    {"float", t_float, "", 0, 0, 0},      {"lower", t_lower, "", 0, 0, 0},
-    {"upper", t_upper, "", 0, 0, 0},      {"string", t_string, "", 0, 0, 0},
-    {"mapping", t_mapping, "", 0, 0, 0},  {"number", t_number, "", 0, 0, 0},
-    {"sequence", t_sequence, "", 0, 0, 0}, {"iterable", t_iterable, "", 0, 0, 0},
-    {"callable", t_callable, "/", 0, 0, 0}, {"sameas", t_sameas, "other", 1, 0, 0},
-    {"escaped", t_escaped, "", 0, 0, 0},  {"in", t_in, "seq", 1, 0, 0},
-    {"==", t_eq, "/b", 1, 0, 0},          {"eq", t_eq, "/b", 1, 0, 0},
-    {"equalto", t_eq, "/b", 1, 0, 0},     {"!=", t_ne, "/b", 1, 0, 0},
-    {"ne", t_ne, "/b", 1, 0, 0},          {">", t_gt, "/b", 1, 0, 0},
-    {"gt", t_gt, "/b", 1, 0, 0},          {"greaterthan", t_gt, "/b", 1, 0, 0},
-    {"ge", t_ge, "/b", 1, 0, 0},          {">=", t_ge, "/b", 1, 0, 0},
-    {"<", t_lt, "/b", 1, 0, 0},           {"lt", t_lt, "/b", 1, 0, 0},
-    {"lessthan", t_lt, "/b", 1, 0, 0},    {"<=", t_le, "/b", 1, 0, 0},
+    {"odd", t_odd, "", 0, 0, 0},
+    {"even", t_even, "", 0, 0, 0},
+    {"divisibleby", t_divisibleby, "num", 1, 0, 0},
+    {"defined", t_defined, "", 0, 0, 0},
+    {"undefined", t_undefined, "", 0, 0, 0},
+    {"filter", t_filter, "", 0, 0, 0},
+    {"test", t_test, "", 0, 0, 0},
+    {"none", t_none, "", 0, 0, 0},
+    {"boolean", t_boolean, "", 0, 0, 0},
+    {"false", t_false, "", 0, 0, 0},
+    {"true", t_true, "", 0, 0, 0},
+    {"integer", t_integer, "", 0, 0, 0},
+    {"float", t_float, "", 0, 0, 0},
+    {"lower", t_lower, "", 0, 0, 0},
+    {"upper", t_upper, "", 0, 0, 0},
+    {"string", t_string, "", 0, 0, 0},
+    {"mapping", t_mapping, "", 0, 0, 0},
+    {"number", t_number, "", 0, 0, 0},
+    {"sequence", t_sequence, "", 0, 0, 0},
+    {"iterable", t_iterable, "", 0, 0, 0},
+    {"callable", t_callable, "/", 0, 0, 0},
+    {"sameas", t_sameas, "other", 1, 0, 0},
+    {"escaped", t_escaped, "", 0, 0, 0},
+    {"in", t_in, "seq", 1, 0, 0},
+    {"==", t_eq, "/b", 1, 0, 0},
+    {"eq", t_eq, "/b", 1, 0, 0},
+    {"equalto", t_eq, "/b", 1, 0, 0},
+    {"!=", t_ne, "/b", 1, 0, 0},
+    {"ne", t_ne, "/b", 1, 0, 0},
+    {">", t_gt, "/b", 1, 0, 0},
+    {"gt", t_gt, "/b", 1, 0, 0},
+    {"greaterthan", t_gt, "/b", 1, 0, 0},
+    {"ge", t_ge, "/b", 1, 0, 0},
+    {">=", t_ge, "/b", 1, 0, 0},
+    {"<", t_lt, "/b", 1, 0, 0},
+    {"lt", t_lt, "/b", 1, 0, 0},
+    {"lessthan", t_lt, "/b", 1, 0, 0},
+    {"<=", t_le, "/b", 1, 0, 0},
     {"le", t_le, "/b", 1, 0, 0},
 };
 

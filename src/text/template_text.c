@@ -40,7 +40,8 @@ size_t sr_tpl_utf8_bad(const char *p, size_t n)
             continue;
         }
         utf8proc_int32_t cp;
-        utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)p + at, (utf8proc_ssize_t)(n - at), &cp);
+        utf8proc_ssize_t k =
+            utf8proc_iterate((const utf8proc_uint8_t *)p + at, (utf8proc_ssize_t)(n - at), &cp);
         if (k <= 0)
             return at;
         at += (size_t)k;
@@ -85,8 +86,8 @@ bool sr_tpl_is_space(uint32_t cp)
 {
     if (cp < 0x80)
         return cp == ' ' || (cp >= 9 && cp <= 13) || (cp >= 0x1c && cp <= 0x1f);
-    return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 ||
-           cp == 0x202f || cp == 0x205f || cp == 0x3000;
+    return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 ||
+           cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
 }
 
 bool sr_tpl_is_line(uint32_t cp)
@@ -151,8 +152,10 @@ bool sr_tpl_is_printable(uint32_t cp)
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL:
     case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS: return false;
-    default: return true;
+    case UTF8PROC_CATEGORY_ZS:
+        return false;
+    default:
+        return true;
     }
 }
 
@@ -167,10 +170,13 @@ bool sr_tpl_is_ident(uint32_t cp, bool first)
                       c == UTF8PROC_CATEGORY_PC || cp == 0xb7);
 }
 
-bool sr_tpl_is_word(uint32_t cp) { return sr_tpl_is_ident(cp, false) || (cp > 0x7f && sr_tpl_is_numeric(cp)); }
+bool sr_tpl_is_word(uint32_t cp)
+{
+    return sr_tpl_is_ident(cp, false) || (cp > 0x7f && sr_tpl_is_numeric(cp));
+}
 
-/* Decimal digits lie in runs of ten (the mathematical ones in five runs): the value is the distance to the run's
- * first, modulo ten. */
+/* Decimal digits lie in runs of ten (the mathematical ones in five runs): the value is the distance to the
+ * run's first, modulo ten. */
 int sr_tpl_digit_value(uint32_t cp)
 {
     if (cp < 0x80)
@@ -204,13 +210,16 @@ size_t sr_tpl_lstrip_space(const char *p, size_t n)
 
 /* ---- case ---- */
 
-static bool is_cased(uint32_t cp) { return sr_tpl_is_lower(cp) || sr_tpl_is_upper(cp) || sr_tpl_is_titled(cp); }
+static bool is_cased(uint32_t cp)
+{
+    return sr_tpl_is_lower(cp) || sr_tpl_is_upper(cp) || sr_tpl_is_titled(cp);
+}
 
 static bool is_case_ignorable(uint32_t cp)
 {
-    static const uint32_t marks[] = {0x27,  0x2e,   0x3a,   0x5e,   0x60,   0xa8,   0xad,   0xaf,   0xb4,
-                                     0xb7,  0xb8,   0x387,  0x55f,  0x5f4,  0x2018, 0x2019, 0x2024, 0x2027,
-                                     0xfe13, 0xfe52, 0xfe55, 0xff07, 0xff0e, 0xff1a};
+    static const uint32_t marks[] = {0x27,   0x2e,   0x3a,   0x5e,   0x60,   0xa8,   0xad,   0xaf,
+                                     0xb4,   0xb7,   0xb8,   0x387,  0x55f,  0x5f4,  0x2018, 0x2019,
+                                     0x2024, 0x2027, 0xfe13, 0xfe52, 0xfe55, 0xff07, 0xff0e, 0xff1a};
     for (size_t i = 0; i < SR_COUNT(marks); i++)
         if (cp == marks[i])
             return true;
@@ -219,8 +228,10 @@ static bool is_case_ignorable(uint32_t cp)
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_SK: return true;
-    default: return false;
+    case UTF8PROC_CATEGORY_SK:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -228,7 +239,7 @@ static bool is_case_ignorable(uint32_t cp)
 static bool final_sigma(const char *p, size_t n, size_t at)
 {
     size_t i = at, k, next = at + 2; /* sigma is two bytes */
-    bool   before = false;
+    bool before = false;
     while (i) {
         i           = sr_tpl_back(p, i);
         uint32_t cp = sr_tpl_cp(p + i, n - i, &k);
@@ -273,7 +284,7 @@ static void put_lower(sr_tbuf *b, const char *p, size_t n, size_t at, uint32_t c
 static void put_fold(sr_tbuf *b, uint32_t cp)
 {
     utf8proc_int32_t d[8];
-    int              boundary = 0;
+    int boundary       = 0;
     utf8proc_ssize_t k = utf8proc_decompose_char((utf8proc_int32_t)cp, d, 8, UTF8PROC_CASEFOLD, &boundary);
     for (utf8proc_ssize_t i = 0; i < k && i < 8; i++)
         sr_tbuf_cp(b, (uint32_t)d[i]);
@@ -281,14 +292,14 @@ static void put_fold(sr_tbuf *b, uint32_t cp)
 
 void sr_tpl_put_case(sr_tbuf *b, const char *p, size_t n, sr_tcase to)
 {
-    bool   in_word = false;
+    bool in_word = false;
     size_t k;
     sr_tpl_charge(b->R, n >> 4); /* a table look-up per character, not a copy */
     for (size_t at = 0; at < n; at += k) {
-        uint32_t cp    = sr_tpl_cp(p + at, n - at, &k);
-        bool     upper = to == SR_CASE_UPPER || (to == SR_CASE_SWAP && sr_tpl_is_lower(cp));
-        bool     title = (to == SR_CASE_TITLE && !in_word) || (to == SR_CASE_CAPITAL && at == 0);
-        in_word        = to == SR_CASE_TITLE && is_cased(cp);
+        uint32_t cp = sr_tpl_cp(p + at, n - at, &k);
+        bool upper  = to == SR_CASE_UPPER || (to == SR_CASE_SWAP && sr_tpl_is_lower(cp));
+        bool title  = (to == SR_CASE_TITLE && !in_word) || (to == SR_CASE_CAPITAL && at == 0);
+        in_word     = to == SR_CASE_TITLE && is_cased(cp);
         if (to == SR_CASE_SWAP && !upper && !sr_tpl_is_upper(cp))
             sr_tbuf_cp(b, cp);
         else if (to == SR_CASE_FOLD && cp > 0x7f)

@@ -9,7 +9,7 @@
 
 typedef struct {
     const char *p;
-    size_t      n;
+    size_t n;
 } text;
 
 static bool is_blank(char c) { return c == ' ' || (c >= 9 && c <= 13); }
@@ -29,7 +29,10 @@ static uint32_t before(text t, size_t i, size_t *start)
     return sr_tpl_cp(t.p + *start, t.n - *start, &k);
 }
 
-static bool is_letter(uint32_t cp) { return cp == '_' || (sr_tpl_is_alnum(cp) && !sr_tpl_is_decimal(cp)); } /* [^\d\W] */
+static bool is_letter(uint32_t cp)
+{
+    return cp == '_' || (sr_tpl_is_alnum(cp) && !sr_tpl_is_decimal(cp));
+} /* [^\d\W] */
 static bool is_w(uint32_t cp) { return cp == '_' || sr_tpl_is_alnum(cp); }
 
 static size_t dashes(text t, size_t i)
@@ -43,17 +46,18 @@ static size_t dashes(text t, size_t i)
 /* (?<=[\w!"'&.,?]) -{2,} (?=\w): length of an em-dash between words at i, or 0 */
 static size_t em_dash(text t, size_t i)
 {
-    size_t   start = 0, k, n = dashes(t, i);
+    size_t start = 0, k, n = dashes(t, i);
     uint32_t b = before(t, i, &start);
     if (n < 2 || !b || !(is_w(b) || (b < 0x80 && strchr("!\"'&.,?", (int)b))))
         return 0;
     return i + n < t.n && is_w(at(t, i + n, &k)) ? n : 0;
 }
 
-/* a hyphen at i that may end a chunk: two letters, or letter-letter, before it, and letter or letter-letter after */
+/* a hyphen at i that may end a chunk: two letters, or letter-letter, before it, and letter or letter-letter
+ * after */
 static bool soft_hyphen(text t, size_t i)
 {
-    size_t   s1 = 0, s2 = 0, s3 = 0, k;
+    size_t s1 = 0, s2 = 0, s3 = 0, k;
     uint32_t a = before(t, i, &s1);
     if (t.p[i] != '-' || !is_letter(a))
         return false;
@@ -89,10 +93,7 @@ static size_t chunk_end(text t, size_t i, bool hyphens)
     return j;
 }
 
-static bool all_blank(const sr_tstr *s)
-{
-    return sr_tpl_lstrip_space(s->p, s->n) == s->n;
-}
+static bool all_blank(const sr_tstr *s) { return sr_tpl_lstrip_space(s->p, s->n) == s->n; }
 
 /* Where to cut a word that is longer than a line: `room` characters, or behind a hyphen before that. */
 static size_t break_word(sr_trun *R, sr_tstr *word, size_t room, bool hyphens)
@@ -108,9 +109,10 @@ static size_t break_word(sr_trun *R, sr_tstr *word, size_t room, bool hyphens)
     return end;
 }
 
-static void wrap_line(sr_trun *R, sr_tval lines, const sr_tstr *line, size_t width, bool break_long, bool hyphens)
+static void wrap_line(sr_trun *R, sr_tval lines, const sr_tstr *line, size_t width, bool break_long,
+                      bool hyphens)
 {
-    text    t      = {line->p, line->n};
+    text t         = {line->p, line->n};
     sr_tval chunks = sr_tpl_seq(R, SR_T_LIST, 0);
     for (size_t i = 0, e; i < t.n; i = e) {
         e = chunk_end(t, i, hyphens);
@@ -118,10 +120,10 @@ static void wrap_line(sr_trun *R, sr_tval lines, const sr_tstr *line, size_t wid
         sr_tpl_push(R, chunks.l, sr_tpl_substr(R, line, i, e - i));
     }
     sr_tval *c = chunks.l->p;
-    size_t   n = chunks.l->n, i = 0;
+    size_t n = chunks.l->n, i = 0;
     while (i < n) {
-        sr_tbuf b   = {.R = R};
-        size_t  len = 0, last = 0;
+        sr_tbuf b  = {.R = R};
+        size_t len = 0, last = 0;
         sr_tpl_charge(R, 1);
         if (all_blank(c[i].s) && lines.l->n)
             if (++i == n)
@@ -150,7 +152,8 @@ static void wrap_line(sr_trun *R, sr_tval lines, const sr_tstr *line, size_t wid
     }
 }
 
-sr_tval sr_tpl_wordwrap(sr_trun *R, const sr_tstr *s, int64_t width, bool break_long, const sr_tstr *wrap, bool hyphens)
+sr_tval sr_tpl_wordwrap(sr_trun *R, const sr_tstr *s, int64_t width, bool break_long, const sr_tstr *wrap,
+                        bool hyphens)
 {
     sr_tval paragraphs = sr_tpl_splitlines(R, s, false), out = sr_tpl_seq(R, SR_T_LIST, 0);
     if (width <= 0 && paragraphs.l->n)
