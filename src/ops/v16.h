@@ -51,7 +51,6 @@ V16_FN v16  v16_load_n(const float *p, uint32_t n) { return _mm512_maskz_loadu_p
 V16_FN void v16_store_n(float *p, uint32_t n, v16 x) { _mm512_mask_storeu_ps(p, m16_first(n), x); }
 V16_FN v16  v16_from_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 V16_FN v16  v16_from_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
-V16_FN v16  v16_from_i16(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p))); }
 V16_FN void v16_to_f16(void *p, v16 x)
 {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -163,12 +162,6 @@ V16_FN v16 v16_from_i8(const void *p)
 {
     __m128i x = _mm_loadu_si128((const __m128i *)p);
     return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
-}
-V16_FN v16 v16_from_i16(const void *p)
-{
-    const __m128i *x = p;
-    return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(x))),
-                 _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(x + 1)))};
 }
 V16_FN void v16_to_f16(void *p, v16 x)
 {

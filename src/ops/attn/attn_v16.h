@@ -4,12 +4,13 @@
  *     scores   A = queries,        k = dimension,  lanes = positions   B = keys, transposed 16 positions at a time
  *     output   A = probabilities,  k = position,   lanes = dimensions  B = values as they lie in their pages
  * B's rows are given by pointer (pages lie anywhere) and may be f16: converted as they are loaded, which costs a
- * decode nothing and a full tile 1/12.  Q8_0 is expanded to f32 first.
+ * decode nothing and a full tile 1/12 (expanding them to f32 first was no faster).  Q8_0 is expanded to f32 first.
  *
  *     for each chunk:   keys -> s [row][256] -> softmax in place -> values -> part [row][dim] -> joined with o
  *
  * Rows see different positions (causal, window).  What all rows of the tile see is one product; what only some
- * tokens see, before and after, is done token by token, in order.  So no row ever touches a position it does not see.
+ * tokens see, before and after, is done token by token, in order.  So what a row gets
+ * never depends on a position it does not see (keys are read in sixteens: the scores of others are not used).
  */
 #include "base/cpu.h"
 #include "base/err.h"
@@ -90,8 +91,8 @@ static const productfn product_of[3][MAX_R + 1][2] = {
 };
 #endif
 
-/* c[rows][16 vecs] = (fresh) or += a[rows][n] * b[n][16 vecs]; a and c have LD floats to a row. */
-static void product(const float *a, uint32_t rows, const char *const *b, bool half, uint32_t n, uint32_t vecs, float *c, bool fresh)
+/* c[rows][16 vecs] = (fresh) or += a[rows][n] * b[n][16 vecs], b's numbers `off` bytes into its rows; a and c have LD floats to a row. */
+static void product(const float *a, uint32_t rows, const char *const *b, size_t off, bool half, uint32_t n, uint32_t vecs, float *c, bool fresh)
 {
     size_t   size = half ? 2 : 4;
     uint32_t most = rows <= WIDE_R ? WIDE : NARROW;
@@ -99,7 +100,7 @@ static void product(const float *a, uint32_t rows, const char *const *b, bool ha
         wide = vecs - v >= most ? most : vecs - v >= NARROW ? NARROW : 1;
         for (uint32_t r = 0, take; r < rows; r += take) {
             take = SR_MIN(rows - r, (uint32_t)MAX_R);
-            product_of[wide][take][half](a + (size_t)r * LD, b, v * 16 * size, n, c + (size_t)r * LD + v * 16, fresh);
+            product_of[wide][take][half](a + (size_t)r * LD, b, off + v * 16 * size, n, c + (size_t)r * LD + v * 16, fresh);
         }
     }
 }
@@ -107,76 +108,73 @@ static void product(const float *a, uint32_t rows, const char *const *b, bool ha
 /* ---- keys: sixteen positions become sixteen lanes -------------------------------------------------- */
 
 /* In each 128-bit lane: eight rows of eight 16-bit words to eight columns. */
-#define TRANSPOSE_WORDS(T, P, z)                                                                     \
-    do {                                                                                             \
-        T t0 = P##_unpacklo_epi16(z[0], z[1]), t1 = P##_unpackhi_epi16(z[0], z[1]);                  \
-        T t2 = P##_unpacklo_epi16(z[2], z[3]), t3 = P##_unpackhi_epi16(z[2], z[3]);                  \
-        T t4 = P##_unpacklo_epi16(z[4], z[5]), t5 = P##_unpackhi_epi16(z[4], z[5]);                  \
-        T t6 = P##_unpacklo_epi16(z[6], z[7]), t7 = P##_unpackhi_epi16(z[6], z[7]);                  \
-        T u0 = P##_unpacklo_epi32(t0, t2), u1 = P##_unpackhi_epi32(t0, t2);                          \
-        T u2 = P##_unpacklo_epi32(t1, t3), u3 = P##_unpackhi_epi32(t1, t3);                          \
-        T u4 = P##_unpacklo_epi32(t4, t6), u5 = P##_unpackhi_epi32(t4, t6);                          \
-        T u6 = P##_unpacklo_epi32(t5, t7), u7 = P##_unpackhi_epi32(t5, t7);                          \
-        z[0] = P##_unpacklo_epi64(u0, u4), z[1] = P##_unpackhi_epi64(u0, u4);                        \
-        z[2] = P##_unpacklo_epi64(u1, u5), z[3] = P##_unpackhi_epi64(u1, u5);                        \
-        z[4] = P##_unpacklo_epi64(u2, u6), z[5] = P##_unpackhi_epi64(u2, u6);                        \
-        z[6] = P##_unpacklo_epi64(u3, u7), z[7] = P##_unpackhi_epi64(u3, u7);                        \
-    } while (0)
-
-/* f16 words d .. d+15 of sixteen rows to sixteen columns, STRIP words apart.  The rows are put together by masked
- * loads, not shuffles: shuffles have one port and are what bounds a decode. */
-V16_FN void turn_f16(const char *const row[16], uint32_t d, uint16_t *out)
+V16_FN void transpose_words(__m256i z[8])
 {
-#if defined(__AVX512F__)
-    __m512i z[8];
-    V16_UNROLL for (int r = 0; r < 8; r++) {
-        const __m128i *lo = (const __m128i *)(row[r] + d * 2), *hi = (const __m128i *)(row[r + 8] + d * 2);
-        z[r] = _mm512_broadcast_i32x4(_mm_loadu_si128(lo));
-        z[r] = _mm512_mask_broadcast_i32x4(z[r], 0x00f0, _mm_loadu_si128(hi));
-        z[r] = _mm512_mask_broadcast_i32x4(z[r], 0x0f00, _mm_loadu_si128(lo + 1));
-        z[r] = _mm512_mask_broadcast_i32x4(z[r], 0xf000, _mm_loadu_si128(hi + 1));
+    __m256i t[8], u[8];
+    V16_UNROLL for (int i = 0; i < 8; i += 2) {
+        t[i]     = _mm256_unpacklo_epi16(z[i], z[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi16(z[i], z[i + 1]);
     }
-    TRANSPOSE_WORDS(__m512i, _mm512, z);
-    V16_UNROLL for (int i = 0; i < 8; i++) {
-        _mm256_storeu_si256((__m256i *)(out + i * STRIP), _mm512_castsi512_si256(z[i]));
-        _mm256_storeu_si256((__m256i *)(out + (i + 8) * STRIP), _mm512_extracti64x4_epi64(z[i], 1));
+    V16_UNROLL for (int i = 0; i < 8; i += 4)
+        V16_UNROLL for (int k = 0; k < 2; k++) {
+            u[i + 2 * k]     = _mm256_unpacklo_epi32(t[i + k], t[i + k + 2]);
+            u[i + 2 * k + 1] = _mm256_unpackhi_epi32(t[i + k], t[i + k + 2]);
+        }
+    V16_UNROLL for (int i = 0; i < 4; i++) {
+        z[2 * i]     = _mm256_unpacklo_epi64(u[i], u[i + 4]);
+        z[2 * i + 1] = _mm256_unpackhi_epi64(u[i], u[i + 4]);
     }
-#else
+}
+
+/* f16 words of sixteen rows, `step` bytes apart, to sixteen columns, STRIP words apart.  (512-bit forms, with masked or
+ * whole-line loads, take the same 32 cycles for 256 words: shuffles have half the ports there.) */
+V16_FN void turn_f16(const char *row, size_t step, uint16_t *out)
+{
     V16_UNROLL for (int h = 0; h < 2; h++) {
         __m256i z[8];
-        V16_UNROLL for (int r = 0; r < 8; r++) {
-            const __m128i *lo = (const __m128i *)(row[r] + d * 2) + h, *hi = (const __m128i *)(row[r + 8] + d * 2) + h;
+        V16_UNROLL for (size_t r = 0; r < 8; r++) {
+            const __m128i *lo = (const __m128i *)(row + r * step) + h, *hi = (const __m128i *)(row + (r + 8) * step) + h;
             z[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(lo)), _mm_loadu_si128(hi), 1);
         }
-        TRANSPOSE_WORDS(__m256i, _mm256, z);
+        transpose_words(z);
         V16_UNROLL for (int i = 0; i < 8; i++)
             _mm256_storeu_si256((__m256i *)(out + (i + 8 * h) * STRIP), z[i]);
     }
-#endif
 }
 
-/* The same of Q8_0: block d/32, bytes d%32 ..; bytes are transposed as words, then widened and scaled by their row's d. */
-V16_FN void turn_q8(const char *const row[16], uint32_t d, float *out)
+/* A Q8_0 block of sixteen rows to 32 columns: transposed as bytes, then widened and scaled by their row's d. */
+V16_FN void turn_q8(const char *row, size_t step, float *out)
 {
-    const size_t block = d / 32 * sizeof(sr_q8_0), at = block + 2 + d % 32;
-    uint16_t     scale[16];
-    int16_t      word[16][16]; /* [byte][row] */
-    __m256i      z[8];
-    V16_UNROLL for (int i = 0; i < 16; i++)
-        memcpy(&scale[i], row[i] + block, 2);
-    V16_UNROLL for (int h = 0; h < 2; h++) {
-        V16_UNROLL for (int r = 0; r < 8; r++) {
-            __m128i lo = _mm_loadl_epi64((const __m128i *)(row[r] + at + 8 * h));
-            __m128i hi = _mm_loadl_epi64((const __m128i *)(row[r + 8] + at + 8 * h));
-            z[r] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(lo, hi));
-        }
-        TRANSPOSE_WORDS(__m256i, _mm256, z);
-        V16_UNROLL for (int i = 0; i < 8; i++)
-            _mm256_storeu_si256((__m256i *)word[i + 8 * h], z[i]);
-    }
+    uint16_t scale[16];
+    int8_t   column[16][16];
+    V16_UNROLL for (size_t i = 0; i < 16; i++)
+        memcpy(&scale[i], row + i * step, 2);
     v16 s = v16_from_f16(scale);
-    V16_UNROLL for (int i = 0; i < 16; i++)
-        v16_store(out + i * STRIP, v16_mul(v16_from_i16(word[i]), s));
+    row += sizeof scale[0];
+    for (int h = 0; h < 2; h++, row += 16, out += 16 * STRIP) {
+        __m256i z[8], t[8];
+        V16_UNROLL for (size_t r = 0; r < 8; r++) {
+            __m128i lo = _mm_loadu_si128((const __m128i *)(row + r * step)), hi = _mm_loadu_si128((const __m128i *)(row + (r + 8) * step));
+            z[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(lo), hi, 1);
+        }
+        V16_UNROLL for (int i = 0; i < 8; i += 2) {
+            t[i]     = _mm256_unpacklo_epi8(z[i], z[i + 1]);
+            t[i + 1] = _mm256_unpackhi_epi8(z[i], z[i + 1]);
+        }
+        V16_UNROLL for (int i = 0; i < 8; i += 4)
+            V16_UNROLL for (int k = 0; k < 2; k++) {
+                z[i + 2 * k]     = _mm256_unpacklo_epi16(t[i + k], t[i + k + 2]);
+                z[i + 2 * k + 1] = _mm256_unpackhi_epi16(t[i + k], t[i + k + 2]);
+            }
+        V16_UNROLL for (int i = 0; i < 4; i++) { /* a lane: two columns of eight rows; together two of sixteen */
+            t[2 * i]     = _mm256_unpacklo_epi32(z[i], z[i + 4]);
+            t[2 * i + 1] = _mm256_unpackhi_epi32(z[i], z[i + 4]);
+        }
+        V16_UNROLL for (int i = 0; i < 8; i++)
+            _mm256_storeu_si256((__m256i *)column[2 * i], _mm256_permute4x64_epi64(t[i], 0xd8));
+        V16_UNROLL for (int i = 0; i < 16; i++)
+            v16_store(out + i * STRIP, v16_mul(v16_from_i8(column[i]), s));
+    }
 }
 
 /* ---- a tile --------------------------------------------------------------------------------------- */
@@ -190,8 +188,9 @@ typedef struct {
     float   *m, *l, *m2, *l2;            /* [rows] */
     char    *keys;                       /* [head_dim][STRIP], f16 or f32 */
     float   *values;                     /* [SR_ATTN_CHUNK][STRIP]: 64 dimensions of a chunk, expanded */
+    bool     few;                        /* rows go through the product in one pass, so memory matters */
     uint32_t a, b;                       /* positions of the chunk that any row sees */
-    const char *row[SR_ATTN_CHUNK + 16]; /* K, then V, of positions a/16*16 .. */
+    const char *block[SR_ATTN_CHUNK / 16], *row[SR_ATTN_CHUNK]; /* K of positions a/16*16 ..; V lies stride.kv after it */
     const char *key_row[SR_ATTN_DIM], *value_row[SR_ATTN_CHUNK];
 } tile;
 
@@ -203,42 +202,77 @@ static void token_sees(const tile *t, uint32_t i, uint32_t *a, uint32_t *b)
     *b = SR_MIN(*b, t->b);
 }
 
-/* Pointers to K or V of positions a rounded down to 16 .. b, and on to a multiple of 16: there the last row again. */
-static void find_rows(tile *t, bool value)
+/* Where K of the chunk lies: of each sixteen positions (a page has a multiple), and of each position. */
+static void find_rows(tile *t)
 {
-    uint32_t first = t->a / 16 * 16, n = 0, page = t->j->batch->kv[t->op->w].page_tokens;
-    size_t   step = t->j->batch->kv[t->op->w].stride.tok;
-    for (uint32_t i = t->a, end; i < t->b; i = end) {
-        const char *at = sr_attn_row(t->j, t->it.seq, t->it.kv_head, i, value);
-        end            = SR_MIN(t->b, (i / page + 1) * page);
-        for (; i == t->a && n < t->a - first; n++)
-            t->row[n] = at;
-        for (uint32_t k = i; k < end; k++, at += step)
-            t->row[n++] = at;
+    uint32_t first = t->a / 16 * 16, page = t->j->batch->kv[t->op->w].page_tokens;
+    size_t   step  = t->j->batch->kv[t->op->w].stride.tok;
+    const char *at = NULL;
+    for (uint32_t i = first, n = 0; i < t->b; i += 16) {
+        at = at && i % page ? at + 16 * step : sr_attn_row(t->j, t->it.seq, t->it.kv_head, i, false);
+        t->block[(i - first) / 16] = at;
+        V16_UNROLL for (size_t k = 0; k < 16; k++)
+            t->row[n + k] = at + k * step;
+        n += 16;
     }
-    for (; n % 16; n++)
-        t->row[n] = t->row[n - 1];
+}
+
+/* The first rows of sixteen on their way: pages lie anywhere, so the hardware's prefetching starts anew with each, but
+ * it follows once it has seen four rows go by.  (Asking for all sixteen costs 15 % where the cache has them.) */
+V16_FN void fetch_ahead(const char *row, size_t step, size_t bytes, bool near)
+{
+    for (int i = 0; i < 4; i++, row += step)
+        for (size_t k = 0; k < bytes; k += 64)
+            if (near)
+                _mm_prefetch(row + k, _MM_HINT_T0);
+            else
+                _mm_prefetch(row + k, _MM_HINT_T1);
+}
+
+/* Sixteen keys into column k of the strip. */
+static void turn_keys(tile *t, const char *row, uint32_t k)
+{
+    const sr_kvbind *kv  = &t->j->batch->kv[t->op->w];
+    float           *out = (float *)(void *)t->keys + k;
+    if (kv->format_k != SR_F16)
+        for (uint32_t d = 0; d < t->hd; d += 32)
+            turn_q8(row + d / 32 * sizeof(sr_q8_0), kv->stride.tok, out + (size_t)d * STRIP);
+    else
+        for (uint32_t d = 0; d < t->hd; d += 16)
+            turn_f16(row + d * 2, kv->stride.tok, (uint16_t *)(void *)t->keys + (size_t)d * STRIP + k);
+}
+
+/* Q8_0 values of the chunk, numbers d .. d+n-1 (n a multiple of 32), as f32. */
+static void expand_values(tile *t, const char *const *rows, uint32_t d, uint32_t n)
+{
+    size_t off = t->j->batch->kv[t->op->w].stride.kv + d / 32 * sizeof(sr_q8_0);
+    float *out = t->values;
+    for (const char *const *end = rows + (t->b - t->a); rows < end; rows++, out += STRIP) {
+        const sr_q8_0 *x = (const sr_q8_0 *)(const void *)(*rows + off);
+        for (float *y = out; y < out + n; y += 32, x++) {
+            v16 s = v16_set1(_cvtsh_ss(x->d));
+            v16_store(y, v16_mul(v16_from_i8(x->qs), s));
+            v16_store(y + 16, v16_mul(v16_from_i8(x->qs + 16), s));
+        }
+    }
 }
 
 static void scores(tile *t)
 {
-    uint32_t first = t->a / 16 * 16, last = t->b, size;
-    bool     half = t->j->batch->kv[t->op->w].format_k == SR_F16;
-    size = half ? 2 : 4;
-    find_rows(t, false);
-    for (uint32_t d = 0; d < t->hd; d++)
-        t->key_row[d] = t->keys + (size_t)d * STRIP * size;
-    for (uint32_t i = first, n; i < last; i += n) {
-        n = SR_MIN((uint32_t)STRIP, (last - i + 15) / 16 * 16);
-        for (uint32_t k = 0; k < n; k += 16)
-            for (uint32_t d = 0; d < t->hd; d += 16) {
-                char *out = t->keys + ((size_t)d * STRIP + k) * size;
-                if (half)
-                    turn_f16(t->row + (i - first) + k, d, (uint16_t *)(void *)out);
-                else
-                    turn_q8(t->row + (i - first) + k, d, (float *)(void *)out);
-            }
-        product(t->q, t->rows, t->key_row, half, t->hd, n / 16, t->s + i % SR_ATTN_CHUNK, true);
+    const sr_kvbind *kv = &t->j->batch->kv[t->op->w];
+    uint32_t first = t->a / 16 * 16, blocks = (t->b - first + 15) / 16;
+    size_t   bytes_k = sr_row_bytes(kv->format_k, t->hd), bytes_v = sr_row_bytes(kv->format_v, t->hd);
+    find_rows(t);
+    for (uint32_t i = 0, n; i < blocks; i += n) {
+        n = SR_MIN(STRIP / 16u, blocks - i);
+        for (uint32_t k = i; k < i + n; k++) {
+            if (t->few && k + 1 < blocks)
+                fetch_ahead(t->block[k + 1], kv->stride.tok, bytes_k, true);
+            if (t->few)
+                fetch_ahead(t->block[k] + kv->stride.kv, kv->stride.tok, bytes_v, false);
+            turn_keys(t, t->block[k], (k - i) * 16);
+        }
+        product(t->q, t->rows, t->key_row, 0, kv->format_k == SR_F16, t->hd, n, t->s + (first + i * 16) % SR_ATTN_CHUNK, true);
     }
 }
 
@@ -277,7 +311,7 @@ static void softmax(tile *t)
 }
 
 /* part of dimensions d .. (vecs*16 of them): what all tokens see at once, what only some see token by token. */
-static void outputs_of(tile *t, uint32_t d, uint32_t vecs, const char *const *rows, bool half)
+static void outputs_of(tile *t, uint32_t d, uint32_t vecs, const char *const *rows, size_t off, bool half)
 {
     uint32_t a, b, lo, hi, skip, base = t->a / SR_ATTN_CHUNK * SR_ATTN_CHUNK, step = t->group * LD;
     token_sees(t, t->it.n_tok - 1, &lo, &skip); /* all see [lo, hi): from the last one's begin to the first one's end */
@@ -292,39 +326,30 @@ static void outputs_of(tile *t, uint32_t d, uint32_t vecs, const char *const *ro
         for (uint32_t g = 0; g < t->group; g++)
             memset(part + g * LD, 0, vecs * 16 * sizeof *part);
         if (a < b)
-            product(t->s + (size_t)i * step + a - base, t->group, rows + a - t->a, half, b - a, vecs, part, false);
+            product(t->s + (size_t)i * step + a - base, t->group, rows + a - t->a, off, half, b - a, vecs, part, false);
     }
     if (lo < hi)
-        product(t->s + lo - base, t->rows, rows + lo - t->a, half, hi - lo, vecs, t->part + d, fresh);
+        product(t->s + lo - base, t->rows, rows + lo - t->a, off, half, hi - lo, vecs, t->part + d, fresh);
     for (uint32_t i = 0; i < t->it.n_tok && lo < hi; i++) {
         token_sees(t, i, &a, &b);
         if (hi < b)
-            product(t->s + (size_t)i * step + hi - base, t->group, rows + hi - t->a, half, b - hi, vecs,
+            product(t->s + (size_t)i * step + hi - base, t->group, rows + hi - t->a, off, half, b - hi, vecs,
                     t->part + (size_t)i * step + d, false);
     }
 }
 
 static void outputs(tile *t)
 {
-    uint32_t lead = t->a % 16, n = t->b - t->a;
-    find_rows(t, true);
-    const char *const *rows = t->row + lead;
-    if (t->j->batch->kv[t->op->w].format_v == SR_F16) {
-        outputs_of(t, 0, t->vecs, rows, true);
+    const char *const *rows = t->row + t->a % 16;
+    const sr_kvbind   *kv   = &t->j->batch->kv[t->op->w];
+    if (kv->format_v == SR_F16) {
+        outputs_of(t, 0, t->vecs, rows, kv->stride.kv, true);
         return;
     }
-    for (uint32_t i = 0; i < n; i++)
-        t->value_row[i] = (const char *)(t->values + (size_t)i * STRIP);
     for (uint32_t d = 0; d < t->hd; d += STRIP) {
-        uint32_t wide = SR_MIN((uint32_t)STRIP, t->hd - d);
-        for (uint32_t i = 0; i < n; i++)
-            for (uint32_t k = 0; k < wide; k += 32) {
-                const sr_q8_0 *x = (const sr_q8_0 *)(const void *)rows[i] + (d + k) / 32;
-                v16            s = v16_set1(_cvtsh_ss(x->d));
-                v16_store(t->values + (size_t)i * STRIP + k, v16_mul(v16_from_i8(x->qs), s));
-                v16_store(t->values + (size_t)i * STRIP + k + 16, v16_mul(v16_from_i8(x->qs + 16), s));
-            }
-        outputs_of(t, d, wide / 16, t->value_row, false);
+        uint32_t n = SR_MIN((uint32_t)STRIP, t->hd - d);
+        expand_values(t, rows, d, n);
+        outputs_of(t, d, n / 16, t->value_row, 0, false);
     }
 }
 
@@ -401,6 +426,11 @@ static void set_up(tile *t, const sr_attn_plan *p)
     t->l2     = t->m2 + rows;
     t->values = t->l2 + rows;
     t->keys   = (char *)(t->values + (size_t)SR_ATTN_CHUNK * STRIP);
+    size_t size = j->batch->kv[t->op->w].format_k == SR_F16 ? 2 : 4;
+    for (uint32_t d = 0; d < t->hd; d++)
+        t->key_row[d] = t->keys + (size_t)d * STRIP * size;
+    for (uint32_t i = 0; i < SR_ATTN_CHUNK; i++)
+        t->value_row[i] = (const char *)(t->values + (size_t)i * STRIP);
 }
 
 static void attend(tile *t)
@@ -409,6 +439,7 @@ static void attend(tile *t)
     size_t       width = t->j->prog->slot[t->op->in[0]].width;
     uint32_t     begin, end, skip;
     t->rows = t->it.n_tok * t->group;
+    t->few  = t->rows <= MAX_R;
     for (uint32_t r = 0; r < t->rows; r++)
         memcpy(t->q + (size_t)r * LD,
                in + (t->it.tok + r / t->group) * width + (t->it.kv_head * t->group + r % t->group) * (size_t)t->hd,
@@ -465,5 +496,5 @@ static bool supports(const sr_program *p, const sr_op *op)
 {
     const sr_kvshape *kv = &p->kv[op->w];
     bool k = kv->format_k == SR_F16 || kv->format_k == SR_Q8_0, v = kv->format_v == SR_F16 || kv->format_v == SR_Q8_0;
-    return op->dim[2] % 16 == 0 && op->dim[2] <= SR_ATTN_DIM && k && v;
+    return op->dim[2] % 16 == 0 && op->dim[2] <= SR_ATTN_DIM && p->page_tokens % 16 == 0 && k && v;
 }
