@@ -1,0 +1,62 @@
+/* cuda.h - how a kernel of an op family is launched on CUDA.  Included by .cu files and by backend/cuda only.
+ *
+ * A family has one table sr_<family>_cuda[] of variants, best first, closed by a NULL launch.  The backend takes, for each
+ * op, once in prepare(), the first variant whose arch range fits and whose supports() says yes, and calls launch() on each
+ * step, or once while a graph is captured for a bucket of counts.
+ *
+ * Counts   job->n are the host's counts: grids are sized by them.  Inside a graph they are the bucket's, which may be larger
+ *          than the step's: a kernel reads the true counts from job->count (device) and leaves the rest of its rows alone.
+ * Rules    Launches on job->stream only.  No allocation, synchronisation, host callback, printf, or read of device memory on the
+ *          host.  Working memory is job->scratch, sized by the variant's scratch() at the maximum shape.  What two launches hand each other
+ *          through scratch (counters, partial sums) is zero at prepare() and must be left zero.
+ * Order    With cfg.deterministic an output's value depends on neither counts nor splits chosen from them: fixed split sizes.
+ * Arch     arch is 75, 80, 86, 89, 90: what the code in use was compiled for (a compute_75 PTX build says 75 on any card).
+ * Threads: one owner per device.   Errors: cudaGetLastError() after launch(); the backend asks.
+ */
+#ifndef SR_OPS_CUDA_H
+#define SR_OPS_CUDA_H
+#include <cuda_runtime.h>
+#include "ops/op.h"
+
+typedef struct {
+    int      arch;            /* of the code that runs */
+    int      sms, smem_block; /* multiprocessors; shared memory a block may opt into */
+    size_t   l2;
+    bool     deterministic;
+    bool     pdl;             /* programmatic dependent launch may be used */
+} sr_cudainfo;
+
+typedef struct {
+    const sr_cudainfo *dev;
+    const sr_program  *prog;
+    const sr_op       *op;
+    const sr_shape    *n, *max;   /* host: counts of this step or bucket; of the plan */
+    const sr_shape    *count;     /* device: the step's true counts (batch->n) */
+    void *const       *slot;      /* device address of each slot */
+    const sr_wref     *weight;    /* host array by weight id, device addresses */
+    const sr_batch    *batch;     /* host struct of device addresses */
+    const sr_sampled  *previous;  /* device: what the previous step sampled */
+    void              *scratch;   /* device */
+    cudaStream_t       stream;
+} sr_cudajob;
+
+typedef struct {
+    const char *variant;          /* "mma_f16", "split_kv": shown by strata bench --ops */
+    int         arch_min, arch_max; /* 0: any */
+    bool   (*supports)(const sr_cudainfo *d, const sr_program *p, const sr_op *op);                  /* NULL: all */
+    size_t (*scratch)(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max); /* NULL: none */
+    void   (*launch)(const sr_cudajob *j);
+} sr_cudakernel;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+extern const sr_cudakernel sr_embed_cuda[], sr_norm_cuda[], sr_linear_cuda[], sr_rope_cuda[], sr_ropetable_cuda[], sr_kvwrite_cuda[],
+    sr_attn_cuda[], sr_glu_cuda[], sr_add_cuda[], sr_gather_cuda[], sr_sample_cuda[];
+
+/* linear/: file blocks <-> the kernels' tiles, same bytes (see sr_backend.pack); layout numbers are linear/layout.h's. */
+size_t sr_linear_cuda_pack(uint16_t format, uint32_t n, uint32_t cols, const void *const *row, void *dst, uint16_t *layout);
+#ifdef __cplusplus
+}
+#endif
+#endif
