@@ -1,8 +1,8 @@
 /* cpu.h - how a kernel of an op family is called on the CPU.
  *
  * Every thread of the pool calls run(job, phase) for each phase; the executor puts a barrier after each.
- * Threads share out the work by (thread, n_threads), or by drawing chunks from *next (zero at the start
- * of each phase).  Nothing is allocated; working memory is job->scratch, sized by the family's scratch
+ * Threads share out the work by (thread, n_threads), or by drawing chunks from counters (zero at the start
+ * of each phase): one that all share, or one of each thread, which the others draw from when theirs is used up.  Nothing is allocated; working memory is job->scratch, sized by the family's scratch
  * function for the maximum shape and shared by the threads of the op.
  *
  * Order of summation: an output's value may depend on its inputs only, never on shape.tok, the number
@@ -25,8 +25,9 @@ typedef struct {
     const sr_sampled *previous; /* what the previous step sampled, for batch.tok < 0 */
     void             *scratch;
     uint32_t          thread, n_threads;
-    uint32_t         *next;     /* shared counter for dynamic shares */
+    uint32_t         *next;     /* counters, SR_CPU_NEXT apart: one of each thread; the first is the shared one */
 } sr_cpujob;
+enum { SR_CPU_NEXT = 16 };      /* a cache line each */
 
 typedef struct {
     const char *family, *isa;   /* "linear", "avx2"; isa "ref": plain C, the specification */
@@ -40,6 +41,10 @@ typedef struct {
 } sr_cpukernel;
 
 static inline uint32_t sr_cpu_take(const sr_cpujob *j) { return __atomic_fetch_add(j->next, 1, __ATOMIC_RELAXED); }
+static inline uint32_t sr_cpu_take_of(const sr_cpujob *j, uint32_t thread)
+{
+    return __atomic_fetch_add(&j->next[(size_t)thread * SR_CPU_NEXT], 1, __ATOMIC_RELAXED);
+}
 
 /* This thread's share [*a, *b) of n items in units of `grain`. */
 static inline void sr_cpu_share(const sr_cpujob *j, uint32_t n, uint32_t grain, uint32_t *a, uint32_t *b)

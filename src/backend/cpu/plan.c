@@ -26,8 +26,10 @@ struct sr_plan {
     sr_opstat           *stat;       /* [n_op] with cfg.profile */
     void                *scratch;
     uint32_t             first, count; /* the range being executed */
-    _Alignas(64) uint32_t next[3][16]; /* work counters of three consecutive phases, a cache line each */
+    uint32_t            *next[3];    /* work counters of three consecutive phases, a cache line of each thread */
 };
+
+static size_t counters(const sr_plan *pl) { return (size_t)sr_pool_threads(pl->dev->pool) * SR_CPU_NEXT; }
 
 static const sr_cpukernel *const *family(uint32_t code)
 {
@@ -117,10 +119,13 @@ sr_status sr_cpu_prepare(sr_dev *dev, const sr_program *p, const sr_shape *max, 
     pl->slot   = sr_calloc(p->n_slot, sizeof *pl->slot);
     pl->weight = sr_calloc(p->n_weight, sizeof *pl->weight);
     pl->stat   = dev->cfg.profile ? sr_calloc(p->n_op, sizeof *pl->stat) : NULL;
-    if (!pl->kernel || !pl->slot || !pl->weight || (dev->cfg.profile && !pl->stat)) {
+    pl->next[0] = sr_aligned(64, 3 * counters(pl) * sizeof(uint32_t));
+    if (!pl->next[0] || !pl->kernel || !pl->slot || !pl->weight || (dev->cfg.profile && !pl->stat)) {
         sr_raise(err, SR_NOMEM, "host: memory for a plan of %u ops", p->n_op);
         goto fail;
     }
+    for (size_t i = 1; i < 3; i++)
+        pl->next[i] = pl->next[0] + i * counters(pl);
     for (uint32_t i = 0; i < p->n_op; i++)
         if (!(pl->kernel[i] = sr_cpu_choose(dev, p, i))) {
             sr_raise(err, SR_UNSUPPORTED, "cpu: no kernel for op %u (%s, layer %d)", i, sr_op_name(p->op[i].code),
@@ -144,6 +149,7 @@ void sr_cpu_discard(sr_plan *pl)
     sr_free(pl->slot);
     sr_free(pl->weight);
     sr_free(pl->stat);
+    sr_free(pl->next[0]);
     sr_free(pl);
 }
 
@@ -181,10 +187,9 @@ static void run_op(sr_plan *pl, uint32_t i, uint32_t thread, uint32_t *phase_no)
     if (pl->prog->sampled != SR_NONE)
         job.previous = pl->slot[pl->prog->sampled];
     for (uint32_t ph = pl->kernel[i]->skip ? pl->kernel[i]->skip(&job) : 0; ph < pl->kernel[i]->phases; ph++) {
-        /* The counter after next is free: its last users passed the previous barrier. */
+        /* The next phase's counters are free: their last users passed the previous barrier. */
         uint32_t k = *phase_no % 3;
-        if (thread == 0)
-            pl->next[(k + 1) % 3][0] = 0;
+        pl->next[(k + 1) % 3][(size_t)thread * SR_CPU_NEXT] = 0;
         job.next = pl->next[k];
         pl->kernel[i]->run(&job, ph);
         ++*phase_no;
@@ -225,7 +230,7 @@ static sr_status execute(void *arg, uint32_t op, uint32_t n, const sr_shape *sha
     pl->now   = *shape;
     pl->first = op;
     pl->count = n;
-    memset(pl->next, 0, sizeof pl->next);
+    memset(pl->next[0], 0, 3 * counters(pl) * sizeof(uint32_t));
     sr_pool_run(pl->dev->pool, run_range, pl);
     if (pl->stat)
         add_costs(pl);

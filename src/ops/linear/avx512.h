@@ -7,9 +7,10 @@
 #define SR_OPS_LINEAR_AVX512_H
 #include "ops/linear/quant512.h"
 
-enum { SR_FEW_ROWS = 16, SR_FEW_X = 4, SR_FEW_LEAD = 4 }; /* rows of weights in a group, rows of x at a time */
+enum { SR_FEW_ROWS = 16, SR_FEW_X = 4, SR_FEW_LEAD = 4, /* rows of weights in a group, rows of x at a time */
+       SR_FEW_AHEAD = 1024 };                                  /* bytes prefetched in each run */
 
-/* Bytes of weights drawn at a time: eight pieces a thread, and of large ops pieces that stay in the L2. */
+/* Bytes of weights in a piece: eight pieces a thread, and of large ops pieces that stay in the L2. */
 static inline size_t sr_few_share(const sr_cpujob *j)
 {
     return SR_MIN(sr_linear_bytes(j) / (8 * (size_t)j->n_threads), (size_t)256 << 10);
@@ -29,24 +30,35 @@ SR_INLINE __m512i sr_join_lanes(__m512i a, __m512i b)
     return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
 }
 
-/* v of 16 rows of weights from row r on (n of them are there) and row t of x, to y. */
-SR_INLINE void sr_put16(const sr_linop *o, const sr_linpart *w, uint32_t r, uint32_t n, uint32_t t, __m512 v)
+/* v of up to 16 rows of weights and row t of x, to y. */
+SR_INLINE void sr_put16(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows, uint32_t t, __m512 v)
 {
-    size_t    i = (size_t)t * o->width + w->y0 + r;
-    __mmask16 m = (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    size_t        i    = (size_t)t * o->width + w->y0 + rows->row;
+    __mmask16     m    = (__mmask16)(rows->n >= 16 ? 0xffff : (1u << rows->n) - 1);
+    if (rows->apart == 1) {
+        if (w->bias)
+            v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, w->bias + rows->row));
+        if (o->z)
+            v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, o->z + i));
+        _mm512_mask_storeu_ps(o->y + i, m, v);
+        return;
+    }
+    __m512i at = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)rows->apart));
     if (w->bias)
-        v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, w->bias + r));
+        v = _mm512_add_ps(v, _mm512_mask_i32gather_ps(v, m, at, w->bias + rows->row, 4));
     if (o->z)
-        v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, o->z + i));
-    _mm512_mask_storeu_ps(o->y + i, m, v);
+        v = _mm512_add_ps(v, _mm512_mask_i32gather_ps(v, m, at, o->z + i, 4));
+    _mm512_mask_i32scatter_ps(o->y + i, m, at, v, 4);
 }
 
 /* Accumulators to y, sixteen rows of weights at a time. */
-static inline void sr_put_acc512(const sr_linop *o, const sr_linpart *w, sr_acc acc, uint32_t row, uint32_t n, uint32_t t0,
+static inline void sr_put_acc512(const sr_linop *o, const sr_linpart *w, sr_acc acc, const sr_linrows *rows, uint32_t t0,
                                  uint32_t n_t)
 {
-    for (uint32_t r = 0; r < n; r += 16)
+    for (uint32_t r = 0; r < rows->n; r += 16)
         for (uint32_t t = 0; t < n_t; t += SR_LIN_TILE) {
+            sr_linrows   some = {.row = rows->row + r * rows->apart, .apart = rows->apart, .n = rows->n - r};
             const float *from = sr_acc_at(acc, t / SR_LIN_TILE, r);
             __m512i      v[16];
 #pragma GCC unroll 16
@@ -56,7 +68,7 @@ static inline void sr_put_acc512(const sr_linop *o, const sr_linpart *w, sr_acc 
 #pragma GCC unroll 16
             for (uint32_t i = 0; i < 16; i++)
                 if (t + i < n_t)
-                    sr_put16(o, w, row + r, n - r, t0 + t + i, _mm512_castsi512_ps(v[i]));
+                    sr_put16(o, w, &some, t0 + t + i, _mm512_castsi512_ps(v[i]));
         }
 }
 
@@ -174,7 +186,7 @@ SR_INLINE void sr_few_finish(uint32_t format, const sr_few_sums *f, const sr_xro
 
 /* The vectors that sr_few_finish loads were stored in small pieces and cannot be forwarded: reading them at once
  * would wait for the stores, so it is done a superblock later. */
-SR_INLINE void sr_few_k(uint32_t format, const uint8_t *const *w, size_t ahead, const sr_xrow_k *const *x, int n_t,
+SR_INLINE void sr_few_k(uint32_t format, const uint8_t *const *w, const sr_xrow_k *const *x, int n_t,
                         uint32_t blocks, __m512 *acc)
 {
     sr_few_sums f[2];
@@ -187,9 +199,9 @@ SR_INLINE void sr_few_k(uint32_t format, const uint8_t *const *w, size_t ahead, 
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
                 const uint8_t *p = w[g * 4 + r] + b * sr_linear_block(format);
-                _mm_prefetch((const char *)p + ahead, _MM_HINT_T0);
-                _mm_prefetch((const char *)p + ahead + 64, _MM_HINT_T0);
-                _mm_prefetch((const char *)p + ahead + 128, _MM_HINT_T0);
+                _mm_prefetch((const char *)p + SR_FEW_AHEAD, _MM_HINT_T0);
+                _mm_prefetch((const char *)p + SR_FEW_AHEAD + 64, _MM_HINT_T0);
+                _mm_prefetch((const char *)p + SR_FEW_AHEAD + 128, _MM_HINT_T0);
                 memcpy(&to->d[g * 4 + r], p + (format == SR_Q6_K ? 206 : 0), 4);
                 sr_dots512(format, p, x, n_t, b, s[r], &to->m[g * 4 + r]);
             }
@@ -222,7 +234,7 @@ SR_INLINE __m512i sr_codes_0x2(uint32_t format, const uint8_t *a, const uint8_t 
     return _mm512_and_si512(v, _mm512_set1_epi8(15));
 }
 
-SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, size_t ahead, const sr_xrow_0 *x, int n_t,
+SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t,
                         uint32_t blocks, __m512 *acc)
 {
     const size_t size   = format == SR_Q8_0 ? sizeof(sr_q8_0) : sizeof(sr_q4_0);
@@ -240,7 +252,7 @@ SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, size_t ahead, 
 #pragma GCC unroll 16
         for (int r = 0; r < 16; r++) {
             memcpy(&d[b % SR_FEW_LEAD][r], w[r] + next * size, 2);
-            _mm_prefetch((const char *)w[r] + b * size + ahead, _MM_HINT_T0);
+            _mm_prefetch((const char *)w[r] + b * size + SR_FEW_AHEAD, _MM_HINT_T0);
         }
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) /* rows 0-3 beside 4-7, 8-11 beside 12-15: the joins leave them in order */
@@ -254,58 +266,6 @@ SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, size_t ahead, 
             __m512i sum = sr_join_lanes(sr_join4(s), sr_join4(s + 4));
             sum         = _mm512_sub_epi32(sum, _mm512_set1_epi32(offset * x[t].sum[b]));
             acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw, _mm512_set1_ps(x[t].d[b])), _mm512_cvtepi32_ps(sum), acc[t]);
-        }
-    }
-}
-
-/* ---- driver ----------------------------------------------------------------------------------------- */
-
-SR_INLINE void sr_few_any(uint32_t format, const sr_linop *o, const sr_linpart *w, const uint8_t *const *p, size_t ahead,
-                          uint32_t t0, int n_t, __m512 *acc)
-{
-    if (sr_linear_kind(format) == SR_LIN_KINDK) {
-        const sr_xrow_k *x[SR_FEW_X];
-        for (int t = 0; t < n_t; t++)
-            x[t] = sr_xrow(o, t0 + (uint32_t)t) + w->col0 / 256;
-        sr_few_k(format, p, ahead, x, n_t, w->n_col / 256, acc);
-    } else {
-        sr_xrow_0 x[SR_FEW_X];
-        for (int t = 0; t < n_t; t++)
-            x[t] = sr_xrow0(o, t0 + (uint32_t)t, w->col0);
-        sr_few_0(format, p, ahead, x, n_t, w->n_col / 32, acc);
-    }
-}
-
-#define SR_FEW(format)                                                                                                 \
-    case format:                                                                                                       \
-        switch (n_t) {                                                                                                 \
-        case 1: sr_few_any(format, o, w, p, ahead, t0, 1, acc); break;                                                 \
-        case 2: sr_few_any(format, o, w, p, ahead, t0, 2, acc); break;                                                 \
-        case 3: sr_few_any(format, o, w, p, ahead, t0, 3, acc); break;                                                 \
-        default: sr_few_any(format, o, w, p, ahead, t0, 4, acc);                                                       \
-        }                                                                                                              \
-        break
-
-static inline void sr_few512(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
-{
-    size_t ahead = w->row_bytes * SR_FEW_ROWS; /* the same place in the next group */
-    for (uint32_t r = row; r < row + n; r += SR_FEW_ROWS) {
-        const uint8_t *p[SR_FEW_ROWS];
-        for (uint32_t i = 0; i < SR_FEW_ROWS; i++) /* past the end: the last row again, not stored */
-            p[i] = w->p + (size_t)SR_MIN(r + i, row + n - 1) * w->row_bytes;
-        for (uint32_t t0 = 0; t0 < o->rows; t0 += SR_FEW_X) {
-            __m512   acc[SR_FEW_X];
-            uint32_t n_t = SR_MIN(o->rows - t0, (uint32_t)SR_FEW_X);
-            switch (w->format) {
-                SR_FEW(SR_Q4_K);
-                SR_FEW(SR_Q5_K);
-                SR_FEW(SR_Q6_K);
-                SR_FEW(SR_Q4_0);
-                SR_FEW(SR_Q8_0);
-            default: return;
-            }
-            for (uint32_t t = 0; t < n_t; t++)
-                sr_put16(o, w, r, row + n - r, t0 + t, acc[t]);
         }
     }
 }
@@ -358,16 +318,16 @@ SR_INLINE void sr_float_block(uint32_t format, const uint8_t *const *w, const fl
             out[t][r] = sr_sum16(acc[r][t]);
 }
 
-SR_INLINE void sr_floats_of(uint32_t format, const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+SR_INLINE void sr_floats_of(uint32_t format, const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 {
     for (uint32_t t = 0; t < o->rows; t += 4)
-        for (uint32_t r = row; r < row + n; r += 4) {
+        for (uint32_t r = 0; r < rows->n; r += 4) {
             const uint8_t *p[4];
             const float   *x[4];
             float          out[4][4];
             uint32_t       n_t = SR_MIN(o->rows - t, 4u);
             for (uint32_t i = 0; i < 4; i++) { /* past the ends: the last again, not stored */
-                p[i] = w->p + (size_t)SR_MIN(r + i, row + n - 1) * w->row_bytes;
+                p[i] = sr_row_of(w, rows, r + i);
                 x[i] = o->x + (size_t)SR_MIN(t + i, o->rows - 1) * o->cols + w->col0;
             }
             if (n_t == 1)
@@ -375,17 +335,71 @@ SR_INLINE void sr_floats_of(uint32_t format, const sr_linop *o, const sr_linpart
             else
                 sr_float_block(format, p, x, 4, w->n_col, out);
             for (uint32_t k = 0; k < n_t; k++)
-                for (uint32_t i = 0; i < 4 && r + i < row + n; i++)
-                    sr_put(o, w, r + i, t + k, out[k][i]);
+                for (uint32_t i = 0; i < 4 && r + i < rows->n; i++)
+                    sr_put(o, w, rows->row + (r + i) * rows->apart, t + k, out[k][i]);
         }
 }
 
-static inline void sr_floats512(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+static inline void sr_floats512(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 {
     switch (w->format) {
-    case SR_F32: sr_floats_of(SR_F32, o, w, row, n); break;
-    case SR_F16: sr_floats_of(SR_F16, o, w, row, n); break;
-    default: sr_floats_of(SR_BF16, o, w, row, n);
+    case SR_F32: sr_floats_of(SR_F32, o, w, rows); break;
+    case SR_F16: sr_floats_of(SR_F16, o, w, rows); break;
+    default: sr_floats_of(SR_BF16, o, w, rows);
+    }
+}
+
+/* ---- driver ----------------------------------------------------------------------------------------- */
+
+SR_INLINE void sr_few_any(uint32_t format, const sr_linop *o, const sr_linpart *w, const uint8_t *const *p, uint32_t t0,
+                          int n_t, __m512 *acc)
+{
+    if (sr_linear_kind(format) == SR_LIN_KINDK) {
+        const sr_xrow_k *x[SR_FEW_X];
+        for (int t = 0; t < n_t; t++)
+            x[t] = sr_xrow(o, t0 + (uint32_t)t) + w->col0 / 256;
+        sr_few_k(format, p, x, n_t, w->n_col / 256, acc);
+    } else {
+        sr_xrow_0 x[SR_FEW_X];
+        for (int t = 0; t < n_t; t++)
+            x[t] = sr_xrow0(o, t0 + (uint32_t)t, w->col0);
+        sr_few_0(format, p, x, n_t, w->n_col / 32, acc);
+    }
+}
+
+#define SR_FEW(format)                                                                                                 \
+    case format:                                                                                                       \
+        switch (n_t) {                                                                                                 \
+        case 1: sr_few_any(format, o, w, p, t0, 1, acc); break;                                                 \
+        case 2: sr_few_any(format, o, w, p, t0, 2, acc); break;                                                 \
+        case 3: sr_few_any(format, o, w, p, t0, 3, acc); break;                                                 \
+        default: sr_few_any(format, o, w, p, t0, 4, acc);                                                       \
+        }                                                                                                              \
+        break
+
+/* A group of rows, straight from the file's blocks. */
+static inline void sr_few512(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
+{
+    const uint8_t *p[SR_FEW_ROWS];
+    if (w->kind == SR_LIN_FLOAT) {
+        sr_floats512(o, w, rows);
+        return;
+    }
+    for (uint32_t i = 0; i < SR_FEW_ROWS; i++) /* past the end: the last row again, not stored */
+        p[i] = sr_row_of(w, rows, i);
+    for (uint32_t t0 = 0; t0 < o->rows; t0 += SR_FEW_X) {
+        __m512   acc[SR_FEW_X];
+        uint32_t n_t = SR_MIN(o->rows - t0, (uint32_t)SR_FEW_X);
+        switch (w->format) {
+            SR_FEW(SR_Q4_K);
+            SR_FEW(SR_Q5_K);
+            SR_FEW(SR_Q6_K);
+            SR_FEW(SR_Q4_0);
+            SR_FEW(SR_Q8_0);
+        default: return;
+        }
+        for (uint32_t t = 0; t < n_t; t++)
+            sr_put16(o, w, rows, t0 + t, acc[t]);
     }
 }
 #endif

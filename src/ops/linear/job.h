@@ -5,9 +5,17 @@
  *
  * Scratch  [activations, K kind][activations, 0 kind][one work area per thread].  A kernel may lay the
  *          activations out as it likes inside its areas; both phases of a call must agree.
- * Shares   phase 1 draws pieces (part, first row, rows) from the job's counter, so that a thread which is
- *          late or has the dearer format does less.
- * Threads: pure functions of the job, but for sr_linear_take.   Errors: none.
+ * Shares   Many rows of x: pieces (part, first row, rows) are drawn from the job's counter, so that a thread which
+ *          is late or has the dearer format does less.
+ *          Few rows of x: memory is the limit, and a core reads fastest along several runs that lie far apart (one
+ *          run 28 GB/s, four 44 GB/s on two cores of a Sapphire Rapids).  So a thread's share of a part is cut into
+ *          `lanes` runs, and a group is the next row of each; who is done draws groups of another's share.
+ *
+ *              share of thread 0                 share of thread 1
+ *              |lane 0 ....|lane 1 ....|..       |lane 0 ....|..
+ *              group 0: ^           ^            group i: row i of every lane
+ *
+ * Threads: pure functions of the job, but for sr_linear_take and sr_linear_walk.   Errors: none.
  */
 #ifndef SR_OPS_LINEAR_JOB_H
 #define SR_OPS_LINEAR_JOB_H
@@ -40,6 +48,17 @@ typedef struct {
 } sr_linpart;
 
 typedef struct { sr_linpart part; uint32_t row, n; } sr_linpiece;
+typedef struct { uint32_t row, apart, n; } sr_linrows; /* rows row + i * apart of a part, i < n */
+
+typedef struct {               /* one thread's way through the groups of an op */
+    const sr_cpujob *job;
+    uint32_t lanes, most;      /* runs of a share; groups drawn at a time */
+    uint32_t owner, owners;    /* whose share, how many are left to visit */
+    uint32_t at, end;          /* groups drawn and not yet given */
+    uint32_t first, last;      /* groups of `part` in the owner's share */
+    uint32_t row, stop, apart; /* its rows [row, stop), a run's rows */
+    sr_linpart part;
+} sr_linwalk;
 
 static inline sr_linkind sr_linear_kind(uint32_t format)
 {
@@ -64,4 +83,7 @@ bool       sr_linear_part(const sr_cpujob *j, uint32_t k, sr_linpart *part); /* 
 /* The next piece of the op: about `bytes` of weights in whole `grain`s of rows; false: none left. */
 bool sr_linear_take(const sr_cpujob *j, uint32_t grain, size_t bytes, sr_linpiece *piece);
 size_t sr_linear_bytes(const sr_cpujob *j); /* weights of the op held here */
+
+void sr_linear_walk(const sr_cpujob *j, uint32_t lanes, sr_linwalk *k);
+bool sr_linear_step(sr_linwalk *k, sr_linrows *rows); /* the next group, of k->part; false: none left */
 #endif

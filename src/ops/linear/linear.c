@@ -120,6 +120,58 @@ bool sr_linear_take(const sr_cpujob *j, uint32_t grain, size_t bytes, sr_linpiec
     return false;
 }
 
+/* ---- walks ------------------------------------------------------------------------------------------ */
+
+enum { DRAW = 16 << 10 }; /* bytes of weights drawn at a time, at least a group */
+
+/* Makes k->part the part that group `at` of the owner's share lies in; false: the share has fewer. */
+static bool locate(sr_linwalk *k)
+{
+    const sr_cpujob *j = k->job;
+    uint32_t         first = 0;
+    for (uint32_t i = 0; i < j->op->n_w; i++) {
+        if (!sr_linear_part(j, i, &k->part))
+            continue;
+        uint64_t units = (k->part.n_row + k->lanes - 1) / k->lanes;
+        k->row   = (uint32_t)(units * k->owner / j->n_threads) * k->lanes;
+        k->stop  = SR_MIN((uint32_t)(units * (k->owner + 1) / j->n_threads) * k->lanes, k->part.n_row);
+        k->apart = k->stop > k->row ? (k->stop - k->row + k->lanes - 1) / k->lanes : 0;
+        k->first = first;
+        k->last  = first + k->apart;
+        if (k->at < k->last)
+            return true;
+        first = k->last;
+    }
+    return false;
+}
+
+void sr_linear_walk(const sr_cpujob *j, uint32_t lanes, sr_linwalk *k)
+{
+    size_t row = SR_MAX(sr_linear_bytes(j) / j->op->dim[1], (size_t)1);
+    *k = (sr_linwalk){.job = j, .lanes = lanes, .most = (uint32_t)SR_MAX(DRAW / (row * lanes), (size_t)1), .owner = j->thread,
+                      .owners = j->n_threads};
+}
+
+bool sr_linear_step(sr_linwalk *k, sr_linrows *rows)
+{
+    while (k->owners) {
+        if (k->at == k->end) {
+            k->at  = sr_cpu_take_of(k->job, k->owner) * k->most;
+            k->end = k->at + k->most;
+        }
+        if ((k->at >= k->first && k->at < k->last) || locate(k)) {
+            rows->row   = k->row + k->at++ - k->first;
+            rows->apart = k->apart;
+            rows->n     = SR_MIN((k->stop - rows->row + k->apart - 1) / k->apart, k->lanes);
+            return true;
+        }
+        k->owner = (k->owner + 1) % k->job->n_threads;
+        k->owners--;
+        k->at = k->end = k->first = k->last = 0;
+    }
+    return false;
+}
+
 const sr_cpukernel *const sr_linear_kernels[] = {
 #if defined(__x86_64__)
     &sr_linear_amx, &sr_linear_avx512, &sr_linear_avx2,

@@ -83,11 +83,11 @@ SR_INLINE void planes_6(const uint8_t *w, group_k *g, int r)
 }
 
 /* Row r of a group: a superblock. */
-SR_INLINE void planes(uint32_t format, const uint8_t *p, size_t ahead, group_k *g, int r)
+SR_INLINE void planes(uint32_t format, const uint8_t *p, group_k *g, int r)
 {
-    _mm_prefetch((const char *)p + ahead, _MM_HINT_T0);
-    _mm_prefetch((const char *)p + ahead + 64, _MM_HINT_T0);
-    _mm_prefetch((const char *)p + ahead + 128, _MM_HINT_T0);
+    _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
+    _mm_prefetch((const char *)p + AHEAD + 64, _MM_HINT_T0);
+    _mm_prefetch((const char *)p + AHEAD + 128, _MM_HINT_T0);
     if (format == SR_Q6_K)
         planes_6(p, g, r);
     else
@@ -119,15 +119,15 @@ SR_INLINE void panel_in(uint32_t format, const sr_linpart *w, const sr_panelof *
     bool     k     = sr_linear_kind(format) == SR_LIN_KINDK;
     uint32_t block = k ? 256 : 32, blocks = a->n_col / block;
     size_t   size  = sr_linear_block(format), first = a->col / block * size;
-    for (uint32_t r = 0; r < a->n; r += 16) {
+    for (uint32_t r = 0; r < a->rows.n; r += 16) {
         const uint8_t *p[16];
         group_k       *gk = (group_k *)(void *)panel + r / 16 * blocks;
         group_0       *g0 = (group_0 *)(void *)panel + r / 16 * blocks;
         for (uint32_t i = 0; i < 16; i++)
-            p[i] = w->p + (size_t)(a->row + SR_MIN(r + i, a->n - 1)) * w->row_bytes + first;
+            p[i] = sr_row_of(w, &a->rows, r + i) + first;
         for (int i = 0; i < 16 && k; i++)
             for (uint32_t b = 0; b < blocks; b++)
-                planes(format, p[i] + b * size, AHEAD, gk + b, i);
+                planes(format, p[i] + b * size, gk + b, i);
         if (!k)
             codes_of(format, p, blocks, g0);
     }
@@ -245,7 +245,7 @@ SR_INLINE void against_k(bool six, int n_t, const sr_linop *o, const sr_linpart 
     waiting              q[TURNS] = {{.w = NULL}};
     uint32_t             turn = 0, blocks = a->n_col / 256;
     const sr_xtile_k    *x = (const sr_xtile_k *)o->xk + (size_t)(tile + at) * (o->cols / 256) + (w->col0 + a->col) / 256;
-    for (uint32_t r = 0; r < a->n; r += 16)
+    for (uint32_t r = 0; r < a->rows.n; r += 16)
         for (uint32_t b = 0; b < blocks; b++, g++) {
             waiting *now = &q[turn];
             now->c       = (const int32_t(*)[16][16])c[turn];
@@ -281,56 +281,53 @@ static void chunk_k(const sr_linop *o, const sr_linpart *w, const sr_panelof *a,
 
 /* ---- K-quants, one or two tiles of x -----------------------------------------------------------------
  * Here the time goes into making planes: the tile unit multiplies superblock b while the vector units finish
- * b - 1 and make the planes of b + 1, all in the L1.  Weights are read sixteen rows at a time as by sr_few512.
+ * b - 1 and make the planes of b + 1, all in the L1.
  * The tile products are spread out: behind a waiting one only 512 operations fit into the reorder buffer.
  */
-SR_INLINE void slim_of(uint32_t format, int n_t, const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+SR_INLINE void slim_of(uint32_t format, int n_t, const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 {
     _Alignas(64) int32_t c[2][4][16][16];
     const bool           six    = format == SR_Q6_K;
     group_k             *g      = (group_k *)(void *)o->work;
     sr_acc               acc    = {.p = (float *)(void *)(g + 2), .high = 16};
     uint32_t             blocks = w->n_col / 256;
-    size_t               ahead  = 16 * w->row_bytes;
     const sr_xtile_k    *x      = (const sr_xtile_k *)o->xk + w->col0 / 256;
-    for (uint32_t r = row; r < row + n; r += 16) {
-        const uint8_t *p[16];
-        for (uint32_t i = 0; i < 16; i++) /* past the end: the last row again, not stored */
-            p[i] = w->p + (size_t)SR_MIN(r + i, row + n - 1) * w->row_bytes;
-        memset(acc.p, 0, (size_t)n_t * 16 * SR_LIN_TILE * sizeof *acc.p);
-        for (int i = 0; i < 16; i++)
-            planes(format, p[i], ahead, g, i);
-        waiting last = {.w = NULL}, now;
-        for (uint32_t b = 0; b < blocks; b++, last = now) {
-            now = (waiting){.c = (const int32_t(*)[16][16])c[b % 2], .w = g + b % 2, .x = {x + b, x + o->cols / 256 + b},
-                            .acc = {sr_acc_at(acc, 0, 0), sr_acc_at(acc, 1, 0)}};
-            written();
-            zero_sums(n_t);
-            for (int k = 0; k < 4; k++) {
-                products(six, n_t, now.w, now.x, k);
-                for (int t = 0; t < n_t && last.w; t++)
-                    finish(six, &last, t, 4 * k, 4);
-                for (int i = 4 * k; i < 4 * k + 4 && b + 1 < blocks; i++) /* after last's use of row i */
-                    planes(format, p[i] + (b + 1) * sr_linear_block(format), ahead, g + (b + 1) % 2, i);
-            }
-            store_sums(n_t, c[b % 2]);
+    const uint8_t       *p[16];
+    waiting              last = {.w = NULL}, now;
+    for (uint32_t i = 0; i < 16; i++)
+        p[i] = sr_row_of(w, rows, i);
+    memset(acc.p, 0, (size_t)n_t * 16 * SR_LIN_TILE * sizeof *acc.p);
+    for (int i = 0; i < 16; i++)
+        planes(format, p[i], g, i);
+    for (uint32_t b = 0; b < blocks; b++, last = now) {
+        now = (waiting){.c = (const int32_t(*)[16][16])c[b % 2], .w = g + b % 2, .x = {x + b, x + o->cols / 256 + b},
+                        .acc = {sr_acc_at(acc, 0, 0), sr_acc_at(acc, 1, 0)}};
+        written();
+        zero_sums(n_t);
+        for (int k = 0; k < 4; k++) {
+            products(six, n_t, now.w, now.x, k);
+            for (int t = 0; t < n_t && last.w; t++)
+                finish(six, &last, t, 4 * k, 4);
+            for (int i = 4 * k; i < 4 * k + 4 && b + 1 < blocks; i++) /* after last's use of row i */
+                planes(format, p[i] + (b + 1) * sr_linear_block(format), g + (b + 1) % 2, i);
         }
-        for (int t = 0; t < n_t; t++)
-            finish(six, &last, t, 0, 16);
-        sr_put_acc512(o, w, acc, r, SR_MIN(row + n - r, 16u), 0, o->rows);
+        store_sums(n_t, c[b % 2]);
     }
+    for (int t = 0; t < n_t; t++)
+        finish(six, &last, t, 0, 16);
+    sr_put_acc512(o, w, acc, rows, 0, o->rows);
 }
 
-static void slim(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+static void slim(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 {
     int n_t = o->rows > SR_LIN_TILE ? 2 : 1;
     switch (w->format + (n_t == 2 ? 256 : 0)) {
-    case SR_Q4_K: slim_of(SR_Q4_K, 1, o, w, row, n); break;
-    case SR_Q5_K: slim_of(SR_Q5_K, 1, o, w, row, n); break;
-    case SR_Q6_K: slim_of(SR_Q6_K, 1, o, w, row, n); break;
-    case SR_Q4_K + 256: slim_of(SR_Q4_K, 2, o, w, row, n); break;
-    case SR_Q5_K + 256: slim_of(SR_Q5_K, 2, o, w, row, n); break;
-    default: slim_of(SR_Q6_K, 2, o, w, row, n);
+    case SR_Q4_K: slim_of(SR_Q4_K, 1, o, w, rows); break;
+    case SR_Q5_K: slim_of(SR_Q5_K, 1, o, w, rows); break;
+    case SR_Q6_K: slim_of(SR_Q6_K, 1, o, w, rows); break;
+    case SR_Q4_K + 256: slim_of(SR_Q4_K, 2, o, w, rows); break;
+    case SR_Q5_K + 256: slim_of(SR_Q5_K, 2, o, w, rows); break;
+    default: slim_of(SR_Q6_K, 2, o, w, rows);
     }
 }
 
@@ -388,7 +385,7 @@ static void chunk_0(const sr_linop *o, const sr_linpart *w, const sr_panelof *a,
     for (uint32_t t = 0; t < n_tile; t++) {
         const sr_xtile_0 *x = (const sr_xtile_0 *)o->x0 + (size_t)(tile + t) * (o->cols / 32) + (w->col0 + a->col) / 32;
         const group_0    *g = (const group_0 *)(void *)panel;
-        for (uint32_t r = 0; r < a->n; r += 16, g += blocks)
+        for (uint32_t r = 0; r < a->rows.n; r += 16, g += blocks)
             tile_0(g, x, blocks, sr_acc_at(acc, t, r));
     }
 }
@@ -400,6 +397,22 @@ static void chunk_0(const sr_linop *o, const sr_linpart *w, const sr_panelof *a,
 static uint32_t height(const sr_linop *o, uint32_t threads)
 {
     return o->rows <= LOW ? 16 : o->width >= 64 * 4 * threads ? 64 : 32;
+}
+
+/* Rows of a part with tiles. */
+static void some(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows, uint32_t high, uint32_t *depth)
+{
+    uint32_t want = w->kind == SR_LIN_KINDK ? 64 : 32;
+    if (w->kind == SR_LIN_FLOAT) {
+        sr_floats512(o, w, rows);
+        return;
+    }
+    if (want != *depth)
+        configure(*depth = want);
+    if (want == 64 && o->rows <= SLIM)
+        slim(o, w, rows);
+    else
+        sr_many(o, w, rows, high, want == 64 ? SLICE * 256 : WIDE_0, want == 64 ? chunk_k : chunk_0, sr_put_acc512);
 }
 
 static void run(const sr_cpujob *j, uint32_t phase)
@@ -414,23 +427,21 @@ static void run(const sr_cpujob *j, uint32_t phase)
             sr_quant_rows(j, &o);
         return;
     }
-    uint32_t    high  = tiles ? height(&o, j->n_threads) : SR_FEW_ROWS, depth = 0;
-    size_t      share = o.rows > LOW ? 0 : sr_few_share(j);
-    sr_linpiece s;
-    while (sr_linear_take(j, high, share, &s)) {
-        uint32_t want = s.part.kind == SR_LIN_KINDK ? 64 : 32;
-        if (s.part.kind == SR_LIN_FLOAT)
-            sr_floats512(&o, &s.part, s.row, s.n);
-        else if (!tiles)
-            sr_few512(&o, &s.part, s.row, s.n);
-        else {
-            if (want != depth)
-                configure(depth = want);
-            if (want == 64 && o.rows <= SLIM)
-                slim(&o, &s.part, s.row, s.n);
+    uint32_t depth = 0;
+    if (o.rows <= SLIM) {
+        sr_linrows rows;
+        sr_linwalk k;
+        for (sr_linear_walk(j, SR_FEW_ROWS, &k); sr_linear_step(&k, &rows);)
+            if (tiles)
+                some(&o, &k.part, &rows, SR_FEW_ROWS, &depth);
             else
-                sr_many(&o, &s.part, s.row, s.n, high, want == 64 ? SLICE * 256 : WIDE_0, want == 64 ? chunk_k : chunk_0, sr_put_acc512);
-        }
+                sr_few512(&o, &k.part, &rows);
+    } else {
+        uint32_t    high  = height(&o, j->n_threads);
+        size_t      share = o.rows > LOW ? 0 : sr_few_share(j);
+        sr_linpiece s;
+        while (sr_linear_take(j, high, share, &s))
+            some(&o, &s.part, &(sr_linrows){.row = s.row, .apart = 1, .n = s.n}, high, &depth);
     }
     if (depth)
         _tile_release(); /* a thread with live tiles is dearer to switch */

@@ -7,7 +7,7 @@
  */
 #include "ops/linear/x86.h"
 
-enum { AVX2_TILE = 8, PANEL_ROWS = 32, WIDE = 1024, ROWS = 4 };
+enum { AVX2_TILE = 8, PANEL_ROWS = 32, WIDE = 1024, ROWS = 4, AHEAD = 1024 };
 
 SR_INLINE __m128i half256(__m256i v, int hi) { return hi ? _mm256_extracti128_si256(v, 1) : _mm256_castsi256_si128(v); }
 
@@ -81,8 +81,9 @@ SR_INLINE void rows_k(uint32_t format, const uint8_t *const *w, const sr_xrow_k 
         float   d[4], dmin[4] = {0};
         for (int r = 0; r < 4; r++) {
             const uint8_t *p = w[r] + b * size;
-            __builtin_prefetch(p + 4 * size);
-            __builtin_prefetch(p + 4 * size + 64);
+            __builtin_prefetch(p + AHEAD);
+            __builtin_prefetch(p + AHEAD + 64);
+            __builtin_prefetch(p + AHEAD + 128);
             d[r] = sr_half(p + (format == SR_Q6_K ? 208 : 0));
             if (format != SR_Q6_K)
                 dmin[r] = sr_half(p + 2);
@@ -113,7 +114,7 @@ SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 
         uint16_t d[4];
         for (int r = 0; r < 4; r++) {
             const uint8_t *p = w[r] + b * size;
-            __builtin_prefetch(p + 1024);
+            __builtin_prefetch(p + AHEAD);
             memcpy(&d[r], p, 2);
             __m256i q = sr_codes_0(format, p), a = _mm256_abs_epi8(q);
             for (int t = 0; t < n_t; t++) {
@@ -158,29 +159,27 @@ SR_INLINE void rows_any(uint32_t format, const sr_linop *o, const sr_linpart *w,
         }                                                                                                              \
         break
 
-static void few(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+static void few(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 {
-    for (uint32_t r = row; r < row + n; r += ROWS) {
-        const uint8_t *p[ROWS];
-        for (uint32_t i = 0; i < ROWS; i++) /* past the end: the last row again, not stored */
-            p[i] = w->p + (size_t)SR_MIN(r + i, row + n - 1) * w->row_bytes;
-        for (uint32_t t0 = 0; t0 < o->rows; t0 += 4) {
-            __m128   acc[4];
-            float    out[ROWS];
-            uint32_t n_t = SR_MIN(o->rows - t0, 4u);
-            switch (w->format) {
-                FEW(SR_Q4_K);
-                FEW(SR_Q5_K);
-                FEW(SR_Q6_K);
-                FEW(SR_Q4_0);
-                FEW(SR_Q8_0);
-            default: return;
-            }
-            for (uint32_t t = 0; t < n_t; t++) {
-                _mm_storeu_ps(out, acc[t]);
-                for (uint32_t i = 0; i < ROWS && r + i < row + n; i++)
-                    sr_put(o, w, r + i, t0 + t, out[i]);
-            }
+    const uint8_t *p[ROWS];
+    for (uint32_t i = 0; i < ROWS; i++) /* past the end: the last row again, not stored */
+        p[i] = sr_row_of(w, rows, i);
+    for (uint32_t t0 = 0; t0 < o->rows; t0 += 4) {
+        __m128   acc[4];
+        float    out[ROWS];
+        uint32_t n_t = SR_MIN(o->rows - t0, 4u);
+        switch (w->format) {
+            FEW(SR_Q4_K);
+            FEW(SR_Q5_K);
+            FEW(SR_Q6_K);
+            FEW(SR_Q4_0);
+            FEW(SR_Q8_0);
+        default: return;
+        }
+        for (uint32_t t = 0; t < n_t; t++) {
+            _mm_storeu_ps(out, acc[t]);
+            for (uint32_t i = 0; i < rows->n; i++)
+                sr_put(o, w, rows->row + i * rows->apart, t0 + t, out[i]);
         }
     }
 }
@@ -271,7 +270,7 @@ static void chunk(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, u
     size_t   size  = blocks * (k ? sizeof(sr_wrow_k) : sizeof(sr_wrow_0));
     sr_panel(w, a, 2, true, panel);
     for (uint32_t t = 0; t < n_tile; t++)
-        for (uint32_t r = 0; r < a->n; r += 2) {
+        for (uint32_t r = 0; r < a->rows.n; r += 2) {
             const unsigned char *w0 = panel + r * size, *w1 = w0 + size;
             float               *a0 = sr_acc_at(acc, t, r), *a1 = a0 + SR_LIN_TILE;
             size_t               at = (size_t)(tile + t) * (o->cols / block) + (w->col0 + a->col) / block;
@@ -348,13 +347,13 @@ SR_INLINE void float_block(uint32_t format, const uint8_t *const *w, int n_r, co
             out[r][t] = sum16(acc[r][t]);
 }
 
-SR_INLINE void floats(uint32_t format, const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n)
+SR_INLINE void floats_of(uint32_t format, const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 {
     for (uint32_t t = 0; t < o->rows; t += 2)
-        for (uint32_t r = row; r < row + n; r += 2) {
-            int            n_r = r + 1 < row + n ? 2 : 1, n_t = t + 1 < o->rows ? 2 : 1;
-            const uint8_t *p   = w->p + (size_t)r * w->row_bytes, *ps[2] = {p, p + w->row_bytes};
-            const float   *x   = o->x + (size_t)t * o->cols + w->col0, *xs[2] = {x, x + o->cols};
+        for (uint32_t r = 0; r < rows->n; r += 2) {
+            int            n_r = r + 1 < rows->n ? 2 : 1, n_t = t + 1 < o->rows ? 2 : 1;
+            const uint8_t *ps[2] = {sr_row_of(w, rows, r), sr_row_of(w, rows, r + 1)};
+            const float   *x     = o->x + (size_t)t * o->cols + w->col0, *xs[2] = {x, x + o->cols};
             float          out[2][2];
             if (n_r == 2 && n_t == 2)
                 float_block(format, ps, 2, xs, 2, w->n_col, out);
@@ -364,10 +363,19 @@ SR_INLINE void floats(uint32_t format, const sr_linop *o, const sr_linpart *w, u
                 float_block(format, ps, 1, xs, 2, w->n_col, out);
             else
                 float_block(format, ps, 1, xs, 1, w->n_col, out);
-            for (int i = 0; i < n_r; i++)
-                for (int k = 0; k < n_t; k++)
-                    sr_put(o, w, r + (uint32_t)i, t + (uint32_t)k, out[i][k]);
+            for (uint32_t i = 0; i < (uint32_t)n_r; i++)
+                for (uint32_t k = 0; k < (uint32_t)n_t; k++)
+                    sr_put(o, w, rows->row + (r + i) * rows->apart, t + k, out[i][k]);
         }
+}
+
+static void floats(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
+{
+    switch (w->format) {
+    case SR_F32: floats_of(SR_F32, o, w, rows); break;
+    case SR_F16: floats_of(SR_F16, o, w, rows); break;
+    default: floats_of(SR_BF16, o, w, rows);
+    }
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------------- */
@@ -384,19 +392,24 @@ static void run(const sr_cpujob *j, uint32_t phase)
             sr_quant_rows(j, &o);
         return;
     }
-    size_t      share = sr_linear_bytes(j) / (8 * (size_t)j->n_threads);
-    sr_linpiece s;
-    while (sr_linear_take(j, tiles ? PANEL_ROWS : ROWS, tiles ? 0 : SR_MIN(share, (size_t)128 << 10), &s))
-        switch (s.part.format) {
-        case SR_F32: floats(SR_F32, &o, &s.part, s.row, s.n); break;
-        case SR_F16: floats(SR_F16, &o, &s.part, s.row, s.n); break;
-        case SR_BF16: floats(SR_BF16, &o, &s.part, s.row, s.n); break;
-        default:
-            if (tiles)
-                sr_many(&o, &s.part, s.row, s.n, PANEL_ROWS, WIDE, chunk, sr_put_acc);
+    sr_linrows rows;
+    if (!tiles) {
+        sr_linwalk k;
+        for (sr_linear_walk(j, ROWS, &k); sr_linear_step(&k, &rows);)
+            if (k.part.kind == SR_LIN_FLOAT)
+                floats(&o, &k.part, &rows);
             else
-                few(&o, &s.part, s.row, s.n);
-        }
+                few(&o, &k.part, &rows);
+        return;
+    }
+    sr_linpiece s;
+    while (sr_linear_take(j, PANEL_ROWS, 0, &s)) {
+        rows = (sr_linrows){.row = s.row, .apart = 1, .n = s.n};
+        if (s.part.kind == SR_LIN_FLOAT)
+            floats(&o, &s.part, &rows);
+        else
+            sr_many(&o, &s.part, &rows, PANEL_ROWS, WIDE, chunk, sr_put_acc);
+    }
 }
 
 const sr_cpukernel sr_linear_avx2 = {

@@ -119,7 +119,7 @@ SR_INLINE void against(const sr_linop *o, const sr_linpart *w, const sr_panelof 
         else
             x0[t] = (const sr_xtile_0 *)o->x0 + first;
     }
-    for (uint32_t r = 0; r < a->n; r += 4, panel += 4 * stride) {
+    for (uint32_t r = 0; r < a->rows.n; r += 4, panel += 4 * stride) {
         float *out[2] = {sr_acc_at(acc, at, r), n_t > 1 ? sr_acc_at(acc, at + 1, r) : NULL};
         if (!k)
             tile_0(n_t, panel, stride, x0, blocks, out);
@@ -155,15 +155,21 @@ static void run(const sr_cpujob *j, uint32_t phase)
             sr_quant_rows(j, &o);
         return;
     }
-    size_t      share = tiles ? 0 : sr_few_share(j);
+    sr_linrows rows;
+    if (!tiles) {
+        sr_linwalk k;
+        for (sr_linear_walk(j, SR_FEW_ROWS, &k); sr_linear_step(&k, &rows);)
+            sr_few512(&o, &k.part, &rows);
+        return;
+    }
     sr_linpiece s;
-    while (sr_linear_take(j, tiles ? PANEL_ROWS : SR_FEW_ROWS, share, &s))
+    while (sr_linear_take(j, PANEL_ROWS, 0, &s)) {
+        rows = (sr_linrows){.row = s.row, .apart = 1, .n = s.n};
         if (s.part.kind == SR_LIN_FLOAT)
-            sr_floats512(&o, &s.part, s.row, s.n);
-        else if (tiles)
-            sr_many(&o, &s.part, s.row, s.n, PANEL_ROWS, WIDE, chunk, sr_put_acc512);
+            sr_floats512(&o, &s.part, &rows);
         else
-            sr_few512(&o, &s.part, s.row, s.n);
+            sr_many(&o, &s.part, &rows, PANEL_ROWS, WIDE, chunk, sr_put_acc512);
+    }
 }
 
 const sr_cpukernel sr_linear_avx512 = {

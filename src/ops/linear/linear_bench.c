@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/bench.h"
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/mem.h"
@@ -26,12 +27,11 @@ typedef struct {
 } options;
 
 typedef struct {                /* what the threads do next; begin counts up when it is set */
-    const sr_cpukernel *kernel; /* NULL: read `pool` */
+    const sr_cpukernel *kernel;
     sr_cpujob           job;
-    const char         *pool;
-    size_t              bytes;
-    uint32_t            threads, next, begin, at, stop;
-    uint64_t            sink;
+    bool                done;
+    uint32_t            threads, begin, at, stop;
+    uint32_t            next[MAX_THREADS * SR_CPU_NEXT];
 } crew;
 typedef struct { crew *c; uint32_t id; } hand;
 
@@ -47,7 +47,7 @@ static void barrier(crew *c, uint32_t *turn)
 {
     uint32_t goal = ++*turn * c->threads;
     if (__atomic_add_fetch(&c->at, 1, __ATOMIC_ACQ_REL) == goal) {
-        c->next = 0;
+        memset(c->next, 0, c->threads * SR_CPU_NEXT * sizeof *c->next);
         __atomic_store_n(&c->stop, *turn, __ATOMIC_RELEASE);
         return;
     }
@@ -55,29 +55,9 @@ static void barrier(crew *c, uint32_t *turn)
         pause_cpu();
 }
 
-static void read_all(crew *c, uint32_t id)
-{
-    typedef uint64_t v8 __attribute__((vector_size(64)));
-    size_t    n = c->bytes / c->threads / 256 * 256;
-    const v8 *p = (const v8 *)(const void *)(c->pool + id * n), *e = p + n / 64;
-    v8        a = {0}, b = {0}, d = {0}, f = {0};
-    for (; p < e; p += 4) {
-        for (int i = 0; i < 4; i++)
-            __builtin_prefetch((const char *)(p + i) + 4096);
-        a += p[0];
-        b += p[1];
-        d += p[2];
-        f += p[3];
-    }
-    a += b + d + f;
-    __atomic_add_fetch(&c->sink, a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7], __ATOMIC_RELAXED);
-}
-
 static void part_of(crew *c, uint32_t id, uint32_t *turn)
 {
     barrier(c, turn);
-    if (!c->kernel)
-        read_all(c, id);
     for (uint32_t phase = 0; c->kernel && phase < c->kernel->phases; phase++) {
         sr_cpujob j = c->job;
         j.thread    = id;
@@ -94,7 +74,7 @@ static void *hand_main(void *arg)
     uint32_t turn = 0;
     for (;;) {
         part_of(h->c, h->id, &turn);
-        if (h->c->bytes == 0)
+        if (h->c->done)
             return NULL;
     }
 }
@@ -187,7 +167,7 @@ static int bench_format(const options *o, crew *c, uint32_t *turn, uint32_t form
     for (size_t i = 0; i < (size_t)max.tok * o->cols; i++)
         x[i] = ((float)(draw() % 2001) - 1000) / 1000;
     c->job = (sr_cpujob){.prog = &prog, .op = &op, .n = &n, .max = &max, .slot = at, .weight = &ref, .scratch = work,
-                         .n_threads = o->threads, .next = &c->next};
+                         .n_threads = o->threads, .next = c->next};
     for (size_t i = 0; i < SR_COUNT(all_counts); i++) {
         char count[16];
         bool have = false;
@@ -222,23 +202,6 @@ static int bench_format(const options *o, crew *c, uint32_t *turn, uint32_t form
 }
 
 /* GB/s of reading `pool` bytes by all threads, the best of eight. */
-static double read_bandwidth(const options *o, crew *c, uint32_t *turn)
-{
-    char    *pool = sr_aligned(64, o->pool + 8192);
-    uint64_t best = UINT64_MAX;
-    if (!pool)
-        return 0;
-    memset(pool, 1, o->pool + 8192);
-    c->kernel = NULL;
-    c->pool   = pool;
-    c->bytes  = o->pool;
-    for (int i = 0; i < 8; i++) {
-        uint64_t t = run_once(c, turn);
-        best       = SR_MIN(best, t);
-    }
-    sr_free(pool);
-    return (double)o->pool / (double)best;
-}
 
 static bool parse(int argc, char **argv, options *o)
 {
@@ -272,7 +235,7 @@ int main(int argc, char **argv)
     options   o = {.threads = sr_cpu_cores(), .rows = 2048, .cols = 2048, .pool = 256000000};
     pthread_t id[MAX_THREADS];
     hand      h[MAX_THREADS];
-    crew      c    = {.bytes = 1};
+    static crew c;
     uint32_t  turn = 0;
     int       bad  = 0;
     if (!parse(argc, argv, &o)) {
@@ -288,14 +251,20 @@ int main(int argc, char **argv)
             return 1;
         }
     }
-    double bandwidth = read_bandwidth(&o, &c, &turn);
+    double bandwidth;
+    sr_err err = {0};
+    if (sr_bench_read(o.threads, o.pool, &bandwidth, &err)) {
+        fprintf(stderr, "%s\n", err.msg);
+        return 1;
+    }
+    bandwidth *= 1e-9;
     if (!o.csv)
         printf("%s, %u threads, pool %zu MB: read %.1f GB/s\n", sr_cpu_name(), o.threads, o.pool / 1000000, bandwidth);
     for (size_t i = 0; i < SR_COUNT(formats); i++)
         if (listed(o.formats, sr_dtype_name(formats[i])))
             bad |= bench_format(&o, &c, &turn, formats[i], bandwidth);
-    c.kernel = NULL; /* the last order: nothing to read, go home */
-    c.bytes  = 0;
+    c.kernel = NULL; /* the last order: nothing to do, go home */
+    c.done   = true;
     run_once(&c, &turn);
     for (uint32_t i = 1; i < o.threads; i++)
         pthread_join(id[i], NULL);

@@ -141,7 +141,6 @@ typedef struct {
     const sr_cpukernel *kernel;
     sr_cpujob           job;
     pthread_barrier_t  *wait;
-    uint32_t           *next;
 } worker;
 
 static void *work(void *arg)
@@ -149,8 +148,8 @@ static void *work(void *arg)
     worker *w = arg;
     for (uint32_t phase = 0; phase < w->kernel->phases; phase++) {
         w->kernel->run(&w->job, phase);
-        if (pthread_barrier_wait(w->wait) == PTHREAD_BARRIER_SERIAL_THREAD)
-            *w->next = 0;
+        pthread_barrier_wait(w->wait);
+        w->job.next[(size_t)w->job.thread * SR_CPU_NEXT] = 0;
         pthread_barrier_wait(w->wait);
     }
     return NULL;
@@ -161,7 +160,7 @@ static void scene_run(scene *s, const sr_cpukernel *kernel, uint32_t threads)
 {
     size_t            bytes = sr_linear_scratch(&s->prog, &s->op, &s->max, threads);
     char             *raw   = sr_malloc(bytes);
-    uint32_t          next  = 0;
+    uint32_t          next[4 * SR_CPU_NEXT] = {0};
     void             *slot[3] = {s->x, s->y, s->z};
     worker            w[4];
     pthread_t         id[4];
@@ -171,9 +170,9 @@ static void scene_run(scene *s, const sr_cpukernel *kernel, uint32_t threads)
     memcpy(s->y, s->out, (size_t)s->n.tok * s->width * 4);
     assert_int_equal(pthread_barrier_init(&wait, NULL, threads), 0);
     for (uint32_t i = 0; i < threads; i++) {
-        w[i] = (worker){.kernel = kernel, .wait = &wait, .next = &next,
+        w[i] = (worker){.kernel = kernel, .wait = &wait,
                         .job = {.prog = &s->prog, .op = &s->op, .n = &s->n, .max = &s->max, .slot = slot, .weight = s->ref,
-                                .scratch = raw, .thread = i, .n_threads = threads, .next = &next}};
+                                .scratch = raw, .thread = i, .n_threads = threads, .next = next}};
         if (i)
             assert_int_equal(pthread_create(&id[i], NULL, work, &w[i]), 0);
     }

@@ -343,8 +343,14 @@ SR_INLINE void sr_panel_row0(uint32_t format, const uint8_t *w, sr_wrow_0 *o)
     o->corr = 128 * sr_sum32(q);
 }
 
-/* Rows [row, row+n) of a part, columns [col, col+n_col) of what is held. */
-typedef struct { uint32_t row, n, col, n_col; } sr_panelof;
+/* Rows of a part, columns [col, col+n_col) of what is held. */
+typedef struct { sr_linrows rows; uint32_t col, n_col; } sr_panelof;
+
+/* Row i; past the end: the last row again. */
+SR_INLINE const uint8_t *sr_row_of(const sr_linpart *w, const sr_linrows *rows, uint32_t i)
+{
+    return w->p + (size_t)(rows->row + SR_MIN(i, rows->n - 1) * rows->apart) * w->row_bytes;
+}
 
 /* The whole panel; n is rounded up to a multiple of `even` with the last row again. */
 SR_INLINE void sr_panel(const sr_linpart *w, const sr_panelof *a, uint32_t even, bool twice, unsigned char *panel)
@@ -352,8 +358,8 @@ SR_INLINE void sr_panel(const sr_linpart *w, const sr_panelof *a, uint32_t even,
     bool     k     = w->kind == SR_LIN_KINDK;
     uint32_t block = k ? 256 : 32, blocks = a->n_col / block;
     size_t   size  = sr_row_bytes(w->format, block);
-    for (uint32_t r = 0; r < sr_align_up(a->n, even); r++) {
-        const uint8_t *p = w->p + (size_t)(a->row + SR_MIN(r, a->n - 1)) * w->row_bytes + a->col / block * size;
+    for (uint32_t r = 0; r < sr_align_up(a->rows.n, even); r++) {
+        const uint8_t *p = sr_row_of(w, &a->rows, r) + a->col / block * size;
         for (uint32_t b = 0; b < blocks; b++, p += size, panel += k ? sizeof(sr_wrow_k) : sizeof(sr_wrow_0))
             switch (w->format) {
             case SR_Q4_K: sr_panel_row(SR_Q4_K, p, (sr_wrow_k *)panel, twice); break;
@@ -401,11 +407,10 @@ SR_INLINE void sr_transpose8(__m256 v[8])
 typedef struct { float *p; uint32_t high; } sr_acc;
 SR_INLINE float *sr_acc_at(sr_acc a, uint32_t t, uint32_t r) { return a.p + ((size_t)t * a.high + r) * SR_LIN_TILE; }
 
-/* Accumulators to y: n rows from `row` of the part on, rows t0.. of x. */
-static inline void sr_put_acc(const sr_linop *o, const sr_linpart *w, sr_acc acc, uint32_t row, uint32_t n, uint32_t t0,
-                              uint32_t n_t)
+/* Accumulators to y: neighbouring rows of the part, rows t0.. of x. */
+static inline void sr_put_acc(const sr_linop *o, const sr_linpart *w, sr_acc acc, const sr_linrows *rows, uint32_t t0, uint32_t n_t)
 {
-    uint32_t r = 0;
+    uint32_t row = rows->row, n = rows->n, r = 0;
     for (; r + 8 <= n; r += 8)
         for (uint32_t t = 0; t < n_t; t += 8) {
             const float *from = sr_acc_at(acc, t / SR_LIN_TILE, r) + t % SR_LIN_TILE;
@@ -430,26 +435,26 @@ static inline void sr_put_acc(const sr_linop *o, const sr_linpart *w, sr_acc acc
             sr_put(o, w, row + r, t0 + t, sr_acc_at(acc, t / SR_LIN_TILE, r)[t % SR_LIN_TILE]);
 }
 
-/* Rows [row, row+n) of a part against all rows of x, by panels of `high` rows and `wide` columns. */
+/* Rows of a part against all rows of x, by panels of `high` rows and `wide` columns. */
 typedef void (*sr_chunkfn)(const sr_linop *o, const sr_linpart *w, const sr_panelof *a, uint32_t tile, uint32_t n_tile,
                            unsigned char *panel, sr_acc acc);
-typedef void (*sr_putfn)(const sr_linop *o, const sr_linpart *w, sr_acc acc, uint32_t row, uint32_t n, uint32_t t0,
-                         uint32_t n_t);
-SR_INLINE void sr_many(const sr_linop *o, const sr_linpart *w, uint32_t row, uint32_t n, uint32_t high, uint32_t wide,
+typedef void (*sr_putfn)(const sr_linop *o, const sr_linpart *w, sr_acc acc, const sr_linrows *rows, uint32_t t0, uint32_t n_t);
+SR_INLINE void sr_many(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows, uint32_t high, uint32_t wide,
                        sr_chunkfn chunk, sr_putfn put)
 {
     sr_acc         acc   = {.p = (float *)(void *)o->work, .high = high};
     unsigned char *panel = o->work + high * SR_LIN_TB * sizeof *acc.p;
-    for (uint32_t r = row; r < row + n; r += high)
+    for (uint32_t r = 0; r < rows->n; r += high)
         for (uint32_t t = 0; t < o->rows; t += SR_LIN_TB) {
-            uint32_t n_r = SR_MIN(row + n - r, high), n_t = SR_MIN(o->rows - t, (uint32_t)SR_LIN_TB);
+            sr_linrows some = {.row = rows->row + r * rows->apart, .apart = rows->apart, .n = SR_MIN(rows->n - r, high)};
+            uint32_t   n_t  = SR_MIN(o->rows - t, (uint32_t)SR_LIN_TB);
             uint32_t n_tile = (n_t + SR_LIN_TILE - 1) / SR_LIN_TILE;
             memset(acc.p, 0, (size_t)n_tile * high * SR_LIN_TILE * sizeof *acc.p);
             for (uint32_t c = 0; c < w->n_col; c += wide) {
-                sr_panelof a = {.row = r, .n = n_r, .col = c, .n_col = SR_MIN(w->n_col - c, wide)};
+                sr_panelof a = {.rows = some, .col = c, .n_col = SR_MIN(w->n_col - c, wide)};
                 chunk(o, w, &a, t / SR_LIN_TILE, n_tile, panel, acc);
             }
-            put(o, w, acc, r, n_r, t, n_t);
+            put(o, w, acc, &some, t, n_t);
         }
 }
 #endif
