@@ -104,7 +104,7 @@ static int run(options *o, int argc, char **argv)
 
 int sr_cmd_ask(int argc, char **argv)
 {
-    options      o     = {.draw = sr_askopts_default, .max_tokens = 512, .session = {.device = "auto", .max_seqs = 1}};
+    options      o     = {.draw = sr_askopts_default, .max_tokens = 512, .session = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 1}};
     const sr_opt opt[] = {
         SR_O_MODEL(o.session),
         SR_O_STR("prompt", 'p', o.prompt, "TEXT", "the question; the same as the operand"),
@@ -116,6 +116,8 @@ int sr_cmd_ask(int argc, char **argv)
         SR_O_FLAG("ignore-end", 0, o.ignore_end, "go on past end tokens up to --max-tokens"),
         SR_O_DEVICE(o.session),
         SR_O_THREADS(o.session),
+        SR_O_KV_K(o.session),
+        SR_O_KV_V(o.session),
         SR_O_CTX(o.session),
         SR_O_FLAG("verbose", 'v', o.session.verbose, "what was loaded and how fast it went, on stderr"),
     };

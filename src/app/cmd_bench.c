@@ -7,6 +7,7 @@
  * greedy.  mbu of tg = (weights + KV bytes a step must read) x steps per second / measured read bandwidth of this
  * machine with the same threads; it can exceed 1 where the weights fit into the caches.
  */
+#include "app/bench_ops.h"
 #include "app/commands.h"
 #include "app/session.h"
 #include "base/bench.h"
@@ -125,7 +126,7 @@ static sr_status run_once(bench *b, const row *r, double *tok_s, sr_err *err)
     return SR_OK;
 }
 
-static void report(bench *b, const row *r, const sr_spread *v)
+static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
 {
     const sr_modelinfo *i = sr_model_info(b->s->model);
     char                test[24];
@@ -138,7 +139,7 @@ static void report(bench *b, const row *r, const sr_spread *v)
             snprintf(share, sizeof share, "%6.2f", mbu);
         printf("%-10s %8u %6u %12.1f %10.1f %10.1f %8s\n", test, r->depth, r->batch, v->median, v->min, v->max, share);
         fflush(stdout);
-        return;
+        return b->o->cfg.profile ? sr_bench_ops(b->s->model, b->read_bw, NULL, err) : SR_OK;
     }
     sr_json_obj(&b->w, NULL);
     sr_json_str(&b->w, "model", b->s->id);
@@ -157,7 +158,10 @@ static void report(bench *b, const row *r, const sr_spread *v)
     else
         sr_json_null(&b->w, "mbu");
     sr_json_null(&b->w, "mfu"); /* the peak of the matrix units of this device is not measured */
+    if (b->o->cfg.profile && sr_bench_ops(b->s->model, b->read_bw, &b->w, err))
+        return err->status;
     sr_json_end(&b->w);
+    return SR_OK;
 }
 
 static sr_status run_row(bench *b, const row *r, sr_err *err)
@@ -175,12 +179,13 @@ static sr_status run_row(bench *b, const row *r, sr_err *err)
             return err->status;
         if (i > 0)
             v[i - 1] = tok_s; /* the first one warms up */
+        else if (b->o->cfg.profile && sr_bench_ops_reset(b->s->model, err))
+            return err->status;
     }
     if (show)
         fputs("\r\033[K", stderr);
     sr_spread s = sr_bench_spread(v, b->o->runs);
-    report(b, r, &s);
-    return SR_OK;
+    return report(b, r, &s, err);
 }
 
 /* What a step reads of the weights: all but the input embedding, unless that is the output matrix too. */
@@ -215,7 +220,7 @@ static sr_status prepare(bench *b, sr_err *err)
     sr_port_stats(b->s->port, &st);
     if (st.pages_total)
         b->kv_bytes = (double)i->kv_bytes / (double)(st.pages_total * i->page_tokens);
-    if (i->threads > 0 && most(&o->n) > 0 && sr_bench_read(i->threads, 0, &b->read_bw, err))
+    if (i->threads > 0 && (most(&o->n) > 0 || o->cfg.profile) && sr_bench_read(i->threads, 0, &b->read_bw, err))
         return sr_while(err, "measuring the memory");
     return SR_OK;
 }
@@ -284,7 +289,7 @@ static int run(options *o)
 
 int sr_cmd_bench(int argc, char **argv)
 {
-    options o = {.cfg = {.device = "auto"}, .p = {{512}, 1}, .n = {{128}, 1}, .d = {{0}, 1}, .b = {{1}, 1}, .runs = 5};
+    options o = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16"}, .p = {{512}, 1}, .n = {{128}, 1}, .d = {{0}, 1}, .b = {{1}, 1}, .runs = 5};
     const sr_opt opt[] = {
         SR_O_MODEL(o.cfg),
         SR_O_LIST("prompt", 'p', o.p, "N,N", "prompt lengths; 0: none", 0, 1 << 20),
@@ -294,7 +299,10 @@ int sr_cmd_bench(int argc, char **argv)
         SR_O_UINT("runs", 'r', o.runs, "N", "measured runs of each row", 1, RUNS_MAX),
         SR_O_DEVICE(o.cfg),
         SR_O_THREADS(o.cfg),
+        SR_O_KV_K(o.cfg),
+        SR_O_KV_V(o.cfg),
         SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx", "CPU kernels to use; without it, the best there are"),
+        SR_O_FLAG("ops", 0, o.cfg.profile, "below each row, where its time went, by kind of op"),
         SR_O_FLAG("json", 0, o.json, "one JSON array of rows"),
         SR_O_FLAG("verbose", 'v', o.cfg.verbose, "what was loaded, on stderr"),
     };

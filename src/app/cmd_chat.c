@@ -174,7 +174,7 @@ static int talk(chat *c, sr_line *input, sr_err *err)
 
 int sr_cmd_chat(int argc, char **argv)
 {
-    chat         c     = {.draw = sr_askopts_default, .max_tokens = 4096, .cfg = {.device = "auto", .max_seqs = 1}};
+    chat         c     = {.draw = sr_askopts_default, .max_tokens = 4096, .cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 1}};
     const sr_opt opt[] = {
         SR_O_MODEL(c.cfg),
         SR_O_STR("system", 0, c.system, "TEXT", "a system message"),
@@ -182,6 +182,8 @@ int sr_cmd_chat(int argc, char **argv)
         SR_O_SAMPLING(c.draw),
         SR_O_DEVICE(c.cfg),
         SR_O_THREADS(c.cfg),
+        SR_O_KV_K(c.cfg),
+        SR_O_KV_V(c.cfg),
         SR_O_CTX(c.cfg),
         SR_O_FLAG("verbose", 'v', c.cfg.verbose, "what was loaded, on stderr"),
     };

@@ -210,7 +210,7 @@ end:
 
 int sr_cmd_serve(int argc, char **argv)
 {
-    options      o     = {.cfg = {.device = "auto", .max_seqs = 8, .quiet = true}, .host = "127.0.0.1", .port = 8080, .drain_s = 30};
+    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .quiet = true}, .host = "127.0.0.1", .port = 8080, .drain_s = 30};
     const sr_opt opt[] = {
         SR_O_MODEL(o.cfg),
         SR_O_STR("host", 0, o.host, "ADDRESS", "address to listen on; 0.0.0.0 for all"),
@@ -224,6 +224,8 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_CTX(o.cfg),
         SR_O_DEVICE(o.cfg),
         SR_O_THREADS(o.cfg),
+        SR_O_KV_K(o.cfg),
+        SR_O_KV_V(o.cfg),
         SR_O_STR("prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
         SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),
         SR_O_UINT("drain", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),

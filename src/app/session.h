@@ -22,9 +22,11 @@ typedef struct {
     const char *model;           /* NULL: the demo model (paths.h) */
     const char *device;          /* NULL: "auto" */
     const char *isa;             /* NULL: the best there is */
+    const char *kv_k, *kv_v;     /* "f16", "q8_0"; NULL: f16 */
     uint32_t    ctx, threads;    /* 0: the engine's defaults */
     uint32_t    max_seqs, out_rows, max_step_tokens, kv_pages;
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
+    bool        profile;         /* time every op */
     bool        verbose;         /* say what was loaded and what "auto" passed over */
 } sr_sessioncfg;
 
@@ -32,6 +34,8 @@ typedef struct {
 #define SR_O_MODEL(c)   SR_O_STR("model", 'm', (c).model, "FILE", "GGUF file of the model; without it, the bundled demo model")
 #define SR_O_DEVICE(c)  SR_O_STR("device", 0, (c).device, "DEVICE", "auto, cpu, cuda, gpu or cuda:N; auto takes a GPU if one can be used")
 #define SR_O_CTX(c)     SR_O_UINT("ctx", 'c', (c).ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24)
+#define SR_O_KV_K(c)    SR_O_CHOICE("cache-type-k", 0, (c).kv_k, "f16|q8_0", "format of the keys in the KV cache")
+#define SR_O_KV_V(c)    SR_O_CHOICE("cache-type-v", 0, (c).kv_v, "f16|q8_0", "format of the values in the KV cache")
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {

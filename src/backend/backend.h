@@ -51,7 +51,7 @@ typedef struct {                   /* how to open a device; zero = defaults */
     const char *isa;               /* CPU: "ref", "avx2", "avx512", "amx"; NULL = the best there is */
 } sr_devcfg;
 
-typedef struct { uint64_t ns, calls; double bytes, flops; } sr_opstat;
+typedef struct { uint64_t ns, calls, cycles; double bytes, flops; } sr_opstat; /* cycles: of the host's nominal clock; 0: not known */
 
 typedef struct sr_backend {
     uint32_t    abi, size;

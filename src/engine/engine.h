@@ -50,6 +50,15 @@ const sr_modelinfo *sr_model_info(const sr_model *);
 typedef bool (*sr_logitsfn)(void *arg, uint32_t pos, const float *logits);
 SR_MUSTUSE sr_status sr_model_eval(sr_model *, const int32_t *tok, uint32_t n, uint32_t from, sr_logitsfn row, void *arg, sr_err *);
 
+/* Time by kind of op since the last reset; needs cfg.dev.profile, and no request may be running.  Lines that do the same
+ * in other layers are added up; in the program's order.  SR_INVALID: more than cap lines. */
+typedef struct {
+    char      op[16], weights[64], format[16];  /* "linear", "ffn_gate,ffn_up", "Q4_K"; the last two may be empty */
+    uint32_t  n_op;                             /* ops of the program that are this line */
+    sr_opstat stat;
+} sr_opline;
+SR_MUSTUSE sr_status sr_model_profile(sr_model *, sr_opline *, size_t cap, size_t *n, bool reset, sr_err *);
+
 typedef struct {
     uint32_t seqs, tokens, drafted, accepted, preempted;
     uint64_t ns_host, ns_wait, ns_stall, ns_predicted, bytes_weights, bytes_kv, bytes_streamed, flops;

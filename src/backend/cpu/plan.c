@@ -202,10 +202,12 @@ static void run_range(void *arg, uint32_t thread)
     sr_plan *pl    = arg;
     uint32_t phase = 0;
     for (uint32_t i = pl->first; i < pl->first + pl->count; i++) {
-        uint64_t t = pl->stat && thread == 0 ? sr_now_ns() : 0;
+        bool     timed = pl->stat && thread == 0;
+        uint64_t t = timed ? sr_now_ns() : 0, cycles = timed ? sr_cycles() : 0;
         run_op(pl, i, thread, &phase);
-        if (pl->stat && thread == 0) {
+        if (timed) {
             pl->stat[i].ns += sr_now_ns() - t;
+            pl->stat[i].cycles += sr_cycles() - cycles;
             pl->stat[i].calls++;
         }
     }
