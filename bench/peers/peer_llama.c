@@ -432,12 +432,12 @@ static int cmd_quantize(int argc, char **argv)
 {
     static const struct { const char *name; enum llama_ftype t; } ftypes[] = {
         {"F32", LLAMA_FTYPE_ALL_F32}, {"F16", LLAMA_FTYPE_MOSTLY_F16}, {"BF16", LLAMA_FTYPE_MOSTLY_BF16},
-        {"Q4_0", LLAMA_FTYPE_MOSTLY_Q4_0}, {"Q8_0", LLAMA_FTYPE_MOSTLY_Q8_0}, {"Q4_K_M", LLAMA_FTYPE_MOSTLY_Q4_K_M},
-        {"Q5_K_M", LLAMA_FTYPE_MOSTLY_Q5_K_M}, {"Q6_K", LLAMA_FTYPE_MOSTLY_Q6_K}};
+        {"Q4_0", LLAMA_FTYPE_MOSTLY_Q4_0}, {"Q8_0", LLAMA_FTYPE_MOSTLY_Q8_0}, {"Q4_K_S", LLAMA_FTYPE_MOSTLY_Q4_K_S},
+        {"Q4_K_M", LLAMA_FTYPE_MOSTLY_Q4_K_M}, {"Q5_K_S", LLAMA_FTYPE_MOSTLY_Q5_K_S}, {"Q5_K_M", LLAMA_FTYPE_MOSTLY_Q5_K_M}, {"Q6_K", LLAMA_FTYPE_MOSTLY_Q6_K}};
     common       c    = COMMON_DEFAULTS;
     const char  *to   = "Q4_K_M";
     bool         pure = false;
-    const sr_opt opt[] = {COMMON(c), SR_O_CHOICE("to", 0, to, "F32|F16|BF16|Q4_0|Q8_0|Q4_K_M|Q5_K_M|Q6_K", "mixture"),
+    const sr_opt opt[] = {COMMON(c), SR_O_CHOICE("to", 0, to, "F32|F16|BF16|Q4_0|Q8_0|Q4_K_S|Q4_K_M|Q5_K_S|Q5_K_M|Q6_K", "mixture"),
                           SR_O_FLAG("pure", 0, pure, "one format for every matrix")};
     const sr_optspec spec = {"quantize", "OUT.gguf", "Write a file in another format.", opt, SR_COUNT(opt), .min_operands = 1,
                              .max_operands = 1, .program = "peer_llama"};

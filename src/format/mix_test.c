@@ -40,6 +40,32 @@ static void q4_k_m_gives_some_layers_more_bits(void **state)
     assert_layers("q4_k_m", &tiny, "attn_v.weight", "6644644644644644644666");
 }
 
+static void the_small_mixtures_give_the_first_layers_more(void **state)
+{
+    (void)state;
+    const sr_mixmodel m = {"llama", 32, 32, 8, false};
+    assert_layers("q4_k_s", &m, "attn_v.weight", "55554444444444444444444444444444");
+    assert_layers("q4_k_s", &m, "ffn_down.weight", "55554444444444444444444444444444");
+    assert_layers("q4_k_s", &m, "ffn_up.weight", "44444444444444444444444444444444");
+    assert_layers("q5_k_s", &m, "attn_v.weight", "55555555555555555555555555555555");
+    assert_layers("q5_k_s", &m, "ffn_down.weight", "55555555555555555555555555555555");
+    assert_int_equal(dtype("Q4_K_S", &m, "output.weight", 4096), SR_Q6_K);
+    assert_int_equal(dtype("Q5_K_S", &m, "output.weight", 4096), SR_Q6_K);
+    const sr_mixmodel tiny = {"llama", 22, 32, 4, false};
+    assert_layers("q4_k_s", &tiny, "attn_v.weight", "5555444444444444444444");
+    assert_layers("q4_k_s", &tiny, "ffn_down.weight", "5544444444444444444444");
+}
+
+/* By llama-quant.cpp: category_is_attn_v() is asked before ATTENTION_QKV. */
+static void fused_projections_are_values(void **state)
+{
+    (void)state;
+    const sr_mixmodel m = {"phi3", 32, 32, 32, false};
+    assert_layers("q4_k_m", &m, "attn_qkv.weight", "66664464464464464464464464466666");
+    assert_layers("q5_k_m", &m, "attn_qkv.weight", "66665565565565565565565565566666");
+    assert_layers("q4_k_s", &m, "attn_qkv.weight", "55554444444444444444444444444444");
+}
+
 static void seventy_billion_get_more_bits_for_values(void **state)
 {
     (void)state;
@@ -93,6 +119,8 @@ static void norms_biases_and_vectors_are_left_alone(void **state)
     assert_int_equal(sr_mix_dtype(q, &m, "rope_freqs.weight", 1, (uint64_t[]){64}), SR_DTYPE_NONE);
     assert_int_equal(sr_mix_dtype(q, &m, "blk.0.ffn_gate_inp.weight", 2, (uint64_t[]){256, 8}), SR_DTYPE_NONE);
     assert_int_equal(sr_mix_dtype(q, &m, "blk.0.ffn_up.weight", 2, (uint64_t[]){256, 1}), SR_DTYPE_NONE);
+    assert_int_equal(sr_mix_dtype(q, &m, "blk.0.ssm_conv1d.weight", 2, (uint64_t[]){256, 4}), SR_DTYPE_NONE);
+    assert_int_equal(sr_mix_dtype(q, &m, "blk.0.ffn_up_exps.weight", 3, (uint64_t[]){256, 1, 8}), SR_Q4_K);
 }
 
 static void mixtures_are_found_by_name(void **state)
@@ -103,13 +131,15 @@ static void mixtures_are_found_by_name(void **state)
     unsigned n = 0;
     while (sr_mix_at(n))
         n++;
-    assert_int_equal(n, 10);
+    assert_int_equal(n, 12);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(q4_k_m_gives_some_layers_more_bits),
+        cmocka_unit_test(the_small_mixtures_give_the_first_layers_more),
+        cmocka_unit_test(fused_projections_are_values),
         cmocka_unit_test(seventy_billion_get_more_bits_for_values),
         cmocka_unit_test(the_head_gets_six_bits_and_a_tied_embedding_is_the_head),
         cmocka_unit_test(rows_that_do_not_fit_fall_back),
