@@ -13,6 +13,7 @@ int sr_cmd_detokenize(int argc, char **argv);
 int sr_cmd_devices(int argc, char **argv);
 int sr_cmd_info(int argc, char **argv);
 int sr_cmd_perplexity(int argc, char **argv);
+int sr_cmd_quantize(int argc, char **argv);
 int sr_cmd_render(int argc, char **argv);
 int sr_cmd_serve(int argc, char **argv);
 int sr_cmd_tokenize(int argc, char **argv);

@@ -24,6 +24,7 @@ static const command commands[] = {
     {"info", "what is in a model file, and whether it is sound", sr_cmd_info},
     {"devices", "what models can be computed on, and why not on the rest", sr_cmd_devices},
     {"bench", "tokens per second on this machine", sr_cmd_bench},
+    {"quantize", "a model file in another number format", sr_cmd_quantize},
 #ifdef SR_HAVE_TEXT
     {"perplexity", "how surprised a model is by a text", sr_cmd_perplexity},
     {"tokenize", "text to token ids", sr_cmd_tokenize},

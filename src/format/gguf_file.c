@@ -60,6 +60,23 @@ sr_status sr_gguf_bytes_open(sr_gguf_bytes *f, const char *path, sr_err *err)
     return SR_OK;
 }
 
+sr_status sr_gguf_bytes_read(const sr_gguf_bytes *f, void *p, uint64_t n, uint64_t at, sr_err *err)
+{
+    for (uint64_t got = 0; got < n;) {
+        ssize_t k = sr_fault(SR_FAULT_READ) ? (errno = EIO, -1)
+                                            : pread(f->fd, (uint8_t *)p + got, (size_t)(n - got), (off_t)(at + got));
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0)
+            return sr_raise(err, SR_IO, "%s: reading at %llu: %s", f->show, (unsigned long long)(at + got), strerror(errno));
+        if (k == 0)
+            return sr_raise(err, SR_IO, "%s: shrank while being read: had %llu bytes, now ends at %llu", f->show,
+                            (unsigned long long)f->size, (unsigned long long)(at + got));
+        got += (uint64_t)k;
+    }
+    return SR_OK;
+}
+
 sr_status sr_gguf_bytes_own(sr_gguf_bytes *f, uint64_t upto, sr_err *err)
 {
     while (f->owned < upto) {
@@ -68,19 +85,9 @@ sr_status sr_gguf_bytes_own(sr_gguf_bytes *f, uint64_t upto, sr_err *err)
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
         if (p == MAP_FAILED)
             return sr_raise(err, SR_NOMEM, "%s: host: %llu bytes for the header", f->show, (unsigned long long)n);
-        for (uint64_t got = 0; got < n;) {
-            ssize_t k = sr_fault(SR_FAULT_READ) ? (errno = EIO, -1)
-                                                : pread(f->fd, (uint8_t *)p + got, (size_t)(n - got), (off_t)(at + got));
-            if (k < 0 && errno == EINTR)
-                continue;
-            if (k < 0)
-                return sr_raise(err, SR_IO, "%s: reading at %llu: %s", f->show, (unsigned long long)(at + got),
-                                strerror(errno));
-            if (k == 0)
-                return sr_raise(err, SR_IO, "%s: shrank while being read: had %llu bytes, now ends at %llu", f->show,
-                                (unsigned long long)f->size, (unsigned long long)(at + got));
-            got += (uint64_t)k;
-        }
+        sr_status s = sr_gguf_bytes_read(f, p, n, at, err);
+        if (s)
+            return s;
         f->owned += n;
     }
     return SR_OK;

@@ -4,6 +4,7 @@
  *   gguf_parse.c   one file's header: every check that concerns a single file
  *   gguf.c         the set: sibling files, the joined tensor list, look-up, typed reads
  *   gguf_write.c   the way out (gguf_write.h)
+ *   convert.c      from one to the other (convert.h)
  *
  * Invariant of the mapping: [0, owned) is private anonymous memory holding what was read once, so that
  * what has been checked cannot change any more and a file that shrinks meanwhile is a short read (an
@@ -39,6 +40,7 @@ typedef struct {
 void sr_gguf_show_path(char *out, size_t cap, const char *path); /* what `show` holds; cap as there */
 
 SR_MUSTUSE sr_status sr_gguf_bytes_open(sr_gguf_bytes *f, const char *path, sr_err *err);
+SR_MUSTUSE sr_status sr_gguf_bytes_read(const sr_gguf_bytes *f, void *p, uint64_t n, uint64_t at, sr_err *err); /* by the fd */
 SR_MUSTUSE sr_status sr_gguf_bytes_own(sr_gguf_bytes *f, uint64_t upto, sr_err *err); /* upto <= size */
 SR_MUSTUSE sr_status sr_gguf_bytes_seal(sr_gguf_bytes *f, sr_err *err); /* read-only from now, fd closed */
 SR_MUSTUSE sr_status sr_gguf_bytes_recheck(const sr_gguf_bytes *f, sr_err *err);

@@ -32,17 +32,20 @@ static bool ends_with(const char *s, const char *tail)
 /* Small or touchy tensors of two dimensions, by a part of their names: of architectures that we convert and do not
  * run, too. */
 static const char *const left_alone[] = {
-    "_norm.weight",   "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup",         "laurel",        "per_layer_model_proj",
-    "position_embd",  "token_types.weight",  "ssm_conv1d",              "shortconv.conv.weight", "indexer.k_proj", "indexer.q_proj",
-    "time_mix_first", "time_mix_w0",         "time_mix_w1",             "time_mix_w2",   "time_mix_v0",   "time_mix_v1",
-    "time_mix_v2",    "time_mix_a0",         "time_mix_a1",             "time_mix_a2",   "time_mix_g1",   "time_mix_g2",
-    "time_mix_decay_w", "time_mix_lerp_fused", "attn_rel_b.weight",     "sam.pos_embd",  "sam.neck.",     "sam.net_",
-    ".rel_pos",       ".patch_embd",         ".patch_merger",           "a.rvq.codebook", "mm.a.code_embd",
+    "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
+    "position_embd", "token_types.weight", "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj", "indexer.q_proj",
+    "time_mix_first", "time_mix_w0", "time_mix_w1", "time_mix_w2", "time_mix_v0", "time_mix_v1", "time_mix_v2",
+    "time_mix_a0", "time_mix_a1", "time_mix_a2", "time_mix_g1", "time_mix_g2", "time_mix_decay_w", "time_mix_lerp_fused",
+    "attn_rel_b.weight", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger",
+    "a.rvq.codebook", "mm.a.code_embd",
 };
 
 static bool is_matrix(const char *name, uint32_t n_dims, const uint64_t *ne)
 {
-    if (n_dims < 2 || (ne[1] == 1 && (n_dims < 3 || ne[2] == 1) && (n_dims < 4 || ne[3] == 1)) || !ends_with(name, "weight"))
+    uint64_t rows = 1;
+    for (uint32_t i = 1; i < n_dims; i++)
+        rows = SR_MAX(rows, ne[i]);
+    if (rows == 1 || !ends_with(name, "weight"))
         return false;
     for (size_t i = 0; i < SR_COUNT(left_alone); i++)
         if (strstr(name, left_alone[i]))
@@ -63,7 +66,8 @@ static bool is_70b(const sr_mixmodel *m)
 /* Tensors that hold values of attention, alone or together with others. */
 static bool holds_values(const char *name)
 {
-    return ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_qkv.weight") || ends_with(name, ".attn_kv_b.weight");
+    return ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_qkv.weight") ||
+           ends_with(name, ".attn_kv_b.weight");
 }
 
 static sr_dtype choose(const sr_mix *mix, const sr_mixmodel *m, const char *name, uint64_t row)
