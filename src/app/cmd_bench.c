@@ -299,6 +299,8 @@ int sr_cmd_bench(int argc, char **argv)
         SR_O_UINT("runs", 'r', o.runs, "N", "measured runs of each row", 1, RUNS_MAX),
         SR_O_DEVICE(o.cfg),
         SR_O_THREADS(o.cfg),
+        SR_O_PIN(o.cfg),
+        SR_O_SPIN(o.cfg),
         SR_O_KV_K(o.cfg),
         SR_O_KV_V(o.cfg),
         SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx", "CPU kernels to use; without it, the best there are"),

@@ -184,6 +184,8 @@ int sr_cmd_perplexity(int argc, char **argv)
         SR_O_UINT("chunks", 0, o.chunks, "N", "only the first N chunks; without it, all", 1, 1u << 31),
         SR_O_DEVICE(o.cfg),
         SR_O_THREADS(o.cfg),
+        SR_O_PIN(o.cfg),
+        SR_O_SPIN(o.cfg),
         SR_O_KV_K(o.cfg),
         SR_O_KV_V(o.cfg),
         SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx", "CPU kernels to use; without it, the best there are"),

@@ -224,6 +224,8 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_CTX(o.cfg),
         SR_O_DEVICE(o.cfg),
         SR_O_THREADS(o.cfg),
+        SR_O_PIN(o.cfg),
+        SR_O_SPIN(o.cfg),
         SR_O_KV_K(o.cfg),
         SR_O_KV_V(o.cfg),
         SR_O_STR("prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),

@@ -1,5 +1,6 @@
 #include "app/session.h"
 #include "app/paths.h"
+#include "base/cpu.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -40,13 +41,24 @@ static void show_progress(void *arg, double share, const char *what)
         pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
+/* More threads than cores wait for each other at every barrier. */
+static uint32_t usable(uint32_t threads)
+{
+    uint32_t cores = sr_cpu_cores();
+    if (threads <= cores)
+        return threads;
+    fprintf(stderr, "strata: %u threads asked; this process may use %u cores: %u threads\n", threads, cores, cores);
+    return cores;
+}
+
 /* Of a word that the options allow. */
 static uint16_t kv_format(const char *word) { return word && strcmp(word, "q8_0") == 0 ? SR_Q8_0 : SR_F16; }
 
 static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *err)
 {
     char       why[200];
-    sr_loadcfg load = {.path = s->path, .dev = {.threads = cfg->threads, .isa = cfg->isa, .profile = cfg->profile}, .ctx = cfg->ctx,
+    sr_loadcfg load = {.path = s->path, .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile,
+                       .pin = cfg->pin, .spin_us = cfg->spin_us}, .ctx = cfg->ctx,
                        .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v), .max_seqs = cfg->max_seqs, .out_rows = (uint16_t)cfg->out_rows, .kv_pages = cfg->kv_pages,
                        .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : show_progress};
     if (sr_backend_pick(cfg->device, &load.be, &load.device, why, err))

@@ -27,6 +27,8 @@ typedef struct {
     uint32_t    max_seqs, out_rows, max_step_tokens, kv_pages;
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
     bool        profile;         /* time every op */
+    bool        pin;             /* CPU: worker threads to cores */
+    uint32_t    spin_us;         /* CPU: how long idle workers spin; 0: the default */
     bool        verbose;         /* say what was loaded and what "auto" passed over */
 } sr_sessioncfg;
 
@@ -36,6 +38,8 @@ typedef struct {
 #define SR_O_CTX(c)     SR_O_UINT("ctx", 'c', (c).ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24)
 #define SR_O_KV_K(c)    SR_O_CHOICE("cache-type-k", 0, (c).kv_k, "f16|q8_0", "format of the keys in the KV cache")
 #define SR_O_KV_V(c)    SR_O_CHOICE("cache-type-v", 0, (c).kv_v, "f16|q8_0", "format of the values in the KV cache")
+#define SR_O_PIN(c)     SR_O_FLAG("pin", 0, (c).pin, "tie each CPU thread to a core: for a machine that does nothing else")
+#define SR_O_SPIN(c)    SR_O_UINT("spin", 0, (c).spin_us, "US", "microseconds an idle CPU thread spins before it sleeps; without it, 100", 1, 1000000)
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {

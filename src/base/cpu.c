@@ -132,6 +132,43 @@ bool sr_cpu_pin(uint32_t i)
     return false;
 }
 
+/* "0-1,4": the highest node, and how many are named. */
+static uint32_t nodes_online(uint32_t *highest)
+{
+    char     line[256];
+    uint32_t n = 0, from, to;
+    *highest   = 0;
+    if (!first_line("/sys/devices/system/node/online", line, sizeof line))
+        return 1;
+    for (const char *p = line; *p; p += strcspn(p, ","), p += *p == ',') {
+        int got = sscanf(p, "%u-%u", &from, &to);
+        if (got < 1)
+            break;
+        to       = got == 2 && to >= from ? to : from;
+        n        += to - from + 1;
+        *highest = to > *highest ? to : *highest;
+    }
+    return n ? n : 1;
+}
+
+uint32_t sr_cpu_nodes(void)
+{
+    uint32_t highest;
+    return nodes_online(&highest);
+}
+
+bool sr_cpu_interleave(void)
+{
+    enum { MPOL_INTERLEAVE = 3, WORD = 8 * sizeof(unsigned long) }; /* linux/mempolicy.h, set_mempolicy(2) */
+    unsigned long mask[16] = {0};
+    uint32_t      highest, n = nodes_online(&highest);
+    if (n < 2 || highest >= 16 * WORD)
+        return false;
+    for (uint32_t i = 0; i <= highest; i++)
+        mask[i / WORD] |= 1ul << i % WORD;
+    return syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, mask, highest + 2) == 0;
+}
+
 uint64_t sr_cpu_memory(void)
 {
     uint64_t n = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);

@@ -55,6 +55,8 @@ static sr_status cpu_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err
         sr_raise(err, SR_INVALID, "%u threads asked, at most 1024", threads);
         goto fail;
     }
+    /* Every worker reads every part of a weight sooner or later: with several nodes, spread memory over all of them. */
+    dev->interleaved = sr_cpu_interleave();
     if (sr_pool_open(threads, spin, dev->cfg.pin, &dev->pool, err))
         goto fail;
     for (int q = 0; q < SR_Q_COUNT; q++)
@@ -85,7 +87,10 @@ static sr_status cpu_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
     if (i < 0 || i >= MAX_DEVICES)
         return sr_raise(err, SR_INVALID, "cpu: no device %d", i);
     sr_devinfo d = {.size = out->size, .units = dev ? sr_pool_threads(dev->pool) : sr_cpu_cores(), .numa = ~0u, .flags = SR_DEV_HOST};
-    snprintf(d.name, sizeof d.name, "%s", sr_cpu_name());
+    if (dev && dev->interleaved)
+        snprintf(d.name, sizeof d.name, "%.32s, %u nodes interleaved", sr_cpu_name(), sr_cpu_nodes());
+    else
+        snprintf(d.name, sizeof d.name, "%s", sr_cpu_name());
     snprintf(d.isa, sizeof d.isa, "%s", sr_cpu_isa_name(dev ? dev->features : sr_cpu_features()));
     d.mem_total = sr_cpu_memory();
     uint64_t avail = available_memory();

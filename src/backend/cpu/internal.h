@@ -13,6 +13,7 @@ struct sr_dev {
     sr_pool     *pool;
     sr_cpuqueue *queue[SR_Q_COUNT];
     uint64_t     allocated;
+    bool         interleaved; /* memory lies on all nodes in turns */
 };
 
 /* plan.c */
