@@ -25,7 +25,8 @@ enum {
     SR_LIN_TILE   = 16,         /* rows of x are padded to this in scratch */
     SR_LIN_XK     = 320,        /* scratch bytes of 256 quantised activations, with sums and scale */
     SR_LIN_X0     = 40,         /* ... of 32 */
-    SR_LIN_WORKER = 1 << 20     /* scratch bytes of each thread */
+    SR_LIN_WORKER = 1 << 20,    /* scratch bytes of each thread */
+    SR_LIN_ALONE  = 32768       /* most columns of a single row that each thread quantises for itself */
 };
 
 typedef enum { SR_LIN_FLOAT, SR_LIN_KIND0, SR_LIN_KINDK } sr_linkind; /* how x is given to a format */
@@ -83,6 +84,10 @@ bool       sr_linear_part(const sr_cpujob *j, uint32_t k, sr_linpart *part); /* 
 /* The next piece of the op: about `bytes` of weights in whole `grain`s of rows; false: none left. */
 bool sr_linear_take(const sr_cpujob *j, uint32_t grain, size_t bytes, sr_linpiece *piece);
 size_t sr_linear_bytes(const sr_cpujob *j); /* weights of the op held here */
+
+/* Phase 0 quantises the activations.  It is left out where no weight wants that, and for a single row of x, which each
+ * thread quantises for itself into its work area: cheaper than a barrier.  sr_cpukernel.skip of every kernel. */
+uint32_t sr_linear_skip(const sr_cpujob *j);
 
 void sr_linear_walk(const sr_cpujob *j, uint32_t lanes, sr_linwalk *k);
 bool sr_linear_step(sr_linwalk *k, sr_linrows *rows); /* the next group, of k->part; false: none left */

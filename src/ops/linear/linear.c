@@ -67,6 +67,14 @@ void sr_linear_unfold(const sr_cpujob *j, sr_linop *o)
     };
 }
 
+uint32_t sr_linear_skip(const sr_cpujob *j)
+{
+    areas a = areas_of(j->prog, j->op, j->max, j->n_threads);
+    if (a.xk == SIZE_MAX && a.x0 == SIZE_MAX)
+        return 1;
+    return rows_of(j->prog, j->op, j->n) == 1 && j->op->dim[0] <= SR_LIN_ALONE;
+}
+
 bool sr_linear_part(const sr_cpujob *j, uint32_t k, sr_linpart *part)
 {
     const sr_op   *op = j->op;

@@ -427,6 +427,8 @@ static void run(const sr_cpujob *j, uint32_t phase)
             sr_quant_rows(j, &o);
         return;
     }
+    if (sr_linear_skip(j))
+        sr_quant_alone(j, &o);
     uint32_t depth = 0;
     if (o.rows <= SLIM) {
         sr_linrows rows;
@@ -451,4 +453,5 @@ const sr_cpukernel sr_linear_amx = {.family = "linear",
                                     .isa    = "amx",
                                     .needs  = SR_CPU_AMX_INT8 | SR_CPU_AVX512 | SR_CPU_AVX512_VNNI,
                                     .phases = 2,
+                                    .skip   = sr_linear_skip,
                                     .run    = run};

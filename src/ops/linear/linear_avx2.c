@@ -392,6 +392,8 @@ static void run(const sr_cpujob *j, uint32_t phase)
             sr_quant_rows(j, &o);
         return;
     }
+    if (sr_linear_skip(j))
+        sr_quant_alone(j, &o);
     sr_linrows rows;
     if (!tiles) {
         sr_linwalk k;
@@ -413,4 +415,4 @@ static void run(const sr_cpujob *j, uint32_t phase)
 }
 
 const sr_cpukernel sr_linear_avx2 = {
-    .family = "linear", .isa = "avx2", .needs = SR_CPU_AVX2, .phases = 2, .run = run};
+    .family = "linear", .isa = "avx2", .needs = SR_CPU_AVX2, .phases = 2, .skip = sr_linear_skip, .run = run};

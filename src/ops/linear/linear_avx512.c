@@ -155,6 +155,8 @@ static void run(const sr_cpujob *j, uint32_t phase)
             sr_quant_rows(j, &o);
         return;
     }
+    if (sr_linear_skip(j))
+        sr_quant_alone(j, &o);
     sr_linrows rows;
     if (!tiles) {
         sr_linwalk k;
@@ -173,4 +175,4 @@ static void run(const sr_cpujob *j, uint32_t phase)
 }
 
 const sr_cpukernel sr_linear_avx512 = {
-    .family = "linear", .isa = "avx512", .needs = SR_CPU_AVX512 | SR_CPU_AVX512_VNNI, .phases = 2, .run = run};
+    .family = "linear", .isa = "avx512", .needs = SR_CPU_AVX512 | SR_CPU_AVX512_VNNI, .phases = 2, .skip = sr_linear_skip, .run = run};

@@ -58,9 +58,9 @@ static void barrier(crew *c, uint32_t *turn)
 static void part_of(crew *c, uint32_t id, uint32_t *turn)
 {
     barrier(c, turn);
-    for (uint32_t phase = 0; c->kernel && phase < c->kernel->phases; phase++) {
-        sr_cpujob j = c->job;
-        j.thread    = id;
+    sr_cpujob j = c->job;
+    j.thread    = id;
+    for (uint32_t phase = c->kernel && c->kernel->skip ? c->kernel->skip(&j) : 0; c->kernel && phase < c->kernel->phases; phase++) {
         c->kernel->run(&j, phase);
         if (phase + 1 < c->kernel->phases)
             barrier(c, turn);

@@ -146,7 +146,7 @@ typedef struct {
 static void *work(void *arg)
 {
     worker *w = arg;
-    for (uint32_t phase = 0; phase < w->kernel->phases; phase++) {
+    for (uint32_t phase = w->kernel->skip ? (w->kernel->skip)(&w->job) : 0; phase < w->kernel->phases; phase++) {
         w->kernel->run(&w->job, phase);
         pthread_barrier_wait(w->wait);
         w->job.next[(size_t)w->job.thread * SR_CPU_NEXT] = 0;

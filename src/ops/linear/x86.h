@@ -178,6 +178,17 @@ static inline void sr_quant_rows(const sr_cpujob *j, const sr_linop *o)
     }
 }
 
+/* Instead of phase 0, see sr_linear_skip. */
+static inline void sr_quant_alone(const sr_cpujob *j, sr_linop *o)
+{
+    sr_cpujob one = *j;
+    one.thread    = 0;
+    one.n_threads = 1;
+    o->x0         = o->x0 ? o->work + (o->xk ? sr_align_up(o->cols / 256 * SR_LIN_XK, 64) : 0) : NULL;
+    o->xk         = o->xk ? o->work : NULL;
+    sr_quant_rows(&one, o);
+}
+
 /* One row's codes into lane t of a tile. */
 SR_INLINE void sr_spread(uint8_t (*to)[16][4], int t, const int8_t *q, int n, uint32_t flip)
 {
