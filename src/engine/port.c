@@ -20,14 +20,17 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/ring.h"
+#include "engine/port_journal.h"
 #include "ops/op.h"
 
 enum { GAUGE_WORDS = sizeof(sr_portstats) / sizeof(uint64_t), LIMIT_MIB = 1024 };
@@ -37,6 +40,7 @@ typedef struct {
     uint32_t woken;               /* sr_port_wake() since the last sleep */
     _Alignas(64) uint32_t belled; /* event_fd was rung and not yet answered */
     uint32_t broken;              /* a side found records that cannot be */
+    uint64_t posts_cap, commands_cap, events_cap;
     _Alignas(64) uint64_t version; /* of the gauges shown: they are in gauges[version % 2] */
     uint64_t        gauges[2][GAUGE_WORDS];
     pthread_mutex_t posters; /* process-shared, robust: a poster that dies inside has published nothing */
@@ -51,6 +55,13 @@ struct sr_port {
     sr_portstats gauges;    /* the engine's own; published by flush and sleep */
     uint8_t     *taken;     /* the last command, by value [commands.cap] */
     uint8_t     *polled;    /* the last poll's events [events.cap] */
+    /* of ports that keep */
+    sr_journal     *journal;
+    pthread_mutex_t asker;  /* journal, down, renewed */
+    pthread_cond_t  renewal;
+    bool            down, gone;
+    uint64_t        restarts;
+    char            why[160];
 };
 
 /* What lies in the rings.  An event is followed by its usage (DONE), alternatives, vector and message, a POST
@@ -86,7 +97,22 @@ static sr_status lock_init(pthread_mutex_t *m, sr_err *err)
     return e ? sr_raise(err, SR_NOMEM, "port: a shared lock: %s", strerror(e)) : SR_OK;
 }
 
-static sr_status port_map(sr_port *p, sr_err *err)
+static sr_port *blank_port(void)
+{
+    pthread_condattr_t a;
+    sr_port           *p = sr_calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->mem_fd = p->work_fd = p->event_fd = -1;
+    pthread_mutex_init(&p->asker, NULL); /* plain ones cannot fail on Linux */
+    pthread_condattr_init(&a);
+    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->renewal, &a);
+    pthread_condattr_destroy(&a);
+    return p;
+}
+
+static sr_status port_create(sr_port *p, sr_err *err)
 {
     p->mem_fd   = memfd_create("strata-port", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     p->work_fd  = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -99,11 +125,28 @@ static sr_status port_map(sr_port *p, sr_err *err)
         return sr_raise(err, SR_NOMEM, "port: %zu bytes of shared memory: %s", p->shm_bytes, strerror(e));
     if (fcntl(p->mem_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
         return sr_raise(err, SR_IO, "port: sealing the shared memory: %s", strerror(errno));
+    return SR_OK;
+}
+
+static sr_status port_map(sr_port *p, sr_err *err)
+{
     void *m = mmap(NULL, p->shm_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, p->mem_fd, 0);
     if (m == MAP_FAILED)
         return sr_raise(err, SR_NOMEM, "port: mapping %zu bytes: %s", p->shm_bytes, strerror(errno));
     p->shm = m;
-    return lock_init(&p->shm->posters, err);
+    return SR_OK;
+}
+
+/* This side's view of the rings, from the sizes in the mapping. */
+static sr_status port_lay_out(sr_port *p, sr_err *err)
+{
+    size_t cap = p->shm->commands_cap, events = p->shm->events_cap, at = sr_align_up(sizeof(shared), 64);
+    p->posts_cap = p->shm->posts_cap;
+    p->commands  = sr_ring_at((uint8_t *)p->shm + at, cap);
+    p->events    = sr_ring_at((uint8_t *)p->shm + at + sr_ring_bytes(cap), events);
+    p->taken     = sr_malloc(cap);
+    p->polled    = sr_malloc(events);
+    return p->taken && p->polled ? SR_OK : sr_raise(err, SR_NOMEM, "host: %zu bytes for a port's copies", cap + events);
 }
 
 sr_status sr_port_open(const sr_portcfg *cfg, sr_port **out, sr_err *err)
@@ -115,28 +158,58 @@ sr_status sr_port_open(const sr_portcfg *cfg, sr_port **out, sr_err *err)
         return sr_raise(err, SR_INVALID,
                         "port: %zu bytes of commands, %zu of events: at least 1024 and %d, at most %d MiB each",
                         commands, events, 4 * SR_PORT_EVENT_MAX, LIMIT_MIB);
-    sr_port *p = sr_calloc(1, sizeof *p);
+    sr_port *p = blank_port();
     if (!p)
         return sr_raise(err, SR_NOMEM, "host: %zu bytes for a port", sizeof *p);
-    p->mem_fd = p->work_fd = p->event_fd = -1;
-
     commands      = sr_align_up(commands, 64);
     events        = sr_align_up(events, 64);
-    p->posts_cap  = commands;
-    size_t cap    = commands + events; /* the reserve: see the top */
-    size_t at_cmd = sr_align_up(sizeof(shared), 64), at_ev = at_cmd + sr_ring_bytes(cap);
-    p->shm_bytes  = at_ev + sr_ring_bytes(events);
-    sr_status s  = port_map(p, err);
-    if (s)
+    size_t    cap = commands + events; /* the reserve: see the top */
+    sr_status s;
+    p->shm_bytes = sr_align_up(sizeof(shared), 64) + sr_ring_bytes(cap) + sr_ring_bytes(events);
+    if ((s = port_create(p, err)) || (s = port_map(p, err)) || (s = lock_init(&p->shm->posters, err)))
         goto fail;
-    p->commands = sr_ring_at((uint8_t *)p->shm + at_cmd, cap);
-    p->events   = sr_ring_at((uint8_t *)p->shm + at_ev, events);
-    p->taken    = sr_malloc(cap);
-    p->polled   = sr_malloc(events);
-    if (!p->taken || !p->polled) {
-        s = sr_raise(err, SR_NOMEM, "host: %zu bytes for a port's copies", cap + events);
+    p->shm->posts_cap    = commands;
+    p->shm->commands_cap = cap;
+    p->shm->events_cap   = events;
+    if ((s = port_lay_out(p, err)) || (cfg && cfg->keep && (s = sr_journal_open(&p->journal, err))))
+        goto fail;
+    *out = p;
+    return SR_OK;
+fail:
+    sr_port_close(p);
+    return s;
+}
+
+sr_portfds sr_port_fds(const sr_port *p) { return (sr_portfds){p->mem_fd, p->work_fd, p->event_fd}; }
+
+sr_status sr_port_attach(sr_portfds fds, sr_port **out, sr_err *err)
+{
+    struct stat st;
+    sr_status   s;
+    sr_port    *p = blank_port();
+    *out          = NULL;
+    if (!p) {
+        close(fds.memory), close(fds.work), close(fds.event);
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a port", sizeof *p);
+    }
+    p->mem_fd   = fds.memory;
+    p->work_fd  = fds.work;
+    p->event_fd = fds.event;
+    if (fstat(p->mem_fd, &st) || st.st_size < (off_t)sizeof(shared)) {
+        s = sr_raise(err, SR_INVALID, "port: descriptor %d is not a port's memory", p->mem_fd);
         goto fail;
     }
+    p->shm_bytes = (size_t)st.st_size;
+    if ((s = port_map(p, err)))
+        goto fail;
+    uint64_t cap = p->shm->commands_cap, events = p->shm->events_cap;
+    if (p->shm->posts_cap > cap || (cap | events) > (uint64_t)2 * LIMIT_MIB << 20 || cap % 64 || events % 64 ||
+        sr_align_up(sizeof(shared), 64) + sr_ring_bytes(cap) + sr_ring_bytes(events) != p->shm_bytes) {
+        s = sr_raise(err, SR_INVALID, "port: %zu bytes of shared memory are not a port of this version", p->shm_bytes);
+        goto fail;
+    }
+    if ((s = port_lay_out(p, err)))
+        goto fail;
     *out = p;
     return SR_OK;
 fail:
@@ -156,6 +229,9 @@ void sr_port_close(sr_port *p)
         close(p->work_fd);
     if (p->event_fd >= 0)
         close(p->event_fd);
+    sr_journal_close(p->journal);
+    pthread_cond_destroy(&p->renewal);
+    pthread_mutex_destroy(&p->asker);
     sr_free(p->taken);
     sr_free(p->polled);
     sr_free(p);
@@ -195,6 +271,17 @@ static bool work_waits(const sr_port *p)
 {
     size_t n = sr_ring_next(&p->commands);
     return (n != 0 && n != SR_RING_BROKEN) || __atomic_load_n(&p->shm->woken, __ATOMIC_SEQ_CST);
+}
+
+static void gauges_publish(sr_port *p)
+{
+    shared  *s = p->shm;
+    uint64_t words[GAUGE_WORDS];
+    memcpy(words, &p->gauges, sizeof words);
+    uint64_t v = __atomic_load_n(&s->version, __ATOMIC_RELAXED) + 1;
+    for (size_t i = 0; i < GAUGE_WORDS; i++)
+        __atomic_store_n(&s->gauges[v % 2][i], words[i], __ATOMIC_RELEASE);
+    __atomic_store_n(&s->version, v, __ATOMIC_RELEASE);
 }
 
 /* ---- asker --------------------------------------------------------------------------------------------- */
@@ -251,12 +338,32 @@ sr_status sr_port_post(sr_port *p, const sr_request *q, sr_err *err)
                         (unsigned long long)q->id, bytes, q->n_tok, q->sampling.n_bias, q->n_stop_tok,
                         p->posts_cap);
     size_t reserve = p->commands.cap - p->posts_cap;
-    return command_put(p, piece, SR_COUNT(piece), bytes, reserve) ? SR_OK : SR_AGAIN;
+    if (!p->journal)
+        return command_put(p, piece, SR_COUNT(piece), bytes, reserve) ? SR_OK : SR_AGAIN;
+
+    /* Behind requests that wait for a new engine, and while there is none, it is only written down. */
+    size_t left;
+    pthread_mutex_lock(&p->asker);
+    bool later = p->down || sr_journal_unsent(p->journal, &left);
+    bool ok    = later ? sr_journal_bytes(p->journal) + bytes <= 4 * p->posts_cap : sr_ring_room(&p->commands) >= bytes + reserve;
+    if (ok && !sr_journal_add(p->journal, q->id, q->n ? q->n : 1, piece, SR_COUNT(piece), !later))
+        s = sr_raise(err, SR_NOMEM, "host: %zu bytes to remember request %llu", bytes, (unsigned long long)q->id);
+    else if (!ok || (!later && !command_put(p, piece, SR_COUNT(piece), bytes, reserve)))
+        s = SR_AGAIN;
+    if (ok && s == SR_AGAIN)
+        sr_journal_saw(p->journal, &(sr_event){.id = q->id, .choice = UINT32_MAX, .kind = SR_EV_ERROR});
+    pthread_mutex_unlock(&p->asker);
+    return s;
 }
 
 bool sr_port_end(sr_port *p, uint64_t id, uint32_t choice, sr_endreason reason)
 {
     wire_command w = {.id = id, .kind = SR_CMD_END, .choice = choice, .reason = reason};
+    if (p->journal) {
+        pthread_mutex_lock(&p->asker);
+        sr_journal_end(p->journal, id, choice, reason);
+        pthread_mutex_unlock(&p->asker);
+    }
     return command_put(p, &(sr_piece){&w, sizeof w}, 1, sr_ring_record(sizeof w), 0);
 }
 
@@ -290,14 +397,14 @@ static bool event_read(const uint8_t *b, size_t n, sr_event *e)
     return true;
 }
 
-size_t sr_port_poll(sr_port *p, sr_event *out, size_t cap)
+/* Events that lie in the ring; *more: some are left. */
+static size_t poll_ring(sr_port *p, sr_event *out, size_t cap, bool *more)
 {
     size_t got = 0, at = 0, n;
-    bell_empty(p->event_fd);
-    __atomic_exchange_n(&p->shm->belled, 0, __ATOMIC_SEQ_CST);
+    *more      = false;
     while ((n = sr_ring_next(&p->events)) != 0 && n != SR_RING_BROKEN) {
         if (got == cap || n > p->events.cap - at) {
-            wake_poller(p); /* there is more: the descriptor must say so */
+            *more = true;
             return got;
         }
         sr_ring_get(&p->events, p->polled + at, n);
@@ -311,6 +418,96 @@ size_t sr_port_poll(sr_port *p, sr_event *out, size_t cap)
     if (n == SR_RING_BROKEN)
         __atomic_store_n(&p->shm->broken, 1, __ATOMIC_RELAXED);
     return got;
+}
+
+/* Posts what was written down, as far as there is room. */
+static void post_kept(sr_port *p)
+{
+    const uint8_t *b;
+    size_t         n, reserve = p->commands.cap - p->posts_cap;
+    while (!p->down && (b = sr_journal_unsent(p->journal, &n)) && command_put(p, &(sr_piece){b, n}, 1, sr_ring_record(n), reserve))
+        sr_journal_sent(p->journal);
+}
+
+/* The dead engine's last words are read and everybody has been told: as new.  Askers are held off by both locks. */
+static void renew(sr_port *p)
+{
+    if (pthread_mutex_lock(&p->shm->posters) == EOWNERDEAD)
+        pthread_mutex_consistent(&p->shm->posters);
+    memset(p->commands.mem, 0, sizeof *p->commands.mem);
+    memset(p->events.mem, 0, sizeof *p->events.mem);
+    __atomic_store_n(&p->shm->asleep, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&p->shm->woken, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&p->shm->broken, 0, __ATOMIC_RELAXED);
+    gauges_publish(p); /* this side's own are zero */
+    pthread_mutex_unlock(&p->shm->posters);
+    p->down = false;
+    p->restarts++;
+    sr_journal_rewind(p->journal);
+    post_kept(p);
+    pthread_cond_broadcast(&p->renewal);
+}
+
+/* The journal's part of a poll: out[0, got) are new; adds what a death makes of requests. */
+static size_t poll_journal(sr_port *p, sr_event *out, size_t got, size_t cap, bool *more)
+{
+    pthread_mutex_lock(&p->asker);
+    for (size_t i = 0; i < got; i++)
+        sr_journal_saw(p->journal, &out[i]);
+    while (p->down && !*more && got < cap && sr_journal_casualty(p->journal, p->why, &out[got]))
+        got++;
+    if (p->down && !*more && got < cap)
+        renew(p);
+    *more |= p->down;
+    post_kept(p);
+    pthread_mutex_unlock(&p->asker);
+    return got;
+}
+
+size_t sr_port_poll(sr_port *p, sr_event *out, size_t cap)
+{
+    bool more;
+    bell_empty(p->event_fd);
+    __atomic_exchange_n(&p->shm->belled, 0, __ATOMIC_SEQ_CST);
+    size_t got = poll_ring(p, out, cap, &more);
+    if (p->journal)
+        got = poll_journal(p, out, got, cap, &more);
+    if (more)
+        wake_poller(p); /* the descriptor must say so */
+    return got;
+}
+
+/* ---- watcher ------------------------------------------------------------------------------------------- */
+
+void sr_port_down(sr_port *p, const char *why)
+{
+    pthread_mutex_lock(&p->asker);
+    p->down = true;
+    snprintf(p->why, sizeof p->why, "%s", why);
+    pthread_mutex_unlock(&p->asker);
+    wake_poller(p);
+    bell_ring(p->event_fd); /* the dead engine may have set `belled` and not rung */
+}
+
+bool sr_port_await_renewal(sr_port *p, uint64_t timeout_ns)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    uint64_t until = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec + timeout_ns;
+    t              = (struct timespec){(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+    pthread_mutex_lock(&p->asker);
+    while (p->down && pthread_cond_timedwait(&p->renewal, &p->asker, &t) == 0) {
+    }
+    bool renewed = !p->down;
+    pthread_mutex_unlock(&p->asker);
+    return renewed;
+}
+
+void sr_port_gone(sr_port *p)
+{
+    pthread_mutex_lock(&p->asker);
+    p->gone = true;
+    pthread_mutex_unlock(&p->asker);
 }
 
 int sr_port_fd(const sr_port *p) { return p->event_fd; }
@@ -331,6 +528,17 @@ void sr_port_stats(const sr_port *p, sr_portstats *out)
     memcpy(out, words, sizeof *out);
     if (__atomic_load_n(&p->shm->broken, __ATOMIC_RELAXED))
         out->fault = 1;
+    if (!p->journal)
+        return;
+    pthread_mutex_t *lock = &((sr_port *)(uintptr_t)p)->asker;
+    pthread_mutex_lock(lock);
+    if (p->down || out->fault) { /* the watcher will replace it */
+        *out         = (sr_portstats){.max_ctx = out->max_ctx, .page_tokens = out->page_tokens, .max_seqs = out->max_seqs};
+        out->waiting = sr_journal_waiting(p->journal);
+    }
+    out->fault    = p->gone;
+    out->restarts = p->restarts;
+    pthread_mutex_unlock(lock);
 }
 
 /* ---- engine -------------------------------------------------------------------------------------------- */
@@ -367,17 +575,6 @@ bool sr_port_take(sr_port *p, sr_command *out)
 broken: /* the askers' process has written outside its memory; nothing it says can be trusted */
     __atomic_store_n(&p->shm->broken, 1, __ATOMIC_RELAXED);
     return false;
-}
-
-static void gauges_publish(sr_port *p)
-{
-    shared  *s = p->shm;
-    uint64_t words[GAUGE_WORDS];
-    memcpy(words, &p->gauges, sizeof words);
-    uint64_t v = __atomic_load_n(&s->version, __ATOMIC_RELAXED) + 1;
-    for (size_t i = 0; i < GAUGE_WORDS; i++)
-        __atomic_store_n(&s->gauges[v % 2][i], words[i], __ATOMIC_RELEASE);
-    __atomic_store_n(&s->version, v, __ATOMIC_RELEASE);
 }
 
 void sr_port_sleep(sr_port *p, uint64_t timeout_ns)

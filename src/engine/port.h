@@ -7,8 +7,15 @@
  *     io thread   <--poll------------  [event ring  ]  <--
  *                 <--stats-----------  [gauges      ]
  *
+ * An engine that is a process may die.  A port opened with `keep` remembers what was posted; whoever watches the process says
+ * so with sr_port_down().  Then, in the poller's thread: requests that had begun end with SR_EV_ERROR (SR_DEVLOST), the rings are made
+ * empty, requests that had not begun are posted again, in order, and the new engine's process may attach.  In between
+ * post() keeps on taking requests, up to four rings full.
+ *
+ *     watcher   down(why) .. await_renewal() .. start a process .. it attaches to the same descriptors
+ *
  * Owns:    the mapping and its descriptors.  Requests are copied in by value, events out.
- * Threads: post, end, ack: any thread.  poll: one thread.  The engine's side: its thread.
+ * Threads: post, end, ack: any thread.  poll: one thread.  down, await_renewal, gone: the watcher's.  The engine's side: its thread.
  * Errors:  post: SR_AGAIN = the ring is full, nothing was taken (a 429); SR_INVALID: larger than the ring;
  *          SR_UNSUPPORTED: a grammar or an extended sampler.
  *          One request's fault is an event SR_EV_ERROR, never a failure of the port.
@@ -69,9 +76,10 @@ typedef struct {                           /* gauges and counters, written by th
     uint64_t steps, tokens_prompt, tokens_cached, tokens_made, preemptions, requests_done, requests_failed, cancelled;
     uint64_t ns_steps, ns_host, ns_wait;
     uint64_t max_ctx, page_tokens, max_seqs;
+    uint64_t restarts;                     /* engines that have died and were replaced; the counters above begin anew with each */
 } sr_portstats;
 
-typedef struct { size_t command_bytes, event_bytes; } sr_portcfg; /* 0: 4 MiB, 1 MiB; a request's tokens must fit the first */
+typedef struct { size_t command_bytes, event_bytes; bool keep; } sr_portcfg; /* 0: 4 MiB, 1 MiB; a request's tokens must fit the first */
 SR_MUSTUSE sr_status sr_port_open(const sr_portcfg *, sr_port **, sr_err *);
 void   sr_port_close(sr_port *);
 /* Asker's side. */
@@ -83,6 +91,16 @@ bool   sr_port_ack(sr_port *, uint64_t id, uint32_t choice, uint32_t pos);      
 size_t sr_port_poll(sr_port *, sr_event *out, size_t cap);
 int    sr_port_fd(const sr_port *);        /* eventfd: readable when poll() has something (now and then when not); poll() clears it */
 void   sr_port_stats(const sr_port *, sr_portstats *out); /* all of one flush, any thread; fault = 1 also when the rings are damaged */
+
+/* An engine in another process: the descriptors to inherit, and the port there.  attach() owns them from then on, also when it fails. */
+typedef struct { int memory, work, event; } sr_portfds;
+sr_portfds sr_port_fds(const sr_port *);
+SR_MUSTUSE sr_status sr_port_attach(sr_portfds, sr_port **, sr_err *);
+
+/* Watcher's side, of ports that keep. */
+void sr_port_down(sr_port *, const char *why);
+bool sr_port_await_renewal(sr_port *, uint64_t timeout_ns); /* false: poll() has not been called since */
+void sr_port_gone(sr_port *);                               /* no engine will come again: stats.fault */
 
 /* Engine's side. */
 typedef struct { enum { SR_CMD_NONE, SR_CMD_POST, SR_CMD_END, SR_CMD_ACK } kind; uint64_t id; uint32_t choice, pos; sr_endreason reason;

@@ -20,7 +20,7 @@ static sr_port *port_new(size_t command_bytes, size_t event_bytes)
 {
     sr_err   err = {0};
     sr_port *p   = NULL;
-    assert_int_equal(sr_port_open(&(sr_portcfg){command_bytes, event_bytes}, &p, &err), SR_OK);
+    assert_int_equal(sr_port_open(&(sr_portcfg){.command_bytes = command_bytes, .event_bytes = event_bytes}, &p, &err), SR_OK);
     return p;
 }
 
@@ -226,9 +226,9 @@ static void opening_fails_cleanly_at_every_allocation(void **state)
     }
     sr_err   err = {0};
     sr_port *p   = NULL;
-    assert_int_equal(sr_port_open(&(sr_portcfg){100, 0}, &p, &err), SR_INVALID);
+    assert_int_equal(sr_port_open(&(sr_portcfg){.command_bytes = 100}, &p, &err), SR_INVALID);
     err = (sr_err){0};
-    assert_int_equal(sr_port_open(&(sr_portcfg){0, SIZE_MAX / 2}, &p, &err), SR_INVALID);
+    assert_int_equal(sr_port_open(&(sr_portcfg){.event_bytes = SIZE_MAX / 2}, &p, &err), SR_INVALID);
     sr_port_close(NULL);
 }
 
@@ -593,9 +593,157 @@ static void the_round_trip_is_measured(void **state)
     sr_port_close(p);
 }
 
+/* ---- an engine that dies ------------------------------------------------------------------------------- */
+
+static sr_port *attach_again(const sr_port *p)
+{
+    sr_portfds fds = sr_port_fds(p);
+    sr_port   *e   = NULL;
+    sr_err     err = {0};
+    fds = (sr_portfds){dup(fds.memory), dup(fds.work), dup(fds.event)};
+    assert_int_equal(sr_port_attach(fds, &e, &err), SR_OK);
+    return e;
+}
+
+static void post_one(sr_port *p, uint64_t id, uint32_t n)
+{
+    sr_err  err = {0};
+    int32_t tok[] = {(int32_t)id, 2, 3};
+    assert_int_equal(sr_port_post(p, &(sr_request){.id = id, .tok = tok, .n_tok = 3, .n = n}, &err), SR_OK);
+}
+
+static void say(sr_port *engine, uint64_t id, uint32_t choice, sr_evkind kind)
+{
+    assert_true(sr_port_emit(engine, &(sr_event){.id = id, .choice = choice, .kind = kind}));
+}
+
+/* Requests 1 (begun), 2 (one of two choices done), 3 (all done), 4 and 5 (not begun), 6 (not begun, ended): the engine
+ * dies with commands unread and a last event in the ring. */
+static void the_begun_fail_and_the_others_are_posted_again(void **state)
+{
+    (void)state;
+    sr_err       err = {0};
+    sr_port     *p   = NULL;
+    sr_event     ev[16];
+    sr_command   c;
+    sr_portstats st;
+    assert_int_equal(sr_port_open(&(sr_portcfg){.keep = true}, &p, &err), SR_OK);
+    sr_port *engine = attach_again(p);
+    for (uint64_t id = 1; id <= 5; id++)
+        post_one(p, id, id == 2 ? 2 : 1);
+    for (int i = 0; i < 4; i++)
+        assert_true(sr_port_take(engine, &c));
+    sr_port_gauges(engine)->ready = 1;
+    for (uint64_t id = 1; id <= 3; id++)
+        say(engine, id, UINT32_MAX, SR_EV_START);
+    say(engine, 2, 1, SR_EV_DONE);
+    say(engine, 3, 0, SR_EV_DONE);
+    sr_port_flush(engine);
+    assert_int_equal(sr_port_poll(p, ev, 16), 5);
+    post_one(p, 6, 2);
+    assert_true(sr_port_end(p, 6, UINT32_MAX, SR_END_CANCEL));
+    say(engine, 1, 0, SR_EV_TOKEN);
+    sr_port_flush(engine);
+    say(engine, 2, 0, SR_EV_DONE); /* never shown */
+    sr_port_close(engine);
+
+    sr_port_stats(p, &st);
+    assert_int_equal(st.ready, 1);
+    sr_port_down(p, "signal 11");
+    sr_port_stats(p, &st);
+    assert_true(st.ready == 0 && st.fault == 0 && st.waiting == 3 && st.restarts == 0);
+    assert_false(sr_port_await_renewal(p, MS));
+    post_one(p, 7, 1);
+    assert_true(fd_readable(p, 0));
+    assert_int_equal(sr_port_poll(p, ev, 2), 2); /* in two calls, to cut it in the middle */
+    assert_true(ev[0].id == 1 && ev[0].kind == SR_EV_TOKEN);
+    assert_true(ev[1].id == 1 && ev[1].kind == SR_EV_ERROR && ev[1].choice == UINT32_MAX && ev[1].status == SR_DEVLOST);
+    assert_string_equal(ev[1].msg, "signal 11");
+    assert_true(fd_readable(p, 0));
+    assert_int_equal(sr_port_poll(p, ev, 16), 3);
+    assert_true(ev[0].id == 2 && ev[0].kind == SR_EV_ERROR);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_true(ev[1 + i].id == 6 && ev[1 + i].kind == SR_EV_DONE && ev[1 + i].choice == i && ev[1 + i].reason == SR_END_CANCEL);
+    assert_true(sr_port_await_renewal(p, 0));
+    sr_port_stats(p, &st);
+    assert_true(st.ready == 0 && st.restarts == 1);
+
+    engine = attach_again(p);
+    post_one(p, 8, 1);
+    for (uint64_t id = 4; id <= 8; id += id == 5 ? 2 : 1) {
+        assert_true(sr_port_take(engine, &c));
+        assert_true(c.kind == SR_CMD_POST && c.id == id && c.request.n_tok == 3 && c.request.tok[0] == (int32_t)id);
+    }
+    assert_false(sr_port_take(engine, &c));
+    say(engine, 4, 0, SR_EV_DONE);
+    sr_port_flush(engine);
+    assert_int_equal(sr_port_poll(p, ev, 16), 1);
+    sr_port_close(engine);
+    sr_port_close(p);
+}
+
+/* While there is no engine, four rings full are taken; then they reach the next one in order, as room appears. */
+static void what_waits_for_an_engine_may_exceed_the_ring(void **state)
+{
+    (void)state;
+    sr_err     err = {0};
+    sr_port   *p   = NULL;
+    sr_command c;
+    sr_event   ev[4];
+    int32_t    tok[64] = {0};
+    uint64_t   posted = 0, seen = 0;
+    assert_int_equal(sr_port_open(&(sr_portcfg){.command_bytes = 4096, .keep = true}, &p, &err), SR_OK);
+    sr_port_down(p, "killed");
+    sr_request q = {.tok = tok, .n_tok = 64};
+    for (sr_status s = SR_OK; s == SR_OK; posted += s == SR_OK) {
+        q.id = posted + 1;
+        s    = sr_port_post(p, &q, &err);
+        assert_true(s == SR_OK || s == SR_AGAIN);
+    }
+    assert_true(posted >= 4 * 4096 / 600);
+    assert_int_equal(sr_port_poll(p, ev, 4), 0);
+    sr_port *engine = attach_again(p);
+    while (seen < posted) {
+        uint64_t before = seen;
+        while (sr_port_take(engine, &c)) {
+            assert_true(c.id == ++seen);
+            say(engine, c.id, UINT32_MAX, SR_EV_START);
+        }
+        assert_true(seen > before);
+        sr_port_flush(engine);
+        while (sr_port_poll(p, ev, 4)) {
+        }
+    }
+    sr_port_gone(p);
+    sr_portstats st;
+    sr_port_stats(p, &st);
+    assert_int_equal(st.fault, 1);
+    sr_port_close(engine);
+    sr_port_close(p);
+}
+
+static void attaching_to_what_is_no_port_fails(void **state)
+{
+    (void)state;
+    sr_err   err = {0};
+    sr_port *p   = NULL, *whole = port_new(0, 0);
+    int      fd  = memfd_create("not-a-port", MFD_CLOEXEC);
+    assert_int_equal(sr_port_attach((sr_portfds){fd, dup(0), dup(0)}, &p, &err), SR_INVALID);
+    fd = memfd_create("not-a-port", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    assert_int_equal(sr_port_attach((sr_portfds){fd, dup(0), dup(0)}, &p, &err), SR_INVALID);
+    assert_null(p);
+    whole->shm->events_cap += 64;
+    assert_int_equal(sr_port_attach((sr_portfds){dup(sr_port_fds(whole).memory), dup(0), dup(0)}, &p, &err), SR_INVALID);
+    sr_port_close(whole);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_begun_fail_and_the_others_are_posted_again),
+        cmocka_unit_test(what_waits_for_an_engine_may_exceed_the_ring),
+        cmocka_unit_test(attaching_to_what_is_no_port_fails),
         cmocka_unit_test(a_request_arrives_by_value_with_all_its_lists),
         cmocka_unit_test(an_event_arrives_with_alternatives_and_message),
         cmocka_unit_test(a_request_larger_than_the_ring_is_refused_with_numbers),
