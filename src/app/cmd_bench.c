@@ -53,7 +53,7 @@ static uint32_t most(const sr_optlist *l)
 
 static void fill(bench *b, uint32_t seq, uint32_t from, uint32_t n, uint32_t stream)
 {
-    uint32_t n_vocab = sr_model_info(b->s->model)->n_vocab;
+    uint32_t n_vocab = b->s->info.n_vocab;
     for (uint32_t i = 0; i < n; i++)
         b->tok[(size_t)seq * b->stride + from + i] =
             (int32_t)(sr_philox4(20260105, seq, from + i, stream, 0).v[0] % n_vocab);
@@ -128,7 +128,7 @@ static sr_status run_once(bench *b, const row *r, double *tok_s, sr_err *err)
 
 static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
 {
-    const sr_modelinfo *i = sr_model_info(b->s->model);
+    const sr_modelinfo *i = &b->s->info;
     char                test[24];
     double              per_step = b->weight_bytes + b->kv_bytes * r->batch * (r->depth + r->n / 2.0);
     double              mbu = !r->prefill && b->read_bw > 0 ? per_step * (v->median / r->batch) / b->read_bw : -1;
@@ -216,7 +216,7 @@ static sr_status prepare(bench *b, sr_err *err)
         return sr_raise(err, SR_NOMEM, "host: memory for %u prompts of %u tokens", batch, b->stride);
     if (count_weights(b, err))
         return err->status;
-    const sr_modelinfo *i = sr_model_info(b->s->model);
+    const sr_modelinfo *i = &b->s->info;
     sr_port_stats(b->s->port, &st);
     if (st.pages_total)
         b->kv_bytes = (double)i->kv_bytes / (double)(st.pages_total * i->page_tokens);
@@ -241,7 +241,7 @@ static sr_status run_all(bench *b, sr_err *err)
 
 static void head(const bench *b)
 {
-    const sr_modelinfo *i = sr_model_info(b->s->model);
+    const sr_modelinfo *i = &b->s->info;
     printf("%s: %s, %.1f M parameters, %s, %.1f MB\n%s%s%s, %u threads", b->s->id, i->arch, (double)i->n_params * 1e-6,
            i->ftype, (double)i->bytes * 1e-6, i->device, *i->isa ? ", " : "", i->isa, i->threads);
     if (b->read_bw > 0)

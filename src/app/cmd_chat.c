@@ -85,7 +85,7 @@ static bool command(chat *c, const char *line)
 /* The ids of the conversation; where it is longer than the context, its oldest exchanges go. */
 static sr_status fit(chat *c, sr_ids *ids, uint32_t *room, sr_err *err)
 {
-    uint32_t ctx = sr_model_info(c->session->model)->ctx, dropped = 0;
+    uint32_t ctx = c->session->info.ctx, dropped = 0;
     for (;;) {
         ids->n = 0;
         if (sr_conversation_ids(&c->text, c->messages, ids, err))

@@ -119,7 +119,7 @@ static void report(const options *o, const sr_session *s, const nll *sum, uint64
     sr_jsonw w    = {.out = &text};
     sr_json_obj(&w, NULL);
     sr_json_str(&w, "model", s->id);
-    sr_json_str(&w, "ftype", sr_model_info(s->model)->ftype);
+    sr_json_str(&w, "ftype", s->info.ftype);
     sr_json_str(&w, "file", o->file);
     sr_json_num(&w, "ppl", ppl_of(sum));
     sr_json_num(&w, "error", error_of(sum));

@@ -30,6 +30,7 @@ typedef struct {
     sr_servecfg   serve;
     const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors;
     uint32_t      port, drain_s;
+    const char   *engine;
     bool          guard_metrics, strict_model, log_json, verbose;
 } options;
 typedef struct {
@@ -77,7 +78,7 @@ static sr_status read_keys(const char *path, sr_buf *text, const char **keys, ui
 
 static sr_status hand_over(server *v, sr_err *err)
 {
-    const sr_modelinfo *i = sr_model_info(v->session->model);
+    const sr_modelinfo *i = &v->session->info;
     const sr_servemodel m = {.port = v->session->port, .tok = v->text.tok, .chat = v->text.chat, .ctx = i->ctx, .arch = i->arch,
                              .ftype = i->ftype, .device = i->device, .n_params = i->n_params, .bytes = i->bytes,
                              .ctx_train = i->ctx_train, .n_embd = i->n_embd};
@@ -86,7 +87,7 @@ static sr_status hand_over(server *v, sr_err *err)
 
 static void say_loaded(const server *v, double seconds)
 {
-    const sr_modelinfo *i = sr_model_info(v->session->model);
+    const sr_modelinfo *i = &v->session->info;
     sr_logf(SR_LOG_INFO,
             SR_FIELDS(SR_FSTR("model", v->session->id), SR_FSTR("arch", i->arch), SR_FSTR("format", i->ftype),
                       SR_FINT("weight_bytes", i->bytes), SR_FINT("kv_bytes", i->kv_bytes), SR_FINT("ctx", i->ctx),
@@ -186,6 +187,7 @@ static int run(options *o)
         sr_model_path(o->cfg.model, path, sizeof path, &err))
         goto end;
     sr_model_id(path, id, sizeof id);
+    o->cfg.process         = strcmp(o->engine, "process") == 0;
     o->cfg.model           = path;
     o->serve.host          = o->host;
     o->serve.port          = (uint16_t)o->port;
@@ -210,7 +212,7 @@ end:
 
 int sr_cmd_serve(int argc, char **argv)
 {
-    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .quiet = true}, .host = "127.0.0.1", .port = 8080, .drain_s = 30};
+    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .quiet = true}, .engine = "thread", .host = "127.0.0.1", .port = 8080, .drain_s = 30};
     const sr_opt opt[] = {
         SR_O_MODEL(o.cfg),
         SR_O_STR("host", 0, o.host, "ADDRESS", "address to listen on; 0.0.0.0 for all"),
@@ -228,6 +230,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_SPIN(o.cfg),
         SR_O_KV_K(o.cfg),
         SR_O_KV_V(o.cfg),
+        SR_O_CHOICE("engine", 0, o.engine, "thread|process", "where the model is computed; a process of its own is replaced when it dies"),
         SR_O_STR("prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
         SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),
         SR_O_UINT("drain", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),

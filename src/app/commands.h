@@ -11,6 +11,7 @@ int sr_cmd_bench(int argc, char **argv);
 int sr_cmd_chat(int argc, char **argv);
 int sr_cmd_detokenize(int argc, char **argv);
 int sr_cmd_devices(int argc, char **argv);
+int sr_cmd_engine(int argc, char **argv); /* started by a server for itself: worker.h */
 int sr_cmd_info(int argc, char **argv);
 int sr_cmd_perplexity(int argc, char **argv);
 int sr_cmd_quantize(int argc, char **argv);
@@ -20,4 +21,5 @@ int sr_cmd_tokenize(int argc, char **argv);
 
 /* The environment variable, or NULL: main.c is the only place that reads it. */
 const char *sr_app_env(const char *name);
+char      **sr_app_environ(void); /* all of it, for a process of ours */
 #endif

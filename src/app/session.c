@@ -1,5 +1,6 @@
 #include "app/session.h"
 #include "app/paths.h"
+#include "app/worker.h"
 #include "base/cpu.h"
 #include "base/mem.h"
 
@@ -12,7 +13,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-struct sr_worker {
+struct sr_runner {
     pthread_t    thread;
     sr_engine   *engine;
     volatile int stop;
@@ -22,14 +23,14 @@ struct sr_worker {
 
 static void *work(void *arg)
 {
-    struct sr_worker *w = arg;
+    struct sr_runner *w = arg;
     if (sr_engine_run(w->engine, &w->stop, &w->err))
         __atomic_store_n(&w->ended, 1, __ATOMIC_RELEASE);
     return NULL;
 }
 
 /* On a terminal, one line that is written over; a Ctrl-C that came meanwhile ends the program here. */
-static void show_progress(void *arg, double share, const char *what)
+void sr_session_progress(void *arg, double share, const char *what)
 {
     sigset_t pending, one;
     (void)arg;
@@ -54,23 +55,36 @@ static uint32_t usable(uint32_t threads)
 /* Of a word that the options allow. */
 static uint16_t kv_format(const char *word) { return word && strcmp(word, "q8_0") == 0 ? SR_Q8_0 : SR_F16; }
 
+sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
+{
+    return (sr_loadcfg){.path = path, .ctx = cfg->ctx, .max_seqs = cfg->max_seqs, .out_rows = (uint16_t)cfg->out_rows, .kv_pages = cfg->kv_pages,
+                        .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us},
+                        .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v),
+                        .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
+}
+
 static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *err)
 {
-    char       why[200];
-    sr_loadcfg load = {.path = s->path, .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile,
-                       .pin = cfg->pin, .spin_us = cfg->spin_us}, .ctx = cfg->ctx,
-                       .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v), .max_seqs = cfg->max_seqs, .out_rows = (uint16_t)cfg->out_rows, .kv_pages = cfg->kv_pages,
-                       .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : show_progress};
-    if (sr_backend_pick(cfg->device, &load.be, &load.device, why, err))
+    char             why[200];
+    const sr_backend *be;
+    int              device;
+    if (sr_backend_pick(cfg->device, &be, &device, why, err))
         return err->status;
     if (cfg->verbose && *why)
-        fprintf(stderr, "device auto: %s; using %s\n", why, load.be->name);
-    if (sr_model_load(&load, &s->model, err) || sr_port_open(&(sr_portcfg){0}, &s->port, err) ||
-        sr_engine_open(s->model, &(sr_enginecfg){0}, NULL, s->port, &s->engine, err))
+        fprintf(stderr, "device auto: %s; using %s\n", why, be->name);
+    if (sr_port_open(&(sr_portcfg){.keep = cfg->process}, &s->port, err))
         return err->status;
-    s->worker->engine = s->engine;
-    if (pthread_create(&s->worker->thread, NULL, work, s->worker)) {
-        s->worker->engine = NULL;
+    if (cfg->process)
+        return sr_worker_open(cfg, s->path, s->port, &s->info, &s->worker, err);
+    sr_loadcfg load = sr_session_loadcfg(cfg, s->path);
+    load.be         = be;
+    load.device     = device;
+    if (sr_model_load(&load, &s->model, err) || sr_engine_open(s->model, &(sr_enginecfg){0}, NULL, s->port, &s->engine, err))
+        return err->status;
+    s->info           = *sr_model_info(s->model);
+    s->runner->engine = s->engine;
+    if (pthread_create(&s->runner->thread, NULL, work, s->runner)) {
+        s->runner->engine = NULL;
         return sr_raise(err, SR_IO, "cannot start the engine's thread");
     }
     return SR_OK;
@@ -78,7 +92,7 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
 
 static void describe(const sr_session *s)
 {
-    const sr_modelinfo *i = sr_model_info(s->model);
+    const sr_modelinfo *i = &s->info;
     fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s, %u threads)\n", s->id, i->arch,
             (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, i->threads);
 }
@@ -87,7 +101,7 @@ sr_status sr_session_open(const sr_sessioncfg *cfg, sr_session **out, sr_err *er
 {
     sigset_t    ours, before;
     sr_session *s = sr_calloc(1, sizeof *s);
-    if (!s || !(s->worker = sr_calloc(1, sizeof *s->worker))) {
+    if (!s || !(s->runner = sr_calloc(1, sizeof *s->runner))) {
         sr_free(s);
         return sr_raise(err, SR_NOMEM, "host: %zu bytes for a session", sizeof *s);
     }
@@ -115,15 +129,16 @@ void sr_session_close(sr_session *s)
 {
     if (!s)
         return;
-    if (s->worker->engine) {
-        s->worker->stop = 1;
+    sr_worker_close(s->worker);
+    if (s->runner->engine) {
+        s->runner->stop = 1;
         sr_port_wake(s->port);
-        pthread_join(s->worker->thread, NULL);
+        pthread_join(s->runner->thread, NULL);
     }
     sr_engine_close(s->engine);
     sr_port_close(s->port);
     sr_model_close(s->model);
-    sr_free(s->worker);
+    sr_free(s->runner);
     sr_free(s);
 }
 
@@ -131,8 +146,8 @@ sr_status sr_session_wait(sr_session *s, int signal_fd, sr_event *ev, size_t cap
 {
     struct pollfd p[] = {{.fd = sr_port_fd(s->port), .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
     while ((*n = sr_port_poll(s->port, ev, cap)) == 0) {
-        if (__atomic_load_n(&s->worker->ended, __ATOMIC_ACQUIRE))
-            return sr_raise(err, s->worker->err.status, "%s < while the engine was running", s->worker->err.msg);
+        if (__atomic_load_n(&s->runner->ended, __ATOMIC_ACQUIRE))
+            return sr_raise(err, s->runner->err.status, "%s < while the engine was running", s->runner->err.msg);
         int got = poll(p, 2, 250); /* the engine's end wakes nobody: look four times a second */
         if (got < 0 && errno != EINTR)
             return sr_raise(err, SR_IO, "poll: %s", strerror(errno));

@@ -7,6 +7,8 @@
  *
  * The threads that are started block SIGINT and SIGTERM, so that the caller alone decides what these mean.
  *
+ * The engine is a thread of ours, or with cfg.process a process that is replaced when it dies.
+ *
  * Owns:    all it opened.   Threads: one; wait() is the port's only poller.
  * Errors:  the first cause, with what was being done.  An engine that died is SR_DEVLOST.
  */
@@ -27,6 +29,7 @@ typedef struct {
     uint32_t    max_seqs, out_rows, max_step_tokens, kv_pages;
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
     bool        profile;         /* time every op */
+    bool        process;         /* the engine in a process of its own (worker.h): for servers */
     bool        pin;             /* CPU: worker threads to cores */
     uint32_t    spin_us;         /* CPU: how long idle workers spin; 0: the default */
     bool        verbose;         /* say what was loaded and what "auto" passed over */
@@ -44,12 +47,18 @@ typedef struct {
 
 typedef struct {
     char              path[4096], id[256];
-    sr_model         *model;
+    sr_modelinfo      info;
+    sr_model         *model;     /* NULL when the engine is a process */
     sr_port          *port;
     sr_engine        *engine;
-    struct sr_worker *worker;
+    struct sr_runner *runner;    /* the engine's thread */
+    struct sr_worker *worker;    /* or its process */
     uint64_t          next_id;   /* of requests */
 } sr_session;
+
+/* Parts of open() that the engine's process needs, too.  progress is sr_session_progress unless quiet; be and device are not set. */
+sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *, const char *path);
+void       sr_session_progress(void *unused, double share, const char *what);
 
 SR_MUSTUSE sr_status sr_session_open(const sr_sessioncfg *, sr_session **, sr_err *);
 void sr_session_close(sr_session *);
