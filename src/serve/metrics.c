@@ -78,7 +78,7 @@ static void engine(const sr_portstats *p, sr_buf *o)
     number(o, "requests_failed_total", "counter", "Requests the engine ended with an error.", p->requests_failed);
     number(o, "requests_cancelled_total", "counter", "Choices cancelled.", p->cancelled);
     number(o, "engine_fault", "gauge", "1 when the engine has died.", p->fault);
-    number(o, "engine_restarts", "counter", "Engine processes that have died and were replaced.", p->restarts);
+    number(o, "engine_restarts_total", "counter", "Engine processes that have died and were replaced.", p->restarts);
     seconds(o, "step_seconds_total", "Time in steps.", p->ns_steps);
     seconds(o, "step_host_seconds_total", "Time in steps spent on the host.", p->ns_host);
     seconds(o, "step_wait_seconds_total", "Time in steps spent waiting for the device.", p->ns_wait);
