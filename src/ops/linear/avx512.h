@@ -8,7 +8,7 @@
 #include "ops/linear/quant512.h"
 
 enum { SR_FEW_ROWS = 16, SR_FEW_X = 4, SR_FEW_LEAD = 4, /* rows of weights in a group, rows of x at a time */
-       SR_FEW_AHEAD = 1024 };                                  /* bytes prefetched in each run */
+       SR_FEW_AHEAD = 1024, SR_FLOAT_X = 6 };                                 /* bytes prefetched in each run */
 
 /* Bytes of weights in a piece: eight pieces a thread, and of large ops pieces that stay in the L2. */
 static inline size_t sr_few_share(const sr_cpujob *j)
@@ -280,64 +280,91 @@ SR_INLINE __m512 sr_load16(uint32_t format, const uint8_t *p, __mmask16 m)
     return format == SR_F16 ? _mm512_cvtph_ps(h) : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
-SR_INLINE float sr_sum16(__m512 v) /* lanes i and i+8, then i+4, i+2, i+1 */
+/* Lane r: the sum of v[r]'s lanes, i and i+8 first, then i+4, i+2, i+1. */
+SR_INLINE __m512 sr_sums16(const __m512 *v)
 {
-    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    s        = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+    __m512 a[8], b[4], c[2];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[2 * i], v[2 * i + 1], 0x44), _mm512_shuffle_f32x4(v[2 * i], v[2 * i + 1], 0xee));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        b[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x88), _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xdd));
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+        c[i] = _mm512_add_ps(_mm512_shuffle_ps(b[2 * i], b[2 * i + 1], 0x44), _mm512_shuffle_ps(b[2 * i], b[2 * i + 1], 0xee));
+    __m512 s = _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xdd));
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), s);
 }
 
-/* Four rows of weights against n_t rows of x; masked lanes of the tail are zeros on both sides. */
-SR_INLINE void sr_float_block(uint32_t format, const uint8_t *const *w, const float *const *x, int n_t, uint32_t n,
-                              float (*out)[4])
+/* 16 columns of n_r rows of weights and n_t rows of x. */
+SR_INLINE void sr_float_step(uint32_t format, const uint8_t *const *w, int n_r, const float *const *x, int n_t, uint32_t k, __mmask16 m,
+                             __m512 *acc)
 {
     const uint32_t size = format == SR_F32 ? 4 : 2;
-    __m512         acc[4][4];
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++)
+    __m512         v[SR_FLOAT_X];
+#pragma GCC unroll 6
+    for (int t = 0; t < n_t; t++)
+        v[t] = _mm512_maskz_loadu_ps(m, x[t] + k);
+#pragma GCC unroll 16
+    for (int r = 0; r < n_r; r++) {
+        __m512 u = sr_load16(format, w[r] + (size_t)k * size, m);
+        if (n_t == 1)
+            _mm_prefetch((const char *)w[r] + (size_t)k * size + SR_FEW_AHEAD, _MM_HINT_T0);
+#pragma GCC unroll 6
         for (int t = 0; t < n_t; t++)
-            acc[r][t] = _mm512_setzero_ps();
-    for (uint32_t k = 0; k < n; k += 16) {
-        __mmask16 m = (__mmask16)(n - k >= 16 ? 0xffff : (1u << (n - k)) - 1);
-        __m512    v[4];
-#pragma GCC unroll 4
-        for (int t = 0; t < n_t; t++)
-            v[t] = _mm512_maskz_loadu_ps(m, x[t] + k);
-#pragma GCC unroll 4
-        for (int r = 0; r < 4; r++) {
-            __m512 u = sr_load16(format, w[r] + (size_t)k * size, m);
-#pragma GCC unroll 4
-            for (int t = 0; t < n_t; t++)
-                acc[r][t] = _mm512_fmadd_ps(u, v[t], acc[r][t]);
-        }
+            acc[t * n_r + r] = _mm512_fmadd_ps(u, v[t], acc[t * n_r + r]);
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++)
-        for (int t = 0; t < n_t; t++)
-            out[t][r] = sr_sum16(acc[r][t]);
 }
+
+/* n_r rows of weights against n_t rows of x, at most 32 sums: out[t * n_r + r].  Masked lanes of the tail are zeros on both sides. */
+SR_INLINE void sr_float_block(uint32_t format, const uint8_t *const *w, int n_r, const float *const *x, int n_t, uint32_t n, float *out)
+{
+    __m512   acc[32];
+    uint32_t k = 0;
+#pragma GCC unroll 32
+    for (int i = 0; i < 32; i++)
+        acc[i] = _mm512_setzero_ps();
+    for (; k + 16 <= n; k += 16)
+        sr_float_step(format, w, n_r, x, n_t, k, 0xffff, acc);
+    if (k < n)
+        sr_float_step(format, w, n_r, x, n_t, k, (__mmask16)((1u << (n - k)) - 1), acc);
+    _mm512_storeu_ps(out, sr_sums16(acc));
+    if (n_r * n_t > 16)
+        _mm512_storeu_ps(out + 16, sr_sums16(acc + 16));
+}
+
+/* Rows of weights go together as many as the registers hold beside rows of x. */
+#define SR_FLOATS(n_r, n_t)                                                                                            \
+    case n_t:                                                                                                          \
+        for (uint32_t r = 0; r < rows->n; r += n_r) {                                                                  \
+            for (uint32_t i = 0; i < n_r; i++) /* past the end: the last row again, not stored */                      \
+                p[i] = sr_row_of(w, rows, r + i);                                                                      \
+            sr_float_block(format, p, n_r, x, n_t, w->n_col, out);                                                     \
+            for (uint32_t i = 0; i < n_r * n_t; i++)                                                                   \
+                if (r + i % n_r < rows->n)                                                                             \
+                    sr_put(o, w, rows->row + (r + i % n_r) * rows->apart, t + i / n_r, out[i]);                        \
+        }                                                                                                              \
+        break
 
 SR_INLINE void sr_floats_of(uint32_t format, const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 {
-    for (uint32_t t = 0; t < o->rows; t += 4)
-        for (uint32_t r = 0; r < rows->n; r += 4) {
-            const uint8_t *p[4];
-            const float   *x[4];
-            float          out[4][4];
-            uint32_t       n_t = SR_MIN(o->rows - t, 4u);
-            for (uint32_t i = 0; i < 4; i++) { /* past the ends: the last again, not stored */
-                p[i] = sr_row_of(w, rows, r + i);
-                x[i] = o->x + (size_t)SR_MIN(t + i, o->rows - 1) * o->cols + w->col0;
-            }
-            if (n_t == 1)
-                sr_float_block(format, p, x, 1, w->n_col, out);
-            else
-                sr_float_block(format, p, x, 4, w->n_col, out);
-            for (uint32_t k = 0; k < n_t; k++)
-                for (uint32_t i = 0; i < 4 && r + i < rows->n; i++)
-                    sr_put(o, w, rows->row + (r + i) * rows->apart, t + k, out[k][i]);
+    for (uint32_t t = 0, n_t; t < o->rows; t += n_t) {
+        const uint8_t *p[16];
+        const float   *x[SR_FLOAT_X];
+        float          out[32];
+        n_t = SR_MIN(o->rows - t, (uint32_t)SR_FLOAT_X);
+        for (uint32_t i = 0; i < n_t; i++)
+            x[i] = o->x + (size_t)(t + i) * o->cols + w->col0;
+        switch (n_t) {
+            SR_FLOATS(16, 1);
+            SR_FLOATS(8, 2);
+            SR_FLOATS(8, 3);
+            SR_FLOATS(4, 4);
+            SR_FLOATS(4, 5);
+            SR_FLOATS(4, 6);
         }
+    }
 }
 
 static inline void sr_floats512(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
