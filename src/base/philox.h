@@ -6,10 +6,12 @@
 #ifndef SR_BASE_PHILOX_H
 #define SR_BASE_PHILOX_H
 #include <stdint.h>
+#ifndef SR_HD
 #ifdef __CUDACC__
 #define SR_HD __host__ __device__
 #else
 #define SR_HD
+#endif
 #endif
 
 typedef struct { uint32_t v[4]; } sr_philox;

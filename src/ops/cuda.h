@@ -8,15 +8,22 @@
  *          than the step's: a kernel reads the true counts from job->count (device) and leaves the rest of its rows alone.
  * Rules    Launches on job->stream only.  No allocation, synchronisation, host callback, printf, or read of device memory on the
  *          host.  Working memory is job->scratch, sized by the variant's scratch() at the maximum shape.  What two launches hand each other
- *          through scratch (counters, partial sums) is zero at prepare() and must be left zero.
+ *          through scratch is counters in its first SR_CUDA_COUNTERS bytes: zero at prepare(), left zero by every launch.  Behind
+ *          them scratch holds anything; all ops may share one.
  * Order    With cfg.deterministic an output's value depends on neither counts nor splits chosen from them: fixed split sizes.
  * Arch     arch is 75, 80, 86, 89, 90: what the code in use was compiled for (a compute_75 PTX build says 75 on any card).
  * Threads: one owner per device.   Errors: cudaGetLastError() after launch(); the backend asks.
  */
 #ifndef SR_OPS_CUDA_H
 #define SR_OPS_CUDA_H
+#ifdef __CUDACC__
 #include <cuda_runtime.h>
+#else
+#include <cuda_runtime_api.h>
+#endif
 #include "ops/op.h"
+
+enum { SR_CUDA_COUNTERS = 1 << 16 };
 
 typedef struct {
     int      arch;            /* of the code that runs */

@@ -19,15 +19,22 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifndef SR_HD
+#ifdef __CUDACC__
+#define SR_HD __host__ __device__ /* compiled with -fmad=false: a contraction would change bits */
+#else
+#define SR_HD
+#endif
+#endif
 
-static inline uint32_t sr_bits_of(float f)
+static inline SR_HD uint32_t sr_bits_of(float f)
 {
     uint32_t u;
     memcpy(&u, &f, sizeof u);
     return u;
 }
 
-static inline float sr_float_of(uint32_t u)
+static inline SR_HD float sr_float_of(uint32_t u)
 {
     float f;
     memcpy(&f, &u, sizeof f);
@@ -48,7 +55,7 @@ static inline float sr_float_of(uint32_t u)
 
 /* e^x = 2^n * e^r, n = round(x / ln 2), |r| <= ln 2 / 2.  2^n is added to the exponent bits: the limits
  * of x keep the result a normal number. */
-static inline float sr_expf(float x)
+static inline SR_HD float sr_expf(float x)
 {
     if (!(x <= SR_EXP_MAX))
         return x + INFINITY; /* NaN stays NaN */
@@ -79,7 +86,7 @@ static inline float sr_expf(float x)
 #define SR_SQRT_HALF 0x3f3504f3u       /* bits of sqrt(1/2) */
 
 /* x = 2^e * m, m in [sqrt(1/2), sqrt(2)), f = m - 1: log x = e ln 2 + f - f^2/2 + f^3 P(f). */
-static inline float sr_logf(float x)
+static inline SR_HD float sr_logf(float x)
 {
     if (!(x > 0.0f))
         return x == 0.0f ? -INFINITY : NAN;
@@ -114,7 +121,7 @@ static inline float sr_logf(float x)
 #define SR_TANH_C9    2.064057440e-2f
 #define SR_TANH_C11   (-5.706169643e-3f)
 
-static inline float sr_tanhf(float x)
+static inline SR_HD float sr_tanhf(float x)
 {
     float a = fabsf(x);
     if (a < SR_TANH_SMALL) {
@@ -130,21 +137,21 @@ static inline float sr_tanhf(float x)
 }
 
 /* x = q * pi/2 + r: pi/2 in two parts, the first of 33 bits, so that q times it is exact to q = 2^20. */
-static inline double sr_quarter(float x, int *q)
+static inline SR_HD double sr_quarter(float x, int *q)
 {
     double n = rint((double)x * 0.6366197723675814);
     *q       = (int)((int64_t)n & 3);
     return ((double)x - n * 1.5707963267341256) - n * 6.077100506506192e-11;
 }
 
-static inline double sr_sin_kernel(double r)
+static inline SR_HD double sr_sin_kernel(double r)
 {
     double z = r * r;
     return r + r * z * (-0.166666666409869361 + z * (0.00833332931265995046 +
                         z * (-0.000198393122630051014 + z * 2.71810671140327388e-6)));
 }
 
-static inline double sr_cos_kernel(double r)
+static inline SR_HD double sr_cos_kernel(double r)
 {
     double z = r * r;
     return 1.0 - 0.5 * z + z * z * (0.0416666666226705384 + z * (-0.00138888837396632445 +
@@ -152,7 +159,7 @@ static inline double sr_cos_kernel(double r)
 }
 
 /* Both at once: they share the reduction.  Infinite or NaN: NaN. */
-static inline void sr_sincosf(float x, float *sine, float *cosine)
+static inline SR_HD void sr_sincosf(float x, float *sine, float *cosine)
 {
     if (!(fabsf(x) < INFINITY)) {
         *sine = *cosine = NAN;
@@ -166,7 +173,7 @@ static inline void sr_sincosf(float x, float *sine, float *cosine)
 }
 
 /* Sixteen partial sums to one: lanes i and i+8, then i+4, i+2, i+1. */
-static inline float sr_fold16(const float v[16])
+static inline SR_HD float sr_fold16(const float v[16])
 {
     float a[8];
     for (int i = 0; i < 8; i++)

@@ -143,12 +143,18 @@ typedef struct sr_program {
 
 typedef struct { double bytes, flops; } sr_cost; /* that must be moved and done at least */
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 /* The table of families: one row an opcode (op.c). */
 const char *sr_op_name(uint32_t code);
 sr_cost  sr_op_cost(const sr_program *p, uint32_t op, const sr_shape *n, uint32_t kv_tokens); /* kv_tokens: visible positions summed over sequences */
 size_t   sr_op_scratch(const sr_program *p, uint32_t op, const sr_shape *max, uint32_t workers); /* bytes of working memory; workers: CPU threads, 1 on a GPU */
 uint32_t sr_slot_rows(const sr_slot *s, const sr_shape *n);
 size_t   sr_program_scratch(const sr_program *p, const sr_shape *max, uint32_t workers); /* all slots and the largest op scratch, aligned: what prepare() wants */
+#ifdef __cplusplus
+}
+#endif
 
 typedef char sr_op_is_64_bytes[sizeof(sr_op) == 64 ? 1 : -1];
 typedef char sr_sampled_is_172_bytes[sizeof(sr_sampled) == 172 ? 1 : -1];

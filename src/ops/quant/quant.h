@@ -23,6 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum {
     SR_F32  = 0,
     SR_F16  = 1,
@@ -67,4 +71,7 @@ uint16_t sr_f32_to_bf16(float f);
 
 /* The eight 6-bit scales and minimums of a Q4_K or Q5_K superblock. */
 void sr_k4_scales(const uint8_t packed[12], uint8_t sc[8], uint8_t m[8]);
+#ifdef __cplusplus
+}
+#endif
 #endif

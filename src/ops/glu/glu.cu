@@ -1,0 +1,44 @@
+/* glu: out[r][i] = act(gate) * up, gate in columns [0, n) of the input, up in [n, 2n).
+ * Shapes   in [rows][2n] f32, out [rows][n] f32.
+ * Roofline bytes = 12 * rows * n, memory bound.
+ * Mapping  a thread per number, 256 a block: rows of a step are short enough to stay in L2 between the ops.
+ * Bits     those of the reference (-fmad=false).
+ * Archs    sm_75+, nothing arch-specific.                                              */
+#include "ops/kernel.cuh"
+
+enum { THREADS = 256 };
+
+static __device__ float silu(float g) { return g / (1.0f + sr_expf(-g)); }
+
+static __device__ float gelu(float g)
+{
+    float u = 0.79788456f * fmaf(0.044715f * g * g, g, g);
+    return 0.5f * g * (1.0f + sr_tanhf(u));
+}
+
+template <bool GELU>
+static __global__ void glu(const float *in, float *out, sr_devrows rows, uint32_t n)
+{
+    uint32_t r = blockIdx.y, i = blockIdx.x * THREADS + threadIdx.x;
+    if (r >= sr_dev_rows(rows) || i >= n)
+        return;
+    const float *x = in + (size_t)r * 2 * n;
+    out[(size_t)r * n + i] = (GELU ? gelu(x[i]) : silu(x[i])) * x[n + i];
+}
+
+static void launch(const sr_cudajob *j)
+{
+    const sr_op *op   = j->op;
+    uint32_t     rows = sr_slot_rows(&j->prog->slot[op->in[0]], j->n), n = op->dim[0];
+    if (!rows || !n)
+        return;
+    dim3         grid((n + THREADS - 1) / THREADS, rows);
+    const float *in  = (const float *)j->slot[op->in[0]];
+    float       *out = (float *)j->slot[op->out[0]];
+    if (op->flags & SR_F_GELU)
+        glu<true><<<grid, THREADS, 0, j->stream>>>(in, out, sr_rows_of(j, op->in[0]), n);
+    else
+        glu<false><<<grid, THREADS, 0, j->stream>>>(in, out, sr_rows_of(j, op->in[0]), n);
+}
+
+extern "C" const sr_cudakernel sr_glu_cuda[] = {{"plain", 0, 0, NULL, NULL, launch}, {}};
