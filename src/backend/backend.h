@@ -44,6 +44,7 @@ typedef struct {
 enum { SR_DEV_HOST = 1 };          /* devinfo.flags: device memory is host memory: weights may be used where they are mapped */
 
 typedef struct {                   /* how to open a device; zero = defaults */
+    uint64_t mem_budget;           /* most bytes of device memory; 0: what is free, less a margin */
     uint32_t threads;              /* CPU: 0 = all usable cores */
     uint32_t spin_us;              /* CPU: how long an idle worker spins before it sleeps; 0 = the measured default */
     bool     pin;                  /* CPU: workers to cores */
@@ -83,6 +84,9 @@ typedef struct sr_backend {
     sr_status (*profile)(sr_plan *, sr_opstat *out, bool reset, sr_err *);
 } sr_backend;
 
+#ifdef __cplusplus
+extern "C"
+#endif
 const sr_backend *sr_backend_entry(void);
 static inline bool sr_reached(sr_point p) { return __atomic_load_n(p.word, __ATOMIC_ACQUIRE) >= p.value; }
 
@@ -91,5 +95,6 @@ typedef struct { const sr_backend *be; const char *name; char why[200]; } sr_can
 size_t    sr_backend_list(sr_candidate *out, size_t cap);
 /* spec: "auto", "cpu", "cuda", "gpu", "cuda:N".  auto takes the best and says in `why` what it passed over ("" if nothing). */
 SR_MUSTUSE sr_status sr_backend_pick(const char *spec, const sr_backend **be, int *device, char why[200], sr_err *err);
+void      sr_backend_folder(const char *path); /* where plugins are, before the first list or pick; NULL: beside the program */
 extern const sr_backend sr_backend_cpu;
 #endif

@@ -1,52 +1,181 @@
 /* registry.c - which backends there are, and why not.
  *
- * A plugin is looked for beside the installed program only; a build without one says so.  A GPU that was asked for
- * by name and cannot be used is an error with the reason: only "auto" falls back, and tells. */
+ * A plugin is looked for beside the installed program only (<exe>/../lib/strata, or <exe> in a build folder), or where
+ * sr_backend_folder() says; never along LD_LIBRARY_PATH.  Before that the driver is asked by itself, because the plugin's
+ * own words cannot tell a missing driver from an old one.  A GPU that was asked for by name and cannot be used is an
+ * error with the reason: only "auto" falls back, and tells. */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/backend.h"
+#include "base/mem.h"
+
+enum { CUDA_MAJOR = 13 };
+
+/* Looked for once per process and never unloaded: the driver's threads may outlive any device. */
+static struct {
+    const sr_backend *be;
+    bool              looked;
+    char              why[200];
+} cuda;
+static const char *folder;
+
+void sr_backend_folder(const char *path) { folder = path; }
+
+#ifdef SR_CUDA_STATIC
+extern const sr_backend sr_backend_cuda;
+#else
+static bool exe_folder(char *out, size_t cap)
+{
+    ssize_t n = readlink("/proc/self/exe", out, cap - 1);
+    out[n > 0 ? n : 0] = 0;
+    char *slash = strrchr(out, '/');
+    if (slash)
+        *slash = 0;
+    return slash != NULL;
+}
+
+/* A plugin of another build would read our structs wrongly: all three must be equal. */
+static const sr_backend *entry_of(void *handle, const char *path)
+{
+    const sr_backend *(*entry)(void);
+    void             *p = dlsym(handle, "sr_backend_entry");
+    memcpy(&entry, &p, sizeof p);
+    const sr_backend *be = p ? entry() : NULL;
+    if (!be)
+        snprintf(cuda.why, sizeof cuda.why, "%.120s has no sr_backend_entry", path);
+    else if (be->abi != SR_BACKEND_ABI || be->size != sizeof(sr_backend) || strcmp(be->build, SR_VERSION) != 0)
+        snprintf(cuda.why, sizeof cuda.why, "%.80s is of another build: interface %u (%u bytes), version %.20s; wanted %u (%zu), %s", path,
+                 be->abi, be->size, be->abi == SR_BACKEND_ABI ? be->build : "unknown", SR_BACKEND_ABI, sizeof(sr_backend), SR_VERSION);
+    else
+        return be;
+    return NULL;
+}
+
+static const sr_backend *load_plugin(void)
+{
+    char exe[2048], path[2304];
+    if (!exe_folder(exe, sizeof exe))
+        snprintf(exe, sizeof exe, ".");
+    const char *const place[] = {"../lib/strata/", ""};
+    for (size_t i = 0; i < (folder ? 1 : SR_COUNT(place)); i++) {
+        if (folder)
+            snprintf(path, sizeof path, "%.2047s/libstrata-cuda%d.so", folder, CUDA_MAJOR);
+        else
+            snprintf(path, sizeof path, "%s/%slibstrata-cuda%d.so", exe, place[i], CUDA_MAJOR);
+        if (access(path, F_OK) != 0)
+            continue;
+        void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (!handle) {
+            const char *said = dlerror();
+            snprintf(cuda.why, sizeof cuda.why, "%.199s", said ? said : path);
+            return NULL;
+        }
+        return entry_of(handle, path);
+    }
+    if (folder)
+        snprintf(cuda.why, sizeof cuda.why, "there is no %.160s", path);
+    else
+        snprintf(cuda.why, sizeof cuda.why, "this build has no CUDA backend (no libstrata-cuda%d.so beside the program)", CUDA_MAJOR);
+    return NULL;
+}
+#endif
+
+static void *driver_function(void *driver, const char *name) { return driver ? dlsym(driver, name) : NULL; }
+
+/* Asks the driver whether there is anything for the plugin to do; false: why. */
+static bool driver_is_good(char *why, size_t cap)
+{
+    int (*init)(unsigned), (*version)(int *), (*count)(int *);
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    void *f[3]   = {driver_function(driver, "cuInit"), driver_function(driver, "cuDriverGetVersion"), driver_function(driver, "cuDeviceGetCount")};
+    int   v = 0, n = 0, rc;
+    memcpy(&init, &f[0], sizeof f[0]);
+    memcpy(&version, &f[1], sizeof f[1]);
+    memcpy(&count, &f[2], sizeof f[2]);
+    if (!driver || !f[0] || !f[1] || !f[2])
+        snprintf(why, cap, "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)");
+    else if (version(&v) == 0 && v < CUDA_MAJOR * 1000)
+        snprintf(why, cap, "the NVIDIA driver is too old: it knows CUDA %d.%d, this build needs %d.0 (driver R580 or newer)", v / 1000,
+                 v % 1000 / 10, CUDA_MAJOR);
+    else if ((rc = init(0)) == 100)
+        snprintf(why, cap, "the NVIDIA driver finds no GPU");
+    else if (rc != 0)
+        snprintf(why, cap, "the NVIDIA driver does not start (error %d%s)", rc, rc == 803 ? ": its library is of another version" : "");
+    else if (count(&n) != 0 || n == 0)
+        snprintf(why, cap, "the NVIDIA driver finds no GPU");
+    else
+        return true;
+    return false;
+}
+
+static void look_for_cuda(void)
+{
+    if (cuda.looked)
+        return;
+    cuda.looked = true;
+#ifdef SR_CUDA_STATIC
+    const sr_backend *be = &sr_backend_cuda;
+#else
+    const sr_backend *be = load_plugin();
+#endif
+    if (be && driver_is_good(cuda.why, sizeof cuda.why))
+        cuda.be = be;
+}
 
 size_t sr_backend_list(sr_candidate *out, size_t cap)
 {
     size_t n = 0;
     if (n < cap)
         out[n++] = (sr_candidate){.be = &sr_backend_cpu, .name = "cpu"};
-    if (n < cap)
-        out[n++] = (sr_candidate){.name = "cuda", .why = "this build has no CUDA backend"};
+    if (n < cap) {
+        look_for_cuda();
+        out[n] = (sr_candidate){.be = cuda.be, .name = "cuda"};
+        snprintf(out[n].why, sizeof out[n].why, "%s", cuda.why);
+        n++;
+    }
     return n;
+}
+
+/* "cuda:N" and the like; false: nobody knows it. */
+static bool parse(const char *want, bool *any, int *device)
+{
+    *any = strcmp(want, "auto") == 0;
+    if (*any || strcmp(want, "gpu") == 0 || strcmp(want, "cuda") == 0)
+        return true;
+    char *end = NULL;
+    long  i   = strncmp(want, "cuda:", 5) == 0 ? strtol(want + 5, &end, 10) : -1;
+    if (i < 0 || i > 255 || !end || *end || end == want + 5)
+        return false;
+    *device = (int)i;
+    return true;
 }
 
 sr_status sr_backend_pick(const char *spec, const sr_backend **be, int *device, char why[200], sr_err *err)
 {
-    sr_candidate c[4];
-    size_t       n    = sr_backend_list(c, sizeof c / sizeof *c);
-    const char  *want = spec ? spec : "auto";
-    why[0]            = 0;
-    *device           = 0;
-    if (strcmp(want, "cpu") == 0) {
-        *be = &sr_backend_cpu;
+    const char *want = spec ? spec : "auto";
+    bool        any;
+    why[0]  = 0;
+    *device = 0;
+    *be     = &sr_backend_cpu;
+    if (strcmp(want, "cpu") == 0)
         return SR_OK;
-    }
-    bool any = strcmp(want, "auto") == 0, gpu = strcmp(want, "gpu") == 0 || strcmp(want, "cuda") == 0;
-    if (!any && !gpu) {
-        char *end = NULL;
-        long  i   = strncmp(want, "cuda:", 5) == 0 ? strtol(want + 5, &end, 10) : -1;
-        if (i < 0 || i > 255 || !end || *end || end == want + 5)
-            return sr_raise(err, SR_INVALID, "unknown device \"%.40s\"; known: auto, cpu, gpu, cuda, cuda:N", want);
-        *device = (int)i;
-    }
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(c[i].name, "cuda") == 0) {
-            if (c[i].be) {
-                *be = c[i].be;
-                return SR_OK;
-            }
-            if (!any)
-                return sr_raise(err, SR_UNSUPPORTED, "device \"%s\" was asked for, but %s", want, c[i].why);
-            snprintf(why, 200, "%s", c[i].why);
+    if (!parse(want, &any, device))
+        return sr_raise(err, SR_INVALID, "unknown device \"%.40s\"; known: auto, cpu, gpu, cuda, cuda:N", want);
+    look_for_cuda();
+    if (cuda.be) {
+        sr_err     e = {0};
+        sr_devinfo d = {.size = sizeof d};
+        if (cuda.be->info(*device, NULL, &d, &e) == SR_OK && !d.why[0]) {
+            *be = cuda.be;
+            return SR_OK;
         }
-    *be = &sr_backend_cpu;
-    return SR_OK;
+        snprintf(why, 200, "%.199s", e.status ? e.msg : d.why);
+    } else {
+        snprintf(why, 200, "%s", cuda.why);
+    }
+    return any ? SR_OK : sr_raise(err, SR_UNSUPPORTED, "device \"%s\" was asked for, but %s", want, why);
 }

@@ -1,0 +1,202 @@
+/* queue.c - a queue is a stream; a point on it is a word in pinned memory that the stream writes when it gets there.
+ *
+ *     mark    ... kernels ... | write word := n          fence   | wait until *word >= v | kernels ...
+ *
+ * Both are memory operations of the driver, without a kernel, an event or a callback; words of other devices and of the
+ * host are waited for in the same way.  The host spins on the word: nobody is called back.
+ */
+#include <string.h>
+#include <sched.h>
+
+#include "backend/cuda/internal.h"
+#include "base/clock.h"
+#include "base/futex.h"
+#include "base/fault.h"
+#include "base/mem.h"
+
+enum { WORD_STEP = 128, SPINS = 4000 };
+static const uint64_t YIELD_NS = 4000000, LOOK_NS = 200000; /* then sleep; ask the streams for failures */
+
+/* Driver functions by name: linking libcuda would make the plugin unloadable without a driver. */
+static void *entry_point(const char *name)
+{
+    void                          *p = NULL;
+    enum cudaDriverEntryPointQueryResult found;
+    if (cudaGetDriverEntryPointByVersion(name, &p, 12000, cudaEnableDefault, &found) != cudaSuccess ||
+        found != cudaDriverEntryPointSuccess) {
+        (void)cudaGetLastError();
+        return NULL;
+    }
+    return p;
+}
+
+static void find_memory_operations(sr_dev *d)
+{
+    CUresult (*attribute)(int *, CUdevice_attribute, CUdevice);
+    void *p = entry_point("cuDeviceGetAttribute"), *w = entry_point("cuStreamWriteValue64"), *a = entry_point("cuStreamWaitValue64");
+    int   wide = 0;
+    memcpy(&attribute, &p, sizeof p);
+    if (!p || !w || !a || attribute(&wide, CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS, d->index) != CUDA_SUCCESS || !wide)
+        return;
+    memcpy(&d->write_value, &w, sizeof w);
+    memcpy(&d->wait_value, &a, sizeof a);
+}
+
+sr_status sr_cudaqueues_open(sr_dev *d, sr_err *err)
+{
+    int least = 0, greatest = 0;
+    find_memory_operations(d);
+    if (CU(d, err, cudaHostAlloc(&d->words, SR_Q_COUNT * WORD_STEP, cudaHostAllocPortable | cudaHostAllocMapped)) ||
+        CU(d, err, cudaDeviceGetStreamPriorityRange(&least, &greatest)))
+        return err->status;
+    memset(d->words, 0, SR_Q_COUNT * WORD_STEP);
+    for (int i = 0; i < SR_Q_COUNT; i++) {
+        sr_cudaqueue *q    = &d->queue[i];
+        char         *word = (char *)d->words + i * WORD_STEP;
+        void         *at   = NULL;
+        if (CU(d, err, cudaHostGetDevicePointer(&at, word, 0)) ||
+            CU(d, err, cudaStreamCreateWithPriority(&q->stream, cudaStreamNonBlocking, i == SR_Q_COMPUTE ? greatest : least)))
+            return err->status;
+        q->word = (volatile uint64_t *)(void *)word;
+        q->at   = (CUdeviceptr)(uintptr_t)at;
+    }
+    return SR_OK;
+}
+
+void sr_cudaqueues_close(sr_dev *d)
+{
+    for (int i = 0; i < SR_Q_COUNT; i++)
+        if (d->queue[i].stream)
+            (void)cudaStreamDestroy(d->queue[i].stream);
+    if (d->words)
+        (void)cudaFreeHost(d->words);
+}
+
+/* ---- copies ------------------------------------------------------------------------------------------------- */
+
+static sr_status copy(sr_dev *d, cudaStream_t stream, const sr_span *s, sr_err *err)
+{
+    if (!s->n || !s->bytes)
+        return SR_OK;
+    if (s->n == 1 || (s->dst_step == s->bytes && s->src_step == s->bytes))
+        return CU(d, err, cudaMemcpyAsync(s->dst, s->src, s->bytes * s->n, cudaMemcpyDefault, stream));
+    if (s->dst_step >= s->bytes && s->src_step >= s->bytes)
+        return CU(d, err, cudaMemcpy2DAsync(s->dst, s->dst_step, s->src, s->src_step, s->bytes, s->n, cudaMemcpyDefault, stream));
+    for (size_t i = 0; i < s->n; i++) { /* steps below the piece, 0 for instance: 2-D copies refuse them */
+        sr_status rc = CU(d, err, cudaMemcpyAsync((char *)s->dst + i * s->dst_step, (const char *)s->src + i * s->src_step, s->bytes,
+                                                  cudaMemcpyDefault, stream));
+        if (rc)
+            return rc;
+    }
+    return SR_OK;
+}
+
+sr_status sr_cuda_copyv(sr_dev *d, sr_queue q, const sr_span *s, uint32_t n, sr_err *err)
+{
+    sr_status rc = sr_cuda_enter(d, err);
+    if (sr_fault(SR_FAULT_COPY)) {
+        sr_err e = {0};
+        sr_raise(&e, SR_DEVLOST, "cuda:%d: injected failure of a copy", d->index);
+        sr_cuda_fail(d, &e);
+        return SR_OK; /* a device's copies fail later, not here */
+    }
+    for (uint32_t i = 0; i < n && rc == SR_OK; i++)
+        rc = copy(d, d->queue[q].stream, &s[i], err);
+    return rc;
+}
+
+/* ---- points ------------------------------------------------------------------------------------------------- */
+
+sr_point sr_cuda_mark(sr_dev *d, sr_queue q)
+{
+    sr_cudaqueue *s = &d->queue[q];
+    sr_err        e = {0};
+    uint64_t      n = ++s->marks;
+    if (sr_cuda_enter(d, &e) == SR_OK) {
+        if (!d->write_value)
+            (void)!CU(d, &e, sr_cuda_signal(s->stream, s->at, n));
+        else if (d->write_value(s->stream, s->at, n, 0) != CUDA_SUCCESS && CU(d, &e, cudaStreamQuery(s->stream)) == SR_OK)
+            sr_raise(&e, SR_DEVLOST, "cuda:%d: a mark could not be set", d->index);
+    }
+    if (e.status)
+        sr_cuda_fail(d, &e);
+    return (sr_point){s->word, n};
+}
+
+/* The device's address of a word, which may be another device's or the host's; 0: it is not page-locked. */
+static CUdeviceptr address_of(sr_dev *d, const volatile uint64_t *word)
+{
+    for (int i = 0; i < SR_Q_COUNT; i++)
+        if (d->queue[i].word == word)
+            return d->queue[i].at;
+    struct cudaPointerAttributes a = {0};
+    if (cudaPointerGetAttributes(&a, (const void *)(uintptr_t)word) != cudaSuccess)
+        (void)cudaGetLastError();
+    return (CUdeviceptr)(uintptr_t)a.devicePointer;
+}
+
+void sr_cuda_fence(sr_dev *d, sr_queue q, sr_point on)
+{
+    sr_err e = {0};
+    if (sr_reached(on) || sr_cuda_enter(d, &e))
+        return;
+    CUdeviceptr at = address_of(d, on.word);
+    if (!at)
+        sr_raise(&e, SR_INVALID, "cuda:%d: a fence on a word that is not page-locked", d->index);
+    else if (!d->wait_value)
+        (void)!CU(d, &e, sr_cuda_await(d->queue[q].stream, at, on.value));
+    else if (d->wait_value(d->queue[q].stream, at, on.value, CU_STREAM_WAIT_VALUE_GEQ) != CUDA_SUCCESS)
+        sr_raise(&e, SR_DEVLOST, "cuda:%d: a fence could not be set", d->index);
+    if (e.status)
+        sr_cuda_fail(d, &e);
+}
+
+/* A failed stream never gets to its marks: ask it. */
+static sr_status look(sr_dev *d, sr_err *err)
+{
+    for (int i = 0; i < SR_Q_COUNT; i++) {
+        cudaError_t rc = cudaStreamQuery(d->queue[i].stream);
+        if (rc == cudaErrorNotReady) {
+            (void)cudaGetLastError();
+            continue;
+        }
+        sr_err e = {0};
+        if (sr_cuda_check(d, &e, "a queue", rc)) {
+            e.status = SR_DEVLOST;
+            sr_cuda_fail(d, &e);
+        }
+    }
+    if (!__atomic_load_n(&d->failed, __ATOMIC_ACQUIRE))
+        return SR_OK;
+    return sr_raise(err, d->fail.status, "%s", d->fail.msg);
+}
+
+sr_status sr_cuda_wait(sr_dev *d, sr_point p, uint64_t timeout_ns, sr_err *err)
+{
+    sr_status s = sr_cuda_enter(d, err);
+    if (s)
+        return s;
+    uint64_t start = 0, looked = 0;
+    for (uint32_t i = 0; !sr_reached(p); i++) {
+        if (i < SPINS) {
+            sr_cpu_pause();
+            continue;
+        }
+        uint64_t now = sr_now_ns();
+        start        = start ? start : now;
+        if (now - looked > LOOK_NS) {
+            if ((s = look(d, err)) != SR_OK)
+                return s;
+            looked = now;
+        }
+        if (timeout_ns != UINT64_MAX && now - start >= timeout_ns)
+            return SR_AGAIN;
+        if (now - start < YIELD_NS)
+            sched_yield();
+        else
+            nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+    }
+    if (!__atomic_load_n(&d->failed, __ATOMIC_ACQUIRE))
+        return SR_OK;
+    return sr_raise(err, d->fail.status, "%s", d->fail.msg);
+}

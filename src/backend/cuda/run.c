@@ -1,0 +1,296 @@
+/* run.c - a program made ready on a CUDA device: variants chosen, slots laid out, addresses bound; and its execution.
+ *
+ *     scratch   [slot 0][slot 1]..[working memory: counters, then what ops take in turns]
+ */
+#include <string.h>
+
+#include "backend/cuda/internal.h"
+#include "base/fault.h"
+#include "base/mem.h"
+
+enum { ALIGN = 256, MAX_ROWS = 65535 }; /* rows are the y of grids */
+
+struct sr_plan {
+    sr_dev               *dev;
+    const sr_program     *prog;
+    sr_shape              max;
+    const sr_cudakernel **kernel;    /* [n_op] */
+    void                **slot;      /* [n_slot] */
+    sr_wref              *weight;    /* [n_weight] */
+    sr_batch              batch;
+    void                 *work;
+    /* With cfg.profile: events around the ops of one submit, read at the next one. */
+    sr_opstat            *stat;      /* [n_op] */
+    cudaEvent_t          *event;     /* [n_op + 1] */
+    uint32_t             *kv_len;    /* pinned [max.seq][2]: what attention saw, for its cost */
+    uint32_t              first, count;
+    sr_shape              now;
+};
+
+static const sr_cudakernel *family(uint32_t code)
+{
+    switch (code) {
+    case SR_OP_EMBED: return sr_embed_cuda;
+    case SR_OP_NORM: return sr_norm_cuda;
+    case SR_OP_LINEAR: return sr_linear_cuda;
+    case SR_OP_ROPETABLE: return sr_ropetable_cuda;
+    case SR_OP_ROPE: return sr_rope_cuda;
+    case SR_OP_KVWRITE: return sr_kvwrite_cuda;
+    case SR_OP_ATTN: return sr_attn_cuda;
+    case SR_OP_GLU: return sr_glu_cuda;
+    case SR_OP_ADD: return sr_add_cuda;
+    case SR_OP_GATHER: return sr_gather_cuda;
+    case SR_OP_SAMPLE: return sr_sample_cuda;
+    default: return NULL;
+    }
+}
+
+static const sr_cudakernel *choose(const sr_dev *d, const sr_program *p, uint32_t op)
+{
+    const sr_cudakernel *k = family(p->op[op].code);
+    for (; k && k->launch; k++)
+        if ((!k->arch_min || d->info.arch >= k->arch_min) && (!k->arch_max || d->info.arch <= k->arch_max) &&
+            (!k->supports || k->supports(&d->info, p, &p->op[op])))
+            return k;
+    return NULL;
+}
+
+bool sr_cuda_supports(sr_dev *d, const sr_program *p, uint32_t op) { return choose(d, p, op) != NULL; }
+
+static size_t slot_bytes(const sr_program *p, uint32_t i, const sr_shape *max)
+{
+    return (size_t)sr_slot_rows(&p->slot[i], max) * p->slot[i].width * 4;
+}
+
+static size_t slots_bytes(const sr_program *p, const sr_shape *max)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < p->n_slot; i++)
+        n += sr_align_up(slot_bytes(p, i, max), ALIGN);
+    return n;
+}
+
+size_t sr_cuda_scratch(sr_dev *d, const sr_program *p, const sr_shape *max)
+{
+    size_t work = SR_CUDA_COUNTERS;
+    for (uint32_t i = 0; i < p->n_op; i++) {
+        const sr_cudakernel *k = choose(d, p, i);
+        if (k && k->scratch)
+            work = SR_MAX(work, k->scratch(&d->info, p, &p->op[i], max));
+    }
+    return slots_bytes(p, max) + sr_align_up(work, ALIGN);
+}
+
+static sr_status lay_out(sr_plan *pl, char *scratch, size_t bytes, sr_err *err)
+{
+    size_t need = sr_cuda_scratch(pl->dev, pl->prog, &pl->max), at = 0;
+    if (bytes < need)
+        return sr_raise(err, SR_INVALID, "scratch of %zu bytes given, the program needs %zu", bytes, need);
+    for (uint32_t i = 0; i < pl->prog->n_slot; i++) {
+        pl->slot[i] = scratch + at;
+        at += sr_align_up(slot_bytes(pl->prog, i, &pl->max), ALIGN);
+    }
+    pl->work            = scratch + at;
+    cudaStream_t stream = pl->dev->queue[SR_Q_COMPUTE].stream;
+#ifdef SR_DEBUG /* NaN in every float format: what nobody wrote must not look like a number */
+    if (CU(pl->dev, err, cudaMemsetAsync(scratch, 0xff, need, stream)))
+        return err->status;
+#endif
+    return CU(pl->dev, err, cudaMemsetAsync(pl->work, 0, SR_CUDA_COUNTERS, stream));
+}
+
+static sr_status prepare_profile(sr_plan *pl, sr_err *err)
+{
+    void *host = NULL;
+    pl->stat   = sr_calloc(pl->prog->n_op, sizeof *pl->stat);
+    pl->event  = sr_calloc(pl->prog->n_op + 1, sizeof *pl->event);
+    if (!pl->stat || !pl->event)
+        return sr_raise(err, SR_NOMEM, "host: memory for a profile of %u ops", pl->prog->n_op);
+    if (CU(pl->dev, err, cudaHostAlloc(&host, SR_MAX(pl->max.seq, 1u) * 2 * sizeof *pl->kv_len, cudaHostAllocDefault)))
+        return err->status;
+    pl->kv_len = host;
+    for (uint32_t i = 0; i <= pl->prog->n_op; i++)
+        if (CU(pl->dev, err, cudaEventCreate(&pl->event[i])))
+            return err->status;
+    return SR_OK;
+}
+
+sr_status sr_cuda_prepare(sr_dev *d, const sr_program *p, const sr_shape *max, void *scratch, size_t bytes, sr_plan **out, sr_err *err)
+{
+    sr_err local = {0};
+    err          = err ? err : &local;
+    if (sr_cuda_enter(d, err))
+        return err->status;
+    if (max->tok > MAX_ROWS || max->out > MAX_ROWS)
+        return sr_raise(err, SR_UNSUPPORTED, "cuda: steps of %u tokens and %u outputs; at most %d", max->tok, max->out, MAX_ROWS);
+    sr_plan *pl = sr_calloc(1, sizeof *pl);
+    if (!pl)
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a plan", sizeof *pl);
+    *pl        = (sr_plan){.dev = d, .prog = p, .max = *max};
+    pl->kernel = sr_calloc(p->n_op, sizeof *pl->kernel);
+    pl->slot   = sr_calloc(p->n_slot, sizeof *pl->slot);
+    pl->weight = sr_calloc(p->n_weight, sizeof *pl->weight);
+    if (!pl->kernel || !pl->slot || !pl->weight) {
+        sr_raise(err, SR_NOMEM, "host: memory for a plan of %u ops", p->n_op);
+        goto fail;
+    }
+    for (uint32_t i = 0; i < p->n_op; i++)
+        if (!(pl->kernel[i] = choose(d, p, i))) {
+            sr_raise(err, SR_UNSUPPORTED, "cuda:%d: no kernel for op %u (%s, layer %d)", d->index, i, sr_op_name(p->op[i].code),
+                     p->op[i].layer == SR_NONE ? -1 : p->op[i].layer);
+            goto fail;
+        }
+    if (lay_out(pl, scratch, bytes, err) || (d->cfg.profile && prepare_profile(pl, err)))
+        goto fail;
+    *out = pl;
+    return SR_OK;
+fail:
+    sr_cuda_discard(pl);
+    return err->status;
+}
+
+void sr_cuda_discard(sr_plan *pl)
+{
+    sr_err ignored = {0};
+    if (!pl)
+        return;
+    (void)!sr_cuda_enter(pl->dev, &ignored);
+    for (uint32_t i = 0; pl->event && i <= pl->prog->n_op; i++)
+        if (pl->event[i])
+            (void)cudaEventDestroy(pl->event[i]);
+    if (pl->kv_len)
+        (void)cudaFreeHost(pl->kv_len);
+    sr_free(pl->event);
+    sr_free(pl->stat);
+    sr_free(pl->kernel);
+    sr_free(pl->slot);
+    sr_free(pl->weight);
+    sr_free(pl);
+}
+
+sr_status sr_cuda_slot(sr_plan *pl, uint16_t slot, void **out, size_t *bytes)
+{
+    if (slot >= pl->prog->n_slot)
+        return SR_INVALID;
+    *out   = pl->slot[slot];
+    *bytes = slot_bytes(pl->prog, slot, &pl->max);
+    return SR_OK;
+}
+
+sr_status sr_cuda_bind(sr_plan *pl, const sr_batch *b, uint32_t w, uint32_t n, const sr_wref *refs, sr_err *err)
+{
+    if ((uint64_t)w + n > pl->prog->n_weight)
+        return sr_raise(err, SR_INVALID, "weights %u to %u bound, the program has %u", w, w + n, pl->prog->n_weight);
+    if (b && b->tree)
+        return sr_raise(err, SR_UNSUPPORTED, "cuda: token trees");
+    if (b)
+        pl->batch = *b;
+    if (n)
+        memcpy(pl->weight + w, refs, n * sizeof *refs);
+    return SR_OK;
+}
+
+/* ---- profile ------------------------------------------------------------------------------------------------ */
+
+/* The times of the last submit, once it is over. */
+static sr_status collect(sr_plan *pl, sr_err *err)
+{
+    uint32_t kv_tokens = 0;
+    if (!pl->count)
+        return SR_OK;
+    if (CU(pl->dev, err, cudaEventSynchronize(pl->event[pl->count])))
+        return SR_DEVLOST;
+    for (uint32_t s = 0; s < pl->now.seq; s++)
+        kv_tokens += pl->kv_len[2 * s + 1] - pl->kv_len[2 * s];
+    for (uint32_t i = 0; i < pl->count; i++) {
+        float   ms = 0;
+        sr_cost c  = sr_op_cost(pl->prog, pl->first + i, &pl->now, kv_tokens);
+        if (CU(pl->dev, err, cudaEventElapsedTime(&ms, pl->event[i], pl->event[i + 1])))
+            return SR_DEVLOST;
+        sr_opstat *st = &pl->stat[pl->first + i];
+        st->ns += (uint64_t)((double)ms * 1e6);
+        st->calls++;
+        st->bytes += c.bytes;
+        st->flops += c.flops;
+    }
+    pl->count = 0;
+    return SR_OK;
+}
+
+sr_status sr_cuda_profile(sr_plan *pl, sr_opstat *out, bool reset, sr_err *err)
+{
+    if (!pl->stat)
+        return sr_raise(err, SR_UNSUPPORTED, "the device was opened without profiling");
+    sr_status s = sr_cuda_enter(pl->dev, err);
+    s           = s ? s : collect(pl, err);
+    if (out)
+        memcpy(out, pl->stat, pl->prog->n_op * sizeof *out);
+    if (reset)
+        memset(pl->stat, 0, pl->prog->n_op * sizeof *pl->stat);
+    return s;
+}
+
+/* ---- submit ------------------------------------------------------------------------------------------------- */
+
+static sr_cudajob job_of(const sr_plan *pl, const sr_shape *n)
+{
+    return (sr_cudajob){.dev = &pl->dev->info, .prog = pl->prog, .n = n, .max = &pl->max, .count = pl->batch.n, .slot = pl->slot,
+                        .weight = pl->weight, .batch = &pl->batch, .scratch = pl->work,
+                        .previous = pl->prog->sampled != SR_NONE ? pl->slot[pl->prog->sampled] : NULL,
+                        .stream = pl->dev->queue[SR_Q_COMPUTE].stream};
+}
+
+static sr_status launch(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
+{
+    sr_cudajob job = job_of(pl, shape);
+    for (uint32_t i = op; i < op + n; i++) {
+        job.op = &pl->prog->op[i];
+        if (pl->stat && CU(pl->dev, err, cudaEventRecord(pl->event[i - op], job.stream)))
+            return SR_DEVLOST;
+        pl->kernel[i]->launch(&job);
+        cudaError_t rc = cudaGetLastError();
+        if (rc != cudaSuccess) {
+            sr_status s = sr_cuda_check(pl->dev, err, "launch", rc);
+            sr_while(err, "running op %u (%s, variant %s)", i, sr_op_name(job.op->code), pl->kernel[i]->variant);
+            return s;
+        }
+    }
+    return SR_OK;
+}
+
+static sr_status launch_timed(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
+{
+    cudaStream_t stream = pl->dev->queue[SR_Q_COMPUTE].stream;
+    sr_status    s      = collect(pl, err);
+    if (s == SR_OK)
+        s = launch(pl, op, n, shape, err);
+    if (s == SR_OK)
+        s = CU(pl->dev, err, cudaEventRecord(pl->event[n], stream));
+    if (s == SR_OK && shape->seq)
+        s = CU(pl->dev, err, cudaMemcpyAsync(pl->kv_len, pl->batch.kv_len, shape->seq * 2 * sizeof *pl->kv_len, cudaMemcpyDefault, stream));
+    if (s == SR_OK) /* the copy, too, must be over before the times are read */
+        s = CU(pl->dev, err, cudaEventRecord(pl->event[n], stream));
+    pl->first = op;
+    pl->count = s == SR_OK ? n : 0;
+    pl->now   = *shape;
+    return s;
+}
+
+sr_status sr_cuda_submit(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
+{
+    if ((uint64_t)op + n > pl->prog->n_op)
+        return sr_raise(err, SR_INVALID, "ops %u to %u submitted, the program has %u", op, op + n, pl->prog->n_op);
+    if (shape->tok > pl->max.tok || shape->out > pl->max.out || shape->seq > pl->max.seq || shape->pages > pl->max.pages)
+        return sr_raise(err, SR_INVALID, "step of %u tokens, %u outputs, %u sequences, %u pages; prepared for %u, %u, %u, %u",
+                        shape->tok, shape->out, shape->seq, shape->pages, pl->max.tok, pl->max.out, pl->max.seq, pl->max.pages);
+    sr_status s = sr_cuda_enter(pl->dev, err);
+    if (s)
+        return s;
+    if (sr_fault(SR_FAULT_SUBMIT)) {
+        sr_err e = {0};
+        sr_raise(&e, SR_DEVLOST, "cuda:%d: injected failure of a submit", pl->dev->index);
+        sr_cuda_fail(pl->dev, &e);
+        return SR_OK;
+    }
+    return pl->stat ? launch_timed(pl, op, n, shape, err) : launch(pl, op, n, shape, err);
+}
