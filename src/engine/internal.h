@@ -51,6 +51,9 @@ void     sr_block_add(sr_model *m, const sr_kvseq *seq, const int32_t *tok, uint
 /* Inputs over, program through, results of now.out rows in m->sampled; returns when they are here. */
 SR_MUSTUSE sr_status sr_model_compute(sr_model *m, sr_err *err);
 
+/* place.c: where every weight lies.  On a device with memory of its own they are copied, packed into its kernels' tiles. */
+SR_MUSTUSE sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err);
+
 /* sched.c */
 typedef struct sr_job    sr_job;
 typedef struct sr_choice sr_choice;

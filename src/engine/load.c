@@ -1,6 +1,6 @@
 /* load.c - from a file to a model that is ready: compile, place, bind.
  *
- * On a device whose memory is the host's, weights stay where the file is mapped.  On any other they are copied once.
+ * On a device whose memory is the host's, weights stay where the file is mapped.  On any other they are copied once (place.c).
  * What a step needs is allocated here, from the shapes; a step allocates nothing. */
 #include <stdio.h>
 #include <string.h>
@@ -86,13 +86,25 @@ static sr_status defaults(sr_model *m, sr_err *err)
     return SR_OK;
 }
 
-static sr_status open_kv(sr_model *m, sr_err *err)
+/* How many pages: as asked; else enough for every sequence at a usual length; on a device with memory of its own what is left of
+ * its budget, up to every sequence at full length and as much again for prefixes that outlive their sequences. */
+static sr_status count_pages(sr_model *m, const sr_devinfo *di, sr_err *err)
 {
     sr_loadcfg       *c = &m->cfg;
     const sr_program *p = &m->code->prog;
     uint32_t per_ctx = (c->ctx + c->page_tokens - 1) / c->page_tokens;
     uint32_t pooled  = (SR_MIN(c->ctx, (uint32_t)POOL_CTX) + c->page_tokens - 1) / c->page_tokens;
-    uint64_t pages   = c->kv_pages ? c->kv_pages : (uint64_t)c->max_seqs * pooled;
+    uint64_t pages   = c->kv_pages ? c->kv_pages : (uint64_t)c->max_seqs * pooled, each = 0;
+    for (uint32_t g = 0; g < p->n_kv; g++)
+        each += sr_kv_page_bytes(&p->kv[g], c->page_tokens);
+    if (!c->kv_pages && !(di->flags & SR_DEV_HOST) && each) {
+        uint64_t room = di->mem_free / each, most = 2ull * c->max_seqs * per_ctx;
+        pages         = SR_MIN(room, most);
+        if (pages < per_ctx)
+            return sr_raise(err, SR_NOMEM, "%s: KV pages of one sequence of %u tokens need %llu MiB, %llu MiB are left; ask for a smaller "
+                            "context", di->name, c->ctx, (unsigned long long)(per_ctx * each >> 20),
+                            (unsigned long long)(di->mem_free >> 20));
+    }
     if (!c->kv_pages && pages < per_ctx)
         pages = per_ctx;
     if (pages < per_ctx)
@@ -100,12 +112,20 @@ static sr_status open_kv(sr_model *m, sr_err *err)
                         (unsigned long long)pages, c->page_tokens, c->ctx, per_ctx);
     if (pages >= 1u << 30)
         return sr_raise(err, SR_INVALID, "%llu KV pages asked; at most %u", (unsigned long long)pages, (1u << 30) - 1);
-    m->kv_pages = (uint32_t)pages;
-    sr_kvgroup group[SR_KV_GROUPS];
-    for (uint32_t g = 0; g < p->n_kv; g++) {
+    m->kv_pages      = (uint32_t)pages;
+    m->info.kv_bytes = pages * each;
+    return SR_OK;
+}
+
+static sr_status open_kv(sr_model *m, const sr_devinfo *di, sr_err *err)
+{
+    sr_loadcfg       *c = &m->cfg;
+    const sr_program *p = &m->code->prog;
+    sr_kvgroup        group[SR_KV_GROUPS];
+    if (count_pages(m, di, err))
+        return err->status;
+    for (uint32_t g = 0; g < p->n_kv; g++)
         group[g] = (sr_kvgroup){.shape = p->kv[g], .n_ranks = 1, .pages = {m->kv_pages}};
-        m->info.kv_bytes += sr_kv_page_bytes(&p->kv[g], c->page_tokens) * pages;
-    }
     sr_dev *const devs[] = {m->dev};
     sr_kvcfg      kc     = {.be = m->be, .devs = devs, .n_devs = 1, .groups = group, .n_groups = p->n_kv, .page_tokens = c->page_tokens};
     FILE         *rnd    = fopen("/dev/urandom", "re");
@@ -115,42 +135,6 @@ static sr_status open_kv(sr_model *m, sr_err *err)
     if (!keyed)
         return sr_raise(err, SR_IO, "/dev/urandom: no random bytes for the prefix index");
     return sr_kv_open(&kc, &m->kv, err);
-}
-
-/* Where every weight lies.  A copy goes through the queue like any other; the mapping outlives it. */
-static sr_status place_weights(sr_model *m, bool on_host, sr_err *err)
-{
-    const sr_program *p = &m->code->prog;
-    uint64_t          done = 0;
-    m->weight = sr_calloc(p->n_weight, sizeof *m->weight);
-    m->owned  = sr_calloc(p->n_weight, sizeof *m->owned);
-    if (!m->weight || !m->owned)
-        return sr_raise(err, SR_NOMEM, "host: memory for %u weight references", p->n_weight);
-    for (uint32_t i = 0; i < p->n_weight; i++) {
-        const sr_weight *w     = &p->weight[i];
-        const sr_tensor *t     = m->code->tensor[i];
-        const void      *src   = t ? t->data : m->code->derived[i];
-        size_t           bytes = t ? t->bytes : (size_t)w->cols * sizeof(float);
-        m->weight[i] = (sr_wref){.p = src, .n_row = w->rows, .n_col = w->cols, .format = w->format};
-        if (!src || on_host)
-            continue;
-        if (m->code->tied && w->role == SR_W_OUTPUT) { /* weight 0 is the embedding, placed first */
-            m->weight[i].p = m->weight[0].p;
-            continue;
-        }
-        if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, t ? t->name : "constants", &m->owned[i], err))
-            return err->status;
-        m->weight[i].p = m->owned[i];
-        sr_span   s    = {.dst = m->owned[i], .src = src, .bytes = bytes, .n = 1};
-        sr_status rc;
-        while ((rc = m->be->copyv(m->dev, SR_Q_IN, &s, 1, err)) == SR_AGAIN)
-            m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err);
-        if (rc)
-            return rc;
-        done += bytes;
-        progress(&m->cfg, (double)done / (double)(m->info.bytes + 1), "weights");
-    }
-    return on_host ? SR_OK : m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err);
 }
 
 static sr_status make_ready(sr_model *m, sr_err *err)
@@ -177,6 +161,10 @@ static sr_status make_ready(sr_model *m, sr_err *err)
     if (m->be->slot(m->plan, p->sampled, &slot, &slot_bytes))
         return sr_raise(err, SR_INVALID, "%s: no slot %u", m->be->name, p->sampled);
     m->sampled_dev = slot;
+    /* Everything else has its memory: the rest is for pages. */
+    sr_devinfo di = {.size = sizeof di};
+    if (m->be->info(c->device, m->dev, &di, err) || open_kv(m, &di, err))
+        return err->status;
     sr_block_address(m, &batch);
     for (uint32_t g = 0; g < p->n_kv; g++)
         sr_kv_layout(m->kv, g, 0, &batch.kv[g]);
@@ -203,7 +191,7 @@ static sr_status load(sr_model *m, sr_err *err)
     m->info.threads = di.units;
     snprintf(m->info.device, sizeof m->info.device, "%s", di.name);
     snprintf(m->info.isa, sizeof m->info.isa, "%s", di.isa);
-    if (open_kv(m, err) || place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))
+    if (sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))
         return err->status;
     progress(c, 1, "ready");
     return SR_OK;

@@ -1,0 +1,193 @@
+/* place.c - where every weight lies, and how it gets there.
+ *
+ * On a device with memory of its own every weight is copied once:
+ *
+ *     mapped file --(pack, several threads)--> staging 0 --(copy on SR_Q_IN)--> device
+ *                                              staging 1      ... meanwhile
+ *
+ * A device's pack() says whether its kernels have tiles for a weight; the last rows are asked first, because they are
+ * those that may not fill a tile.  Tiles have as many bytes as the rows they are made of, so places do not depend on it.
+ */
+#include <pthread.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "engine/internal.h"
+
+enum { STAGING = 32 << 20, GRAIN = 64, MAX_THREADS = 16, MAX_GRAIN_BYTES = 8 << 20 };
+
+typedef struct {             /* rows row .. row+n-1 of a weight on their way to dst */
+    const sr_backend *be;
+    const char       *src;
+    char             *dst;
+    size_t            row_bytes;
+    uint32_t          n, cols, threads, failed;
+    uint16_t          format, layout; /* layout: 0 as in the file */
+} batch;
+
+typedef struct { batch *b; uint32_t index; } share;
+
+static bool pack_rows(const batch *b, uint32_t row, uint32_t n)
+{
+    const void *at[GRAIN];
+    uint16_t    layout;
+    for (uint32_t i = 0; i < n; i++)
+        at[i] = b->src + (row + i) * b->row_bytes;
+    size_t bytes = b->be->pack(b->format, n, b->cols, at, b->dst + row * b->row_bytes, &layout);
+    return bytes == n * b->row_bytes && layout == b->layout;
+}
+
+static void *fill(void *arg)
+{
+    share *s = arg;
+    batch *b = s->b;
+    for (uint32_t row = s->index * GRAIN; row < b->n; row += b->threads * GRAIN) {
+        uint32_t n = SR_MIN((uint32_t)GRAIN, b->n - row);
+        if (!b->layout)
+            memcpy(b->dst + row * b->row_bytes, b->src + row * b->row_bytes, n * b->row_bytes);
+        else if (!pack_rows(b, row, n))
+            __atomic_store_n(&b->failed, 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+/* All rows of the batch, on as many threads as help; a thread that cannot be started leaves its share to this one. */
+static void fill_all(batch *b)
+{
+    pthread_t thread[MAX_THREADS];
+    share     s[MAX_THREADS];
+    bool      started[MAX_THREADS] = {false};
+    b->threads = SR_MIN(SR_MIN(sr_cpu_cores(), (uint32_t)MAX_THREADS), b->n / GRAIN + 1);
+    for (uint32_t i = 0; i < b->threads; i++) {
+        s[i]       = (share){b, i};
+        started[i] = i && pthread_create(&thread[i], NULL, fill, &s[i]) == 0;
+    }
+    for (uint32_t i = 0; i < b->threads; i++)
+        if (!started[i])
+            fill(&s[i]);
+    for (uint32_t i = 0; i < b->threads; i++)
+        if (started[i])
+            pthread_join(thread[i], NULL);
+}
+
+typedef struct {
+    sr_model *m;
+    char     *half[2];
+    sr_point  free_at[2];   /* when the copy out of it is over */
+    uint32_t  turn;
+    uint64_t  done, all;
+} stage;
+
+/* One piece of at most STAGING bytes: filled, then copied while the next one is filled. */
+static sr_status send(stage *st, batch *b, char *to, sr_err *err)
+{
+    sr_model *m = st->m;
+    uint32_t  k = st->turn++ % 2;
+    sr_status s = SR_OK;
+    if (st->free_at[k].word && (s = m->be->wait(m->dev, st->free_at[k], UINT64_MAX, err)) != SR_OK)
+        return s;
+    b->dst = st->half[k];
+    fill_all(b);
+    if (b->failed)
+        return sr_raise(err, SR_INVALID, "%s: %u rows of %u numbers could not be packed like the rows before them", m->be->name, b->n, b->cols);
+    sr_span span = {.dst = to, .src = b->dst, .bytes = b->n * b->row_bytes, .n = 1};
+    while ((s = m->be->copyv(m->dev, SR_Q_IN, &span, 1, err)) == SR_AGAIN)
+        if ((s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err)) != SR_OK)
+            return s;
+    st->free_at[k] = m->be->mark(m->dev, SR_Q_IN);
+    st->done += span.bytes;
+    if (m->cfg.progress)
+        m->cfg.progress(m->cfg.arg, (double)st->done / (double)(st->all + 1), "weights");
+    return s;
+}
+
+/* Layout of a weight's tiles, 0: none. */
+static uint16_t layout_of(const stage *st, const batch *b, uint32_t rows)
+{
+    const void *at[GRAIN];
+    uint16_t    layout = 0;
+    uint32_t    n = rows % GRAIN ? rows % GRAIN : GRAIN;
+    if (n > rows || n * b->row_bytes > MAX_GRAIN_BYTES)
+        return 0;
+    for (uint32_t i = 0; i < n; i++)
+        at[i] = b->src + (rows - n + i) * b->row_bytes;
+    return b->be->pack(b->format, n, b->cols, at, st->half[0], &layout) ? layout : 0;
+}
+
+static sr_status send_weight(stage *st, uint32_t i, sr_err *err)
+{
+    sr_model        *m = st->m;
+    const sr_weight *w = &m->code->prog.weight[i];
+    sr_wref         *r = &m->weight[i];
+    bool  head_only = w->role == SR_W_TOKEN_EMBD && !m->code->tied; /* read row by row, never multiplied */
+    batch b = {.be = m->be, .src = r->p, .cols = w->cols, .format = w->format, .row_bytes = sr_row_bytes(w->format, w->cols)};
+    if (st->free_at[0].word && m->be->wait(m->dev, st->free_at[0], UINT64_MAX, err)) /* layout_of tries it out there */
+        return err->status;
+    b.layout = head_only ? 0 : layout_of(st, &b, w->rows);
+    uint32_t step = (uint32_t)SR_MAX(STAGING / b.row_bytes / GRAIN * GRAIN, (size_t)1);
+    char    *to   = m->owned[i];
+    r->p          = to;
+    r->layout     = b.layout;
+    if (b.row_bytes > STAGING)
+        return sr_raise(err, SR_UNSUPPORTED, "a weight with rows of %zu bytes; at most %d", b.row_bytes, STAGING);
+    for (uint32_t row = 0; row < w->rows; row += b.n, b.src += b.n * b.row_bytes, to += b.n * b.row_bytes) {
+        b.n         = SR_MIN(step, w->rows - row);
+        sr_status s = send(st, &b, to, err);
+        if (s)
+            return s;
+    }
+    return SR_OK;
+}
+
+static sr_status send_all(stage *st, sr_err *err)
+{
+    sr_model         *m = st->m;
+    const sr_program *p = &m->code->prog;
+    for (uint32_t i = 0; i < 2; i++) {
+        void *half = NULL;
+        if (m->be->alloc(m->dev, SR_MEM_PINNED, STAGING, "staging of weights", &half, err))
+            return err->status;
+        st->half[i] = half;
+    }
+    for (uint32_t i = 0; i < p->n_weight; i++) {
+        const sr_tensor *t = m->code->tensor[i];
+        if (!m->weight[i].p)
+            continue;
+        if (m->code->tied && p->weight[i].role == SR_W_OUTPUT) { /* weight 0 is the embedding, placed first */
+            m->weight[i].p      = m->weight[0].p;
+            m->weight[i].layout = m->weight[0].layout;
+            continue;
+        }
+        size_t bytes = p->weight[i].rows * sr_row_bytes(p->weight[i].format, p->weight[i].cols);
+        if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, t ? t->name : "constants", &m->owned[i], err) || send_weight(st, i, err))
+            return err->status;
+    }
+    return m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err);
+}
+
+sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err)
+{
+    const sr_program *p  = &m->code->prog;
+    stage             st = {.m = m, .all = m->info.bytes};
+    m->weight = sr_calloc(p->n_weight, sizeof *m->weight);
+    m->owned  = sr_calloc(p->n_weight, sizeof *m->owned);
+    if (!m->weight || !m->owned)
+        return sr_raise(err, SR_NOMEM, "host: memory for %u weight references", p->n_weight);
+    for (uint32_t i = 0; i < p->n_weight; i++) {
+        const sr_weight *w   = &p->weight[i];
+        const void      *src = m->code->tensor[i] ? m->code->tensor[i]->data : (const void *)m->code->derived[i];
+        m->weight[i] = (sr_wref){.p = src, .n_row = w->rows, .n_col = w->cols, .format = w->format};
+    }
+    if (on_host)
+        return SR_OK;
+    sr_status s = send_all(&st, err);
+    for (uint32_t i = 0; i < 2 && s; i++) /* copies under way read what is freed next */
+        if (st.free_at[i].word) {
+            sr_err ignored = {0};
+            m->be->wait(m->dev, st.free_at[i], UINT64_MAX, &ignored);
+        }
+    for (uint32_t i = 0; i < 2; i++)
+        m->be->free(m->dev, st.half[i]);
+    return s;
+}
