@@ -11,7 +11,7 @@ compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja
 	cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
 
-.PHONY: all run test asan ubsan tsan fuzz bench test-clients check install clean help
+.PHONY: all run test test-gpu asan ubsan tsan fuzz bench test-clients check install clean help
 all:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE))
@@ -24,6 +24,12 @@ test:
 	@tools/deps build test
 	@$(call compile,$(BUILD),$(TYPE))
 	@$(call ctest,$(BUILD))
+
+# What needs a CUDA device: one program that needs nothing but the driver, run here where there is one.
+test-gpu:
+	@tools/deps build
+	@$(call compile,$(BUILD),$(TYPE),-DSTRATA_CUDA=ON) --target strata-test-gpu
+	@$(BUILD)/strata-test-gpu $(ARGS)
 
 # The same tests under the compilers' checkers, each in its own folder.
 asan:
@@ -67,6 +73,7 @@ help:
 	@echo "make                build strata into $(BUILD)/ (installs the Debian packages it needs)"
 	@echo "make run            serve the demo model, or MODEL=file.gguf, at http://127.0.0.1:8080/v1"
 	@echo "make test           build and run all tests"
+	@echo "make test-gpu       build and run the tests that need a CUDA device; ARGS: part of a test's name"
 	@echo "make asan|ubsan|tsan  the same under a checker"
 	@echo "make fuzz           fuzz every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make test-clients   the OpenAI SDK against a server"

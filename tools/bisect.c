@@ -55,6 +55,16 @@ static double difference(const float *a, const float *b, size_t n)
     return worst;
 }
 
+/* What was sampled is judged by its tokens where bits may differ: logprobs are sums. */
+static double tokens_differ(const float *a, const float *b, uint32_t rows)
+{
+    const sr_sampled *x = (const sr_sampled *)(const void *)a, *y = (const sr_sampled *)(const void *)b;
+    uint32_t          n = 0;
+    for (uint32_t i = 0; i < rows; i++)
+        n += x[i].tok != y[i].tok;
+    return n;
+}
+
 static sr_status compare(side *a, side *b, uint32_t i, double limit, sr_bisect *out, sr_err *err)
 {
     const sr_program *p   = &a->m->code->prog;
@@ -68,7 +78,9 @@ static sr_status compare(side *a, side *b, uint32_t i, double limit, sr_bisect *
     size_t n = (size_t)sr_slot_rows(&p->slot[s], now) * p->slot[s].width;
     if (fetch(a, s, n * 4, false, err) || fetch(b, s, n * 4, false, err))
         return err->status;
-    double d = p->slot[s].dtype == SR_F32 ? difference(a->host, b->host, n) : memcmp(a->host, b->host, n * 4) != 0;
+    double d = p->slot[s].dtype == SR_F32             ? difference(a->host, b->host, n)
+               : limit > 0 && o->code == SR_OP_SAMPLE ? tokens_differ(a->host, b->host, now->out)
+                                                      : memcmp(a->host, b->host, n * 4) != 0;
     out->compared++;
     if (!(d <= limit)) {
         *out = (sr_bisect){.op = i, .code = o->code, .layer = o->layer, .worst = d, .limit = limit, .compared = out->compared};
