@@ -30,6 +30,35 @@ static __device__ inline uint32_t sr_dev_rows(sr_devrows r)
     }
 }
 
+/* Overlap with the neighbours (sm_90's own code): the next kernel may be brought in from here on, and what earlier ones wrote, this
+ * step's counts included, is there from here on.  First statement of a kernel that sr_launch() starts; before it only weights
+ * may be read. */
+static __device__ inline void sr_await_forerunner(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* kernel<<<grid, block, shared, j->stream>>>(..), allowed to start while its forerunner ends where the code in use can do that.
+ * Errors are asked for by the backend. */
+template <typename... PARAMS, typename... ARGS>
+static inline void sr_launch(const sr_cudajob *j, void (*kernel)(PARAMS...), dim3 grid, dim3 block, size_t shared, ARGS... arg)
+{
+    cudaLaunchAttribute overlap = {};
+    cudaLaunchConfig_t  c = {};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim          = grid;
+    c.blockDim         = block;
+    c.dynamicSmemBytes = shared;
+    c.stream           = j->stream;
+    c.attrs            = &overlap;
+    c.numAttrs         = j->dev->pdl ? 1 : 0;
+    cudaLaunchKernelEx(&c, kernel, PARAMS(arg)...);
+}
+
 static __device__ inline float sr_warp_sum(float v)
 {
     for (int i = 16; i; i /= 2)

@@ -11,6 +11,7 @@ enum { THREADS = 256 };
 static __global__ void embed(sr_devweight w, uint32_t row0, const int32_t *tok, const sr_sampled *previous, const sr_shape *n,
                              uint32_t dim, float scale, float *y)
 {
+    sr_await_forerunner();
     uint32_t t = blockIdx.y, c = blockIdx.x * THREADS + threadIdx.x;
     if (t >= n->tok || c >= dim)
         return;
@@ -28,8 +29,8 @@ static void launch(const sr_cudajob *j)
     if (!j->n->tok)
         return;
     dim3 grid((dim + THREADS - 1) / THREADS, j->n->tok);
-    embed<<<grid, THREADS, 0, j->stream>>>(sr_weight_on(&j->weight[j->op->w]), j->weight[j->op->w].row0, j->batch->tok, j->previous,
-                                           j->count, dim, j->op->f[0], (float *)j->slot[j->op->out[0]]);
+    sr_launch(j, embed, grid, THREADS, 0, sr_weight_on(&j->weight[j->op->w]), j->weight[j->op->w].row0, j->batch->tok, j->previous,
+              j->count, dim, j->op->f[0], (float *)j->slot[j->op->out[0]]);
 }
 
 extern "C" const sr_cudakernel sr_embed_cuda[] = {{"plain", 0, 0, NULL, NULL, launch}, {}};

@@ -19,6 +19,7 @@ static __device__ float gelu(float g)
 template <bool GELU>
 static __global__ void glu(const float *in, float *out, sr_devrows rows, uint32_t n)
 {
+    sr_await_forerunner();
     uint32_t r = blockIdx.y, i = blockIdx.x * THREADS + threadIdx.x;
     if (r >= sr_dev_rows(rows) || i >= n)
         return;
@@ -36,9 +37,9 @@ static void launch(const sr_cudajob *j)
     const float *in  = (const float *)j->slot[op->in[0]];
     float       *out = (float *)j->slot[op->out[0]];
     if (op->flags & SR_F_GELU)
-        glu<true><<<grid, THREADS, 0, j->stream>>>(in, out, sr_rows_of(j, op->in[0]), n);
+        sr_launch(j, glu<true>, grid, THREADS, 0, in, out, sr_rows_of(j, op->in[0]), n);
     else
-        glu<false><<<grid, THREADS, 0, j->stream>>>(in, out, sr_rows_of(j, op->in[0]), n);
+        sr_launch(j, glu<false>, grid, THREADS, 0, in, out, sr_rows_of(j, op->in[0]), n);
 }
 
 extern "C" const sr_cudakernel sr_glu_cuda[] = {{"plain", 0, 0, NULL, NULL, launch}, {}};

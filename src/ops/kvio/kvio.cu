@@ -25,6 +25,7 @@ static __device__ void store_q8(sr_q8_0 *y, float x, uint32_t lane)
 static __global__ void __launch_bounds__(THREADS) kvwrite(const float *x, sr_kvbind kv, uint32_t layer, const uint32_t *dst,
                                                           const sr_shape *n, uint32_t width, uint32_t k_col, uint32_t v_col, uint32_t hd)
 {
+    sr_await_forerunner();
     uint32_t t = blockIdx.x, value = blockIdx.y, lane = threadIdx.x % 32;
     if (t >= n->tok)
         return;
@@ -49,9 +50,8 @@ static void launch(const sr_cudajob *j)
     const sr_op *op = j->op;
     if (!j->n->tok)
         return;
-    kvwrite<<<dim3(j->n->tok, 2), THREADS, 0, j->stream>>>((const float *)j->slot[op->in[0]], j->batch->kv[op->w], op->n_w,
-                                                           j->batch->dst + (size_t)op->w * j->max->tok, j->count,
-                                                           j->prog->slot[op->in[0]].width, op->dim[0], op->dim[1], op->dim[2]);
+    sr_launch(j, kvwrite, dim3(j->n->tok, 2), THREADS, 0, (const float *)j->slot[op->in[0]], j->batch->kv[op->w], op->n_w,
+              j->batch->dst + (size_t)op->w * j->max->tok, j->count, j->prog->slot[op->in[0]].width, op->dim[0], op->dim[1], op->dim[2]);
 }
 
 static bool supports(const sr_cudainfo *d, const sr_program *p, const sr_op *op)

@@ -1,11 +1,15 @@
 /* sample: a token of each wanted row of logits, over the full vocabulary; the logits never leave the device.
  * Shapes   logits [out][vocab] f32; result [out] sr_sampled; parameters in the batch's blob (sample.h).
  * Roofline bytes = 8 * out * vocab (read, and the adjusted copy written), flops ~ 20 * out * vocab: one row of 128 k is a few us.
- * Mapping  scan  (blocks, rows): adjusts a run of the vocabulary into scratch; its maximum, its sum of exponentials.
+ * Mapping  five kernels; rows that a kernel has nothing to do for leave it at once.
+ *          scan  (blocks, rows): adjusts a run of the vocabulary into scratch; its maximum, its sum of exponentials.
+ *          weigh (blocks, rows): counts and weights of tokens by their distance from the maximum, in bins of 1/4.
+ *          list  (blocks, rows): tokens of the bins that hold all a filter can keep: hundreds, not the vocabulary.
  *          pick  (rows): joins the runs; greedy and given tokens; filters by radix selection, and the draw from what they keep.
  *          draw  (blocks, rows): rows without filters draw from the whole vocabulary; the last block to arrive writes the result.
  * Orders   A rank is a 64-bit word, smaller first: the bits of the key turned so that they ascend, then the token's id.
  *          A filter is a largest rank that stays.  Sums of weights are integers (sample.h), so no order of summation matters.
+ * Slow     typical_p without top_k, and what keeps more than LISTED tokens: one block goes over the vocabulary.
  * Bits     tokens and kept sets are the reference's (-fmad=false); a logprob's sum is taken in double, in another order.
  * Archs    sm_75+, nothing arch-specific.                                              */
 #include "base/philox.h"
@@ -13,20 +17,22 @@
 #include <float.h>
 
 typedef unsigned long long u64;
-enum { SCAN = 256, PICK = 1024, RUN = 4096, MAX_RUNS = 64, BINS = 2048 };
+enum { SCAN = 256, PICK = 1024, RUN = 1024, MAX_RUNS = 128, BINS = 2048, DEPTHS = 256, LISTED = 16384 };
 
 typedef struct { double sum; float max; uint32_t broken; u64 best; } run_result; /* sum: of exp(x - max); best: see front() */
 typedef struct { u64 best; float m, log_sum, top; uint32_t arrived, drawing; } row_state;
+typedef struct { uint32_t count[DEPTHS], raw[DEPTHS]; u64 weight[DEPTHS]; uint32_t listed, listed_raw; } row_depths; /* by distance from the maximum */
 
 typedef struct {
     const float   *logits;
     sr_sampled    *out;
     const char    *blob;
     const sr_shape *n;
-    float         *adjusted;  /* [out][vocab] */
-    uint32_t      *list;      /* [out][vocab]: tokens that filters have left */
-    run_result    *run;       /* [out][runs] */
-    row_state     *state;     /* [out] */
+    float         *adjusted;        /* [out][vocab] */
+    uint32_t      *list, *list_raw; /* [out][LISTED]: candidates of the filters; of the alternatives */
+    run_result    *run;             /* [out][runs] */
+    row_state     *state;           /* [out] */
+    row_depths    *depths;          /* [out] */
     uint32_t       vocab, runs, run_len;
 } args;
 
@@ -105,12 +111,16 @@ static __device__ void adjust(float *a, uint32_t first, uint32_t end, const sr_s
 
 static __global__ void __launch_bounds__(SCAN) scan(args g)
 {
+    sr_await_forerunner();
     uint32_t row = blockIdx.y, first = blockIdx.x * g.run_len, end = min(first + g.run_len, g.vocab), broken = 0;
     if (row >= g.n->out)
         return;
     const float      *x = g.logits + (size_t)row * g.vocab;
     float            *a = g.adjusted + (size_t)row * g.vocab, max = -INFINITY;
     const sr_sampdev *p = params(g, row);
+    if (blockIdx.x == 0)
+        for (uint32_t i = threadIdx.x; i < sizeof(row_depths) / 4; i += SCAN)
+            ((uint32_t *)&g.depths[row])[i] = 0;
     for (uint32_t k = first + threadIdx.x; k < end; k += SCAN) {
         float v = x[k];
         a[k]    = v;
@@ -139,6 +149,201 @@ static __global__ void __launch_bounds__(SCAN) scan(args g)
         g.run[(size_t)row * g.runs + blockIdx.x] = {sum, max, broken, best};
 }
 
+/* ---- what the runs come to ------------------------------------------------------------------------------------- */
+
+typedef enum { NO_TOKEN, KNOWN, FILTERED, OPEN } row_kind; /* KNOWN: greedy or given */
+typedef struct { float m, log_sum, top; u64 best; row_kind kind; } joined;
+
+/* By all threads of a block.  log_sum is pick's business alone. */
+static __device__ joined join(const args &g, uint32_t row, bool with_sum)
+{
+    const run_result *r = g.run + (size_t)row * g.runs;
+    const sr_sampdev *p = params(g, row);
+    float             m = -INFINITY;
+    double            sum = 0;
+    uint32_t          broken = 0;
+    joined            j = {0, 0, 0, 0, NO_TOKEN};
+    if (threadIdx.x < g.runs) { /* there are fewer runs than threads */
+        m      = r[threadIdx.x].max;
+        j.best = r[threadIdx.x].best;
+        broken = r[threadIdx.x].broken;
+    }
+    j.m    = reduce(m, larger());
+    j.best = reduce(j.best, larger());
+    if (with_sum) {
+        if (threadIdx.x < g.runs && m > -INFINITY)
+            sum = r[threadIdx.x].sum * exp((double)m - (double)j.m);
+        j.log_sum = sr_logf((float)total(sum));
+    }
+    j.top = j.best ? g.adjusted[(size_t)row * g.vocab + ~(uint32_t)j.best] : -INFINITY;
+    if (reduce(broken, either()) || !(fabsf(j.m) < INFINITY) || (p->given < 0 && (!j.best || j.top == INFINITY)))
+        j.kind = NO_TOKEN;
+    else if (p->given >= 0 || p->temp <= 0)
+        j.kind = KNOWN;
+    else
+        j.kind = p->top_k || p->typical_p < 1 || p->top_p < 1 || p->min_p > 0 ? FILTERED : OPEN;
+    return j;
+}
+
+/* ---- candidates ------------------------------------------------------------------------------------------------ */
+
+/* Falls as a rises, so the bins up to any one hold the likeliest tokens, whatever the rounding of the difference. */
+static __device__ uint32_t depth(float a, float top)
+{
+    float d = (top - a) * 4.0f;
+    return d < DEPTHS - 1 ? (uint32_t)d : DEPTHS - 1;
+}
+
+/* 64-bit sums in shared memory by native 32-bit additions: a 64-bit one is a loop that many threads of a bin fight over. */
+typedef struct { uint32_t lo, hi; } wide;
+static __device__ void add(wide *w, u64 v)
+{
+    uint32_t lo = (uint32_t)v, was = atomicAdd(&w->lo, lo), hi = (uint32_t)(v >> 32) + (was + lo < was);
+    if (hi)
+        atomicAdd(&w->hi, hi);
+}
+static __device__ u64 value(wide w) { return (u64)w.hi << 32 | w.lo; }
+
+/* Without typical_p or behind top_k the kept tokens are the likeliest ones. */
+static __device__ bool listable(const sr_sampdev *p) { return p->top_k || !(p->typical_p < 1); }
+
+/* May this row have candidates?  Most rows that have none are known by their parameters. */
+static __device__ bool asks(const sr_sampdev *p)
+{
+    return p->n_alt || (p->given < 0 && p->temp > 0 && (p->top_k || p->typical_p < 1 || p->top_p < 1 || p->min_p > 0));
+}
+
+static __global__ void __launch_bounds__(SCAN) weigh(args g)
+{
+    sr_await_forerunner();
+    __shared__ uint32_t count[DEPTHS], raw[DEPTHS];
+    __shared__ wide     sum[DEPTHS];
+    uint32_t row = blockIdx.y, first = blockIdx.x * g.run_len, end = min(first + g.run_len, g.vocab);
+    if (row >= g.n->out)
+        return;
+    const sr_sampdev *p = params(g, row);
+    if (!asks(p))
+        return;
+    joined j = join(g, row, false);
+    bool   filters = j.kind == FILTERED && listable(p), alternatives = p->n_alt && j.kind != NO_TOKEN;
+    if (!filters && !alternatives)
+        return;
+    const float *a = g.adjusted + (size_t)row * g.vocab, *x = g.logits + (size_t)row * g.vocab;
+    for (uint32_t i = threadIdx.x; i < DEPTHS; i += SCAN) {
+        count[i] = raw[i] = 0;
+        sum[i] = {0, 0};
+    }
+    __syncthreads();
+    for (uint32_t k = first + threadIdx.x; k < end; k += SCAN) {
+        if (filters && a[k] > -INFINITY) {
+            uint32_t d = depth(a[k], j.top);
+            u64      w = weight(a[k], j.top);
+            atomicAdd(&count[d], 1u);
+            if (w)
+                add(&sum[d], w);
+        }
+        if (alternatives)
+            atomicAdd(&raw[depth(x[k], j.m)], 1u);
+    }
+    __syncthreads();
+    row_depths *to = &g.depths[row];
+    for (uint32_t i = threadIdx.x; i < DEPTHS; i += SCAN) {
+        if (count[i])
+            atomicAdd(&to->count[i], count[i]);
+        if (value(sum[i]))
+            atomicAdd(&to->weight[i], value(sum[i]));
+        if (raw[i])
+            atomicAdd(&to->raw[i], raw[i]);
+    }
+}
+
+/* Sums of the bins up to each thread's own; for blocks of DEPTHS threads. */
+template <typename T>
+static __device__ T running(T v)
+{
+    __shared__ T part[DEPTHS / 32];
+    for (uint32_t i = 1; i < 32; i *= 2) {
+        T o = __shfl_up_sync(~0u, v, i);
+        v += threadIdx.x % 32 >= i ? o : T(0);
+    }
+    __syncthreads();
+    if (threadIdx.x % 32 == 31)
+        part[threadIdx.x / 32] = v;
+    __syncthreads();
+    for (uint32_t w = 0; w < threadIdx.x / 32; w++)
+        v += part[w];
+    return v;
+}
+
+/* The last bin that can hold a token that stays; all threads get it.  Each filter alone bounds it, so the first met is enough. */
+static __device__ uint32_t last_depth(const row_depths *d, const sr_sampdev *p)
+{
+    __shared__ uint32_t last;
+    uint32_t t = threadIdx.x;
+    u64      count = running((u64)d->count[t]), run = running(d->weight[t]);
+    u64      all = total(d->weight[t]);
+    if (t == 0)
+        last = DEPTHS - 1;
+    __syncthreads();
+    bool ends = p->top_k        ? count >= p->top_k
+                : p->top_p < 1 ? count && (double)run >= (double)p->top_p * (double)all
+                               : t >= depth(sr_logf(fminf(p->min_p, 1.0f)), 0.0f) + 1; /* one more for the rounding of M + log */
+    if (ends)
+        atomicMin(&last, t);
+    __syncthreads();
+    return last;
+}
+
+static __device__ uint32_t last_raw_depth(const row_depths *d, uint32_t n)
+{
+    __shared__ uint32_t last;
+    uint32_t count = running(d->raw[threadIdx.x]);
+    if (threadIdx.x == 0)
+        last = DEPTHS - 1;
+    __syncthreads();
+    if (count >= n)
+        atomicMin(&last, threadIdx.x);
+    __syncthreads();
+    return last;
+}
+
+static __device__ void append(bool take, uint32_t id, uint32_t *list, uint32_t *used)
+{
+    uint32_t all = __ballot_sync(~0u, take), lane = threadIdx.x % 32, at = 0;
+    if (!all)
+        return;
+    if (lane == 0)
+        at = atomicAdd(used, (uint32_t)__popc(all));
+    at = __shfl_sync(~0u, at, 0) + __popc(all & ((1u << lane) - 1));
+    if (take && at < LISTED)
+        list[at] = id;
+}
+
+static __global__ void __launch_bounds__(SCAN) list(args g)
+{
+    sr_await_forerunner();
+    uint32_t row = blockIdx.y, first = blockIdx.x * g.run_len, end = min(first + g.run_len, g.vocab);
+    if (row >= g.n->out)
+        return;
+    const sr_sampdev *p = params(g, row);
+    if (!asks(p))
+        return;
+    joined j = join(g, row, false);
+    bool   filters = j.kind == FILTERED && listable(p), alternatives = p->n_alt && j.kind != NO_TOKEN;
+    if (!filters && !alternatives)
+        return;
+    row_depths  *d = &g.depths[row];
+    uint32_t     bound = filters ? last_depth(d, p) : 0, bound_raw = alternatives ? last_raw_depth(d, p->n_alt) : 0;
+    const float *a = g.adjusted + (size_t)row * g.vocab, *x = g.logits + (size_t)row * g.vocab;
+    for (uint32_t k0 = first; k0 < end; k0 += SCAN) {
+        uint32_t k = k0 + threadIdx.x;
+        if (filters)
+            append(k < end && a[k] > -INFINITY && depth(a[k], j.top) <= bound, k, g.list + (size_t)row * LISTED, &d->listed);
+        if (alternatives)
+            append(k < end && depth(x[k], j.m) <= bound_raw, k, g.list_raw + (size_t)row * LISTED, &d->listed_raw);
+    }
+}
+
 /* ---- filters --------------------------------------------------------------------------------------------------- */
 
 typedef struct { /* one row's candidates: those of the list (or all) that pass the limits */
@@ -162,7 +367,7 @@ static __device__ bool kept(const field &f, float a, uint32_t id)
            (f.by_surprise == ~0ull || surprise_rank(f, a, id) <= f.by_surprise);
 }
 
-typedef struct { uint32_t count[BINS]; u64 sum[BINS]; u64 warp[32]; u64 before; uint32_t found; } histogram;
+typedef struct { uint32_t count[BINS]; wide sum[BINS]; u64 warp[32]; u64 before; uint32_t found; } histogram;
 typedef enum { COUNT, REACHES, EXCEEDS } condition;
 
 static __device__ bool met(condition c, u64 run, double want)
@@ -175,7 +380,7 @@ static __device__ bool met(condition c, u64 run, double want)
 static __device__ void find(histogram *h, condition c, double want, u64 before)
 {
     uint32_t t = threadIdx.x, lane = t % 32;
-    u64      x0 = c == COUNT ? h->count[2 * t] : h->sum[2 * t], x1 = c == COUNT ? h->count[2 * t + 1] : h->sum[2 * t + 1], run = x0 + x1;
+    u64      x0 = c == COUNT ? h->count[2 * t] : value(h->sum[2 * t]), x1 = c == COUNT ? h->count[2 * t + 1] : value(h->sum[2 * t + 1]), run = x0 + x1;
     for (uint32_t i = 1; i < 32; i *= 2) {
         u64 v = __shfl_up_sync(~0u, run, i);
         run += lane >= i ? v : 0;
@@ -210,7 +415,7 @@ static __device__ u64 select(const field &f, histogram *h, RANK rank, condition 
         shift -= bits;
         for (uint32_t i = threadIdx.x; i < BINS; i += PICK) {
             h->count[i] = 0;
-            h->sum[i]   = 0;
+            h->sum[i]   = {0, 0};
         }
         __syncthreads();
         for (uint32_t i = threadIdx.x; i < f.n; i += PICK) {
@@ -225,7 +430,7 @@ static __device__ u64 select(const field &f, histogram *h, RANK rank, condition 
             atomicAdd(&h->count[bin], 1u);
             u64 w = c == COUNT ? 0 : weight(a, f.top);
             if (w)
-                atomicAdd(&h->sum[bin], w);
+                add(&h->sum[bin], w);
         }
         __syncthreads();
         find(h, c, want, before);
@@ -239,24 +444,6 @@ static __device__ u64 select(const field &f, histogram *h, RANK rank, condition 
             break;
     }
     return ((prefix + 1) << shift) - 1; /* shift 0 and prefix ~0 wrap to ~0, as they should */
-}
-
-/* Tokens that are kept, to the list; all later passes walk them only. */
-static __device__ void gather(field *f, uint32_t *list)
-{
-    __shared__ uint32_t used;
-    if (f->list) /* in place would race: a list is made once */
-        return;
-    if (threadIdx.x == 0)
-        used = 0;
-    __syncthreads();
-    for (uint32_t i = threadIdx.x; i < f->n; i += PICK)
-        if (kept(*f, f->a[i], i))
-            list[atomicAdd(&used, 1u)] = i;
-    __syncthreads();
-    f->n    = used;
-    f->list = list;
-    __syncthreads();
 }
 
 static __device__ u64 total_weight(const field &f)
@@ -287,17 +474,19 @@ static __device__ void typical(field *f, histogram *h, float share)
                             (double)share * (double)all);
 }
 
-static __device__ void filter(field *f, histogram *h, const sr_sampdev *p, uint32_t *list)
+/* all: weight of the whole vocabulary, of which f may be the likeliest part. */
+static __device__ void filter(field *f, histogram *h, const sr_sampdev *p, uint32_t vocab, u64 all)
 {
     auto logit = [](float a, uint32_t id) { return rank_of(a, id); };
-    if (p->top_k && p->top_k < f->n) {
+    bool part  = f->list != NULL && !p->top_k && !(p->typical_p < 1);
+    if (p->top_k && p->top_k < vocab)
         f->by_logit = select(*f, h, logit, COUNT, (double)p->top_k);
-        gather(f, list);
-    }
     if (p->typical_p < 1)
         typical(f, h, p->typical_p);
-    if (p->top_p < 1)
-        f->by_logit = min(f->by_logit, select(*f, h, logit, REACHES, (double)p->top_p * (double)total_weight(*f)));
+    if (p->top_p < 1) {
+        u64 left    = part ? all : total_weight(*f);
+        f->by_logit = min(f->by_logit, select(*f, h, logit, REACHES, (double)p->top_p * (double)left));
+    }
     if (p->min_p > 0) {
         float most = -INFINITY;
         for (uint32_t i = threadIdx.x; i < f->n; i += PICK) {
@@ -307,7 +496,6 @@ static __device__ void filter(field *f, histogram *h, const sr_sampdev *p, uint3
         }
         f->least = fmaxf(-FLT_MAX, reduce(most, larger()) + sr_logf(fminf(p->min_p, 1.0f)));
     }
-    gather(f, list);
 }
 
 /* ---- draw ------------------------------------------------------------------------------------------------------- */
@@ -331,6 +519,7 @@ static __device__ void settle(sr_sampled *out, const float *x, int32_t tok, floa
 
 static __global__ void __launch_bounds__(SCAN) draw(args g)
 {
+    sr_await_forerunner();
     uint32_t row = blockIdx.y, first = blockIdx.x * g.run_len, end = min(first + g.run_len, g.vocab);
     if (row >= g.n->out || !g.state[row].drawing)
         return;
@@ -357,20 +546,27 @@ static __global__ void __launch_bounds__(SCAN) draw(args g)
 /* ---- pick ------------------------------------------------------------------------------------------------------- */
 
 /* The n most likely tokens of the model's own distribution, most likely first. */
-static __device__ void alternatives(const args &g, histogram *h, uint32_t row, uint32_t n, float m, float log_sum)
+static __device__ void alternatives(const args &g, histogram *h, uint32_t row, uint32_t n, const joined &j)
 {
     __shared__ u64      rank[SR_MAX_ALT];
     __shared__ uint32_t used;
     sr_sampled *out = &g.out[row];
-    field       f   = {g.logits + (size_t)row * g.vocab, NULL, g.vocab, m, -INFINITY, ~0ull, ~0ull, 0, 0};
+    uint32_t    listed = g.depths[row].listed_raw;
+    field       f = {g.logits + (size_t)row * g.vocab, g.list_raw + (size_t)row * LISTED, listed, j.m, -INFINITY, ~0ull, ~0ull, 0, 0};
+    if (listed > LISTED) {
+        f.list = NULL;
+        f.n    = g.vocab;
+    }
     n = min(min(n, g.vocab), (uint32_t)SR_MAX_ALT);
     u64 last = select(f, h, [](float a, uint32_t id) { return rank_of(a, id); }, COUNT, (double)n);
     if (threadIdx.x == 0)
         used = 0;
     __syncthreads();
-    for (uint32_t k = threadIdx.x; k < g.vocab; k += PICK)
-        if (rank_of(f.a[k], k) <= last)
-            rank[atomicAdd(&used, 1u)] = rank_of(f.a[k], k);
+    for (uint32_t i = threadIdx.x; i < f.n; i += PICK) {
+        u64 r = rank_of(f.a[token_at(f, i)], token_at(f, i));
+        if (r <= last)
+            rank[atomicAdd(&used, 1u)] = r;
+    }
     __syncthreads();
     n = used;
     if (threadIdx.x < n) {
@@ -378,36 +574,37 @@ static __device__ void alternatives(const args &g, histogram *h, uint32_t row, u
         for (uint32_t i = 0; i < n; i++)
             place += rank[i] < rank[threadIdx.x];
         out->alt[place].tok     = (int32_t)id;
-        out->alt[place].logprob = f.a[id] - m - log_sum;
+        out->alt[place].logprob = f.a[id] - j.m - j.log_sum;
     }
     if (threadIdx.x == 0)
         out->n_alt = n;
 }
 
-typedef struct { float m, log_sum; u64 best; bool broken; } joined;
-
-static __device__ joined join(const args &g, uint32_t row)
+/* A token of what the filters leave; by all threads. */
+static __device__ int32_t draw_filtered(const args &g, histogram *h, uint32_t row, const joined &j)
 {
-    const run_result *r = g.run + (size_t)row * g.runs;
-    float             m = -INFINITY;
-    double            sum = 0;
-    joined            j = {0, 0, 0, false};
-    for (uint32_t i = threadIdx.x; i < g.runs; i += PICK) {
-        m = fmaxf(m, r[i].max);
-        j.best = larger()(j.best, r[i].best);
-        j.broken |= r[i].broken;
+    const sr_sampdev *p = params(g, row);
+    const row_depths *d = &g.depths[row];
+    field             f = {g.adjusted + (size_t)row * g.vocab, g.list + (size_t)row * LISTED, d->listed, j.top, -FLT_MAX, ~0ull, ~0ull, 0, 0};
+    if (!listable(p) || d->listed > LISTED) {
+        f.list = NULL;
+        f.n    = g.vocab;
     }
-    j.m = reduce(m, larger());
-    for (uint32_t i = threadIdx.x; i < g.runs; i += PICK)
-        sum += r[i].max > -INFINITY ? r[i].sum * exp((double)r[i].max - (double)j.m) : 0.0;
-    j.log_sum = sr_logf((float)total(sum));
-    j.best    = reduce(j.best, larger());
-    j.broken  = reduce((uint32_t)j.broken, either()) || !(fabsf(j.m) < INFINITY);
-    return j;
+    filter(&f, h, p, g.vocab, total(threadIdx.x < DEPTHS ? d->weight[threadIdx.x] : 0));
+    u64   best = 0;
+    float inv = inverse(p);
+    for (uint32_t i = threadIdx.x; i < f.n; i += PICK) {
+        uint32_t id = token_at(f, i);
+        if (kept(f, f.a[id], id))
+            best = larger()(best, lot(p, inv, f.a[id], j.top, id));
+    }
+    best = reduce(best, larger());
+    return best ? (int32_t)~(uint32_t)best : -1;
 }
 
 static __global__ void __launch_bounds__(PICK) pick(args g)
 {
+    sr_await_forerunner();
     extern __shared__ u64 memory[];
     histogram        *h   = (histogram *)memory;
     uint32_t          row = blockIdx.x;
@@ -415,36 +612,20 @@ static __global__ void __launch_bounds__(PICK) pick(args g)
         return;
     const sr_sampdev *p = params(g, row);
     sr_sampled       *out = &g.out[row];
-    const float      *x = g.logits + (size_t)row * g.vocab, *a = g.adjusted + (size_t)row * g.vocab;
-    joined            j = join(g, row);
-    float             top = j.best ? a[~(uint32_t)j.best] : -INFINITY;
-    bool              none = j.broken || (p->given < 0 && (!j.best || top == INFINITY)), filters, open;
-    filters = p->top_k || p->typical_p < 1 || p->top_p < 1 || p->min_p > 0;
-    open    = !none && p->given < 0 && p->temp > 0;
+    joined            j = join(g, row, true);
     for (uint32_t i = threadIdx.x; i < sizeof *out / 4; i += PICK)
         ((uint32_t *)out)[i] = 0;
     __syncthreads();
-    int32_t tok = none ? -1 : p->given >= 0 ? p->given : (int32_t)~(uint32_t)j.best;
-    if (open && filters) {
-        field f = {a, NULL, g.vocab, top, -FLT_MAX, ~0ull, ~0ull, 0, 0};
-        filter(&f, h, p, g.list + (size_t)row * g.vocab);
-        u64   best = 0;
-        float inv = inverse(p);
-        for (uint32_t i = threadIdx.x; i < f.n; i += PICK) {
-            uint32_t id = f.list[i];
-            if (kept(f, f.a[id], id))
-                best = larger()(best, lot(p, inv, f.a[id], top, id));
-        }
-        best = reduce(best, larger());
-        tok  = best ? (int32_t)~(uint32_t)best : -1;
-    }
-    if (p->n_alt && tok >= 0)
-        alternatives(g, h, row, p->n_alt, j.m, j.log_sum);
+    int32_t tok = j.kind == FILTERED ? draw_filtered(g, h, row, j)
+                  : j.kind == KNOWN  ? p->given >= 0 ? p->given : (int32_t)~(uint32_t)j.best
+                                     : -1;
+    if (p->n_alt && (tok >= 0 || j.kind == OPEN))
+        alternatives(g, h, row, p->n_alt, j);
     if (threadIdx.x)
         return;
-    g.state[row] = {0, j.m, j.log_sum, top, 0, open && !filters};
-    if (!(open && !filters))
-        settle(out, x, tok, j.m, j.log_sum);
+    g.state[row] = {0, j.m, j.log_sum, j.top, 0, j.kind == OPEN};
+    if (j.kind != OPEN)
+        settle(out, g.logits + (size_t)row * g.vocab, tok, j.m, j.log_sum);
 }
 
 /* ---- launch ----------------------------------------------------------------------------------------------------- */
@@ -466,7 +647,11 @@ static size_t lay_out(args *g, char *base, uint32_t vocab, uint32_t rows)
     g->adjusted = (float *)(base + at);
     at += align((size_t)rows * vocab * sizeof(float));
     g->list = (uint32_t *)(base + at);
-    at += align((size_t)rows * vocab * sizeof(uint32_t));
+    at += align((size_t)rows * LISTED * sizeof(uint32_t));
+    g->list_raw = (uint32_t *)(base + at);
+    at += align((size_t)rows * LISTED * sizeof(uint32_t));
+    g->depths = (row_depths *)(base + at);
+    at += align(rows * sizeof(row_depths));
     g->run = (run_result *)(base + at);
     at += align((size_t)rows * g->runs * sizeof(run_result));
     g->state = (row_state *)(base + at);
@@ -490,9 +675,12 @@ static void launch(const sr_cudajob *j)
     g.out    = (sr_sampled *)j->slot[j->op->out[0]];
     g.blob   = (const char *)j->batch->sampling;
     g.n      = j->count;
-    scan<<<dim3(g.runs, j->n->out), SCAN, 0, j->stream>>>(g);
-    pick<<<j->n->out, PICK, sizeof(histogram), j->stream>>>(g);
-    draw<<<dim3(g.runs, j->n->out), SCAN, 0, j->stream>>>(g);
+    dim3 all(g.runs, j->n->out);
+    sr_launch(j, scan, all, SCAN, 0, g);
+    sr_launch(j, weigh, all, SCAN, 0, g);
+    sr_launch(j, list, all, SCAN, 0, g);
+    sr_launch(j, pick, j->n->out, PICK, sizeof(histogram), g);
+    sr_launch(j, draw, all, SCAN, 0, g);
 }
 
 extern "C" const sr_cudakernel sr_sample_cuda[] = {{"radix", 0, 0, NULL, scratch, launch}, {}};
