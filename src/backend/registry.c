@@ -13,7 +13,7 @@
 #include "backend/backend.h"
 #include "base/mem.h"
 
-enum { CUDA_MAJOR = 13 };
+enum { CUDA_MAJOR = 13, CUDA_CAPABILITY = 75 };
 
 /* Looked for once per process and never unloaded: the driver's threads may outlive any device. */
 static struct {
@@ -84,19 +84,28 @@ static const sr_backend *load_plugin(void)
 }
 #endif
 
+/* Of device i by the driver's own word, which needs no context: a server must not hold one beside its engine's process. */
+static int capability(int (*attribute)(int *, int, int), int i)
+{
+    int major = 0, minor = 0;
+    return attribute(&major, 75, i) == 0 && attribute(&minor, 76, i) == 0 ? major * 10 + minor : 0;
+}
+
 static void *driver_function(void *driver, const char *name) { return driver ? dlsym(driver, name) : NULL; }
 
 /* Asks the driver whether there is anything for the plugin to do; false: why. */
 static bool driver_is_good(char *why, size_t cap)
 {
-    int (*init)(unsigned), (*version)(int *), (*count)(int *);
+    int (*init)(unsigned), (*version)(int *), (*count)(int *), (*attribute)(int *, int, int);
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    void *f[3]   = {driver_function(driver, "cuInit"), driver_function(driver, "cuDriverGetVersion"), driver_function(driver, "cuDeviceGetCount")};
-    int   v = 0, n = 0, rc;
+    void *f[4]   = {driver_function(driver, "cuInit"), driver_function(driver, "cuDriverGetVersion"), driver_function(driver, "cuDeviceGetCount"),
+                    driver_function(driver, "cuDeviceGetAttribute")};
+    int   v = 0, n = 0, best = 0, rc;
     memcpy(&init, &f[0], sizeof f[0]);
     memcpy(&version, &f[1], sizeof f[1]);
     memcpy(&count, &f[2], sizeof f[2]);
-    if (!driver || !f[0] || !f[1] || !f[2])
+    memcpy(&attribute, &f[3], sizeof f[3]);
+    if (!driver || !f[0] || !f[1] || !f[2] || !f[3])
         snprintf(why, cap, "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)");
     else if (version(&v) == 0 && v < CUDA_MAJOR * 1000)
         snprintf(why, cap, "the NVIDIA driver is too old: it knows CUDA %d.%d, this build needs %d.0 (driver R580 or newer)", v / 1000,
@@ -107,8 +116,13 @@ static bool driver_is_good(char *why, size_t cap)
         snprintf(why, cap, "the NVIDIA driver does not start (error %d%s)", rc, rc == 803 ? ": its library is of another version" : "");
     else if (count(&n) != 0 || n == 0)
         snprintf(why, cap, "the NVIDIA driver finds no GPU");
-    else
-        return true;
+    else {
+        for (int i = 0; i < n; i++)
+            best = SR_MAX(best, capability(attribute, i));
+        if (best >= CUDA_CAPABILITY)
+            return true;
+        snprintf(why, cap, "the GPU is too old: compute capability %d.%d; 7.5 or newer is needed", best / 10, best % 10);
+    }
     return false;
 }
 
@@ -167,13 +181,16 @@ sr_status sr_backend_pick(const char *spec, const sr_backend **be, int *device, 
         return sr_raise(err, SR_INVALID, "unknown device \"%.40s\"; known: auto, cpu, gpu, cuda, cuda:N", want);
     look_for_cuda();
     if (cuda.be) {
-        sr_err     e = {0};
-        sr_devinfo d = {.size = sizeof d};
-        if (cuda.be->info(*device, NULL, &d, &e) == SR_OK && !d.why[0]) {
+        sr_err e = {0};
+        int    n = 0;
+        if (cuda.be->count(&n, &e) == SR_OK && *device < n) {
             *be = cuda.be;
             return SR_OK;
         }
-        snprintf(why, 200, "%.199s", e.status ? e.msg : d.why);
+        if (e.status)
+            snprintf(why, 200, "%.199s", e.msg);
+        else
+            snprintf(why, 200, "there %s %d CUDA device%s", n == 1 ? "is" : "are", n, n == 1 ? "" : "s");
     } else {
         snprintf(why, 200, "%s", cuda.why);
     }

@@ -125,9 +125,6 @@ static void cuda_close(sr_dev *d)
         sr_free(b);
     }
     sr_cudaqueues_close(d);
-    /* A dead context stays dead until its device is reset; everything of it is freed by that. */
-    if (d->lost)
-        (void)cudaDeviceReset();
     (void)cudaGetLastError();
     pthread_mutex_destroy(&d->lock);
     sr_free(d);
@@ -259,6 +256,16 @@ static void cuda_free(sr_dev *d, void *p)
     pthread_mutex_unlock(&d->lock);
     give_raw(b);
     sr_free(b);
+}
+
+bool sr_cuda_owns(sr_dev *d, const void *p, size_t bytes)
+{
+    pthread_mutex_lock(&d->lock);
+    const sr_cudablock *b = d->blocks;
+    while (b && ((const char *)p < (const char *)b->p || (const char *)p + bytes > (const char *)b->p + b->bytes))
+        b = b->next;
+    pthread_mutex_unlock(&d->lock);
+    return b != NULL;
 }
 
 static sr_status cuda_pin(sr_dev *d, void *p, size_t n, bool on, sr_err *err)

@@ -32,6 +32,12 @@ typedef struct {
     uint64_t           marks;
 } sr_cudaqueue;
 
+enum { SR_CUDA_PIECES = 24, SR_CUDA_PIECE_WORDS = 4096 };
+typedef struct { /* small copies done by one kernel */
+    uint32_t n;
+    struct { void *dst; const void *src; uint32_t words; } piece[SR_CUDA_PIECES];
+} sr_cudapieces;
+
 struct sr_dev {
     sr_devcfg       cfg;
     int             index;
@@ -45,7 +51,7 @@ struct sr_dev {
     uint64_t        used, budget;          /* device memory */
     sr_err          fail;                  /* the first failure that no call could return; told by every later wait() */
     uint32_t        failed;                /* release store after `fail` is written */
-    bool            lost;                  /* the context is dead: freeing is pointless, close() resets the device */
+    bool            lost;                  /* the context is dead, and with it CUDA in this process: a reset does not help */
 };
 
 /* dev.c */
@@ -54,6 +60,7 @@ SR_MUSTUSE sr_status sr_cuda_enter(sr_dev *d, sr_err *err); /* the calling threa
 SR_MUSTUSE sr_status sr_cuda_check(sr_dev *d, sr_err *err, const char *call, cudaError_t rc);
 #define CU(d, err, call) sr_cuda_check((d), (err), #call, (call))
 void sr_cuda_fail(sr_dev *d, const sr_err *e); /* kept for the next wait() */
+bool sr_cuda_owns(sr_dev *d, const void *p, size_t bytes); /* within one piece of device or page-locked memory given by alloc() */
 
 /* queue.c */
 SR_MUSTUSE sr_status sr_cudaqueues_open(sr_dev *d, sr_err *err);
@@ -78,6 +85,7 @@ sr_status sr_cuda_profile(sr_plan *, sr_opstat *out, bool reset, sr_err *);
 extern "C" {
 #endif
 cudaError_t sr_cuda_code_arch(int *arch); /* what the kernels of this build that fit the current device were compiled for */
+cudaError_t sr_cuda_copy_words(cudaStream_t s, const sr_cudapieces *p);
 cudaError_t sr_cuda_signal(cudaStream_t s, CUdeviceptr word, uint64_t value);
 cudaError_t sr_cuda_await(cudaStream_t s, CUdeviceptr word, uint64_t value);
 #ifdef __cplusplus

@@ -1,4 +1,5 @@
-/* probe.cu - which code of this build runs on a device, and points in time by kernels where the driver has no memory operations. */
+/* probe.cu - the little that needs device code: which code of this build runs, small copies, points in time where the driver has
+ * no memory operations for them. */
 #include "backend/cuda/internal.h"
 
 static __global__ void signal(volatile uint64_t *word, uint64_t value)
@@ -13,6 +14,21 @@ static __global__ void await(const volatile uint64_t *word, uint64_t value)
     while (*word < value)
         ;
     __threadfence_system();
+}
+
+/* A step's inputs are some ten pieces of a few hundred bytes: one kernel that reads them over the bus takes as long as one copy. */
+static __global__ void copy_words(sr_cudapieces p)
+{
+    const uint32_t *src = (const uint32_t *)p.piece[blockIdx.x].src;
+    uint32_t       *dst = (uint32_t *)p.piece[blockIdx.x].dst;
+    for (uint32_t i = blockIdx.y * blockDim.x + threadIdx.x; i < p.piece[blockIdx.x].words; i += blockDim.x * gridDim.y)
+        dst[i] = src[i];
+}
+
+extern "C" cudaError_t sr_cuda_copy_words(cudaStream_t s, const sr_cudapieces *p)
+{
+    copy_words<<<dim3(p->n, 4), 256, 0, s>>>(*p);
+    return cudaGetLastError();
 }
 
 extern "C" cudaError_t sr_cuda_code_arch(int *arch)

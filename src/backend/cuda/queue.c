@@ -91,6 +91,26 @@ static sr_status copy(sr_dev *d, cudaStream_t stream, const sr_span *s, sr_err *
     return SR_OK;
 }
 
+/* Several small pieces between memory of ours go in one kernel: each copy of its own costs a microsecond and more. */
+static bool small(sr_dev *d, const sr_span *s, uint32_t n, sr_cudapieces *p)
+{
+    if (n < 2 || n > SR_CUDA_PIECES)
+        return false;
+    *p = (sr_cudapieces){0};
+    for (uint32_t i = 0; i < n; i++, s++) {
+        size_t bytes = s->bytes * s->n;
+        if (!bytes)
+            continue;
+        if (s->n != 1 || bytes % 4 || bytes / 4 > SR_CUDA_PIECE_WORDS || (uintptr_t)s->dst % 4 || (uintptr_t)s->src % 4 ||
+            !sr_cuda_owns(d, s->dst, bytes) || !sr_cuda_owns(d, s->src, bytes))
+            return false;
+        p->piece[p->n].dst   = s->dst;
+        p->piece[p->n].src   = s->src;
+        p->piece[p->n++].words = (uint32_t)(bytes / 4);
+    }
+    return p->n != 0;
+}
+
 sr_status sr_cuda_copyv(sr_dev *d, sr_queue q, const sr_span *s, uint32_t n, sr_err *err)
 {
     sr_status rc = sr_cuda_enter(d, err);
@@ -100,6 +120,9 @@ sr_status sr_cuda_copyv(sr_dev *d, sr_queue q, const sr_span *s, uint32_t n, sr_
         sr_cuda_fail(d, &e);
         return SR_OK; /* a device's copies fail later, not here */
     }
+    sr_cudapieces pieces;
+    if (rc == SR_OK && small(d, s, n, &pieces))
+        return CU(d, err, sr_cuda_copy_words(d->queue[q].stream, &pieces));
     for (uint32_t i = 0; i < n && rc == SR_OK; i++)
         rc = copy(d, d->queue[q].stream, &s[i], err);
     return rc;

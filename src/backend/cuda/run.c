@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "backend/cuda/internal.h"
+#include "backend/cuda/graph.h"
 #include "base/fault.h"
 #include "base/mem.h"
 
@@ -19,6 +19,7 @@ struct sr_plan {
     sr_wref              *weight;    /* [n_weight] */
     sr_batch              batch;
     void                 *work;
+    sr_cudagraphs         graphs;
     /* With cfg.profile: events around the ops of one submit, read at the next one. */
     sr_opstat            *stat;      /* [n_op] */
     cudaEvent_t          *event;     /* [n_op + 1] */
@@ -155,6 +156,7 @@ void sr_cuda_discard(sr_plan *pl)
     if (!pl)
         return;
     (void)!sr_cuda_enter(pl->dev, &ignored);
+    sr_cuda_drop_graphs(&pl->graphs);
     for (uint32_t i = 0; pl->event && i <= pl->prog->n_op; i++)
         if (pl->event[i])
             (void)cudaEventDestroy(pl->event[i]);
@@ -183,6 +185,10 @@ sr_status sr_cuda_bind(sr_plan *pl, const sr_batch *b, uint32_t w, uint32_t n, c
         return sr_raise(err, SR_INVALID, "weights %u to %u bound, the program has %u", w, w + n, pl->prog->n_weight);
     if (b && b->tree)
         return sr_raise(err, SR_UNSUPPORTED, "cuda: token trees");
+    sr_status s = sr_cuda_enter(pl->dev, err);
+    if (s)
+        return s;
+    sr_cuda_drop_graphs(&pl->graphs); /* they hold the old addresses */
     if (b)
         pl->batch = *b;
     if (n)
@@ -292,5 +298,10 @@ sr_status sr_cuda_submit(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *s
         sr_cuda_fail(pl->dev, &e);
         return SR_OK;
     }
-    return pl->stat ? launch_timed(pl, op, n, shape, err) : launch(pl, op, n, shape, err);
+    sr_shape bucket;
+    if (pl->stat)
+        return launch_timed(pl, op, n, shape, err);
+    if (pl->dev->cfg.no_graphs || !sr_cuda_bucket(shape, &pl->max, &bucket))
+        return launch(pl, op, n, shape, err);
+    return sr_cuda_replay(&pl->graphs, pl->dev, pl, op, n, &bucket, shape, launch, err);
 }
