@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
+#include "engine/probe.h"
 #include "base/philox.h"
 #include "format/gguf.h"
 
@@ -220,7 +221,7 @@ static sr_status prepare(bench *b, sr_err *err)
     sr_port_stats(b->s->port, &st);
     if (st.pages_total)
         b->kv_bytes = (double)i->kv_bytes / (double)(st.pages_total * i->page_tokens);
-    if (i->threads > 0 && (most(&o->n) > 0 || o->cfg.profile) && sr_bench_read(i->threads, 0, &b->read_bw, err))
+    if (i->on_host && (most(&o->n) > 0 || o->cfg.profile) && sr_bench_read(i->threads, 0, &b->read_bw, err))
         return sr_while(err, "measuring the memory");
     return SR_OK;
 }
@@ -242,10 +243,11 @@ static sr_status run_all(bench *b, sr_err *err)
 static void head(const bench *b)
 {
     const sr_modelinfo *i = &b->s->info;
-    printf("%s: %s, %.1f M parameters, %s, %.1f MB\n%s%s%s, %u threads", b->s->id, i->arch, (double)i->n_params * 1e-6,
-           i->ftype, (double)i->bytes * 1e-6, i->device, *i->isa ? ", " : "", i->isa, i->threads);
+    printf("%s: %s, %.1f M parameters, %s, %.1f MB\n%s%s%s, %u %s", b->s->id, i->arch, (double)i->n_params * 1e-6,
+           i->ftype, (double)i->bytes * 1e-6, i->device, *i->isa ? ", " : "", i->isa, i->threads,
+           i->on_host ? "threads" : "multiprocessors");
     if (b->read_bw > 0)
-        printf("; memory reads %.1f GB/s", b->read_bw * 1e-9);
+        printf("; memory %s %.1f GB/s", i->on_host ? "reads" : "copies", b->read_bw * 1e-9);
     puts("\n");
     printf("%-10s %8s %6s %12s %10s %10s %8s\n", "test", "depth", "batch", "tok/s", "min", "max", "mbu");
 }
@@ -265,8 +267,13 @@ static int run(options *o)
     sr_status st = sr_backend_pick(o->cfg.device, &be, &index, why, &err);
     if (st == SR_OK) {
         snprintf(b.backend, sizeof b.backend, "%s", be->name);
-        st = sr_session_open(&o->cfg, &b.s, &err);
+        sr_rates rates = {0};
+        if (be != &sr_backend_cpu && (most(&o->n) > 0 || o->cfg.profile)) /* before the model takes the memory */
+            st = sr_probe_rates(be, index, &rates, &err);
+        b.read_bw = rates.copy;
     }
+    if (st == SR_OK)
+        st = sr_session_open(&o->cfg, &b.s, &err);
     if (st == SR_OK && (st = prepare(&b, &err)) == SR_OK) {
         if (o->json)
             sr_json_arr(&b.w, NULL);

@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
+#include "engine/probe.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static const char *isa_names(uint32_t flags, char *out, size_t cap)
 }
 
 /* One device of a usable backend; rate < 0: not measured. */
-static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index, const sr_devinfo *d, double rate)
+static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index, const sr_devinfo *d, double rate, const sr_rates *rates)
 {
     char isa[160], spec[40];
     bool host = d->flags & SR_DEV_HOST;
@@ -48,6 +49,11 @@ static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index,
         sr_json_str(w, "isa", host ? isa : NULL);
         if (rate >= 0)
             sr_json_num(w, "read_bytes_per_s", rate);
+        if (rates->copy > 0) {
+            sr_json_num(w, "copy_bytes_per_s", rates->copy);
+            sr_json_num(w, "host_to_device_bytes_per_s", rates->up);
+            sr_json_num(w, "device_to_host_bytes_per_s", rates->down);
+        }
         sr_json_end(w);
         return;
     }
@@ -56,6 +62,9 @@ static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index,
            (double)d->mem_total * 1e-9, host && *isa ? ", " : "", isa);
     if (rate >= 0)
         printf("%-8s      reads memory at %.1f GB/s on %u threads\n", "", rate * 1e-9, d->units);
+    if (rates->copy > 0)
+        printf("%-8s      copies memory at %.1f GB/s (read and written), from the host at %.1f, to it at %.1f\n", "", rates->copy * 1e-9,
+               rates->up * 1e-9, rates->down * 1e-9);
 }
 
 static void show_absent(const options *o, sr_jsonw *w, const char *name, const char *why)
@@ -87,10 +96,12 @@ static sr_status list(const options *o, sr_jsonw *w, const sr_backend *only, int
         for (int k = only ? only_index : 0; k < (only ? only_index + 1 : devices); k++) {
             sr_devinfo d    = {.size = sizeof d};
             double     rate = -1;
+            sr_rates   rates = {0};
             if (c[i].be->info(k, NULL, &d, err) ||
-                (o->measure && d.flags & SR_DEV_HOST && sr_bench_read(d.units, 0, &rate, err)))
+                (o->measure && d.flags & SR_DEV_HOST && sr_bench_read(d.units, 0, &rate, err)) ||
+                (o->measure && !(d.flags & SR_DEV_HOST) && !d.why[0] && sr_probe_rates(c[i].be, k, &rates, err)))
                 return sr_while(err, "asking %s device %d", c[i].name, k);
-            show(o, w, c[i].be, k, &d, rate);
+            show(o, w, c[i].be, k, &d, rate, &rates);
         }
     }
     return SR_OK;
@@ -129,7 +140,7 @@ int sr_cmd_devices(int argc, char **argv)
     const sr_opt opt[] = {
         SR_O_STR("device", 0, o.device, "DEVICE", "only what auto, cpu, cuda, gpu or cuda:N would take; exit status 1 and the "
                                                   "reason when it cannot be had"),
-        SR_O_FLAG("measure", 0, o.measure, "measure how fast the CPU reads memory (a second or two)"),
+        SR_O_FLAG("measure", 0, o.measure, "measure how fast memory is, and the way to it (a second or two)"),
         SR_O_FLAG("json", 0, o.json, "as JSON"),
     };
     const sr_optspec spec = {"devices", NULL, "List what models can be computed on, and why not on the rest.", opt,

@@ -93,8 +93,9 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
 static void describe(const sr_session *s)
 {
     const sr_modelinfo *i = &s->info;
-    fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s, %u threads)\n", s->id, i->arch,
-            (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, i->threads);
+    fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s%s%u %s)\n", s->id, i->arch,
+            (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, *i->isa ? ", " : "", i->threads,
+            i->on_host ? "threads" : "multiprocessors");
 }
 
 sr_status sr_session_open(const sr_sessioncfg *cfg, sr_session **out, sr_err *err)

@@ -38,7 +38,8 @@ typedef struct {
     uint64_t n_params, bytes;              /* of the weights */
     uint32_t ctx_train, ctx, n_embd, n_layer, n_head, n_head_kv, n_ff, n_vocab, page_tokens;
     uint64_t kv_bytes, scratch_bytes;
-    uint32_t threads;
+    uint32_t threads;                      /* of a CPU; multiprocessors of a GPU */
+    bool     on_host;                      /* the device is a CPU: its memory is the host's */
     char     device[64], isa[16];
 } sr_modelinfo;
 SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);

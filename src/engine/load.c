@@ -189,6 +189,7 @@ static sr_status load(sr_model *m, sr_err *err)
     if (m->be->open(c->device, &c->dev, &m->dev, err) || m->be->info(c->device, m->dev, &di, err))
         return err->status;
     m->info.threads = di.units;
+    m->info.on_host = di.flags & SR_DEV_HOST;
     snprintf(m->info.device, sizeof m->info.device, "%s", di.name);
     snprintf(m->info.isa, sizeof m->info.isa, "%s", di.isa);
     if (sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))

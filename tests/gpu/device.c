@@ -1,11 +1,16 @@
 /* device.c - the device as a place: copies, points, memory that comes back, failures that are told. */
 #include "gpu.h"
 
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/clock.h"
 #include "base/fault.h"
 #include "engine/engine.h"
 
 static const sr_backend *const be = &sr_backend_cuda;
+void gpu_trap(void); /* trap.cu */
 #define DRAFT_Q8 "models/strata-demo-draft-Q8_0.gguf"
 
 static void a_device_says_what_it_is(void)
@@ -131,11 +136,46 @@ static void a_load_that_fails_anywhere_leaves_nothing(void)
     gpu_say("%u faults", fired);
 }
 
+/* In a process of its own (`strata-test-gpu --lose`): what a fault leaves behind cannot be cleaned up, not even by a reset of the
+ * device.  Exit status 7: the loss was told as it should be. */
+int gpu_lose_device(void)
+{
+    sr_err   err = {0}, again = {0};
+    sr_dev  *d = NULL;
+    uint64_t limit = sr_now_ns() + 5000000000u; /* the fault is another stream's: marks may pass before it */
+    if (be->open(0, NULL, &d, &err))
+        return 1;
+    gpu_trap();
+    while (be->wait(d, be->mark(d, SR_Q_COMPUTE), 5000000000u, &err) == SR_OK && sr_now_ns() < limit)
+        ;
+    bool told = err.status == SR_DEVLOST && err.msg[0] && be->wait(d, be->mark(d, SR_Q_IN), 5000000000u, &again) == SR_DEVLOST;
+    be->close(d);
+    return told ? 7 : 2;
+}
+
+static void a_lost_device_says_so_and_serves_the_next_process(void)
+{
+    enum { TIMES = 3 };
+    uint64_t t = sr_now_ns();
+    for (int i = 0; i < TIMES; i++) {
+        char *const argv[] = {"strata-test-gpu", "--lose", NULL};
+        pid_t       pid;
+        int         status = 0;
+        sr_err      err = {0};
+        if (!CHECK(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ) == 0 && waitpid(pid, &status, 0) == pid, "no process"))
+            return;
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7, "wait status %x", (unsigned)status);
+        CHECK(load_once(&err) == SR_OK, "%s", err.msg); /* this process and its contexts are none the worse */
+    }
+    gpu_say("%d losses, %.0f ms each with the load after it", TIMES, (double)(sr_now_ns() - t) / 1e6 / TIMES);
+}
+
 const gpu_test gpu_device_tests[] = {
     {"a_device_says_what_it_is", a_device_says_what_it_is},
     {"copies_follow_their_steps_and_points_their_order", copies_follow_their_steps_and_points_their_order},
     {"a_budget_is_kept", a_budget_is_kept},
     {"memory_comes_back_when_a_model_is_closed", memory_comes_back_when_a_model_is_closed},
     {"a_load_that_fails_anywhere_leaves_nothing", a_load_that_fails_anywhere_leaves_nothing},
+    {"a_lost_device_says_so_and_serves_the_next_process", a_lost_device_says_so_and_serves_the_next_process},
     {NULL, NULL},
 };

@@ -1,6 +1,6 @@
 /* gpu.h - the tests that need a CUDA device: a program of their own, without libraries, so that it can be carried to one.
  *
- *     strata-test-gpu [NAME]      every test, or those whose name contains NAME; exit status 1 if one fails
+ *     strata-test-gpu [NAME]..    every test, or those whose name contains a NAME; exit status 1 if one fails
  *
  * An op is described by the same kit as on the CPU (ops/testkit.h); gpu_run() mirrors it on the device.
  */
@@ -21,6 +21,7 @@ void gpu_fail(const char *file, int line, const char *fmt, ...) __attribute__((f
 void gpu_say(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a figure, behind the test's name */
 
 sr_dev *gpu_device(void); /* opened once, device 0 */
+int gpu_lose_device(void); /* device.c: the other process of a test */
 
 typedef struct {
     size_t sampling_bytes, kv_bytes;

@@ -174,14 +174,24 @@ bool gpu_run(kit *k, gpu_run_args *a)
 
 /* ---- the runner ------------------------------------------------------------------------------------------------ */
 
+static bool wanted(const char *name, int argc, char **argv)
+{
+    bool any = argc < 2;
+    for (int i = 1; i < argc; i++)
+        any |= strstr(name, argv[i]) != NULL;
+    return any;
+}
+
 int main(int argc, char **argv)
 {
     const gpu_test *const list[] = {gpu_op_tests, gpu_model_tests, gpu_device_tests};
     uint32_t              ran = 0, bad = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc == 2 && strcmp(argv[1], "--lose") == 0)
+        return gpu_lose_device();
     for (size_t l = 0; l < SR_COUNT(list); l++)
         for (const gpu_test *t = list[l]; t->name; t++) {
-            if (argc > 1 && !strstr(t->name, argv[1]))
+            if (!wanted(t->name, argc, argv))
                 continue;
             uint64_t start = sr_now_ns();
             uint32_t before = failures;

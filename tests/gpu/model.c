@@ -12,12 +12,14 @@
 #define DRAFT_Q8   "models/strata-demo-draft-Q8_0.gguf"
 #define BASE_Q4    "models/strata-demo-base-Q4_K_M.gguf"
 
+static bool op_by_op; /* for load(): no graphs */
+
 static sr_model *load(const char *path, const sr_backend *be, uint32_t out_rows, uint16_t kv_format)
 {
     sr_err     err = {0};
     sr_model  *m   = NULL;
     sr_loadcfg c   = {.path = path, .be = be, .ctx = 512, .max_seqs = 4, .max_step_tokens = 128, .out_rows = (uint16_t)out_rows,
-                      .kv_format_k = kv_format, .kv_format_v = kv_format, .dev = {.threads = be == &sr_backend_cpu ? 2 : 0}};
+                      .kv_format_k = kv_format, .kv_format_v = kv_format, .dev = {.threads = be == &sr_backend_cpu ? 2 : 0, .no_graphs = op_by_op}};
     CHECK(sr_model_load(&c, &m, &err) == SR_OK, "%s", err.msg);
     return m;
 }
@@ -199,6 +201,24 @@ static void answers_do_not_depend_on_who_else_is_in_the_batch(void)
     sr_model_close(m);
 }
 
+static void captured_steps_give_the_same_tokens(void)
+{
+    int32_t (*tok[2])[MADE] = {sr_calloc(8, sizeof *tok[0]), sr_calloc(8, sizeof *tok[0])};
+    uint64_t ns, steps;
+    for (uint32_t n = 1; n <= 4; n += 3)
+        for (int round = 0; round < 2; round++) {
+            op_by_op    = round == 0;
+            sr_model *m = load(BASE_Q4, &sr_backend_cuda, 4, 0);
+            op_by_op    = false;
+            if (m && generate(m, n, 0.9f, tok[round], &ns, &steps))
+                gpu_say("%s%u at once %s: %.0f us a step", n == 1 && !round ? "" : ", ", n, round ? "captured" : "op by op", (double)ns / 1000 / (double)steps);
+            sr_model_close(m);
+            CHECK(!round || memcmp(tok[0], tok[1], n * sizeof *tok[0]) == 0, "%u at once: tokens differ", n);
+        }
+    sr_free(tok[0]);
+    sr_free(tok[1]);
+}
+
 static void greedy_and_seeded_answers_are_the_cpu_s(void)
 {
     int32_t (*c)[MADE] = sr_calloc(8, sizeof *c), (*g)[MADE] = sr_calloc(8, sizeof *g);
@@ -227,6 +247,7 @@ const gpu_test gpu_model_tests[] = {
     {"quantised_programs_agree_with_the_cpu_as_far_as_it_rounds", quantised_programs_agree_with_the_cpu_as_far_as_it_rounds},
     {"the_demo_model_continues_as_its_reference_does", the_demo_model_continues_as_its_reference_does},
     {"answers_do_not_depend_on_who_else_is_in_the_batch", answers_do_not_depend_on_who_else_is_in_the_batch},
+    {"captured_steps_give_the_same_tokens", captured_steps_give_the_same_tokens},
     {"greedy_and_seeded_answers_are_the_cpu_s", greedy_and_seeded_answers_are_the_cpu_s},
     {NULL, NULL},
 };

@@ -396,6 +396,7 @@ static void time_sampler(const char *what, sr_sampdev set, uint32_t rows)
     kit          k;
     gpu_run_args a = {.sampling_bytes = rows * (sizeof(sr_sampdev) + LISTED * sizeof(sr_adjust) + (vocab + 31) / 32 * 4), .times = 200};
     build(&k, rows, vocab);
+    k.n = k.max = (sr_shape){.tok = rows, .out = rows, .seq = rows, .pages = 1}; /* a step of one token a sequence: captured */
     kit_fill(k.base[0], (size_t)rows * vocab, 3, &s);
     for (uint32_t i = 0; i < rows; i++) {
         set.seed   = i;
