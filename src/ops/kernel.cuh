@@ -131,7 +131,7 @@ static __device__ inline float sr_file_at(uint32_t format, const uint8_t *row, u
 /* Number (r, k) of a tile of 16 rows: layout.h says where its bits are. */
 static __device__ inline float sr_tile_at(uint32_t format, const uint8_t *tile, uint32_t r, uint32_t k)
 {
-    uint32_t lane = r % 8 * 4 + k / 8 % 4, b = k / 32, row = r / 8, s = k / 4 % 2, h = k / 2 % 2, e = k % 2;
+    uint32_t lane = r % 8 * 4 + k / 4 % 4, b = k / 32, row = r / 8, s = k / 16 % 2, h = k / 2 % 2, e = k % 2;
     if (format == SR_F16 || format == SR_BF16) {
         const uint8_t *p = tile + ((b * 2 + s) * 32 + lane) * 16 + h * 8 + row * 4 + e * 2;
         return format == SR_F16 ? sr_half_at(p) : __uint_as_float((uint32_t)(p[0] | p[1] << 8) << 16);

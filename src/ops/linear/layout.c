@@ -2,14 +2,13 @@
 
 #include <string.h>
 
-/* Eight codes 8t .. 8t+7 of 32-block b and row r of a tile share a lane.  Bytes 2h+e of the code word below are
- * (s 0) | (s 1) << 4 of register h, element e. */
+/* Eight codes of 32-block b and row r of a tile share a lane: 4t .. 4t+3 (s 0) and 16+4t .. 16+4t+3 (s 1).
+ * Bytes 2h+e of a folded word are (s 0) | (s 1) << 4 of register h, element e. */
 typedef struct { uint32_t lane, b, row; } place;
 
 static place place_of(uint32_t r, uint32_t octet) { return (place){r % 8 * 4 + octet % 4, octet / 4, r / 8}; }
 
-static uint32_t fold(uint64_t octet) { return (uint32_t)octet | (uint32_t)(octet >> 32) << 4; }
-static uint64_t unfold(uint32_t w) { return (w & 0x0f0f0f0f) | (uint64_t)(w >> 4 & 0x0f0f0f0f) << 32; }
+static uint32_t at_k(uint32_t octet, uint32_t s) { return octet / 4 * 32 + s * 16 + octet % 4 * 4; }
 
 static size_t nibble_at(place p, uint32_t i) /* bytes, i = 2h + e */
 {
@@ -107,17 +106,18 @@ static void move_scales(uint32_t format, uint8_t *tile, uint8_t *p, uint32_t r, 
 static void row_in(uint32_t format, const uint8_t *p, uint8_t *tile, uint32_t r)
 {
     uint8_t  q[256];
-    uint64_t x;
+    uint32_t x[2];
     uint16_t w;
     read_codes(format, p, q);
     for (uint32_t o = 0; o < 32; o++) {
         place at = place_of(r, o);
-        memcpy(&x, q + o * 8, 8);
-        uint32_t low = fold(x & 0x0f0f0f0f0f0f0f0f), high = fold(x >> 4 & 0x0f0f0f0f0f0f0f0f);
+        memcpy(&x[0], q + at_k(o, 0), 4);
+        memcpy(&x[1], q + at_k(o, 1), 4);
+        uint32_t low = (x[0] & 0x0f0f0f0f) | (x[1] & 0x0f0f0f0f) << 4, high = (x[0] >> 4 & 0x0f0f0f0f) | (x[1] & 0xf0f0f0f0);
         for (uint32_t i = 0; i < 4; i++) {
             if (format == SR_Q8_0) {
-                tile[byte_at(at, 0, i)] = q[o * 8 + i];
-                tile[byte_at(at, 1, i)] = q[o * 8 + 4 + i];
+                tile[byte_at(at, 0, i)] = q[at_k(o, 0) + i];
+                tile[byte_at(at, 1, i)] = q[at_k(o, 1) + i];
                 continue;
             }
             tile[nibble_at(at, i)] = (uint8_t)(low >> i * 8);
@@ -141,8 +141,8 @@ static void row_out(uint32_t format, const uint8_t *tile, uint8_t *p, uint32_t r
         uint32_t low = 0, high = 0;
         for (uint32_t i = 0; i < 4; i++) {
             if (format == SR_Q8_0) {
-                q[o * 8 + i]     = tile[byte_at(at, 0, i)];
-                q[o * 8 + 4 + i] = tile[byte_at(at, 1, i)];
+                q[at_k(o, 0) + i] = tile[byte_at(at, 0, i)];
+                q[at_k(o, 1) + i] = tile[byte_at(at, 1, i)];
                 continue;
             }
             low |= (uint32_t)tile[nibble_at(at, i)] << i * 8;
@@ -152,9 +152,9 @@ static void row_out(uint32_t format, const uint8_t *tile, uint8_t *p, uint32_t r
                 high |= ((uint32_t)w >> t.shift & t.mask) << i * 8;
             }
         }
-        uint64_t x = unfold(low) | unfold(high) << 4;
-        if (format != SR_Q8_0)
-            memcpy(q + o * 8, &x, 8);
+        uint32_t x[2] = {(low & 0x0f0f0f0f) | (high & 0x0f0f0f0f) << 4, (low >> 4 & 0x0f0f0f0f) | (high & 0xf0f0f0f0)};
+        for (uint32_t i = 0; i < 2 && format != SR_Q8_0; i++)
+            memcpy(q + at_k(o, i), &x[i], 4);
     }
     memset(p, 0, sr_row_bytes(format, 256));
     write_codes(format, p, q);
@@ -166,7 +166,7 @@ static void halves(uint8_t *tile, uint8_t *p, uint32_t r, bool in)
 {
     for (uint32_t o = 0; o < 8; o++)
         for (uint32_t i = 0; i < 8; i++) {
-            uint8_t *a = tile + half_at(place_of(r, o), i / 4, i % 4), *b = p + (o * 8 + i) * 2;
+            uint8_t *a = tile + half_at(place_of(r, o), i / 4, i % 4), *b = p + (at_k(o, i / 4) + i % 4) * 2;
             memcpy(in ? a : b, in ? b : a, 2);
         }
 }

@@ -5,10 +5,10 @@
  * exactly the bytes of its 16 x 256 weights in the file, device slots, pinned memory and disk are interchangeable.
  *
  *     matrix   [row tile][k tile] tiles, one after the other; F16, BF16: k tiles of 64, else of 256
- *     lane     l = 4g + t holds rows g and g+8, and of each 32 inputs the eight 8t .. 8t+7, number i = 4s + 2h + e of
- *              which is element e of register h of step s:  mma step s (of 16 inputs) has registers
- *              a0 = (row g, h 0), a1 = (row g+8, h 0), a2 = (row g, h 1), a3 = (row g+8, h 1), two elements each.
- *              The B operand thus takes eight consecutive activations per lane.
+ *     lane     l = 4g + t holds rows g and g+8, and of each 32 inputs the eight 16s + 4t + 2h + e (s, h, e = 0, 1): element e
+ *              of register h of mma step s, so that a step covers one Q6_K scale.  Step s has the registers
+ *              a0 = (row g, h 0), a1 = (row g+8, h 0), a2 = (row g, h 1), a3 = (row g+8, h 1), two elements each;
+ *              the B operand takes four consecutive activations per lane and step.
  *
  *     Q4_K  2304  nibbles 2048 | headers 16 x {d, dmin, scales[12]} as in the file
  *     Q5_K  2816  nibbles 2048 | headers 16 x 16 | fifth bits 512

@@ -68,7 +68,7 @@ static void a_lane_finds_its_nibbles_where_the_kernel_reads_them(void **state)
                 memcpy(&w, m.tiles + b / 2 * 512 + lane * 16 + (b % 2 * 2 + h) * 4, 4);
                 for (uint32_t n = 0; n < 8; n++) { /* nibble n of the word */
                     uint32_t e = n / 4, high_row = n / 2 % 2, s = n % 2;
-                    uint32_t k = b * 32 + lane % 4 * 8 + s * 4 + h * 2 + e, row = lane / 4 + high_row * 8;
+                    uint32_t k = b * 32 + s * 16 + lane % 4 * 4 + h * 2 + e, row = lane / 4 + high_row * 8;
                     const sr_q4_K *q = m.in[row];
                     assert_int_equal(w >> n * 4 & 15, q->qs[b / 2 * 32 + k % 32] >> b % 2 * 4 & 15);
                 }

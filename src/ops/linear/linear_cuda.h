@@ -2,5 +2,11 @@
 #ifndef SR_OPS_LINEAR_CUDA_H
 #define SR_OPS_LINEAR_CUDA_H
 #include "ops/cuda.h"
+
+/* linear_mma.cu: weights in tiles, on tensor cores.  Weights that are not (too few rows for a tile, read in place) go to plain. */
+bool   sr_linear_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op *op);
+size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max);
+void   sr_linear_mma_launch(const sr_cudajob *j);
+
 void sr_linear_plain_launch(const sr_cudajob *j); /* linear_plain.cu: everything, slowly */
 #endif

@@ -1,0 +1,353 @@
+/* linear_cuda_bench - LINEAR's CUDA variants: every format against f64 arithmetic on decoded weights, then times.
+ *
+ *   strata-bench-linear-cuda check          odd shapes of every format; exits 1 if any is off
+ *   strata-bench-linear-cuda [speed]        the matrices of an 8B model's layers, all layers' weights in turn (more than L2)
+ *
+ * Tolerance: x is rounded to f16 (2^-12 relative, a third of it on average), independent errors over the inputs, against codes
+ * that reach twice the largest weight before their offset is taken off: 4 sigma < 2^-10 * 2 * max|w| * |x|. */
+#include "ops/cuda_bench.h"
+#include "ops/linear/layout.h"
+#include "ops/linear/linear_cuda.h"
+#include "ops/linear/skinny.h"
+
+#ifndef CODE_ARCH
+#define CODE_ARCH 90
+#endif
+#define READ_LIMIT 4365e9 /* of an H200, measured by a kernel that only reads */
+
+typedef struct {
+    uint32_t n_w, cols, m;
+    uint32_t rows[3];
+    uint16_t format[3];
+    bool     bias, residual;
+} shape;
+
+typedef struct {          /* an op of a shape with `layers` sets of weights; layer 0's values are known on the host */
+    shape       s;
+    uint32_t    layers, width, m_room;
+    sr_program  prog;
+    sr_op       op;
+    sr_slot     slot[2];
+    sr_weight   weight[6];
+    sr_wref    *ref;      /* [layers][6] */
+    void       *base[2], *scratch;
+    sr_shape   *count, n, max;
+    sr_batch    batch;
+    float      *x, *z, *w, *bias; /* host; w: decoded rows of the pool, row r of weight k is pool row r % pool */
+    uint32_t    pool;
+    double      bytes;
+} bench_op;
+
+static uint64_t seed = 0x9e3779b97f4a7c15u;
+
+/* Encodes `pool` rows, packs them and lays them one after the other until n rows of each layer are filled. */
+static void *weights(bench_op *b, uint32_t k, size_t *layer_bytes, float *decoded)
+{
+    const shape *s     = &b->s;
+    size_t       row   = sr_row_bytes(s->format[k], s->cols), all;
+    uint8_t     *file  = (uint8_t *)malloc(row * b->pool), *tiles = (uint8_t *)malloc(row * b->pool);
+    float       *v     = (float *)malloc(s->cols * 4);
+    const void **rows  = (const void **)malloc(b->pool * sizeof *rows);
+    uint16_t     layout;
+    for (uint32_t r = 0; r < b->pool; r++) {
+        for (uint32_t i = 0; i < s->cols; i++)
+            v[i] = bench_normal(&seed) * 0.02f + (r % 3 == 0 ? 0.01f : 0);
+        rows[r] = file + r * row;
+        sr_encode_row(s->format[k], v, file + r * row, s->cols);
+        sr_decode_row(s->format[k], file + r * row, decoded + (size_t)r * s->cols, s->cols);
+    }
+    sr_linear_cuda_pack(s->format[k], b->pool, s->cols, rows, tiles, &layout);
+    *layer_bytes = row * s->rows[k];
+    all          = *layer_bytes * b->layers;
+    uint8_t *d   = (uint8_t *)bench_alloc(all);
+    size_t   have = row * b->pool < all ? row * b->pool : all;
+    CU(cudaMemcpy(d, tiles, have, cudaMemcpyHostToDevice));
+    for (; have < all; have *= 2)
+        CU(cudaMemcpy(d + have, d, have * 2 < all ? have : all - have, cudaMemcpyDeviceToDevice));
+    free(file);
+    free(tiles);
+    free(v);
+    free(rows);
+    return d;
+}
+
+static void op_open(bench_op *b, const shape *s, uint32_t layers, uint32_t pool, const sr_cudainfo *dev)
+{
+    *b        = {};
+    b->s      = *s;
+    b->layers = layers;
+    b->m_room = s->m + 3;
+    b->pool   = pool;
+    b->ref    = (sr_wref *)calloc(layers * 6, sizeof *b->ref);
+    b->w      = (float *)malloc((size_t)s->n_w * pool * s->cols * 4);
+    for (uint32_t k = 0; k < s->n_w; k++) {
+        size_t   bytes;
+        uint8_t *d = (uint8_t *)weights(b, k, &bytes, b->w + (size_t)k * pool * s->cols);
+        b->weight[k] = {0, 0, s->format[k], 0, s->rows[k], s->cols};
+        for (uint32_t l = 0; l < layers; l++)
+            b->ref[l * 6 + k] = {d + l * bytes, 0, s->rows[k], 0, s->cols, s->format[k], SR_LAYOUT_MMA16, 0};
+        b->width += s->rows[k];
+        b->bytes += (double)bytes;
+    }
+    b->bias = (float *)malloc(b->width * 4);
+    for (uint32_t i = 0; i < b->width; i++)
+        b->bias[i] = bench_normal(&seed);
+    float *dbias = (float *)bench_alloc(b->width * 4);
+    CU(cudaMemcpy(dbias, b->bias, b->width * 4, cudaMemcpyHostToDevice));
+    for (uint32_t k = 0, at = 0; k < s->n_w && s->bias; at += s->rows[k++])
+        for (uint32_t l = 0; l < layers; l++)
+            b->ref[l * 6 + s->n_w + k] = {dbias + at, 0, s->rows[k], 0, 1, SR_F32, 0, 0};
+    size_t nx = (size_t)b->m_room * s->cols, ny = (size_t)b->m_room * b->width;
+    b->x       = (float *)malloc(nx * 4);
+    b->z       = (float *)malloc(ny * 4);
+    for (size_t i = 0; i < nx; i++) /* columns of very different size */
+        b->x[i] = bench_normal(&seed) * (i / s->cols % 4 == 1 ? 3e5f : i / s->cols % 4 == 2 ? 1e-6f : 1.0f);
+    for (size_t i = 0; i < ny; i++)
+        b->z[i] = bench_normal(&seed);
+    b->base[0] = bench_alloc(nx * 4);
+    b->base[1] = bench_alloc(ny * 4);
+    b->count   = (sr_shape *)bench_alloc(sizeof *b->count);
+    CU(cudaMemcpy(b->base[0], b->x, nx * 4, cudaMemcpyHostToDevice));
+    CU(cudaMemcpy(b->base[1], b->z, ny * 4, cudaMemcpyHostToDevice));
+    b->n       = {s->m, s->m, 1, 1};
+    b->max     = {b->m_room, b->m_room, 1, 1};
+    CU(cudaMemcpy(b->count, &b->n, sizeof b->n, cudaMemcpyHostToDevice));
+    b->slot[0] = {s->cols, 0, SR_F32, SR_ROWS_TOK};
+    b->slot[1] = {b->width, 0, SR_F32, SR_ROWS_TOK};
+    b->op.code = SR_OP_LINEAR;
+    b->op.flags = s->bias ? SR_F_BIAS : 0;
+    b->op.in[0] = 0;
+    b->op.out[0] = 1;
+    b->op.epilogue = s->residual ? 1 : SR_NONE;
+    b->op.n_w   = s->n_w;
+    b->op.dim[0] = s->cols;
+    b->op.dim[1] = b->width;
+    b->prog.op = &b->op;
+    b->prog.n_op = 1;
+    b->prog.slot = b->slot;
+    b->prog.n_slot = 2;
+    b->prog.weight = b->weight;
+    b->prog.n_weight = 6;
+    size_t bytes = sr_linear_mma_scratch(dev, &b->prog, &b->op, &b->max);
+    b->scratch   = bench_alloc(bytes);
+    CU(cudaMemset(b->scratch, 0, bytes));
+}
+
+static void op_close(bench_op *b)
+{
+    for (uint32_t k = 0; k < b->s.n_w; k++)
+        CU(cudaFree((void *)b->ref[k].p));
+    CU(cudaFree(b->base[0]));
+    CU(cudaFree(b->base[1]));
+    CU(cudaFree(b->scratch));
+    CU(cudaFree(b->count));
+    free(b->ref);
+    free(b->w);
+    free(b->bias);
+    free(b->x);
+    free(b->z);
+}
+
+static void launch(const bench_op *b, const sr_cudainfo *dev, uint32_t layer, uint32_t m, cudaStream_t s)
+{
+    sr_shape   n = {m, m, 1, 1};
+    sr_cudajob j = {dev, &b->prog, &b->op, &n, &b->max, b->count, b->base, b->ref + layer * 6, &b->batch, NULL, b->scratch, s};
+    sr_linear_mma_launch(&j);
+}
+
+/* Worst error over the tolerance; every output of `m` rows, or of some rows if the op is large. */
+static double worst(const bench_op *b, uint32_t m, uint32_t layer_row_step)
+{
+    size_t ny = (size_t)b->m_room * b->width;
+    float *y  = (float *)malloc(ny * 4);
+    double bad = 0;
+    CU(cudaMemcpy(y, b->base[1], ny * 4, cudaMemcpyDeviceToHost));
+    for (uint32_t c = 0; c < b->m_room; c++)
+        for (uint32_t k = 0, at = 0; k < b->s.n_w; at += b->s.rows[k++])
+            for (uint32_t r = 0; r < b->s.rows[k]; r += layer_row_step) {
+                const float *w = b->w + ((size_t)k * b->pool + r % b->pool) * b->s.cols, *x = b->x + (size_t)c * b->s.cols;
+                double sum = 0, xx = 0, top = 0;
+                size_t i = (size_t)c * b->width + at + r;
+                if (c >= m) { /* rows beyond the step's are left alone */
+                    bad = y[i] == b->z[i] ? bad : 1e9;
+                    continue;
+                }
+                for (uint32_t e = 0; e < b->s.cols; e++) {
+                    sum += (double)w[e] * x[e];
+                    xx += (double)x[e] * x[e];
+                    top = fabs(w[e]) > top ? fabs(w[e]) : top;
+                }
+                double tol = 0x1p-9 * top * sqrt(xx) + 1e-6;
+                sum += (b->s.bias ? b->bias[at + r] : 0) + (b->s.residual ? b->z[i] : 0);
+                double e = fabs(y[i] - sum) / tol;
+                if (!(e <= bad))
+                    bad = e > 0 ? e : 1e9;
+            }
+    free(y);
+    return bad;
+}
+
+static const uint16_t FORMATS[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q4_0, SR_Q8_0, SR_F16, SR_BF16};
+static uint32_t       below(uint32_t n) { return (uint32_t)((bench_random(&seed) >> 33) % n); }
+
+static bool check_one(const shape *s, const sr_cudainfo *dev, uint32_t true_m)
+{
+    bench_op b;
+    op_open(&b, s, 1, 48, dev);
+    sr_shape n = {true_m, true_m, 1, 1};
+    CU(cudaMemcpy(b.count, &n, sizeof n, cudaMemcpyHostToDevice));
+    double w = 0;
+    for (int again = 0; again < 2; again++) { /* the second run finds the counters as the first left them */
+        CU(cudaMemcpy(b.base[1], b.z, (size_t)b.m_room * b.width * 4, cudaMemcpyHostToDevice));
+        launch(&b, dev, 0, s->m, 0);
+        CU(cudaGetLastError());
+        CU(cudaDeviceSynchronize());
+        w = fmax(w, worst(&b, true_m, 1));
+    }
+    op_close(&b);
+    if (w <= 1)
+        return true;
+    printf("WRONG %.3g x tolerance: m %u (true %u) cols %u bias %d residual %d:", w, s->m, true_m, s->cols, s->bias, s->residual);
+    for (uint32_t k = 0; k < s->n_w; k++)
+        printf(" %s %u", sr_dtype_name(s->format[k]), s->rows[k]);
+    printf("\n");
+    return false;
+}
+
+static int check(sr_cudainfo dev)
+{
+    static const uint32_t ms[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130};
+    uint32_t done = 0, wrong = 0;
+    for (size_t f = 0; f < sizeof FORMATS / sizeof *FORMATS; f++) {
+        for (size_t i = 0; i < sizeof ms / sizeof *ms; i++, done++) {
+            uint32_t depth = sr_tile_cols(FORMATS[f]);
+            shape    s     = {1, depth * (1 + below(i % 4 == 0 ? 4096 / depth : 1024 / depth)), ms[i], {16 * (1 + below(20))}, {FORMATS[f]}, i % 3 == 0, i % 2 == 0};
+            wrong += !check_one(&s, &dev, ms[i]);
+        }
+        for (int i = 0; i < 6; i++, done++) { /* several weights, fewer rows than the bucket, both orders of sums */
+            shape s = {3, 256 * (1 + below(20)), 1 + below(64), {16 * (1 + below(64)), 16 * (1 + below(9)), 16 * (1 + below(9))},
+                       {FORMATS[f], FORMATS[below(7)], FORMATS[below(7)]}, i % 2 == 1, i % 3 == 1};
+            dev.deterministic = i >= 3;
+            wrong += !check_one(&s, &dev, 1 + below(s.m));
+            dev.deterministic = false;
+        }
+    }
+    printf("%u cases, %u wrong\n", done, wrong);
+    return wrong ? 1 : 0;
+}
+
+/* ---- speed ------------------------------------------------------------------------------------------------------- */
+
+typedef struct { const char *name; shape s; uint32_t in_layer; } matrix;
+
+static void speed_of(const matrix *m, uint32_t n, const sr_cudainfo *dev, uint32_t layers, const char *title)
+{
+    static const uint32_t ms[] = {1, 2, 4, 8, 16, 32, 64};
+    bench_op     b[8];
+    cudaStream_t s;
+    CU(cudaStreamCreate(&s));
+    for (uint32_t i = 0; i < n; i++) {
+        shape one = m[i].s;
+        one.m     = 64;
+        op_open(&b[i], &one, layers, 48, dev);
+    }
+    printf("%s: us per matrix (share of the read limit)\n%4s", title, "m");
+    for (uint32_t i = 0; i < n; i++)
+        printf(" %18s", m[i].name);
+    printf(" %18s\n", "layer");
+    for (size_t q = 0; q < sizeof ms / sizeof *ms; q++) {
+        sr_shape c = {ms[q], ms[q], 1, 1};
+        printf("%4u", ms[q]);
+        double bytes = 0;
+        for (uint32_t i = 0; i < n; i++)
+            CU(cudaMemcpy(b[i].count, &c, sizeof c, cudaMemcpyHostToDevice));
+        for (uint32_t i = 0; i < n; i++) {
+            float us = bench_graph(s, 11, [&] {
+                for (uint32_t l = 0; l < layers; l++)
+                    launch(&b[i], dev, l, ms[q], s);
+            }) / layers;
+            bytes += b[i].bytes * m[i].in_layer;
+            printf(" %10.2f (%.3f)", us, b[i].bytes / READ_LIMIT * 1e6 / us);
+        }
+        float us = bench_graph(s, 11, [&] {
+            for (uint32_t l = 0; l < layers; l++)
+                for (uint32_t i = 0; i < n; i++)
+                    if (m[i].in_layer)
+                        launch(&b[i], dev, l, ms[q], s);
+        }) / layers;
+        printf(" %10.2f (%.3f)\n", us, bytes / READ_LIMIT * 1e6 / us);
+        fflush(stdout);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        CU(cudaMemcpy(b[i].base[1], b[i].z, (size_t)b[i].m_room * b[i].width * 4, cudaMemcpyHostToDevice));
+        sr_shape c = {5, 5, 1, 1};
+        CU(cudaMemcpy(b[i].count, &c, sizeof c, cudaMemcpyHostToDevice));
+        launch(&b[i], dev, 0, 5, s);
+        CU(cudaStreamSynchronize(s));
+        double w = worst(&b[i], 5, 509);
+        if (w > 1)
+            printf("WRONG %s: %.3g x tolerance\n", m[i].name, w);
+        op_close(&b[i]);
+    }
+}
+
+#define M8B(F, V, D)                                                                                    \
+    {                                                                                                   \
+        {"qkv 6144x4096", {3, 4096, 1, {4096, 1024, 1024}, {F, F, V}, false, false}, 1},                \
+        {"o 4096x4096", {1, 4096, 1, {4096}, {F}, false, true}, 1},                                     \
+        {"gate+up 28672x4096", {2, 4096, 1, {14336, 14336}, {F, F}, false, false}, 1},                  \
+        {"down 4096x14336", {1, 14336, 1, {4096}, {D}, false, true}, 1},                                \
+    }
+
+static int speed(const sr_cudainfo *dev)
+{
+    static const matrix q4k[] = M8B(SR_Q4_K, SR_Q4_K, SR_Q4_K), q6k[] = M8B(SR_Q4_K, SR_Q6_K, SR_Q6_K), q8[] = M8B(SR_Q8_0, SR_Q8_0, SR_Q8_0),
+                        f16[] = M8B(SR_F16, SR_F16, SR_F16), q5k[] = M8B(SR_Q5_K, SR_Q5_K, SR_Q5_K);
+    static const matrix head[] = {{"head 128256x4096", {1, 4096, 1, {128256}, {SR_Q6_K}, false, false}, 1}};
+    static const matrix small[] = {
+        {"qkv 2560x2048", {3, 2048, 1, {2048, 256, 256}, {SR_Q4_K, SR_Q4_K, SR_Q6_K}, false, false}, 1},
+        {"o 2048x2048", {1, 2048, 1, {2048}, {SR_Q4_K}, false, true}, 1},
+        {"gate+up 11264x2048", {2, 2048, 1, {5632, 5632}, {SR_Q4_K, SR_Q4_K}, false, false}, 1},
+        {"down 2048x5632", {1, 5632, 1, {2048}, {SR_Q4_K}, false, true}, 1},
+    };
+    speed_of(q4k, 4, dev, 32, "8B Q4_K");
+    speed_of(q6k, 4, dev, 32, "8B Q4_K with Q6_K v and down");
+    speed_of(head, 1, dev, 4, "8B head Q6_K");
+    speed_of(q8, 4, dev, 16, "8B Q8_0");
+    speed_of(q5k, 4, dev, 16, "8B Q5_K");
+    speed_of(f16, 4, dev, 8, "8B F16");
+    speed_of(small, 4, dev, 64, "1.1B Q4_K");
+    return 0;
+}
+
+/* A few plain launches, for a profiler. */
+static int profile(const sr_cudainfo *dev)
+{
+    static const matrix m[] = M8B(SR_Q4_K, SR_Q6_K, SR_Q6_K);
+    for (uint32_t i = 0; i < 4; i++) {
+        bench_op b;
+        shape    s = m[i].s;
+        s.m        = 16;
+        op_open(&b, &s, 8, 48, dev);
+        for (uint32_t l = 0; l < 8; l++) {
+            sr_shape c = {l < 4 ? 1u : 16u, 1, 1, 1};
+            CU(cudaMemcpy(b.count, &c, sizeof c, cudaMemcpyHostToDevice));
+            launch(&b, dev, l, c.tok, 0);
+            CU(cudaDeviceSynchronize());
+        }
+        op_close(&b);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    sr_cudainfo dev = bench_device(CODE_ARCH);
+    if (argc > 1 && !strcmp(argv[1], "check"))
+        return check(dev);
+    if (argc > 1 && !strcmp(argv[1], "profile"))
+        return profile(&dev);
+    if (argc > 1 && !strcmp(argv[1], "nopdl"))
+        dev.pdl = false;
+    return speed(&dev);
+}

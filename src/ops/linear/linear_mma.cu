@@ -1,0 +1,208 @@
+/* linear_mma: LINEAR on tensor cores, host side: an op becomes launches of the skinny kernel.
+ *
+ * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
+#include "ops/linear/linear_cuda.h"
+#include "ops/linear/skinny.h"
+
+static uint32_t min_u(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
+
+/* ---- cutting up -------------------------------------------------------------------------------------------- */
+
+static uint32_t tiles_of(uint32_t m) { return m <= 8 ? 1 : m <= 16 ? 2 : m <= 32 ? 4 : 8; }
+
+static uint32_t log2_of(uint32_t v) { return v <= 1 ? 0 : 1 + log2_of(v / 2); }
+
+/* Shared memory before sums and ring. */
+static uint32_t lay_out(sr_skinny *s, uint32_t nt, uint32_t m)
+{
+    s->at_scale = up128(s->slice_k * 9 * m * 64);
+    s->at_bar   = s->at_scale + up128(s->slice_k * nt * 8 * 4);
+    s->at_red   = s->at_bar + up128((8 << s->warps_log) * SR_SKINNY_DEPTH);
+    return s->at_red;
+}
+
+/* Fewest slices of which x, two stages a warp and the sums of nine row tiles fit beside each other. */
+static void slice(sr_skinny *s, uint32_t nt, uint32_t m, uint32_t least, uint32_t smem)
+{
+    for (s->slices = 1;; s->slices++) {
+        s->slice_k = div_up(s->blocks_k, s->slices);
+        uint32_t sums = s->slices == 1 ? ((1u << s->warps_log) + 8) * nt * 512 : 0;
+        if (lay_out(s, nt, m) + sums + least <= smem || s->slice_k == 1)
+            break;
+    }
+    s->slices = div_up(s->blocks_k, s->slice_k);
+}
+
+void sr_skinny_plan(sr_skinny *s, const sr_skinnydev *d, uint32_t plan_m)
+{
+    enum { OWN = 1280, ROUND = 64, HALF = 4, CHUNK = 5120 }; /* what kernel and system keep of a block's shared memory; most row
+                                                              * tiles of a round; columns of half blocks; bytes of a stage */
+    bool     ring = d->arch >= 90, half = ring && plan_m <= HALF;
+    uint32_t nt = tiles_of(plan_m), sum = nt * 512, tile = 0, smem, warps, least; /* sum: bytes of a warp's for a row tile */
+    for (uint32_t i = 0; i < s->n_part; i++) {
+        s->part[i].bytes = (uint16_t)sr_tile_bytes(s->part[i].format);
+        s->part[i].per   = (uint16_t)(256 / sr_tile_cols(s->part[i].format));
+        tile             = s->part[i].bytes > tile ? s->part[i].bytes : tile;
+    }
+    s->chunk = tile < CHUNK / 2 ? CHUNK / tile : 1;
+    s->stage = s->chunk * tile;
+    for (;; half = false) { /* half blocks if they need no slices */
+        smem         = (half ? (uint32_t)d->smem / 2 : (uint32_t)d->smem) - OWN;
+        s->warps_log = log2_of(d->warps ? d->warps : half || nt > 2 ? 8 : 16);
+        warps        = 1u << s->warps_log;
+        least        = ring ? 2 * warps * s->stage : 0;
+        slice(s, nt, plan_m, least, smem);
+        if (!half || s->slices == 1)
+            break;
+    }
+    s->grid = (uint32_t)d->sms / s->slices;
+    s->grid = min_u(s->grid ? s->grid : 1, s->row_tiles);
+    if (half && s->row_tiles >= s->grid * 6)
+        s->grid *= 2;
+    s->rows_block = s->row_tiles / s->grid;
+    s->rows_extra = s->row_tiles % s->grid;
+    s->rows_round = s->rows_block + 1;
+    s->at_ring    = s->at_red;
+    if (s->slices == 1) { /* rounds as long as fit beside two stages, about equal */
+        uint32_t most = min_u((smem - s->at_red - least) / sum - warps + 1, ROUND), rounds = div_up(s->rows_round, most);
+        s->rows_round = div_up(s->rows_round, rounds);
+        s->at_ring += (s->rows_round + warps - 1) * sum;
+    }
+    s->depth = ring ? min_u((smem - s->at_ring) / (warps * s->stage), SR_SKINNY_DEPTH) : 0;
+    s->depth = d->depth ? min_u(s->depth, d->depth) : s->depth;
+    s->smem  = s->at_ring + warps * s->depth * s->stage;
+}
+
+size_t sr_skinny_scratch(const sr_skinny *s)
+{
+    return s->slices > 1 ? (size_t)s->slices * s->m * s->row_tiles * 16 * 4 : 0;
+}
+
+void sr_skinny_launch(const sr_skinny *s, bool pdl, cudaStream_t stream)
+{
+    cudaLaunchAttribute attr   = {};
+    cudaLaunchConfig_t  config = {};
+    attr.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attr.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim          = dim3(s->grid, s->slices);
+    config.blockDim         = dim3(32u << s->warps_log);
+    config.dynamicSmemBytes = s->smem;
+    config.stream           = stream;
+    config.attrs            = &attr;
+    config.numAttrs         = pdl ? 1 : 0;
+    uint32_t format = s->part[0].format;
+    for (uint32_t i = 1; i < s->n_part; i++)
+        format = s->part[i].format == format ? format : (uint32_t)SR_DTYPE_NONE;
+    switch (tiles_of(s->m)) { /* a failure stays in cudaGetLastError() */
+    case 1: (void)sr_skinny_start1(&config, s, format); break;
+    case 2: (void)sr_skinny_start2(&config, s, format); break;
+    case 4: (void)sr_skinny_start4(&config, s, format); break;
+    default: (void)sr_skinny_start8(&config, s, format); break;
+    }
+}
+
+/* ---- the op ------------------------------------------------------------------------------------------------ */
+
+static const uint32_t *true_rows(const sr_slot *slot, const sr_shape *count)
+{
+    return slot->rows == SR_ROWS_TOK ? &count->tok : slot->rows == SR_ROWS_OUT ? &count->out : slot->rows == SR_ROWS_SEQ ? &count->seq : NULL;
+}
+
+/* Everything but the cut.  False: some weight is not in tiles, or they hold different input columns. */
+static bool gather(const sr_cudajob *j, sr_skinny *s)
+{
+    const sr_op   *op   = j->op;
+    const sr_slot *in   = &j->prog->slot[op->in[0]];
+    uint32_t       y0   = 0;
+    const sr_wref *any  = NULL;
+    if (op->n_w > SR_SKINNY_PARTS)
+        return false;
+    for (uint32_t k = 0; k < op->n_w; k++) {
+        const sr_wref *w = &j->weight[op->w + k];
+        if (w->p && w->n_row) {
+            uint32_t depth = sr_tile_cols(w->format);
+            if (w->layout != SR_LAYOUT_MMA16 || (any && (any->col0 != w->col0 || any->n_col != w->n_col)))
+                return false;
+            any                = w;
+            sr_skinnypart *p   = &s->part[s->n_part++];
+            const sr_wref *b   = op->flags & SR_F_BIAS ? &j->weight[op->w + op->n_w + k] : NULL;
+            p->p       = (const uint8_t *)w->p;
+            p->bias    = b && b->p ? (const float *)b->p + w->row0 - b->row0 : NULL;
+            p->tile0   = s->row_tiles;
+            p->y0      = y0 + w->row0;
+            p->format  = w->format;
+            p->tiles_k = w->n_col / depth;
+            s->row_tiles += w->n_row / 16;
+        }
+        y0 += j->prog->weight[op->w + k].rows;
+    }
+    if (!any)
+        return true;
+    s->x        = (const float *)j->slot[op->in[0]] + any->col0;
+    s->x_stride = in->width;
+    s->cols     = any->n_col;
+    s->blocks_k = div_up(any->n_col, 256);
+    s->width    = j->prog->slot[op->out[0]].width;
+    s->y        = (float *)j->slot[op->out[0]];
+    s->z        = op->epilogue == SR_NONE ? NULL : (const float *)j->slot[op->epilogue];
+    s->count    = true_rows(in, j->count);
+    return true;
+}
+
+static sr_skinnydev dev_of(const sr_cudainfo *d)
+{
+    sr_skinnydev v = {d->arch, d->sms, d->smem_block, 0, 0};
+    return v;
+}
+
+void sr_linear_mma_launch(const sr_cudajob *j)
+{
+    sr_skinny    s = {};
+    sr_skinnydev d = dev_of(j->dev);
+    uint32_t     rows = sr_slot_rows(&j->prog->slot[j->op->in[0]], j->n);
+    if (!gather(j, &s)) {
+        sr_linear_plain_launch(j);
+        return;
+    }
+    if (!s.n_part)
+        return;
+    s.arrived = (uint32_t *)j->scratch;
+    s.partial = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
+    for (s.row0 = 0; s.row0 < rows; s.row0 += SR_SKINNY_COLS) {
+        s.m = min_u(rows - s.row0, SR_SKINNY_COLS);
+        sr_skinny_plan(&s, &d, j->dev->deterministic ? (uint32_t)SR_SKINNY_COLS : s.m);
+        sr_skinny_launch(&s, j->dev->pdl && j->dev->arch >= 90, j->stream);
+    }
+}
+
+/* The most partial sums of any number of rows: more rows need more slices. */
+size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max)
+{
+    sr_skinnydev v    = dev_of(d);
+    uint32_t     rows = sr_slot_rows(&p->slot[op->in[0]], max);
+    size_t       most = 0;
+    for (uint32_t m = 1; m <= min_u(rows, SR_SKINNY_COLS); m++) {
+        sr_skinny s = {};
+        for (uint32_t k = 0; k < op->n_w && k < SR_SKINNY_PARTS; k++) {
+            s.part[s.n_part++].format = p->weight[op->w + k].format;
+            s.row_tiles += div_up(p->weight[op->w + k].rows, 16);
+        }
+        s.m        = m;
+        s.blocks_k = div_up(op->dim[0], 256);
+        sr_skinny_plan(&s, &v, d->deterministic ? (uint32_t)SR_SKINNY_COLS : m);
+        size_t bytes = sr_skinny_scratch(&s);
+        most         = bytes > most ? bytes : most;
+    }
+    return SR_CUDA_COUNTERS + most;
+}
+
+bool sr_linear_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op *op)
+{
+    (void)d;
+    for (uint32_t k = 0; k < op->n_w; k++)
+        if (!sr_tile_cols(p->weight[op->w + k].format))
+            return false;
+    return op->n_w <= SR_SKINNY_PARTS && op->dim[1] <= SR_CUDA_COUNTERS / 4 * 16;
+}

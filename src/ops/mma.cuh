@@ -1,0 +1,95 @@
+/* mma.cuh - the few machine instructions our kernels are made of, one function each.
+ *
+ * Fragments of mma m16n8k16 (lane l = 4g + t):  A a0 (row g, k 2t..) a1 (row g+8, k 2t..) a2 (row g, k 2t+8..) a3 (row g+8, k 2t+8..)
+ *                                               B b0 (k 2t.., col g) b1 (k 2t+8.., col g)
+ *                                               C c0 c1 (row g, cols 2t, 2t+1) c2 c3 (row g+8)
+ * Turing has m16n8k8 only: two of them do the same, on the same registers.
+ * Source:  PTX ISA 9.0: mma, mbarrier, cp.async.bulk, griddepcontrol.
+ */
+#ifndef SR_OPS_MMA_CUH
+#define SR_OPS_MMA_CUH
+#include <cuda_fp16.h>
+#include <stdint.h>
+
+typedef struct { uint32_t r[4]; } sr_frag_a;
+
+__device__ __forceinline__ void sr_mma(float c[4], const sr_frag_a &a, uint32_t b0, uint32_t b1)
+{
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));
+#else
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a.r[0]), "r"(a.r[1]), "r"(b0));
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a.r[2]), "r"(a.r[3]), "r"(b1));
+#endif
+}
+
+/* d = a . b */
+__device__ __forceinline__ void sr_mma0(float d[4], const sr_frag_a &a, uint32_t b0, uint32_t b1)
+{
+    d[0] = d[1] = d[2] = d[3] = 0;
+    sr_mma(d, a, b0, b1);
+}
+
+__device__ __forceinline__ uint32_t sr_half2_bits(half2 h) { return *(uint32_t *)&h; }
+__device__ __forceinline__ half2 sr_half2_of(uint32_t u) { return *(half2 *)&u; }
+__device__ __forceinline__ uint32_t sr_pack(float lo, float hi) { return sr_half2_bits(__floats2half2_rn(lo, hi)); }
+
+__device__ __forceinline__ float sr_warp_top(float v) /* largest; v >= 0 */
+{
+#if __CUDA_ARCH__ >= 800
+    return __uint_as_float(__reduce_max_sync(0xffffffff, __float_as_uint(v)));
+#else
+    for (int i = 16; i; i /= 2)
+        v = fmaxf(v, __shfl_xor_sync(0xffffffff, v, i));
+    return v;
+#endif
+}
+
+__device__ __forceinline__ uint32_t sr_smem(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
+/* ---- programmatic dependent launch: everything the previous kernel wrote is visible after the wait -------- */
+
+__device__ __forceinline__ void sr_pdl_wait(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void sr_pdl_launch(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/* ---- bulk copies into shared memory, counted by an mbarrier (sm_90) ---------------------------------------- */
+
+#if __CUDA_ARCH__ >= 900
+__device__ __forceinline__ void sr_bar_init(uint64_t *bar, uint32_t arrivals)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(sr_smem(bar)), "r"(arrivals) : "memory");
+}
+__device__ __forceinline__ void sr_bar_fence(void) { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void sr_bar_expect(uint64_t *bar, uint32_t bytes)
+{
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(sr_smem(bar)), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void sr_bar_arrive(uint64_t *bar)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(sr_smem(bar)) : "memory");
+}
+__device__ __forceinline__ void sr_bar_wait(uint64_t *bar, uint32_t parity)
+{
+    asm volatile("{\n.reg .pred p;\nW_%=:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra D_%=;\nbra W_%=;\nD_%=:\n}"
+                 ::"r"(sr_smem(bar)), "r"(parity) : "memory");
+}
+__device__ __forceinline__ void sr_bulk_load(void *dst, const void *src, uint32_t bytes, uint64_t *bar)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+                 ::"r"(sr_smem(dst)), "l"(src), "r"(bytes), "r"(sr_smem(bar)) : "memory");
+}
+#endif
+#endif
