@@ -115,6 +115,7 @@ int sr_cmd_ask(int argc, char **argv)
         SR_O_FLAG("special", 0, o.special, "show control tokens in the answer as text"),
         SR_O_FLAG("ignore-end", 0, o.ignore_end, "go on past end tokens up to --max-tokens"),
         SR_O_DEVICE(o.session),
+        SR_O_GPU_MEMORY(o.session),
         SR_O_THREADS(o.session),
         SR_O_KV_K(o.session),
         SR_O_KV_V(o.session),

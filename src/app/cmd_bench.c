@@ -305,6 +305,7 @@ int sr_cmd_bench(int argc, char **argv)
         SR_O_LIST("batch", 'b', o.b, "N,N", "sequences at once", 1, BATCH_MAX),
         SR_O_UINT("runs", 'r', o.runs, "N", "measured runs of each row", 1, RUNS_MAX),
         SR_O_DEVICE(o.cfg),
+        SR_O_GPU_MEMORY(o.cfg),
         SR_O_THREADS(o.cfg),
         SR_O_PIN(o.cfg),
         SR_O_SPIN(o.cfg),

@@ -181,6 +181,7 @@ int sr_cmd_chat(int argc, char **argv)
         SR_O_UINT("max-tokens", 'n', c.max_tokens, "N", "most tokens of one answer", 1, 1 << 24),
         SR_O_SAMPLING(c.draw),
         SR_O_DEVICE(c.cfg),
+        SR_O_GPU_MEMORY(c.cfg),
         SR_O_THREADS(c.cfg),
         SR_O_KV_K(c.cfg),
         SR_O_KV_V(c.cfg),

@@ -183,6 +183,7 @@ int sr_cmd_perplexity(int argc, char **argv)
         SR_O_UINT("chunk", 0, o.chunk, "N", "tokens of a chunk", 8, 1 << 20),
         SR_O_UINT("chunks", 0, o.chunks, "N", "only the first N chunks; without it, all", 1, 1u << 31),
         SR_O_DEVICE(o.cfg),
+        SR_O_GPU_MEMORY(o.cfg),
         SR_O_THREADS(o.cfg),
         SR_O_PIN(o.cfg),
         SR_O_SPIN(o.cfg),

@@ -225,6 +225,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_UINT("parallel", 0, o.cfg.max_seqs, "N", "sequences computed at once; more wait", 1, 4096),
         SR_O_CTX(o.cfg),
         SR_O_DEVICE(o.cfg),
+        SR_O_GPU_MEMORY(o.cfg),
         SR_O_THREADS(o.cfg),
         SR_O_PIN(o.cfg),
         SR_O_SPIN(o.cfg),

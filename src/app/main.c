@@ -1,6 +1,7 @@
 /* main.c - the table of commands, and the only place that reads the environment or ends the process. */
 #include "app/commands.h"
 #include "app/opt.h"
+#include "backend/backend.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -101,6 +102,7 @@ static int dispatch(int argc, char **argv)
         return 2;
     }
     const char *name = argv[1];
+    sr_backend_folder(getenv("STRATA_PLUGINS")); /* by the environment, so that an engine in a process of its own has it too */
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         name = "help";
     else if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)

@@ -58,7 +58,8 @@ static uint16_t kv_format(const char *word) { return word && strcmp(word, "q8_0"
 sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
 {
     return (sr_loadcfg){.path = path, .ctx = cfg->ctx, .max_seqs = cfg->max_seqs, .out_rows = (uint16_t)cfg->out_rows, .kv_pages = cfg->kv_pages,
-                        .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us},
+                        .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us,
+                                .mem_budget = (uint64_t)cfg->gpu_mib << 20},
                         .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v),
                         .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
 }
@@ -70,6 +71,8 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     int              device;
     if (sr_backend_pick(cfg->device, &be, &device, why, err))
         return err->status;
+    if (cfg->gpu_mib && be == &sr_backend_cpu)
+        return sr_raise(err, SR_INVALID, "--gpu-memory was given, but the model would be computed on the CPU%s%s", *why ? ": " : "", why);
     if (cfg->verbose && *why)
         fprintf(stderr, "device auto: %s; using %s\n", why, be->name);
     if (sr_port_open(&(sr_portcfg){.keep = cfg->process}, &s->port, err))

@@ -27,6 +27,7 @@ typedef struct {
     const char *kv_k, *kv_v;     /* "f16", "q8_0"; NULL: f16 */
     uint32_t    ctx, threads;    /* 0: the engine's defaults */
     uint32_t    max_seqs, out_rows, max_step_tokens, kv_pages;
+    uint32_t    gpu_mib;         /* most of a GPU's memory, MiB; 0: what is free */
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
     bool        profile;         /* time every op */
     bool        process;         /* the engine in a process of its own (worker.h): for servers */
@@ -38,6 +39,7 @@ typedef struct {
 /* Options every command with a model has. */
 #define SR_O_MODEL(c)   SR_O_STR("model", 'm', (c).model, "FILE", "GGUF file of the model; without it, the bundled demo model")
 #define SR_O_DEVICE(c)  SR_O_STR("device", 0, (c).device, "DEVICE", "auto, cpu, cuda, gpu or cuda:N; auto takes a GPU if one can be used")
+#define SR_O_GPU_MEMORY(c) SR_O_UINT("gpu-memory", 0, (c).gpu_mib, "MIB", "most of the GPU's memory to take; without it, what is free", 16, 1 << 24)
 #define SR_O_CTX(c)     SR_O_UINT("ctx", 'c', (c).ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24)
 #define SR_O_KV_K(c)    SR_O_CHOICE("cache-type-k", 0, (c).kv_k, "f16|q8_0", "format of the keys in the KV cache")
 #define SR_O_KV_V(c)    SR_O_CHOICE("cache-type-v", 0, (c).kv_v, "f16|q8_0", "format of the values in the KV cache")

@@ -21,7 +21,7 @@ enum { SOCKET = 3, TRIES = 10, PAUSE_MS = 100, PAUSE_MAX_MS = 10000, SETTLED_S =
 typedef struct {
     uint32_t size;
     char     version[16], path[4096], device[64], isa[16], kv_k[8], kv_v[8];
-    uint32_t ctx, threads, max_seqs, out_rows, max_step_tokens, kv_pages, spin_us;
+    uint32_t ctx, threads, max_seqs, out_rows, max_step_tokens, kv_pages, spin_us, gpu_mib;
     bool     pin;
 } order;
 typedef enum { WORD_PROGRESS, WORD_READY, WORD_FAILED } wordkind;
@@ -101,7 +101,7 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
 {
     const sr_sessioncfg cfg = {.device = o->device, .isa = *o->isa ? o->isa : NULL, .kv_k = o->kv_k, .kv_v = o->kv_v, .ctx = o->ctx,
                                .threads = o->threads, .max_seqs = o->max_seqs, .out_rows = o->out_rows,
-                               .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us};
+                               .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us, .gpu_mib = o->gpu_mib};
     sr_model  *model  = NULL;
     sr_engine *engine = NULL;
     char       why[200];
@@ -317,7 +317,8 @@ static void *watch(void *arg)
 static void write_order(order *o, const sr_sessioncfg *c, const char *path)
 {
     *o = (order){.size = sizeof *o, .ctx = c->ctx, .threads = c->threads, .max_seqs = c->max_seqs, .out_rows = c->out_rows,
-                 .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .pin = c->pin};
+                 .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .gpu_mib = c->gpu_mib,
+                 .pin = c->pin};
     snprintf(o->version, sizeof o->version, "%s", SR_VERSION);
     snprintf(o->path, sizeof o->path, "%s", path);
     snprintf(o->device, sizeof o->device, "%s", c->device ? c->device : "auto");
