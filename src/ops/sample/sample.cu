@@ -67,6 +67,7 @@ static __device__ T reduce(T v, OP op) /* of all threads, to all threads */
     return v;
 }
 struct larger { template <typename T> __device__ T operator()(T a, T b) const { return a > b ? a : b; } };
+struct smaller { template <typename T> __device__ T operator()(T a, T b) const { return a < b ? a : b; } };
 struct either { __device__ uint32_t operator()(uint32_t a, uint32_t b) const { return a | b; } };
 
 template <typename T>
@@ -580,6 +581,60 @@ static __device__ void alternatives(const args &g, histogram *h, uint32_t row, u
         out->n_alt = n;
 }
 
+/* One key a thread, ascending: bitonic, by shuffles where the partner is in the same warp. */
+static __device__ u64 sorted(u64 v, u64 *shared)
+{
+    uint32_t t = threadIdx.x;
+    for (uint32_t size = 2; size <= PICK; size *= 2)
+        for (uint32_t step = size / 2; step; step /= 2) {
+            u64 other;
+            if (step < 32)
+                other = __shfl_xor_sync(~0u, v, (int)step);
+            else {
+                shared[t] = v;
+                __syncthreads();
+                other = shared[t ^ step];
+                __syncthreads();
+            }
+            v = ((t & size) == 0) == ((t & step) == 0) ? min(v, other) : max(v, other);
+        }
+    return v;
+}
+
+static __device__ u64 running_weight(u64 v) /* sums up to each thread's own */
+{
+    __shared__ u64 part[32];
+    for (uint32_t i = 1; i < 32; i *= 2) {
+        u64 o = __shfl_up_sync(~0u, v, i);
+        v += threadIdx.x % 32 >= i ? o : 0;
+    }
+    if (threadIdx.x % 32 == 31)
+        part[threadIdx.x / 32] = v;
+    __syncthreads();
+    for (uint32_t w = 0; w < threadIdx.x / 32; w++)
+        v += part[w];
+    return v;
+}
+
+/* What the filters leave of at most PICK candidates: sorted by logit every filter but typical_p is a number of first ones. */
+static __device__ u64 draw_sorted(const field &f, u64 *shared, const sr_sampdev *p, u64 all)
+{
+    uint32_t t = threadIdx.x, id = t < f.n ? f.list[t] : 0, n = f.n;
+    u64      r = sorted(t < n ? rank_of(f.a[id], id) : ~0ull, shared);
+    id = (uint32_t)r;
+    if (p->top_k)
+        n = min(n, p->top_k);
+    float a = t < n ? f.a[id] : -INFINITY;
+    if (p->top_p < 1) {
+        u64 w = t < n ? weight(a, f.top) : 0, run = running_weight(w);
+        if (p->top_k)
+            all = total(w);
+        n = min(n, reduce(t < n && (double)run >= (double)p->top_p * (double)all ? t + 1 : PICK, smaller()));
+    }
+    float least = p->min_p > 0 ? fmaxf(-FLT_MAX, reduce(t < n ? a : -INFINITY, larger()) + sr_logf(fminf(p->min_p, 1.0f))) : -FLT_MAX;
+    return reduce(t < n && a >= least ? lot(p, inverse(p), a, f.top, id) : 0ull, larger());
+}
+
 /* A token of what the filters leave; by all threads. */
 static __device__ int32_t draw_filtered(const args &g, histogram *h, uint32_t row, const joined &j)
 {
@@ -590,8 +645,12 @@ static __device__ int32_t draw_filtered(const args &g, histogram *h, uint32_t ro
         f.list = NULL;
         f.n    = g.vocab;
     }
-    filter(&f, h, p, g.vocab, total(threadIdx.x < DEPTHS ? d->weight[threadIdx.x] : 0));
-    u64   best = 0;
+    u64 all = total(threadIdx.x < DEPTHS ? d->weight[threadIdx.x] : 0), best = 0;
+    if (f.list && f.n <= PICK && !(p->typical_p < 1)) {
+        best = draw_sorted(f, (u64 *)h, p, all);
+        return best ? (int32_t)~(uint32_t)best : -1;
+    }
+    filter(&f, h, p, g.vocab, all);
     float inv = inverse(p);
     for (uint32_t i = threadIdx.x; i < f.n; i += PICK) {
         uint32_t id = token_at(f, i);
