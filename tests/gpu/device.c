@@ -15,29 +15,35 @@ void gpu_trap(void); /* trap.cu */
 
 static void a_device_says_what_it_is(void)
 {
-    sr_err     err = {0};
-    sr_devinfo d   = {.size = sizeof d};
+    sr_err err   = {0};
+    sr_devinfo d = {.size = sizeof d};
     if (CHECK(be->info(0, gpu_device(), &d, &err) == SR_OK, "%s", err.msg))
-        gpu_say("%s, sm_%u, %u multiprocessors, %.1f of %.1f GB free, L2 %.0f MB, %zu bytes of shared memory, node %d", d.name, d.arch, d.units,
-                (double)d.mem_free * 1e-9, (double)d.mem_total * 1e-9, (double)d.l2 * 1e-6, (size_t)d.smem, (int)d.numa);
-    CHECK(d.arch >= 75 && d.units && d.mem_total > d.mem_free && !d.why[0], "arch %u, %u units, why \"%s\"", d.arch, d.units, d.why);
+        gpu_say("%s, sm_%u, %u multiprocessors, %.1f of %.1f GB free, L2 %.0f MB, %zu bytes of shared "
+                "memory, node %d",
+                d.name, d.arch, d.units, (double)d.mem_free * 1e-9, (double)d.mem_total * 1e-9,
+                (double)d.l2 * 1e-6, (size_t)d.smem, (int)d.numa);
+    CHECK(d.arch >= 75 && d.units && d.mem_total > d.mem_free && !d.why[0], "arch %u, %u units, why \"%s\"",
+          d.arch, d.units, d.why);
     CHECK(be->info(99, NULL, &d, &err) == SR_INVALID && strstr(err.msg, "99"), "device 99: %s", err.msg);
 }
 
 static void copies_follow_their_steps_and_points_their_order(void)
 {
-    sr_err   err = {0};
-    sr_dev  *d = gpu_device();
-    void    *dev = NULL, *host = NULL, *word = NULL;
+    sr_err err = {0};
+    sr_dev *d  = gpu_device();
+    void *dev = NULL, *host = NULL, *word = NULL;
     enum { N = 1 << 16 };
-    if (!CHECK(be->alloc(d, SR_MEM_DEVICE, N, "test", &dev, &err) == SR_OK && be->alloc(d, SR_MEM_PINNED, 2 * N, "test", &host, &err) == SR_OK &&
-               be->alloc(d, SR_MEM_PINNED, 64, "test", &word, &err) == SR_OK, "%s", err.msg))
+    if (!CHECK(be->alloc(d, SR_MEM_DEVICE, N, "test", &dev, &err) == SR_OK &&
+                   be->alloc(d, SR_MEM_PINNED, 2 * N, "test", &host, &err) == SR_OK &&
+                   be->alloc(d, SR_MEM_PINNED, 64, "test", &word, &err) == SR_OK,
+               "%s", err.msg))
         return;
     CHECK((uintptr_t)dev % 4096 == 0 && (uintptr_t)host % 4096 == 0, "%p %p", dev, host);
     uint8_t *h = host;
     for (uint32_t i = 0; i < N; i++)
         h[i] = (uint8_t)(i * 7);
-    sr_span in = {.dst = dev, .src = h, .bytes = N, .n = 1}, out = {.dst = h + N, .src = dev, .bytes = 64, .n = 128, .dst_step = 100, .src_step = 256};
+    sr_span in        = {.dst = dev, .src = h, .bytes = N, .n = 1},
+            out       = {.dst = h + N, .src = dev, .bytes = 64, .n = 128, .dst_step = 100, .src_step = 256};
     *(uint64_t *)word = 0;
     memset(h + N, 0, N);
     be->fence(d, SR_Q_IN, (sr_point){word, 3});
@@ -65,17 +71,20 @@ static void copies_follow_their_steps_and_points_their_order(void)
 
 static void a_budget_is_kept(void)
 {
-    sr_err     err = {0};
-    sr_dev    *d   = NULL;
-    void      *a = NULL, *b = NULL;
-    sr_devcfg  cfg = {.mem_budget = 64 << 20};
-    sr_devinfo i   = {.size = sizeof i};
+    sr_err err = {0};
+    sr_dev *d  = NULL;
+    void *a = NULL, *b = NULL;
+    sr_devcfg cfg = {.mem_budget = 64 << 20};
+    sr_devinfo i  = {.size = sizeof i};
     if (!CHECK(be->open(0, &cfg, &d, &err) == SR_OK, "%s", err.msg))
         return;
     CHECK(be->alloc(d, SR_MEM_DEVICE, 40 << 20, "first", &a, &err) == SR_OK, "%s", err.msg);
-    CHECK(be->alloc(d, SR_MEM_DEVICE, 40 << 20, "second", &b, &err) == SR_NOMEM && strstr(err.msg, "second") && strstr(err.msg, "24"), "%s", err.msg);
+    CHECK(be->alloc(d, SR_MEM_DEVICE, 40 << 20, "second", &b, &err) == SR_NOMEM &&
+              strstr(err.msg, "second") && strstr(err.msg, "24"),
+          "%s", err.msg);
     err = (sr_err){0};
-    CHECK(be->info(0, d, &i, &err) == SR_OK && i.mem_free == 24 << 20, "%llu free", (unsigned long long)i.mem_free);
+    CHECK(be->info(0, d, &i, &err) == SR_OK && i.mem_free == 24 << 20, "%llu free",
+          (unsigned long long)i.mem_free);
     be->free(d, a);
     CHECK(be->alloc(d, SR_MEM_DEVICE, 40 << 20, "second", &b, &err) == SR_OK, "%s", err.msg);
     be->close(d);
@@ -83,24 +92,25 @@ static void a_budget_is_kept(void)
 
 static sr_status load_once(sr_err *err)
 {
-    sr_model  *m = NULL;
-    sr_loadcfg c = {.path = DRAFT_Q8, .be = be, .ctx = 256, .max_seqs = 2, .max_step_tokens = 64, .kv_pages = 64};
-    sr_status  s = sr_model_load(&c, &m, err);
+    sr_model *m  = NULL;
+    sr_loadcfg c = {
+        .path = DRAFT_Q8, .be = be, .ctx = 256, .max_seqs = 2, .max_step_tokens = 64, .kv_pages = 64};
+    sr_status s = sr_model_load(&c, &m, err);
     sr_model_close(m);
     return s;
 }
 
 static uint64_t mem_free(void)
 {
-    sr_err     err = {0};
-    sr_devinfo d   = {.size = sizeof d};
+    sr_err err   = {0};
+    sr_devinfo d = {.size = sizeof d};
     CHECK(be->info(0, NULL, &d, &err) == SR_OK, "%s", err.msg);
     return d.mem_free;
 }
 
 static void memory_comes_back_when_a_model_is_closed(void)
 {
-    sr_err   err = {0};
+    sr_err err     = {0};
     uint64_t start = 0, t = sr_now_ns();
     enum { TIMES = 50 };
     for (int i = 0; i < TIMES; i++) {
@@ -110,22 +120,24 @@ static void memory_comes_back_when_a_model_is_closed(void)
     }
     uint64_t end = mem_free();
     CHECK(end + (2 << 20) >= start, "%llu bytes fewer are free", (unsigned long long)(start - end));
-    gpu_say("%d loads, %.0f ms each, free memory changed by %lld bytes", TIMES, (double)(sr_now_ns() - t) / 1e6 / TIMES, (long long)(end - start));
+    gpu_say("%d loads, %.0f ms each, free memory changed by %lld bytes", TIMES,
+            (double)(sr_now_ns() - t) / 1e6 / TIMES, (long long)(end - start));
 }
 
 static void a_load_that_fails_anywhere_leaves_nothing(void)
 {
     static const sr_faultkind kinds[] = {SR_FAULT_DEVALLOC, SR_FAULT_ALLOC, SR_FAULT_COPY};
-    uint64_t start = mem_free();
-    uint32_t fired = 0;
+    uint64_t start                    = mem_free();
+    uint32_t fired                    = 0;
     for (size_t k = 0; k < SR_COUNT(kinds); k++)
         for (uint64_t nth = 1, step = kinds[k] == SR_FAULT_ALLOC ? 3 : 2;; nth += step) {
             sr_err err = {0};
             sr_fault_arm(kinds[k], nth);
             sr_status s = load_once(&err);
-            bool      f = sr_fault_fired(kinds[k]);
+            bool f      = sr_fault_fired(kinds[k]);
             sr_fault_arm(kinds[k], 0);
-            if (!CHECK(f ? s != SR_OK && err.msg[0] : s == SR_OK, "fault %d, the %llu-th: status %d \"%s\"", (int)kinds[k], (unsigned long long)nth, s, err.msg))
+            if (!CHECK(f ? s != SR_OK && err.msg[0] : s == SR_OK, "fault %d, the %llu-th: status %d \"%s\"",
+                       (int)kinds[k], (unsigned long long)nth, s, err.msg))
                 break;
             fired += f;
             if (!f)
@@ -136,19 +148,20 @@ static void a_load_that_fails_anywhere_leaves_nothing(void)
     gpu_say("%u faults", fired);
 }
 
-/* In a process of its own (`strata-test-gpu --lose`): what a fault leaves behind cannot be cleaned up, not even by a reset of the
- * device.  Exit status 7: the loss was told as it should be. */
+/* In a process of its own (`strata-test-gpu --lose`): what a fault leaves behind cannot be cleaned up, not
+ * even by a reset of the device.  Exit status 7: the loss was told as it should be. */
 int gpu_lose_device(void)
 {
-    sr_err   err = {0}, again = {0};
-    sr_dev  *d = NULL;
+    sr_err err = {0}, again = {0};
+    sr_dev *d      = NULL;
     uint64_t limit = sr_now_ns() + 5000000000u; /* the fault is another stream's: marks may pass before it */
     if (be->open(0, NULL, &d, &err))
         return 1;
     gpu_trap();
     while (be->wait(d, be->mark(d, SR_Q_COMPUTE), 5000000000u, &err) == SR_OK && sr_now_ns() < limit)
         ;
-    bool told = err.status == SR_DEVLOST && err.msg[0] && be->wait(d, be->mark(d, SR_Q_IN), 5000000000u, &again) == SR_DEVLOST;
+    bool told = err.status == SR_DEVLOST && err.msg[0] &&
+                be->wait(d, be->mark(d, SR_Q_IN), 5000000000u, &again) == SR_DEVLOST;
     be->close(d);
     return told ? 7 : 2;
 }
@@ -159,10 +172,12 @@ static void a_lost_device_says_so_and_serves_the_next_process(void)
     uint64_t t = sr_now_ns();
     for (int i = 0; i < TIMES; i++) {
         char *const argv[] = {"strata-test-gpu", "--lose", NULL};
-        pid_t       pid;
-        int         status = 0;
-        sr_err      err = {0};
-        if (!CHECK(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ) == 0 && waitpid(pid, &status, 0) == pid, "no process"))
+        pid_t pid;
+        int status = 0;
+        sr_err err = {0};
+        if (!CHECK(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ) == 0 &&
+                       waitpid(pid, &status, 0) == pid,
+                   "no process"))
             return;
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7, "wait status %x", (unsigned)status);
         CHECK(load_once(&err) == SR_OK, "%s", err.msg); /* this process and its contexts are none the worse */

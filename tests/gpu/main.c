@@ -6,7 +6,7 @@
 #include "base/clock.h"
 
 static uint32_t failures, told;
-static char     figures[400];
+static char figures[400];
 
 void gpu_fail(const char *file, int line, const char *fmt, ...)
 {
@@ -24,7 +24,7 @@ void gpu_fail(const char *file, int line, const char *fmt, ...)
 void gpu_say(const char *fmt, ...)
 {
     va_list ap;
-    size_t  n = strlen(figures);
+    size_t n = strlen(figures);
     va_start(ap, fmt);
     vsnprintf(figures + n, sizeof figures - n, fmt, ap);
     va_end(ap);
@@ -33,7 +33,7 @@ void gpu_say(const char *fmt, ...)
 sr_dev *gpu_device(void)
 {
     static sr_dev *dev;
-    sr_err         err = {0};
+    sr_err err = {0};
     if (!dev && sr_backend_cuda.open(0, NULL, &dev, &err)) {
         printf("no device: %s\n", err.msg);
         exit(1);
@@ -41,17 +41,22 @@ sr_dev *gpu_device(void)
     return dev;
 }
 
-/* ---- a kit on the device -------------------------------------------------------------------------------------- */
+/* ---- a kit on the device
+ * -------------------------------------------------------------------------------------- */
 
-typedef struct { void *p[40]; uint32_t n; } held;
+typedef struct {
+    void *p[40];
+    uint32_t n;
+} held;
 
 static void *up(held *h, const void *src, size_t bytes)
 {
     sr_err err = {0};
-    void  *p   = NULL;
+    void *p    = NULL;
     if (!src || !bytes)
         return NULL;
-    if (!CHECK(sr_backend_cuda.alloc(gpu_device(), SR_MEM_DEVICE, bytes, "test", &p, &err) == SR_OK, "%s", err.msg))
+    if (!CHECK(sr_backend_cuda.alloc(gpu_device(), SR_MEM_DEVICE, bytes, "test", &p, &err) == SR_OK, "%s",
+               err.msg))
         exit(1);
     h->p[h->n++] = p;
     sr_span s    = {.dst = p, .src = src, .bytes = bytes, .n = 1};
@@ -61,27 +66,28 @@ static void *up(held *h, const void *src, size_t bytes)
 
 static void down(void *dst, const void *src, size_t bytes)
 {
-    sr_err  err = {0};
-    sr_span s   = {.dst = dst, .src = src, .bytes = bytes, .n = 1};
+    sr_err err = {0};
+    sr_span s  = {.dst = dst, .src = src, .bytes = bytes, .n = 1};
     CHECK(sr_backend_cuda.copyv(gpu_device(), SR_Q_COMPUTE, &s, 1, &err) == SR_OK, "%s", err.msg);
 }
 
 static bool settle(void)
 {
-    sr_err  err = {0};
-    sr_dev *d   = gpu_device();
-    return CHECK(sr_backend_cuda.wait(d, sr_backend_cuda.mark(d, SR_Q_COMPUTE), 60000000000u, &err) == SR_OK, "%s", err.msg);
+    sr_err err = {0};
+    sr_dev *d  = gpu_device();
+    return CHECK(sr_backend_cuda.wait(d, sr_backend_cuda.mark(d, SR_Q_COMPUTE), 60000000000u, &err) == SR_OK,
+                 "%s", err.msg);
 }
 
 static sr_wref weight_up(held *h, const kit *k, uint32_t i, bool tiles)
 {
-    sr_wref r   = k->wref[i];
-    size_t  row = sr_row_bytes(r.format, r.n_col);
+    sr_wref r  = k->wref[i];
+    size_t row = sr_row_bytes(r.format, r.n_col);
     if (!r.p)
         return r;
     if (tiles && r.n_row % 16 == 0) {
-        const void **at   = sr_calloc(r.n_row, sizeof *at);
-        void        *pack = sr_malloc(r.n_row * row);
+        const void **at = sr_calloc(r.n_row, sizeof *at);
+        void *pack      = sr_malloc(r.n_row * row);
         for (uint32_t n = 0; n < r.n_row; n++)
             at[n] = (const char *)r.p + n * row;
         if (sr_backend_cuda.pack(r.format, r.n_row, r.n_col, at, pack, &r.layout)) {
@@ -100,12 +106,12 @@ static void batch_up(held *h, const kit *k, const gpu_run_args *a, sr_batch *b)
 {
     size_t groups = SR_KV_GROUPS, seqs = k->max.seq;
     (void)groups;
-    *b     = k->batch;
-    b->n   = up(h, &k->n, sizeof k->n);
-    b->tok = up(h, k->batch.tok, k->n.tok * 4);
-    b->pos = up(h, k->batch.pos, k->n.tok * 4);
-    b->dst = up(h, k->batch.dst, 2 * (size_t)k->max.tok * 4); /* kits have their pages in group 1 */
-    b->seq = up(h, k->batch.seq, (k->n.seq + 1) * 4);
+    *b          = k->batch;
+    b->n        = up(h, &k->n, sizeof k->n);
+    b->tok      = up(h, k->batch.tok, k->n.tok * 4);
+    b->pos      = up(h, k->batch.pos, k->n.tok * 4);
+    b->dst      = up(h, k->batch.dst, 2 * (size_t)k->max.tok * 4); /* kits have their pages in group 1 */
+    b->seq      = up(h, k->batch.seq, (k->n.seq + 1) * 4);
     b->table    = up(h, k->batch.table, 2 * seqs * k->max.pages * 4);
     b->kv_len   = up(h, k->batch.kv_len, 2 * seqs * 8);
     b->out      = up(h, k->batch.out, k->n.out * 4);
@@ -117,14 +123,15 @@ static void batch_up(held *h, const kit *k, const gpu_run_args *a, sr_batch *b)
 static bool slots(kit *k, gpu_run_args *a, sr_plan *plan, bool in)
 {
     for (uint16_t i = 0; i < 8; i++) {
-        void  *at    = NULL;
+        void *at     = NULL;
         size_t bytes = (size_t)k->slot[i].fixed * k->slot[i].width * 4, room;
         if (!k->slot[i].width || (!in && !a->out[i]))
             continue;
-        if (!CHECK(sr_backend_cuda.slot(plan, i, &at, &room) == SR_OK && room >= bytes, "slot %u has %zu bytes, %zu wanted", i, room, bytes))
+        if (!CHECK(sr_backend_cuda.slot(plan, i, &at, &room) == SR_OK && room >= bytes,
+                   "slot %u has %zu bytes, %zu wanted", i, room, bytes))
             return false;
-        sr_err  err = {0};
-        sr_span s   = {.dst = in ? at : a->out[i], .src = in ? k->base[i] : at, .bytes = bytes, .n = 1};
+        sr_err err = {0};
+        sr_span s  = {.dst = in ? at : a->out[i], .src = in ? k->base[i] : at, .bytes = bytes, .n = 1};
         CHECK(sr_backend_cuda.copyv(gpu_device(), SR_Q_COMPUTE, &s, 1, &err) == SR_OK, "%s", err.msg);
     }
     return settle();
@@ -132,17 +139,17 @@ static bool slots(kit *k, gpu_run_args *a, sr_plan *plan, bool in)
 
 bool gpu_run(kit *k, gpu_run_args *a)
 {
-    const sr_backend *be   = &sr_backend_cuda;
-    sr_dev           *d    = gpu_device();
-    sr_err            err  = {0};
-    held              h    = {.n = 0};
-    sr_plan          *plan = NULL;
-    void             *scratch = NULL;
-    sr_batch          b;
-    sr_wref           ref[4];
+    const sr_backend *be = &sr_backend_cuda;
+    sr_dev *d            = gpu_device();
+    sr_err err           = {0};
+    held h               = {.n = 0};
+    sr_plan *plan        = NULL;
+    void *scratch        = NULL;
+    sr_batch b;
+    sr_wref ref[4];
     kit_program(k);
     size_t bytes = be->scratch(d, &k->prog, &k->max);
-    bool   ok    = CHECK(be->supports(d, &k->prog, 0), "op %s is not supported", sr_op_name(k->op.code)) &&
+    bool ok      = CHECK(be->supports(d, &k->prog, 0), "op %s is not supported", sr_op_name(k->op.code)) &&
               CHECK(be->alloc(d, SR_MEM_DEVICE, bytes, "scratch", &scratch, &err) == SR_OK, "%s", err.msg) &&
               CHECK(be->prepare(d, &k->prog, &k->max, scratch, bytes, &plan, &err) == SR_OK, "%s", err.msg);
     if (ok) {
@@ -172,7 +179,8 @@ bool gpu_run(kit *k, gpu_run_args *a)
     return ok;
 }
 
-/* ---- the runner ------------------------------------------------------------------------------------------------ */
+/* ---- the runner
+ * ------------------------------------------------------------------------------------------------ */
 
 static bool wanted(const char *name, int argc, char **argv)
 {
@@ -185,7 +193,7 @@ static bool wanted(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
     const gpu_test *const list[] = {gpu_op_tests, gpu_model_tests, gpu_device_tests};
-    uint32_t              ran = 0, bad = 0;
+    uint32_t ran = 0, bad = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc == 2 && strcmp(argv[1], "--lose") == 0)
         return gpu_lose_device();
@@ -193,15 +201,15 @@ int main(int argc, char **argv)
         for (const gpu_test *t = list[l]; t->name; t++) {
             if (!wanted(t->name, argc, argv))
                 continue;
-            uint64_t start = sr_now_ns();
+            uint64_t start  = sr_now_ns();
             uint32_t before = failures;
-            told       = 0;
-            figures[0] = 0;
+            told            = 0;
+            figures[0]      = 0;
             t->run();
             ran++;
             bad += failures != before;
-            printf("%-6s %6.2f s  %s%s%s\n", failures == before ? "ok" : "FAILED", (double)(sr_now_ns() - start) * 1e-9, t->name,
-                   *figures ? ": " : "", figures);
+            printf("%-6s %6.2f s  %s%s%s\n", failures == before ? "ok" : "FAILED",
+                   (double)(sr_now_ns() - start) * 1e-9, t->name, *figures ? ": " : "", figures);
         }
     printf("%u tests, %u failed\n", ran, bad);
     return bad != 0;

@@ -9,38 +9,47 @@
 #include "engine/internal.h"
 
 #define DRAFT_BF16 "tests/data/strata-demo-draft-bf16.gguf"
-#define DRAFT_Q8   "models/strata-demo-draft-Q8_0.gguf"
-#define BASE_Q4    "models/strata-demo-base-Q4_K_M.gguf"
+#define DRAFT_Q8 "models/strata-demo-draft-Q8_0.gguf"
+#define BASE_Q4 "models/strata-demo-base-Q4_K_M.gguf"
 
 static bool op_by_op; /* for load(): no graphs */
 
 static sr_model *load(const char *path, const sr_backend *be, uint32_t out_rows, uint16_t kv_format)
 {
-    sr_err     err = {0};
-    sr_model  *m   = NULL;
-    sr_loadcfg c   = {.path = path, .be = be, .ctx = 512, .max_seqs = 4, .max_step_tokens = 128, .out_rows = (uint16_t)out_rows,
-                      .kv_format_k = kv_format, .kv_format_v = kv_format, .dev = {.threads = be == &sr_backend_cpu ? 2 : 0, .no_graphs = op_by_op}};
+    sr_err err   = {0};
+    sr_model *m  = NULL;
+    sr_loadcfg c = {.path            = path,
+                    .be              = be,
+                    .ctx             = 512,
+                    .max_seqs        = 4,
+                    .max_step_tokens = 128,
+                    .out_rows        = (uint16_t)out_rows,
+                    .kv_format_k     = kv_format,
+                    .kv_format_v     = kv_format,
+                    .dev             = {.threads = be == &sr_backend_cpu ? 2 : 0, .no_graphs = op_by_op}};
     CHECK(sr_model_load(&c, &m, &err) == SR_OK, "%s", err.msg);
     return m;
 }
 
 static void bisect(const char *path, uint16_t kv_format, uint32_t n, double limit)
 {
-    sr_err    err = {0};
+    sr_err err    = {0};
     sr_bisect b   = {0};
-    sr_model *cpu = load(path, &sr_backend_cpu, 4, kv_format), *gpu = load(path, &sr_backend_cuda, 4, kv_format);
-    int32_t   tok[128];
+    sr_model *cpu = load(path, &sr_backend_cpu, 4, kv_format),
+             *gpu = load(path, &sr_backend_cuda, 4, kv_format);
+    int32_t tok[128];
     for (uint32_t i = 0; i < n; i++)
         tok[i] = (int32_t)(7 + i * 131 % 4000);
     if (cpu && gpu && CHECK(sr_bisect_run(cpu, gpu, tok, n, limit, &b, &err) == SR_OK, "%s", err.msg) &&
-        CHECK(b.op == ~0u, "%s: op %u (%s, layer %d) drifts by %.2e, limit %.1e", path, b.op, sr_op_name(b.code), b.layer == SR_NONE ? -1 : (int)b.layer,
-              b.worst, b.limit))
+        CHECK(b.op == ~0u, "%s: op %u (%s, layer %d) drifts by %.2e, limit %.1e", path, b.op,
+              sr_op_name(b.code), b.layer == SR_NONE ? -1 : (int)b.layer, b.worst, b.limit))
         gpu_say("%s%u ops, worst %.1e", b.compared ? "" : "none of ", b.compared, b.worst);
     sr_model_close(gpu);
     sr_model_close(cpu);
 }
 
-/* The CPU multiplies bf16 weights with f32 activations, as exactly as the device or better: only f16 factors may differ. */
+/* The CPU multiplies bf16 weights with f32 activations, as exactly as the device or better: only f16 factors
+ * may differ. */
 static void every_op_of_a_program_agrees_with_the_cpu(void)
 {
     bisect(DRAFT_BF16, SR_F16, 100, 3e-3);
@@ -48,8 +57,8 @@ static void every_op_of_a_program_agrees_with_the_cpu(void)
     bisect(DRAFT_BF16, SR_Q8_0, 37, 3e-3);
 }
 
-/* With quantised weights the CPU rounds activations to 8 bits (of the largest in 256: 0.4 % of it each) and the device does not:
- * where products nearly cancel, an output is off by a tenth of a usual one. */
+/* With quantised weights the CPU rounds activations to 8 bits (of the largest in 256: 0.4 % of it each) and
+ * the device does not: where products nearly cancel, an output is off by a tenth of a usual one. */
 static void quantised_programs_agree_with_the_cpu_as_far_as_it_rounds(void)
 {
     bisect(DRAFT_Q8, SR_F16, 60, 1.5e-1);
@@ -57,7 +66,8 @@ static void quantised_programs_agree_with_the_cpu_as_far_as_it_rounds(void)
     bisect(BASE_Q4, SR_F16, 60, 1.5e-1);
 }
 
-/* ---- golden tokens ---------------------------------------------------------------------------------------------- */
+/* ---- golden tokens
+ * ---------------------------------------------------------------------------------------------- */
 
 /* The numbers of the array behind the next `key`; returns where it ends, NULL: there is none. */
 static const char *numbers(const char *p, const char *key, double *out, uint32_t cap, uint32_t *n)
@@ -79,7 +89,8 @@ static char *read_all(const char *path)
 {
     FILE *f = fopen(path, "rb");
     char *s = sr_calloc(1, 1 << 20);
-    if (!CHECK(f, "%s cannot be read", path) || !CHECK(fread(s, 1, (1 << 20) - 1, f) > 0, "%s is empty", path))
+    if (!CHECK(f, "%s cannot be read", path) ||
+        !CHECK(fread(s, 1, (1 << 20) - 1, f) > 0, "%s is empty", path))
         s[0] = 0;
     if (f)
         fclose(f);
@@ -87,14 +98,14 @@ static char *read_all(const char *path)
 }
 
 typedef struct {
-    double   ids[64], top_ids[50], top[50], lse[1], greedy[64], gap[64];
+    double ids[64], top_ids[50], top[50], lse[1], greedy[64], gap[64];
     uint32_t n_ids, n_top, n_greedy, n_gap, first, vocab, wrong, close;
-    double   worst;
+    double worst;
 } golden;
 
 static bool judge(void *arg, uint32_t pos, const float *logits)
 {
-    golden  *g = arg;
+    golden *g     = arg;
     uint32_t best = 0, step = pos - g->first;
     for (uint32_t i = 1; i < g->vocab; i++)
         best = logits[i] > logits[best] ? i : best;
@@ -111,13 +122,13 @@ static bool judge(void *arg, uint32_t pos, const float *logits)
 
 static void the_demo_model_continues_as_its_reference_does(void)
 {
-    char       *json = read_all("tests/data/reference.json");
+    char *json       = read_all("tests/data/reference.json");
     const char *p    = strstr(json, "\"draft\":");
-    sr_model   *m    = load(DRAFT_BF16, &sr_backend_cuda, 80, 0);
-    golden      g    = {.vocab = m ? sr_model_info(m)->n_vocab : 0};
-    uint32_t    prompts = 0;
+    sr_model *m      = load(DRAFT_BF16, &sr_backend_cuda, 80, 0);
+    golden g         = {.vocab = m ? sr_model_info(m)->n_vocab : 0};
+    uint32_t prompts = 0;
     while (m && (p = numbers(p, "\"ids\":", g.ids, 64, &g.n_ids)) != NULL) {
-        sr_err  err = {0};
+        sr_err err = {0};
         int32_t tok[128];
         p = numbers(p, "\"top50_ids\":", g.top_ids, 50, &g.n_top);
         p = numbers(p, "\"top50_logits\":", g.top, 50, &g.n_top);
@@ -132,43 +143,55 @@ static void the_demo_model_continues_as_its_reference_does(void)
         prompts++;
     }
     CHECK(prompts == 8, "%u prompts", prompts);
-    CHECK(g.wrong == 0 && g.worst < 2e-2, "%u tokens differ (%u more at gaps below 4e-2), logits by %.1e", g.wrong, g.close, g.worst);
+    CHECK(g.wrong == 0 && g.worst < 2e-2, "%u tokens differ (%u more at gaps below 4e-2), logits by %.1e",
+          g.wrong, g.close, g.worst);
     gpu_say("%u prompts x 64 tokens, logits within %.1e, %u close calls", prompts, g.worst, g.close);
     sr_model_close(m);
     sr_free(json);
 }
 
-/* ---- the engine ------------------------------------------------------------------------------------------------- */
+/* ---- the engine
+ * ------------------------------------------------------------------------------------------------- */
 
 enum { MADE = 64 };
 
 /* Runs n requests at once; tok[i][..]: what each made.  ns: of the steps. */
 static bool generate(sr_model *m, uint32_t n, float temp, int32_t tok[][MADE], uint64_t *ns, uint64_t *steps)
 {
-    sr_err     err    = {0};
-    sr_port   *port   = NULL;
+    sr_err err        = {0};
+    sr_port *port     = NULL;
     sr_engine *engine = NULL;
-    uint32_t   made[8] = {0}, open = n;
-    bool       ok = CHECK(sr_port_open(&(sr_portcfg){0}, &port, &err) == SR_OK &&
-                          sr_engine_open(m, &(sr_enginecfg){0}, NULL, port, &engine, &err) == SR_OK, "%s", err.msg);
+    uint32_t made[8] = {0}, open = n;
+    bool ok = CHECK(sr_port_open(&(sr_portcfg){0}, &port, &err) == SR_OK &&
+                        sr_engine_open(m, &(sr_enginecfg){0}, NULL, port, &engine, &err) == SR_OK,
+                    "%s", err.msg);
     for (uint32_t i = 0; i < n && ok; i++) {
-        int32_t    prompt[12];
+        int32_t prompt[12];
         for (uint32_t k = 0; k < 12; k++)
             prompt[k] = (int32_t)(100 + (i * 17 + k * 29) % 3000);
-        sr_request r = {.id = i + 1, .tok = prompt, .n_tok = 12, .max_new = MADE, .ignore_eos = true,
-                        .sampling = {.temp = temp, .top_p = temp > 0 ? 0.95f : 1, .top_k = temp > 0 ? 50 : 0, .typical_p = 1, .rep_penalty = 1, .seed = 5 + i}};
-        ok = CHECK(sr_port_post(port, &r, &err) == SR_OK, "%s", err.msg);
+        sr_request r = {.id         = i + 1,
+                        .tok        = prompt,
+                        .n_tok      = 12,
+                        .max_new    = MADE,
+                        .ignore_eos = true,
+                        .sampling   = {.temp        = temp,
+                                       .top_p       = temp > 0 ? 0.95f : 1,
+                                       .top_k       = temp > 0 ? 50 : 0,
+                                       .typical_p   = 1,
+                                       .rep_penalty = 1,
+                                       .seed        = 5 + i}};
+        ok           = CHECK(sr_port_post(port, &r, &err) == SR_OK, "%s", err.msg);
     }
     *ns = *steps = 0;
     while (ok && open) {
-        sr_step  step;
+        sr_step step;
         sr_event ev[64];
         uint64_t t = sr_now_ns();
         if (sr_engine_step(engine, &step, &err) == SR_OK) {
             *ns += sr_now_ns() - t;
             ++*steps;
         }
-        ok = CHECK(err.status == SR_OK, "%s", err.msg);
+        ok         = CHECK(err.status == SR_OK, "%s", err.msg);
         size_t got = sr_port_poll(port, ev, 64);
         for (size_t i = 0; i < got; i++) {
             uint32_t who = (uint32_t)(ev[i].id - 1) % 8; /* ids are 1 .. n */
@@ -186,8 +209,8 @@ static bool generate(sr_model *m, uint32_t n, float temp, int32_t tok[][MADE], u
 
 static void answers_do_not_depend_on_who_else_is_in_the_batch(void)
 {
-    sr_model *m = load(DRAFT_BF16, &sr_backend_cuda, 4, 0);
-    int32_t (*one)[MADE] = sr_calloc(8, sizeof *one), (*all)[MADE] = sr_calloc(8, sizeof *all);
+    sr_model *m         = load(DRAFT_BF16, &sr_backend_cuda, 4, 0);
+    int32_t(*one)[MADE] = sr_calloc(8, sizeof *one), (*all)[MADE] = sr_calloc(8, sizeof *all);
     uint64_t ns, steps;
     if (m && generate(m, 1, 0, one, &ns, &steps) && generate(m, 4, 0, all, &ns, &steps)) {
         uint32_t same = 0;
@@ -203,7 +226,7 @@ static void answers_do_not_depend_on_who_else_is_in_the_batch(void)
 
 static void captured_steps_give_the_same_tokens(void)
 {
-    int32_t (*tok[2])[MADE] = {sr_calloc(8, sizeof *tok[0]), sr_calloc(8, sizeof *tok[0])};
+    int32_t(*tok[2])[MADE] = {sr_calloc(8, sizeof *tok[0]), sr_calloc(8, sizeof *tok[0])};
     uint64_t ns, steps;
     for (uint32_t n = 1; n <= 4; n += 3)
         for (int round = 0; round < 2; round++) {
@@ -211,7 +234,8 @@ static void captured_steps_give_the_same_tokens(void)
             sr_model *m = load(BASE_Q4, &sr_backend_cuda, 4, 0);
             op_by_op    = false;
             if (m && generate(m, n, 0.9f, tok[round], &ns, &steps))
-                gpu_say("%s%u at once %s: %.0f us a step", n == 1 && !round ? "" : ", ", n, round ? "captured" : "op by op", (double)ns / 1000 / (double)steps);
+                gpu_say("%s%u at once %s: %.0f us a step", n == 1 && !round ? "" : ", ", n,
+                        round ? "captured" : "op by op", (double)ns / 1000 / (double)steps);
             sr_model_close(m);
             CHECK(!round || memcmp(tok[0], tok[1], n * sizeof *tok[0]) == 0, "%u at once: tokens differ", n);
         }
@@ -221,8 +245,8 @@ static void captured_steps_give_the_same_tokens(void)
 
 static void greedy_and_seeded_answers_are_the_cpu_s(void)
 {
-    int32_t (*c)[MADE] = sr_calloc(8, sizeof *c), (*g)[MADE] = sr_calloc(8, sizeof *g);
-    uint64_t  ns, steps;
+    int32_t(*c)[MADE] = sr_calloc(8, sizeof *c), (*g)[MADE] = sr_calloc(8, sizeof *g);
+    uint64_t ns, steps;
     sr_model *cpu = load(DRAFT_BF16, &sr_backend_cpu, 4, 0), *gpu = load(DRAFT_BF16, &sr_backend_cuda, 4, 0);
     for (int round = 0; round < 2 && cpu && gpu; round++) {
         float temp = round ? 0.8f : 0;
@@ -232,8 +256,8 @@ static void greedy_and_seeded_answers_are_the_cpu_s(void)
         for (uint32_t i = 0; i < 4; i++)
             for (uint32_t k = 0; k < MADE && c[i][k] == g[i][k]; k++)
                 same++;
-        gpu_say("%stemperature %.1f: %u of %u tokens before they part, %.0f us a step", round ? "; " : "", (double)temp, same, 4 * MADE,
-                (double)ns / 1000 / (double)steps);
+        gpu_say("%stemperature %.1f: %u of %u tokens before they part, %.0f us a step", round ? "; " : "",
+                (double)temp, same, 4 * MADE, (double)ns / 1000 / (double)steps);
         CHECK(same >= MADE, "temperature %g: only %u tokens alike", (double)temp, same);
     }
     sr_model_close(gpu);
@@ -244,7 +268,8 @@ static void greedy_and_seeded_answers_are_the_cpu_s(void)
 
 const gpu_test gpu_model_tests[] = {
     {"every_op_of_a_program_agrees_with_the_cpu", every_op_of_a_program_agrees_with_the_cpu},
-    {"quantised_programs_agree_with_the_cpu_as_far_as_it_rounds", quantised_programs_agree_with_the_cpu_as_far_as_it_rounds},
+    {"quantised_programs_agree_with_the_cpu_as_far_as_it_rounds",
+     quantised_programs_agree_with_the_cpu_as_far_as_it_rounds},
     {"the_demo_model_continues_as_its_reference_does", the_demo_model_continues_as_its_reference_does},
     {"answers_do_not_depend_on_who_else_is_in_the_batch", answers_do_not_depend_on_who_else_is_in_the_batch},
     {"captured_steps_give_the_same_tokens", captured_steps_give_the_same_tokens},

@@ -29,19 +29,20 @@ static bool both(kit *k, const sr_cpukernel *ref, uint32_t out, gpu_run_args *a)
 static void same_bits(const kit *k, uint32_t out, const gpu_run_args *a, const char *what)
 {
     const uint32_t *want = k->base[out], *got = a->out[out];
-    size_t          n = (size_t)k->slot[out].fixed * k->slot[out].width, bad = 0, first = 0;
+    size_t n = (size_t)k->slot[out].fixed * k->slot[out].width, bad = 0, first = 0;
     for (size_t i = 0; i < n; i++)
         if (want[i] != got[i] && bad++ == 0)
             first = i;
-    CHECK(bad == 0, "%s: %zu of %zu words differ, first row %zu column %zu: %g, want %g", what, bad, n, first / k->slot[out].width,
-          first % k->slot[out].width, (double)((const float *)got)[first], (double)((const float *)want)[first]);
+    CHECK(bad == 0, "%s: %zu of %zu words differ, first row %zu column %zu: %g, want %g", what, bad, n,
+          first / k->slot[out].width, first % k->slot[out].width, (double)((const float *)got)[first],
+          (double)((const float *)want)[first]);
 }
 
 /* Every block a random number in a random format. */
 static void *weights(kit *k, uint16_t format, uint32_t rows, uint32_t cols, uint64_t *s)
 {
     size_t row = sr_row_bytes(format, cols);
-    char  *p   = kit_own(k, rows * row);
+    char *p    = kit_own(k, rows * row);
     float *x   = sr_malloc(cols * sizeof *x);
     for (uint32_t r = 0; r < rows; r++) {
         kit_fill(x, cols, 0.1f + 0.01f * (float)kit_below(s, 20), s);
@@ -57,8 +58,9 @@ static void embeddings_are_decoded_to_the_reference_s_bits(void)
     for (uint32_t round = 0; round < 3 * SR_COUNT(formats); round++) {
         uint16_t format = formats[round % SR_COUNT(formats)];
         uint32_t vocab = 48, dim = 256 * (1 + kit_below(&s, 3)), tok = 1 + kit_below(&s, 20);
-        kit      k = {.n = {.tok = tok}, .max = {.tok = tok + 5}};
-        k.op = (sr_op){.code = SR_OP_EMBED, .out = {0}, .w = 1, .n_w = 1, .dim = {dim}, .f = {round % 2 ? 1 : 3.25f}};
+        kit k = {.n = {.tok = tok}, .max = {.tok = tok + 5}};
+        k.op  = (sr_op){
+             .code = SR_OP_EMBED, .out = {0}, .w = 1, .n_w = 1, .dim = {dim}, .f = {round % 2 ? 1 : 3.25f}};
         kit_slot(&k, 0, SR_ROWS_TOK, dim, tok);
         kit_weight(&k, 1, format, weights(&k, format, vocab, dim, &s), vocab, dim);
         int32_t *ids = kit_own(&k, tok * 4);
@@ -79,30 +81,40 @@ static void embeddings_are_decoded_to_the_reference_s_bits(void)
 
 static void norms_are_within_the_error_of_another_order(void)
 {
-    static const uint32_t sizes[] = {1, 5, 31, 32, 64, 96, 128, 256, 511, 512, 513, 1000, 2048, 4096, 8192, 9000};
-    uint64_t s = 2;
-    double   worst = 0;
+    static const uint32_t sizes[] = {1,   5,   31,  32,   64,   96,   128,  256,
+                                     511, 512, 513, 1000, 2048, 4096, 8192, 9000};
+    uint64_t s                    = 2;
+    double worst                  = 0;
     for (uint32_t round = 0; round < 48; round++) {
-        uint32_t n = sizes[round % SR_COUNT(sizes)], groups = n <= 512 ? 1 + kit_below(&s, 5) : 1, first = kit_below(&s, 7);
+        uint32_t n = sizes[round % SR_COUNT(sizes)], groups = n <= 512 ? 1 + kit_below(&s, 5) : 1,
+                 first = kit_below(&s, 7);
         uint32_t rows = 1 + kit_below(&s, 9), width = first + n * groups + kit_below(&s, 5);
-        bool     in_place = round % 3 == 0;
-        kit      k = {.n = {.tok = rows}, .max = {.tok = rows + 2}};
-        k.op       = (sr_op){.code = SR_OP_NORM, .in = {0}, .out = {(uint16_t)!in_place}, .w = 0, .n_w = 1, .dim = {n, first, groups}, .f = {1e-5f}};
+        bool in_place = round % 3 == 0;
+        kit k         = {.n = {.tok = rows}, .max = {.tok = rows + 2}};
+        k.op          = (sr_op){.code = SR_OP_NORM,
+                                .in   = {0},
+                                .out  = {(uint16_t)!in_place},
+                                .w    = 0,
+                                .n_w  = 1,
+                                .dim  = {n, first, groups},
+                                .f    = {1e-5f}};
         kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, width, rows), (size_t)rows * width, 2, &s);
         kit_fill(kit_slot(&k, 1, SR_ROWS_TOK, width, rows), (size_t)rows * width, 1, &s);
         float *w = kit_own(&k, n * 4);
         kit_fill(w, n, 1, &s);
         kit_weight(&k, 0, SR_F32, w, 1, n);
         gpu_run_args a = {.times = 0};
-        uint32_t     out = in_place ? 0 : 1;
+        uint32_t out   = in_place ? 0 : 1;
         if (both(&k, &sr_norm_ref, out, &a)) {
-            /* Either sum is off by at most n/32 + 16 roundings of a sum of squares, s by half of that; four more to the result. */
-            double         tol = ((n / 32.0 + n / 16.0 + 32) / 2 + 4) * FLT_EPSILON;
-            const float   *want = k.base[out], *got = a.out[out];
+            /* Either sum is off by at most n/32 + 16 roundings of a sum of squares, s by half of that; four
+             * more to the result. */
+            double tol        = ((n / 32.0 + n / 16.0 + 32) / 2 + 4) * FLT_EPSILON;
+            const float *want = k.base[out], *got = a.out[out];
             for (size_t i = 0; i < (size_t)rows * width; i++) {
                 double e = fabs((double)got[i] - (double)want[i]);
                 worst    = fmax(worst, e / (tol * fabs((double)want[i]) + 1e-30));
-                if (!CHECK(e <= tol * fabs((double)want[i]) + 1e-30, "n %u: column %zu is %g, want %g", n, i % width, (double)got[i], (double)want[i]))
+                if (!CHECK(e <= tol * fabs((double)want[i]) + 1e-30, "n %u: column %zu is %g, want %g", n,
+                           i % width, (double)got[i], (double)want[i]))
                     break;
             }
         }
@@ -115,24 +127,30 @@ static void rotations_give_the_reference_s_bits(void)
 {
     uint64_t s = 3;
     for (uint32_t round = 0; round < 24; round++) {
-        uint32_t hd = 16 * (1 + kit_below(&s, 16)), rot = 2 * (1 + kit_below(&s, hd / 2)), heads = 1 + kit_below(&s, 6), first = kit_below(&s, 9);
+        uint32_t hd = 16 * (1 + kit_below(&s, 16)), rot = 2 * (1 + kit_below(&s, hd / 2)),
+                 heads = 1 + kit_below(&s, 6), first = kit_below(&s, 9);
         uint32_t tok = 1 + kit_below(&s, 12), width = first + heads * hd + kit_below(&s, 9);
-        kit      k = {.n = {.tok = tok}, .max = {.tok = tok + 1}};
+        kit k        = {.n = {.tok = tok}, .max = {.tok = tok + 1}};
         int32_t *pos = kit_own(&k, tok * 4);
-        float   *freq = kit_own(&k, rot * 2);
+        float *freq  = kit_own(&k, rot * 2);
         for (uint32_t i = 0; i < tok; i++)
             pos[i] = (int32_t)kit_below(&s, round % 4 ? 5000 : 1000000);
         for (uint32_t i = 0; i < rot / 2; i++)
             freq[i] = powf(10000.0f, -2.0f * (float)i / (float)rot);
         k.batch.pos = pos;
-        k.op        = (sr_op){.code = SR_OP_ROPETABLE, .out = {1}, .w = 0, .n_w = 1, .dim = {rot}, .f = {round % 2 ? 1 : 1.2f}};
+        k.op        = (sr_op){
+                   .code = SR_OP_ROPETABLE, .out = {1}, .w = 0, .n_w = 1, .dim = {rot}, .f = {round % 2 ? 1 : 1.2f}};
         kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, width, tok), (size_t)tok * width, 2, &s);
         kit_slot(&k, 1, SR_ROWS_TOK, rot, tok);
         kit_weight(&k, 0, SR_F32, freq, 1, rot / 2);
         gpu_run_args a = {.times = 0}, b = {.times = 0};
         if (both(&k, &sr_ropetable_ref, 1, &a))
             same_bits(&k, 1, &a, "table");
-        k.op = (sr_op){.code = SR_OP_ROPE, .flags = round % 2 ? SR_F_NEOX : 0, .in = {0, 1}, .out = {0}, .dim = {heads, hd, rot, first}};
+        k.op = (sr_op){.code  = SR_OP_ROPE,
+                       .flags = round % 2 ? SR_F_NEOX : 0,
+                       .in    = {0, 1},
+                       .out   = {0},
+                       .dim   = {heads, hd, rot, first}};
         if (both(&k, &sr_rope_ref, 0, &b))
             same_bits(&k, 0, &b, "rope");
         kit_free(&k);
@@ -142,22 +160,37 @@ static void rotations_give_the_reference_s_bits(void)
 static void keys_and_values_land_in_their_places(void)
 {
     static const uint32_t dims[] = {64, 96, 128, 32, 256, 80};
-    uint64_t s = 5;
+    uint64_t s                   = 5;
     for (int round = 0; round < 40; round++) {
-        uint32_t hd = dims[kit_below(&s, 6)], tok = 1 + kit_below(&s, 30), heads = 1 + kit_below(&s, 3), page = kit_below(&s, 2) ? 16 : 32, pages = 8;
-        bool     f16 = hd % 32 != 0;
-        uint16_t fk = f16 || kit_below(&s, 2) ? SR_F16 : SR_Q8_0, fv = f16 || kit_below(&s, 2) ? SR_F16 : SR_Q8_0;
-        size_t   row = SR_MAX(sr_row_bytes(fk, hd), sr_row_bytes(fv, hd));
-        kit      k = {.n = {.tok = tok}, .max = {.tok = tok + 2}};
-        k.op = (sr_op){.code = SR_OP_KVWRITE, .in = {0}, .out = {SR_NONE}, .w = 1, .n_w = 1, .dim = {3, 3 + heads * hd, hd}};
-        k.prog.kv[1] = (sr_kvshape){2, heads, hd, hd, 0, fk, fv};
-        sr_kvbind *kv = &k.batch.kv[1];
-        *kv = (sr_kvbind){.page_tokens = page, .kv_heads = heads, .dim_k = hd, .dim_v = hd, .format_k = fk, .format_v = fv,
-                          .stride = {.tok = row, .head = row * page, .kv = row * page * heads, .layer = 2 * row * page * heads,
-                                     .page = 4 * row * page * heads}};
+        uint32_t hd = dims[kit_below(&s, 6)], tok = 1 + kit_below(&s, 30), heads = 1 + kit_below(&s, 3),
+                 page = kit_below(&s, 2) ? 16 : 32, pages = 8;
+        bool f16       = hd % 32 != 0;
+        uint16_t fk    = f16 || kit_below(&s, 2) ? SR_F16 : SR_Q8_0,
+                 fv    = f16 || kit_below(&s, 2) ? SR_F16 : SR_Q8_0;
+        size_t row     = SR_MAX(sr_row_bytes(fk, hd), sr_row_bytes(fv, hd));
+        kit k          = {.n = {.tok = tok}, .max = {.tok = tok + 2}};
+        k.op           = (sr_op){.code = SR_OP_KVWRITE,
+                                 .in   = {0},
+                                 .out  = {SR_NONE},
+                                 .w    = 1,
+                                 .n_w  = 1,
+                                 .dim  = {3, 3 + heads * hd, hd}};
+        k.prog.kv[1]   = (sr_kvshape){2, heads, hd, hd, 0, fk, fv};
+        sr_kvbind *kv  = &k.batch.kv[1];
+        *kv            = (sr_kvbind){.page_tokens = page,
+                                     .kv_heads    = heads,
+                                     .dim_k       = hd,
+                                     .dim_v       = hd,
+                                     .format_k    = fk,
+                                     .format_v    = fv,
+                                     .stride      = {.tok   = row,
+                                                     .head  = row * page,
+                                                     .kv    = row * page * heads,
+                                                     .layer = 2 * row * page * heads,
+                                                     .page  = 4 * row * page * heads}};
         gpu_run_args a = {.kv_bytes = kv->stride.page * pages};
-        kv->base = kit_own(&k, a.kv_bytes);
-        a.kv     = kit_own(&k, a.kv_bytes);
+        kv->base       = kit_own(&k, a.kv_bytes);
+        a.kv           = kit_own(&k, a.kv_bytes);
         memset(kv->base, 0x5a, a.kv_bytes);
         uint32_t width = 3 + 2 * heads * hd, *dst = kit_own(&k, 2 * (tok + 2) * 4), at = kit_below(&s, 3);
         kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, width, tok), (size_t)tok * width, 4, &s);
@@ -167,12 +200,17 @@ static void keys_and_values_land_in_their_places(void)
         float *x    = k.base[0];
         for (uint32_t i = 0; i < tok * hd / 4; i++) { /* large, halves, zeros, tiny */
             uint32_t n = kit_below(&s, tok * width);
-            x[n] = i % 4 == 0 ? x[n] * 1e5f : i % 4 == 1 ? 0.5f * (float)kit_below(&s, 9) : i % 4 == 2 ? 0 : x[n] * 1e-6f;
+            x[n]       = i % 4 == 0   ? x[n] * 1e5f
+                         : i % 4 == 1 ? 0.5f * (float)kit_below(&s, 9)
+                         : i % 4 == 2 ? 0
+                                      : x[n] * 1e-6f;
         }
-        if (round % 5 == 4 && fk == SR_Q8_0) /* not a number: the block must say so (an f16 NaN's payload may differ) */
+        if (round % 5 == 4 &&
+            fk == SR_Q8_0) /* not a number: the block must say so (an f16 NaN's payload may differ) */
             x[3] = round % 2 ? NAN : INFINITY;
         if (gpu_run(&k, &a) && kit_run(&k, &sr_kvio_ref, 2))
-            CHECK(memcmp(a.kv, kv->base, a.kv_bytes) == 0, "round %d: pages differ (head %u, formats %u %u)", round, hd, fk, fv);
+            CHECK(memcmp(a.kv, kv->base, a.kv_bytes) == 0, "round %d: pages differ (head %u, formats %u %u)",
+                  round, hd, fk, fv);
         kit_free(&k);
     }
 }
@@ -182,10 +220,11 @@ static void gates_sums_and_gathers_give_the_reference_s_bits(void)
     uint64_t s = 6;
     for (uint32_t round = 0; round < 20; round++) {
         uint32_t n = 1 + kit_below(&s, 900), rows = 1 + kit_below(&s, 40), out = 1 + kit_below(&s, rows);
-        kit      k = {.n = {.tok = rows, .out = out}, .max = {.tok = rows + 1, .out = out + 1}};
+        kit k = {.n = {.tok = rows, .out = out}, .max = {.tok = rows + 1, .out = out + 1}};
         kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, 2 * n, rows), (size_t)rows * 2 * n, 5, &s);
         kit_slot(&k, 1, SR_ROWS_TOK, n, rows);
-        k.op           = (sr_op){.code = SR_OP_GLU, .flags = round % 2 ? SR_F_GELU : 0, .in = {0}, .out = {1}, .dim = {n}};
+        k.op =
+            (sr_op){.code = SR_OP_GLU, .flags = round % 2 ? SR_F_GELU : 0, .in = {0}, .out = {1}, .dim = {n}};
         gpu_run_args a = {.times = 0}, b = {.times = 0}, c = {.times = 0};
         if (both(&k, &sr_glu_ref, 1, &a))
             same_bits(&k, 1, &a, "glu");
@@ -205,21 +244,23 @@ static void gates_sums_and_gathers_give_the_reference_s_bits(void)
     }
 }
 
-/* A product in double from the decoded weights.  A kernel may round x to f16 (2^-11 of each) and sums k products in f32 in any
- * order; the CPU's reference, which rounds x to 8 bits, is no oracle here. */
+/* A product in double from the decoded weights.  A kernel may round x to f16 (2^-11 of each) and sums k
+ * products in f32 in any order; the CPU's reference, which rounds x to 8 bits, is no oracle here. */
 static void check_product(const kit *k, const float *got, uint32_t rows, const char *what, double *worst)
 {
     const sr_op *op = &k->op;
-    float       *w  = sr_malloc(op->dim[0] * sizeof *w);
-    uint32_t     y0 = 0;
-    bool         good = true;
+    float *w        = sr_malloc(op->dim[0] * sizeof *w);
+    uint32_t y0     = 0;
+    bool good       = true;
     for (uint32_t i = 0; i < op->n_w; y0 += k->weight[op->w + i++].rows)
         for (uint32_t r = 0; r < k->weight[op->w + i].rows && good; r++) {
             const sr_wref *ref = &k->wref[op->w + i], *bias = &k->wref[op->w + op->n_w + i];
-            sr_decode_row(ref->format, (const char *)ref->p + r * sr_row_bytes(ref->format, op->dim[0]), w, op->dim[0]);
+            sr_decode_row(ref->format, (const char *)ref->p + r * sr_row_bytes(ref->format, op->dim[0]), w,
+                          op->dim[0]);
             for (uint32_t t = 0; t < rows && good; t++) {
-                const float *x   = (const float *)k->base[0] + (size_t)t * op->dim[0];
-                double       sum = op->flags & SR_F_BIAS ? (double)((const float *)bias->p)[r] : 0, size = fabs(sum), square = 0;
+                const float *x = (const float *)k->base[0] + (size_t)t * op->dim[0];
+                double sum     = op->flags & SR_F_BIAS ? (double)((const float *)bias->p)[r] : 0,
+                       size = fabs(sum), square = 0;
                 for (uint32_t c = 0; c < op->dim[0]; c++) {
                     double term = (double)w[c] * (double)x[c];
                     sum += term;
@@ -231,10 +272,13 @@ static void check_product(const kit *k, const float *got, uint32_t rows, const c
                     sum += (double)((const float *)k->base[op->epilogue])[at];
                     size += fabs((double)((const float *)k->base[op->epilogue])[at]);
                 }
-                /* Rounded factors (weight and x to f16, each 2^-11 at most) err independently: 6 sigma of their sum. */
-                double tol = 6 * sqrt(2 * square) * 0x1p-11 + size * op->dim[0] / 16 * 0x1p-24, e = fabs((double)got[at] - sum);
+                /* Rounded factors (weight and x to f16, each 2^-11 at most) err independently: 6 sigma of
+                 * their sum. */
+                double tol = 6 * sqrt(2 * square) * 0x1p-11 + size * op->dim[0] / 16 * 0x1p-24,
+                       e   = fabs((double)got[at] - sum);
                 *worst     = fmax(*worst, e / (tol + 1e-30));
-                good = CHECK(e <= tol + 1e-30, "%s: row %u column %u is %g, want %g +- %g (%u inputs)", what, t, y0 + r, (double)got[at], sum, tol, op->dim[0]);
+                good = CHECK(e <= tol + 1e-30, "%s: row %u column %u is %g, want %g +- %g (%u inputs)", what,
+                             t, y0 + r, (double)got[at], sum, tol, op->dim[0]);
             }
         }
     sr_free(w);
@@ -243,13 +287,14 @@ static void check_product(const kit *k, const float *got, uint32_t rows, const c
 static void products_are_within_the_error_of_half_precision(void)
 {
     static const uint32_t rows_of[] = {1, 2, 3, 5, 8, 9, 16, 17, 33, 64, 100};
-    uint64_t s = 8;
-    double   worst = 0;
+    uint64_t s                      = 8;
+    double worst                    = 0;
     for (uint32_t round = 0; round < 6 * SR_COUNT(formats); round++) {
-        uint32_t rows = rows_of[kit_below(&s, SR_COUNT(rows_of))], cols = 256 * (1 + kit_below(&s, round % 7 ? 5 : 16)), width = 0;
+        uint32_t rows = rows_of[kit_below(&s, SR_COUNT(rows_of))],
+                 cols = 256 * (1 + kit_below(&s, round % 7 ? 5 : 16)), width = 0;
         uint16_t n_w = (uint16_t)(1 + kit_below(&s, 3)), bias = n_w <= 2 && kit_below(&s, 2) ? SR_F_BIAS : 0;
-        kit      k = {.n = {.tok = rows}, .max = {.tok = rows + kit_below(&s, 40)}};
-        char     what[64];
+        kit k = {.n = {.tok = rows}, .max = {.tok = rows + kit_below(&s, 40)}};
+        char what[64];
         for (uint32_t i = 0; i < n_w; i++) {
             uint16_t f = formats[(round + i * kit_below(&s, 3)) % SR_COUNT(formats)];
             uint32_t n = kit_below(&s, 4) ? 16 * (1 + kit_below(&s, 12)) : 1 + kit_below(&s, 100);
@@ -264,11 +309,18 @@ static void products_are_within_the_error_of_half_precision(void)
         kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, cols, rows), (size_t)rows * cols, 1, &s);
         memset(kit_slot(&k, 1, SR_ROWS_TOK, width, rows), 0, (size_t)rows * width * 4);
         kit_fill(kit_slot(&k, 2, SR_ROWS_TOK, width, rows), (size_t)rows * width, 1, &s);
-        k.op = (sr_op){.code = SR_OP_LINEAR, .flags = bias, .in = {0}, .out = {1}, .epilogue = kit_below(&s, 2) ? 2 : SR_NONE, .w = 0, .n_w = n_w,
-                       .dim = {cols, width}};
+        k.op           = (sr_op){.code     = SR_OP_LINEAR,
+                                 .flags    = bias,
+                                 .in       = {0},
+                                 .out      = {1},
+                                 .epilogue = kit_below(&s, 2) ? 2 : SR_NONE,
+                                 .w        = 0,
+                                 .n_w      = n_w,
+                                 .dim      = {cols, width}};
         gpu_run_args a = {.tiles = round % 2};
         a.out[1]       = kit_own(&k, (size_t)rows * width * 4);
-        snprintf(what, sizeof what, "round %u, %s%s, %u rows", round, sr_dtype_name(k.weight[0].format), a.tiles ? " tiles" : "", rows);
+        snprintf(what, sizeof what, "round %u, %s%s, %u rows", round, sr_dtype_name(k.weight[0].format),
+                 a.tiles ? " tiles" : "", rows);
         if (gpu_run(&k, &a))
             check_product(&k, a.out[1], rows, what, &worst);
         kit_free(&k);
@@ -278,11 +330,17 @@ static void products_are_within_the_error_of_half_precision(void)
 
 static attn_case random_case(uint64_t *s)
 {
-    static const uint32_t dims[] = {64, 80, 96, 128, 256}, groups[] = {1, 2, 3, 4, 5, 7, 8, 13}, past[] = {0, 1, 15, 16, 31, 100, 254, 255, 256, 257, 511, 700, 1500};
-    attn_case c = {.hd = dims[kit_below(s, 5)], .layers = 2, .page_tokens = kit_below(s, 2) ? 16 : 32, .n_seq = 1 + kit_below(s, 5),
-                   .seed = kit_random(s), .format_k = SR_F16, .format_v = SR_F16};
-    c.kv_heads = 1 + kit_below(s, 3);
-    c.heads    = c.kv_heads * groups[kit_below(s, 8)];
+    static const uint32_t dims[] = {64, 80, 96, 128, 256}, groups[] = {1, 2, 3, 4, 5, 7, 8, 13},
+                          past[] = {0, 1, 15, 16, 31, 100, 254, 255, 256, 257, 511, 700, 1500};
+    attn_case c                  = {.hd          = dims[kit_below(s, 5)],
+                                    .layers      = 2,
+                                    .page_tokens = kit_below(s, 2) ? 16 : 32,
+                                    .n_seq       = 1 + kit_below(s, 5),
+                                    .seed        = kit_random(s),
+                                    .format_k    = SR_F16,
+                                    .format_v    = SR_F16};
+    c.kv_heads                   = 1 + kit_below(s, 3);
+    c.heads                      = c.kv_heads * groups[kit_below(s, 8)];
     if (c.hd % 32 == 0) {
         c.format_k = kit_below(s, 3) ? SR_F16 : SR_Q8_0;
         c.format_v = kit_below(s, 3) ? SR_F16 : SR_Q8_0;
@@ -307,11 +365,11 @@ static uint32_t pages_of(const attn_case *c)
 
 static void attention_is_within_the_error_of_half_precision(void)
 {
-    uint64_t s = 9;
-    double   worst = 0;
+    uint64_t s   = 9;
+    double worst = 0;
     for (uint32_t round = 0; round < 40; round++) {
-        attn_case    c = random_case(&s);
-        kit          k;
+        attn_case c = random_case(&s);
+        kit k;
         gpu_run_args a = {.times = 0};
         case_build(&k, &c, false);
         a.kv_bytes = pages_of(&c) * k.batch.kv[CASE_GROUP].stride.page;
@@ -319,16 +377,18 @@ static void attention_is_within_the_error_of_half_precision(void)
             kit_free(&k);
             continue;
         }
-        /* q, k and p may be rounded to f16: a score of a few units is off by |s| 2^-10, its exponential by as much again;
-         * outputs are averages of values of about one. */
+        /* q, k and p may be rounded to f16: a score of a few units is off by |s| 2^-10, its exponential by as
+         * much again; outputs are averages of values of about one. */
         const float *want = k.base[1], *got = a.out[1];
-        double       tol = 0x1p-10 * (16 + 0.02 * c.hd);
+        double tol = 0x1p-10 * (16 + 0.02 * c.hd);
         for (size_t i = 0; i < (size_t)k.n.tok * k.slot[1].width; i++) {
             double e = fabs((double)want[i] - (double)got[i]);
             worst    = fmax(worst, e / tol);
-            if (!CHECK(e <= tol, "round %u: hd %u heads %u/%u window %u cap %g formats %u %u: row %zu column %zu is %g, want %g", round, c.hd,
-                       c.heads, c.kv_heads, c.window, (double)c.cap, c.format_k, c.format_v, i / k.slot[1].width, i % k.slot[1].width,
-                       (double)got[i], (double)want[i]))
+            if (!CHECK(e <= tol,
+                       "round %u: hd %u heads %u/%u window %u cap %g formats %u %u: row %zu column %zu is "
+                       "%g, want %g",
+                       round, c.hd, c.heads, c.kv_heads, c.window, (double)c.cap, c.format_k, c.format_v,
+                       i / k.slot[1].width, i % k.slot[1].width, (double)got[i], (double)want[i]))
                 break;
         }
         kit_free(&k);
@@ -336,26 +396,33 @@ static void attention_is_within_the_error_of_half_precision(void)
     gpu_say("worst %.2f of the tolerance", worst);
 }
 
-/* The reference's sum runs over vocab/16 terms a lane, the device's in double: half that many roundings, and a logarithm. */
+/* The reference's sum runs over vocab/16 terms a lane, the device's in double: half that many roundings, and
+ * a logarithm. */
 static void check_sampled(kit *k, const sr_sampled *got, uint32_t i, const char *what)
 {
     const sr_sampled *want = result(k, i);
     const sr_sampdev *p    = params(k, i);
-    double            tol  = (k->op.dim[0] / 16.0 + 16) * FLT_EPSILON + 4 * FLT_EPSILON * fabs((double)want->logprob);
-    bool same = got->tok == want->tok && got->n_alt == want->n_alt && (fabs((double)got->logprob - (double)want->logprob) <= tol ||
-                got->logprob == want->logprob);
+    double tol = (k->op.dim[0] / 16.0 + 16) * FLT_EPSILON + 4 * FLT_EPSILON * fabs((double)want->logprob);
+    bool same  = got->tok == want->tok && got->n_alt == want->n_alt &&
+                (fabs((double)got->logprob - (double)want->logprob) <= tol || got->logprob == want->logprob);
     uint32_t bad = ~0u;
     for (uint32_t a = 0; same && a < want->n_alt && bad == ~0u; a++)
-        if (got->alt[a].tok != want->alt[a].tok || !(fabs((double)got->alt[a].logprob - (double)want->alt[a].logprob) <= tol + 4 * FLT_EPSILON * fabs((double)want->alt[a].logprob) ||
-            got->alt[a].logprob == want->alt[a].logprob))
+        if (got->alt[a].tok != want->alt[a].tok ||
+            !(fabs((double)got->alt[a].logprob - (double)want->alt[a].logprob) <=
+                  tol + 4 * FLT_EPSILON * fabs((double)want->alt[a].logprob) ||
+              got->alt[a].logprob == want->alt[a].logprob))
             bad = a;
-    CHECK(same && bad == ~0u, "%s, vocab %u, row %u: token %d logprob %.9g (%u alternatives), want %d %.9g (%u); alternative %u; temp %g top_k %u typical %g "
-          "top_p %g min_p %g given %d adjusted %u mask %d", what, k->op.dim[0], i, got->tok, (double)got->logprob, got->n_alt, want->tok,
-          (double)want->logprob, want->n_alt, bad, (double)p->temp, p->top_k, (double)p->typical_p, (double)p->top_p, (double)p->min_p, p->given,
-          p->n_adjust, p->mask != 0);
+    CHECK(same && bad == ~0u,
+          "%s, vocab %u, row %u: token %d logprob %.9g (%u alternatives), want %d %.9g (%u); alternative %u; "
+          "temp %g top_k %u typical %g "
+          "top_p %g min_p %g given %d adjusted %u mask %d",
+          what, k->op.dim[0], i, got->tok, (double)got->logprob, got->n_alt, want->tok, (double)want->logprob,
+          want->n_alt, bad, (double)p->temp, p->top_k, (double)p->typical_p, (double)p->top_p,
+          (double)p->min_p, p->given, p->n_adjust, p->mask != 0);
 }
 
-/* Entries of one token in any order is what the device promises; the reference takes them in order: one entry a token here. */
+/* Entries of one token in any order is what the device promises; the reference takes them in order: one entry
+ * a token here. */
 static void one_entry_a_token(kit *k, uint32_t i)
 {
     sr_sampdev *p = params(k, i);
@@ -369,13 +436,15 @@ static void one_entry_a_token(kit *k, uint32_t i)
 
 static void the_same_token_is_drawn_from_the_same_logits(void)
 {
-    static const uint32_t vocabs[] = {1, 2, 15, 16, 17, 63, 64, 65, 300, 1000, 2049, 5000, 8192, 32000, 49152};
-    uint64_t s = 7;
-    uint32_t drawn = 0;
+    static const uint32_t vocabs[] = {1,   2,    15,   16,   17,   63,    64,   65,
+                                      300, 1000, 2049, 5000, 8192, 32000, 49152};
+    uint64_t s                     = 7;
+    uint32_t drawn                 = 0;
     for (uint32_t round = 0; round < 3 * SR_COUNT(vocabs); round++) {
-        uint32_t     vocab = vocabs[round % SR_COUNT(vocabs)], rows = vocab > 5000 ? 12 : ROWS;
-        kit          k;
-        gpu_run_args a = {.sampling_bytes = rows * (sizeof(sr_sampdev) + LISTED * sizeof(sr_adjust) + (vocab + 31) / 32 * 4)};
+        uint32_t vocab = vocabs[round % SR_COUNT(vocabs)], rows = vocab > 5000 ? 12 : ROWS;
+        kit k;
+        gpu_run_args a = {.sampling_bytes = rows * (sizeof(sr_sampdev) + LISTED * sizeof(sr_adjust) +
+                                                    (vocab + 31) / 32 * 4)};
         build(&k, rows, vocab);
         for (uint32_t i = 0; i < rows; i++) {
             random_row(&k, i, &s);
@@ -391,16 +460,19 @@ static void the_same_token_is_drawn_from_the_same_logits(void)
 
 static void time_sampler(const char *what, sr_sampdev set, uint32_t rows)
 {
-    uint32_t     vocab = 131072;
-    uint64_t     s = 11;
-    kit          k;
-    gpu_run_args a = {.sampling_bytes = rows * (sizeof(sr_sampdev) + LISTED * sizeof(sr_adjust) + (vocab + 31) / 32 * 4), .times = 200};
+    uint32_t vocab = 131072;
+    uint64_t s     = 11;
+    kit k;
+    gpu_run_args a = {.sampling_bytes =
+                          rows * (sizeof(sr_sampdev) + LISTED * sizeof(sr_adjust) + (vocab + 31) / 32 * 4),
+                      .times = 200};
     build(&k, rows, vocab);
-    k.n = k.max = (sr_shape){.tok = rows, .out = rows, .seq = rows, .pages = 1}; /* a step of one token a sequence: captured */
+    k.n = k.max = (sr_shape){
+        .tok = rows, .out = rows, .seq = rows, .pages = 1}; /* a step of one token a sequence: captured */
     kit_fill(k.base[0], (size_t)rows * vocab, 3, &s);
     for (uint32_t i = 0; i < rows; i++) {
-        set.seed   = i;
-        set.adjust = params(&k, i)->adjust;
+        set.seed       = i;
+        set.adjust     = params(&k, i)->adjust;
         *params(&k, i) = set;
         for (uint32_t c = 0; c < 40; c++) /* some tokens stand out, as a model's do */
             logits(&k, i)[kit_below(&s, vocab)] = 12 + 0.2f * (float)c;
