@@ -49,6 +49,7 @@ typedef struct {                   /* how to open a device; zero = defaults */
     uint32_t spin_us;              /* CPU: how long an idle worker spins before it sleeps; 0 = the measured default */
     bool     pin;                  /* CPU: workers to cores */
     bool     profile;              /* time every op (see profile()) */
+    bool     deterministic;        /* GPU: an output depends on its inputs alone, not on who else is in the step (the CPU always does that) */
     bool     no_graphs;            /* GPU: launch op by op, for debuggers and comparisons */
     const char *isa;               /* CPU: "ref", "avx2", "avx512", "amx"; NULL = the best there is */
 } sr_devcfg;

@@ -20,6 +20,7 @@ void gpu_fail(const char *file, int line, const char *fmt, ...) __attribute__((f
 #define CHECK(cond, ...) ((cond) ? true : (gpu_fail(__FILE__, __LINE__, "" __VA_ARGS__), false))
 void gpu_say(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a figure, behind the test's name */
 
+enum { GPU_REPEAT = 64 };
 sr_dev *gpu_device(void); /* opened once, device 0 */
 int gpu_lose_device(void); /* device.c: the other process of a test */
 
@@ -29,6 +30,7 @@ typedef struct {
     void  *out[8];            /* slots that come back, here */
     char  *kv;                /* the pages afterwards; NULL: not wanted */
     uint32_t times;           /* > 0: runs so often and sets ns, of one run */
+    uint32_t repeat;          /* > 0: the program is so many of the op, and ns is that of one of them */
     double ns;
 } gpu_run_args;
 bool gpu_run(kit *k, gpu_run_args *a); /* false: it failed, and said so */

@@ -507,6 +507,48 @@ static void sampling_128k_tokens_takes_microseconds(void)
     }
 }
 
+/* What a small op of a one-token step costs inside a graph: mostly its launch.  Shapes of an 8B model. */
+static void small_ops_of_a_step_take_microseconds(void)
+{
+    for (uint32_t rows = 1; rows <= 8; rows += 7) {
+        uint64_t     s = 12;
+        kit          k = {0};
+        gpu_run_args a = {.times = 20, .repeat = GPU_REPEAT};
+        k.n = k.max  = (sr_shape){rows, rows, rows, 1};
+        float    *w  = kit_own(&k, 4096 * 4);
+        uint32_t *at = kit_own(&k, 2 * rows * 4);
+        size_t    row = 128 * 2;
+        kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, 28672, rows), (size_t)rows * 28672, 1, &s);
+        kit_fill(kit_slot(&k, 1, SR_ROWS_TOK, 14336, rows), (size_t)rows * 14336, 1, &s);
+        kit_fill(kit_slot(&k, 2, SR_ROWS_TOK, 128, rows), (size_t)rows * 128, 1, &s);
+        kit_fill(w, 4096, 1, &s);
+        kit_weight(&k, 0, SR_F32, w, 1, 4096);
+        for (uint32_t i = 0; i < rows; i++)
+            at[i] = at[rows + i] = i * 16;
+        k.batch.dst    = at;
+        k.prog.kv[1]   = (sr_kvshape){1, 8, 128, 128, 0, SR_F16, SR_F16};
+        k.batch.kv[1]  = (sr_kvbind){.page_tokens = 16, .kv_heads = 8, .dim_k = 128, .dim_v = 128, .format_k = SR_F16, .format_v = SR_F16,
+                                     .stride = {.tok = row, .head = row * 16, .kv = row * 128, .layer = row * 256, .page = row * 256}};
+        a.kv_bytes     = rows * row * 256;
+        k.batch.kv[1].base = kit_own(&k, a.kv_bytes);
+        memset(k.batch.kv[1].base, 0, a.kv_bytes);
+        const sr_op ops[] = {
+            {.code = SR_OP_NORM, .in = {1}, .out = {0}, .w = 0, .n_w = 1, .dim = {4096, 0, 1}, .f = {1e-5f}},
+            {.code = SR_OP_ROPE, .in = {0, 2}, .out = {0}, .dim = {40, 128, 128, 0}},
+            {.code = SR_OP_KVWRITE, .in = {0}, .out = {SR_NONE}, .w = 1, .n_w = 0, .dim = {4096, 5120, 128}},
+            {.code = SR_OP_GLU, .in = {0}, .out = {1}, .dim = {14336}},
+        };
+        for (size_t i = 0; i < SR_COUNT(ops); i++) {
+            k.op = ops[i];
+            k.slot[0].width = ops[i].code == SR_OP_NORM ? 4096 : ops[i].code == SR_OP_GLU ? 28672 : 6144;
+            k.slot[1].width = ops[i].code == SR_OP_NORM ? 4096 : 14336;
+            if (gpu_run(&k, &a))
+                gpu_say("%s%s x%u %.2f us", i || rows > 1 ? ", " : "", sr_op_name(k.op.code), rows, a.ns / 1000);
+        }
+        kit_free(&k);
+    }
+}
+
 const gpu_test gpu_op_tests[] = {
     {"embeddings_are_decoded_to_the_reference_s_bits", embeddings_are_decoded_to_the_reference_s_bits},
     {"norms_are_within_the_error_of_another_order", norms_are_within_the_error_of_another_order},
@@ -517,5 +559,6 @@ const gpu_test gpu_op_tests[] = {
     {"attention_is_within_the_error_of_half_precision", attention_is_within_the_error_of_half_precision},
     {"the_same_token_is_drawn_from_the_same_logits", the_same_token_is_drawn_from_the_same_logits},
     {"sampling_128k_tokens_takes_microseconds", sampling_128k_tokens_takes_microseconds},
+    {"small_ops_of_a_step_take_microseconds", small_ops_of_a_step_take_microseconds},
     {NULL, NULL},
 };

@@ -159,6 +159,7 @@ static sr_status cuda_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     d->index = i;
     if (sr_cuda_enter(d, err) || CU(d, err, sr_cuda_code_arch(&d->info.arch)))
         goto fail;
+    d->info.deterministic = d->cfg.deterministic;
     d->info.sms        = p.multiProcessorCount;
     d->info.smem_block = (int)p.sharedMemPerBlockOptin;
     d->info.l2         = (size_t)p.l2CacheSize;

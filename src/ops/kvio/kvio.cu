@@ -1,12 +1,12 @@
 /* kvwrite: this step's keys and values into their pages, as F16 or Q8_0.
  * Shapes   x [tok][width] f32: K at column dim[0], V at dim[1], kv_heads of dim[2] each.
  * Roofline bytes = tok * kv_heads * (8 head_dim + stored): launch bound in one-token steps.
- * Mapping  a block per (token, K or V), warps take 32 numbers at a time: one Q8_0 block.
+ * Mapping  a warp per 32 numbers, one Q8_0 block; blocks over (token, K or V, pieces): a step of one token is one trip to memory.
  * Bits     those of the reference for all finite numbers; an F16 NaN is a NaN, its payload may differ.
  * Archs    sm_75+, nothing arch-specific.                                              */
 #include "ops/kernel.cuh"
 
-enum { THREADS = 128 };
+enum { THREADS = 128, WARPS = THREADS / 32 };
 
 static __device__ void store_q8(sr_q8_0 *y, float x, uint32_t lane)
 {
@@ -34,15 +34,15 @@ static __global__ void __launch_bounds__(THREADS) kvwrite(const float *x, sr_kvb
                to % kv.page_tokens * kv.stride.tok;
     const float *row = x + (size_t)t * width + (value ? v_col : k_col);
     uint32_t     pieces = (hd + 31) / 32;
-    for (uint32_t i = threadIdx.x / 32; i < kv.kv_heads * pieces; i += THREADS / 32) {
-        uint32_t h = i / pieces, d = i % pieces * 32 + lane;
-        float    v = d < hd ? row[(size_t)h * hd + d] : 0.0f;
-        char    *to_head = at + h * kv.stride.head;
-        if (format == SR_Q8_0)
-            store_q8((sr_q8_0 *)to_head + d / 32, v, lane);
-        else if (d < hd)
-            ((__half *)to_head)[d] = __float2half_rn(v);
-    }
+    uint32_t     i = blockIdx.z * WARPS + threadIdx.x / 32, h = i / pieces, d = i % pieces * 32 + lane;
+    if (h >= kv.kv_heads)
+        return;
+    float v = d < hd ? row[(size_t)h * hd + d] : 0.0f;
+    at += h * kv.stride.head;
+    if (format == SR_Q8_0)
+        store_q8((sr_q8_0 *)at + d / 32, v, lane);
+    else if (d < hd)
+        ((__half *)at)[d] = __float2half_rn(v);
 }
 
 static void launch(const sr_cudajob *j)
@@ -50,7 +50,8 @@ static void launch(const sr_cudajob *j)
     const sr_op *op = j->op;
     if (!j->n->tok)
         return;
-    sr_launch(j, kvwrite, dim3(j->n->tok, 2), THREADS, 0, (const float *)j->slot[op->in[0]], j->batch->kv[op->w], op->n_w,
+    uint32_t pieces = (op->dim[2] + 31) / 32 * j->batch->kv[op->w].kv_heads;
+    sr_launch(j, kvwrite, dim3(j->n->tok, 2, (pieces + WARPS - 1) / WARPS), THREADS, 0, (const float *)j->slot[op->in[0]], j->batch->kv[op->w], op->n_w,
               j->batch->dst + (size_t)op->w * j->max->tok, j->count, j->prog->slot[op->in[0]].width, op->dim[0], op->dim[1], op->dim[2]);
 }
 
