@@ -45,6 +45,8 @@ typedef struct {
 #define SR_O_KV_V(c)    SR_O_CHOICE("cache-type-v", 0, (c).kv_v, "f16|q8_0", "format of the values in the KV cache")
 #define SR_O_PIN(c)     SR_O_FLAG("pin", 0, (c).pin, "tie each CPU thread to a core: for a machine that does nothing else")
 #define SR_O_SPIN(c)    SR_O_UINT("spin", 0, (c).spin_us, "US", "microseconds an idle CPU thread spins before it sleeps; without it, 100", 1, 1000000)
+/* How it is computed, for commands that run for long. */
+#define SR_O_COMPUTE(c) SR_O_DEVICE(c), SR_O_GPU_MEMORY(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {
