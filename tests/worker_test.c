@@ -156,7 +156,7 @@ static int descriptors(void)
 
 static void one_kill(uint32_t i, const char *expected)
 {
-    static const int signals[] = {SIGSEGV, SIGKILL, SIGABRT, SIGTERM};
+    static const int signals[] = {SIGSEGV, SIGKILL, SIGABRT, SIGBUS};
     sr_buf got    = {0};
     pid_t  worker = engine();
     int    stream = ask(true, 500), wait[2];

@@ -132,7 +132,8 @@ int sr_cmd_engine(int argc, char **argv)
         fputs("strata engine: started by strata serve alone\n", stderr);
         return 2;
     }
-    signal(SIGINT, SIG_IGN); /* a Ctrl-C at the terminal is the server's */
+    signal(SIGINT, SIG_IGN); /* sent to all processes of a terminal or a service: the server's to act on, it tells us */
+    signal(SIGTERM, SIG_IGN);
     if (sr_port_attach(fds, &c.port, &err)) {
         say(WORD_FAILED, err.status, 0, err.msg, NULL);
         return 1;
