@@ -8,7 +8,7 @@
 #include "ops/linear/quant512.h"
 
 enum { SR_FEW_ROWS = 16, SR_FEW_X = 4, SR_FEW_LEAD = 4, /* rows of weights in a group, rows of x at a time */
-       SR_FEW_AHEAD = 1024, SR_FLOAT_X = 6 };                                 /* bytes prefetched in each run */
+       SR_FEW_AHEAD = 1024, SR_FEW_AHEAD0 = 512, SR_FLOAT_X = 6 };                                 /* bytes prefetched in each run */
 
 /* Bytes of weights in a piece: eight pieces a thread, and of large ops pieces that stay in the L2. */
 static inline size_t sr_few_share(const sr_cpujob *j)
@@ -252,7 +252,7 @@ SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, const sr_xrow_
 #pragma GCC unroll 16
         for (int r = 0; r < 16; r++) {
             memcpy(&d[b % SR_FEW_LEAD][r], w[r] + next * size, 2);
-            _mm_prefetch((const char *)w[r] + b * size + SR_FEW_AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)w[r] + b * size + SR_FEW_AHEAD0, _MM_HINT_T0);
         }
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) /* rows 0-3 beside 4-7, 8-11 beside 12-15: the joins leave them in order */
