@@ -188,6 +188,7 @@ static int run(options *o)
         goto end;
     sr_model_id(path, id, sizeof id);
     o->cfg.process         = strcmp(o->engine, "process") == 0;
+    o->cfg.gpu_process     = strcmp(o->engine, "auto") == 0;
     o->cfg.model           = path;
     o->serve.host          = o->host;
     o->serve.port          = (uint16_t)o->port;
@@ -212,7 +213,7 @@ end:
 
 int sr_cmd_serve(int argc, char **argv)
 {
-    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .quiet = true}, .engine = "thread", .host = "127.0.0.1", .port = 8080, .drain_s = 30};
+    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .quiet = true}, .engine = "auto", .host = "127.0.0.1", .port = 8080, .drain_s = 30};
     const sr_opt opt[] = {
         SR_O_MODEL(o.cfg),
         SR_O_STR("host", 0, o.host, "ADDRESS", "address to listen on; 0.0.0.0 for all"),
@@ -225,7 +226,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_UINT("parallel", 0, o.cfg.max_seqs, "N", "sequences computed at once; more wait", 1, 4096),
         SR_O_CTX(o.cfg),
         SR_O_COMPUTE(o.cfg),
-        SR_O_CHOICE("engine", 0, o.engine, "thread|process", "where the model is computed; a process of its own is replaced when it dies"),
+        SR_O_CHOICE("engine", 0, o.engine, "auto|thread|process", "where the model is computed; a process of its own is replaced when it dies; auto: a process on a GPU"),
         SR_O_STR("prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
         SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),
         SR_O_UINT("drain", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),

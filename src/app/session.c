@@ -75,9 +75,10 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
         return sr_raise(err, SR_INVALID, "--gpu-memory was given, but the model would be computed on the CPU%s%s", *why ? ": " : "", why);
     if (cfg->verbose && *why)
         fprintf(stderr, "device auto: %s; using %s\n", why, be->name);
-    if (sr_port_open(&(sr_portcfg){.keep = cfg->process}, &s->port, err))
+    bool process = cfg->process || (cfg->gpu_process && be != &sr_backend_cpu);
+    if (sr_port_open(&(sr_portcfg){.keep = process}, &s->port, err))
         return err->status;
-    if (cfg->process)
+    if (process)
         return sr_worker_open(cfg, s->path, s->port, &s->info, &s->worker, err);
     sr_loadcfg load = sr_session_loadcfg(cfg, s->path);
     load.be         = be;

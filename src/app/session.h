@@ -30,7 +30,7 @@ typedef struct {
     uint32_t    gpu_mib;         /* most of a GPU's memory, MiB; 0: what is free */
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
     bool        profile;         /* time every op */
-    bool        process;         /* the engine in a process of its own (worker.h): for servers */
+    bool        process, gpu_process; /* the engine in a process of its own (worker.h), for servers: always; on a GPU */
     bool        pin;             /* CPU: worker threads to cores */
     uint32_t    spin_us;         /* CPU: how long idle workers spin; 0: the default */
     bool        verbose;         /* say what was loaded and what "auto" passed over */
