@@ -49,12 +49,13 @@ static void bisect(const char *path, uint16_t kv_format, uint32_t n, double limi
 }
 
 /* The CPU multiplies bf16 weights with f32 activations, as exactly as the device or better: only f16 factors
- * may differ. */
+ * may differ.  Attention rounds queries too: scores of size 8 are off by 2^-11 of it, 4e-3, and the weights
+ * relatively by as much. */
 static void every_op_of_a_program_agrees_with_the_cpu(void)
 {
-    bisect(DRAFT_BF16, SR_F16, 100, 3e-3);
+    bisect(DRAFT_BF16, SR_F16, 100, 5e-3);
     gpu_say("; ");
-    bisect(DRAFT_BF16, SR_Q8_0, 37, 3e-3);
+    bisect(DRAFT_BF16, SR_Q8_0, 37, 5e-3);
 }
 
 /* With quantised weights the CPU rounds activations to 8 bits (of the largest in 256: 0.4 % of it each) and
