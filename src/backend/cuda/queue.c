@@ -91,10 +91,10 @@ static sr_status copy(sr_dev *d, cudaStream_t stream, const sr_span *s, sr_err *
     return SR_OK;
 }
 
-/* Several small pieces between memory of ours go in one kernel: each copy of its own costs a microsecond and more. */
+/* Small pieces between memory of ours go in one kernel: each copy of its own costs a microsecond and more, and a copy engine's start. */
 static bool small(sr_dev *d, const sr_span *s, uint32_t n, sr_cudapieces *p)
 {
-    if (n < 2 || n > SR_CUDA_PIECES)
+    if (n > SR_CUDA_PIECES)
         return false;
     *p = (sr_cudapieces){0};
     for (uint32_t i = 0; i < n; i++, s++) {
