@@ -110,19 +110,22 @@ SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 
     for (int t = 0; t < n_t; t++)
         acc[t] = _mm_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++) {
-        __m256i  s[4][4], sum[4];
-        uint16_t d[4];
+        __m256i s[4][4], sum[4];
+        __m128i d = _mm_setzero_si128(); /* put together in a register: a load of what was just stored in pieces waits for the stores */
+#pragma GCC unroll 4
         for (int r = 0; r < 4; r++) {
             const uint8_t *p = w[r] + b * size;
+            uint16_t       h;
+            memcpy(&h, p, 2);
             __builtin_prefetch(p + AHEAD);
-            memcpy(&d[r], p, 2);
+            d         = _mm_insert_epi16(d, h, r);
             __m256i q = sr_codes_0(format, p), a = _mm256_abs_epi8(q);
             for (int t = 0; t < n_t; t++) {
                 __m256i v = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(x[t].q + b * 32)), q);
                 s[r][t]   = _mm256_madd_epi16(_mm256_maddubs_epi16(a, v), _mm256_set1_epi16(1));
             }
         }
-        __m128 dw = _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)d));
+        __m128 dw = _mm_cvtph_ps(d);
         for (int t = 0; t < n_t; t++) {
             for (int r = 0; r < 4; r++)
                 sum[r] = s[r][t];
@@ -369,8 +372,95 @@ SR_INLINE void floats_of(uint32_t format, const sr_linop *o, const sr_linpart *w
         }
 }
 
+/* Many rows of x: weights become floats once, in the work area, rows of a multiple of 16 with zeros behind; then three of them go with two
+ * rows of x, 12 sums and 4 registers of x, the weights from memory. */
+enum { PANEL_R = 3, PANEL_T = 2 };
+
+SR_INLINE void panel_row(uint32_t format, const uint8_t *w, uint32_t n, float *to)
+{
+    const uint32_t size = format == SR_F32 ? 4 : 2;
+    uint8_t        tail[64] = {0};
+    for (uint32_t k = 0; k < n; k += 16) {
+        const uint8_t *p = w + (size_t)k * size;
+        if (n - k < 16)
+            p = memcpy(tail, p, (size_t)(n - k) * size);
+        lanes16 v = load16(format, p);
+        _mm256_storeu_ps(to + k, v.a);
+        _mm256_storeu_ps(to + k + 8, v.b);
+    }
+}
+
+SR_INLINE void panel_step(const float *w, size_t stride, const float *const *x, lanes16 (*acc)[PANEL_T])
+{
+    lanes16 v[PANEL_T];
+#pragma GCC unroll 2
+    for (int t = 0; t < PANEL_T; t++)
+        v[t] = (lanes16){_mm256_loadu_ps(x[t]), _mm256_loadu_ps(x[t] + 8)};
+#pragma GCC unroll 3
+    for (size_t r = 0; r < PANEL_R; r++)
+#pragma GCC unroll 2
+        for (int t = 0; t < PANEL_T; t++) {
+            acc[r][t].a = _mm256_fmadd_ps(_mm256_loadu_ps(w + r * stride), v[t].a, acc[r][t].a);
+            acc[r][t].b = _mm256_fmadd_ps(_mm256_loadu_ps(w + r * stride + 8), v[t].b, acc[r][t].b);
+        }
+}
+
+SR_INLINE void panel_block(const float *w, size_t stride, const float *const *x, uint32_t n, float (*out)[PANEL_T])
+{
+    lanes16  acc[PANEL_R][PANEL_T];
+    uint32_t k = 0;
+#pragma GCC unroll 6
+    for (int i = 0; i < PANEL_R * PANEL_T; i++)
+        acc[i / PANEL_T][i % PANEL_T] = (lanes16){_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (; k + 16 <= n; k += 16)
+        panel_step(w + k, stride, (const float *const[]){x[0] + k, x[1] + k}, acc);
+    if (k < n) {
+        float tail[PANEL_T][16] = {{0}};
+        for (int t = 0; t < PANEL_T; t++)
+            memcpy(tail[t], x[t] + k, (n - k) * sizeof **tail);
+        panel_step(w + k, stride, (const float *const[]){tail[0], tail[1]}, acc);
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < PANEL_R * PANEL_T; i++)
+        out[i / PANEL_T][i % PANEL_T] = sum16(acc[i / PANEL_T][i % PANEL_T]);
+}
+
+static void floats_many(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
+{
+    size_t   stride = sr_align_up(w->n_col, 16);
+    uint32_t most   = (uint32_t)(SR_LIN_WORKER / (stride * sizeof(float))) / PANEL_R * PANEL_R;
+    float   *panel  = (float *)(void *)o->work;
+    for (uint32_t r0 = 0, n; r0 < rows->n; r0 += n) {
+        n = SR_MIN(rows->n - r0, most);
+        for (uint32_t i = 0; i < sr_align_up(n, PANEL_R); i++) { /* past the end: the last row again, not stored */
+            const uint8_t *p = sr_row_of(w, rows, r0 + SR_MIN(i, n - 1));
+            switch (w->format) {
+            case SR_F32: panel_row(SR_F32, p, w->n_col, panel + i * stride); break;
+            case SR_F16: panel_row(SR_F16, p, w->n_col, panel + i * stride); break;
+            default: panel_row(SR_BF16, p, w->n_col, panel + i * stride);
+            }
+        }
+        for (uint32_t t = 0; t < o->rows; t += PANEL_T) {
+            const float *x[PANEL_T];
+            for (uint32_t k = 0; k < PANEL_T; k++)
+                x[k] = o->x + (size_t)SR_MIN(t + k, o->rows - 1) * o->cols + w->col0;
+            for (uint32_t r = 0; r < n; r += PANEL_R) {
+                float out[PANEL_R][PANEL_T];
+                panel_block(panel + r * stride, stride, x, w->n_col, out);
+                for (uint32_t i = 0; i < PANEL_R * PANEL_T; i++)
+                    if (r + i / PANEL_T < n && t + i % PANEL_T < o->rows)
+                        sr_put(o, w, rows->row + (r0 + r + i / PANEL_T) * rows->apart, t + i % PANEL_T, out[i / PANEL_T][i % PANEL_T]);
+            }
+        }
+    }
+}
+
 static void floats(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 {
+    if (o->rows >= AVX2_TILE && w->n_col <= SR_LIN_WORKER / (PANEL_R * sizeof(float)) - 16) {
+        floats_many(o, w, rows);
+        return;
+    }
     switch (w->format) {
     case SR_F32: floats_of(SR_F32, o, w, rows); break;
     case SR_F16: floats_of(SR_F16, o, w, rows); break;
