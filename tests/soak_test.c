@@ -237,7 +237,7 @@ static uint32_t descriptors(pid_t pid)
     return n;
 }
 
-static pid_t spawn(const char *strata, const char *model)
+static pid_t spawn(const char *strata, const char *model, const char *device)
 {
     char port[16];
     socklen_t len = sizeof addr;
@@ -249,7 +249,8 @@ static pid_t spawn(const char *strata, const char *model)
     snprintf(port, sizeof port, "%u", ntohs(addr.sin_port));
     pid_t pid = fork();
     if (pid == 0) {
-        execl(strata, strata, "serve", "--model", model, "--host", "127.0.0.1", "--port", port, "--parallel", "32", "--device", "cpu", (char *)NULL);
+        execl(strata, strata, "serve", "--model", model, "--host", "127.0.0.1", "--port", port, "--parallel", "32", "--device", device,
+              "--deterministic", (char *)NULL);
         _exit(127);
     }
     for (int i = 0; i < 600; i++) {
@@ -288,10 +289,10 @@ static uint32_t settled(void)
 int main(int argc, char **argv)
 {
     if (argc < 2)
-        die("usage: soak_test STRATA [REQUESTS] [MODEL]");
+        die("usage: soak_test STRATA [REQUESTS] [MODEL] [DEVICE]");
     uint32_t total = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000;
     signal(SIGPIPE, SIG_IGN);
-    pid_t    pid = spawn(argv[1], argc > 3 ? argv[3] : "models/strata-demo-draft-Q8_0.gguf");
+    pid_t    pid = spawn(argv[1], argc > 3 ? argv[3] : "models/strata-demo-draft-Q8_0.gguf", argc > 4 ? argv[4] : "cpu");
     uint32_t bad = run(PROMPTS, 1, false, false);
     for (int i = 0; i < PROMPTS; i++)
         bad += !expected[i];

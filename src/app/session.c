@@ -59,6 +59,7 @@ sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
 {
     return (sr_loadcfg){.path = path, .ctx = cfg->ctx, .max_seqs = cfg->max_seqs, .out_rows = (uint16_t)cfg->out_rows, .kv_pages = cfg->kv_pages,
                         .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us,
+                                .deterministic = cfg->deterministic,
                                 .mem_budget = (uint64_t)cfg->gpu_mib << 20},
                         .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v),
                         .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
