@@ -1,4 +1,5 @@
-/* cuda_bench.h - what the CUDA test and bench programs of ops/ share: a device, a made-up program of one op, times of graphs.
+/* cuda_bench.h - what the CUDA test and bench programs of ops/ share: a device, a made-up program of one
+ * op, times of graphs.
  *
  * Owns:    bench_alloc()'s memory lives until the program ends.
  * Errors:  a CUDA error ends the program with the call's text.
@@ -12,20 +13,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CU(call)                                                                                          \
-    do {                                                                                                  \
-        cudaError_t e_ = (call);                                                                          \
-        if (e_ != cudaSuccess) {                                                                          \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(e_));        \
-            exit(1);                                                                                      \
-        }                                                                                                 \
+#define CU(call)                                                                                             \
+    do {                                                                                                     \
+        cudaError_t e_ = (call);                                                                             \
+        if (e_ != cudaSuccess) {                                                                             \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(e_));           \
+            exit(1);                                                                                         \
+        }                                                                                                    \
     } while (0)
 
 static inline sr_cudainfo bench_device(int arch_of_code)
 {
     cudaDeviceProp p;
-    sr_cudainfo    d = {};
-    int            clock = 0, driver = 0;
+    sr_cudainfo d = {};
+    int clock = 0, driver = 0;
     CU(cudaGetDeviceProperties(&p, 0));
     CU(cudaDeviceGetAttribute(&clock, cudaDevAttrClockRate, 0));
     CU(cudaDriverGetVersion(&driver));
@@ -34,8 +35,8 @@ static inline sr_cudainfo bench_device(int arch_of_code)
     d.smem_block = (int)p.sharedMemPerBlockOptin;
     d.l2         = (size_t)p.l2CacheSize;
     d.pdl        = arch_of_code >= 90;
-    printf("# %s, %d multiprocessors, %d MHz at most, L2 %zu MB, driver for CUDA %d.%d, code for sm_%d\n", p.name, d.sms, clock / 1000,
-           d.l2 >> 20, driver / 1000, driver % 1000 / 10, arch_of_code);
+    printf("# %s, %d multiprocessors, %d MHz at most, L2 %zu MB, driver for CUDA %d.%d, code for sm_%d\n",
+           p.name, d.sms, clock / 1000, d.l2 >> 20, driver / 1000, driver % 1000 / 10, arch_of_code);
     return d;
 }
 
@@ -62,15 +63,18 @@ static inline float bench_normal(uint64_t *s)
     return v * 0.866f;
 }
 
-static int bench_by_value(const void *a, const void *b) { return *(const float *)a < *(const float *)b ? -1 : *(const float *)a > *(const float *)b; }
+static int bench_by_value(const void *a, const void *b)
+{
+    return *(const float *)a < *(const float *)b ? -1 : *(const float *)a > *(const float *)b;
+}
 
 /* Median of `times` replays of what `record` launches, in microseconds. */
 template <class F> static float bench_graph(cudaStream_t s, int times, F record)
 {
-    cudaGraph_t     graph;
+    cudaGraph_t graph;
     cudaGraphExec_t exec;
-    cudaEvent_t     a, b;
-    float           t[64], ms;
+    cudaEvent_t a, b;
+    float t[64], ms;
     CU(cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal));
     record();
     CU(cudaGetLastError());

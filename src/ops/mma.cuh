@@ -1,6 +1,7 @@
 /* mma.cuh - the few machine instructions our kernels are made of, one function each.
  *
- * Fragments of mma m16n8k16 (lane l = 4g + t):  A a0 (row g, k 2t..) a1 (row g+8, k 2t..) a2 (row g, k 2t+8..) a3 (row g+8, k 2t+8..)
+ * Fragments of mma m16n8k16 (lane l = 4g + t):  A a0 (row g, k 2t..) a1 (row g+8, k 2t..) a2 (row g, k
+ * 2t+8..) a3 (row g+8, k 2t+8..)
  *                                               B b0 (k 2t.., col g) b1 (k 2t+8.., col g)
  *                                               C c0 c1 (row g, cols 2t, 2t+1) c2 c3 (row g+8)
  * Turing has m16n8k8 only: two of them do the same, on the same registers.
@@ -11,18 +12,24 @@
 #include <cuda_fp16.h>
 #include <stdint.h>
 
-typedef struct { uint32_t r[4]; } sr_frag_a;
+typedef struct {
+    uint32_t r[4];
+} sr_frag_a;
 
 __device__ __forceinline__ void sr_mma(float c[4], const sr_frag_a &a, uint32_t b0, uint32_t b1)
 {
 #if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b0), "r"(b1));
 #else
     asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a.r[0]), "r"(a.r[1]), "r"(b0));
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a.r[0]), "r"(a.r[1]), "r"(b0));
     asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a.r[2]), "r"(a.r[3]), "r"(b1));
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a.r[2]), "r"(a.r[3]), "r"(b1));
 #endif
 }
 
@@ -35,7 +42,10 @@ __device__ __forceinline__ void sr_mma0(float d[4], const sr_frag_a &a, uint32_t
 
 __device__ __forceinline__ uint32_t sr_half2_bits(half2 h) { return *(uint32_t *)&h; }
 __device__ __forceinline__ half2 sr_half2_of(uint32_t u) { return *(half2 *)&u; }
-__device__ __forceinline__ uint32_t sr_pack(float lo, float hi) { return sr_half2_bits(__floats2half2_rn(lo, hi)); }
+__device__ __forceinline__ uint32_t sr_pack(float lo, float hi)
+{
+    return sr_half2_bits(__floats2half2_rn(lo, hi));
+}
 
 __device__ __forceinline__ float sr_warp_top(float v) /* largest; v >= 0 */
 {
@@ -50,7 +60,8 @@ __device__ __forceinline__ float sr_warp_top(float v) /* largest; v >= 0 */
 
 __device__ __forceinline__ uint32_t sr_smem(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
-/* ---- programmatic dependent launch: everything the previous kernel wrote is visible after the wait -------- */
+/* ---- programmatic dependent launch: everything the previous kernel wrote is visible after the wait
+ * -------- */
 
 __device__ __forceinline__ void sr_pdl_wait(void)
 {
@@ -65,17 +76,22 @@ __device__ __forceinline__ void sr_pdl_launch(void)
 #endif
 }
 
-/* ---- bulk copies into shared memory, counted by an mbarrier (sm_90) ---------------------------------------- */
+/* ---- bulk copies into shared memory, counted by an mbarrier (sm_90)
+ * ---------------------------------------- */
 
 #if __CUDA_ARCH__ >= 900
 __device__ __forceinline__ void sr_bar_init(uint64_t *bar, uint32_t arrivals)
 {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(sr_smem(bar)), "r"(arrivals) : "memory");
 }
-__device__ __forceinline__ void sr_bar_fence(void) { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void sr_bar_fence(void)
+{
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 __device__ __forceinline__ void sr_bar_expect(uint64_t *bar, uint32_t bytes)
 {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(sr_smem(bar)), "r"(bytes) : "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(sr_smem(bar)), "r"(bytes)
+                 : "memory");
 }
 __device__ __forceinline__ void sr_bar_arrive(uint64_t *bar)
 {
@@ -83,13 +99,18 @@ __device__ __forceinline__ void sr_bar_arrive(uint64_t *bar)
 }
 __device__ __forceinline__ void sr_bar_wait(uint64_t *bar, uint32_t parity)
 {
-    asm volatile("{\n.reg .pred p;\nW_%=:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra D_%=;\nbra W_%=;\nD_%=:\n}"
-                 ::"r"(sr_smem(bar)), "r"(parity) : "memory");
+    asm volatile("{\n.reg .pred p;\nW_%=:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra "
+                 "D_%=;\nbra W_%=;\nD_%=:\n}" ::"r"(sr_smem(bar)),
+                 "r"(parity)
+                 : "memory");
 }
 __device__ __forceinline__ void sr_bulk_load(void *dst, const void *src, uint32_t bytes, uint64_t *bar)
 {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-                 ::"r"(sr_smem(dst)), "l"(src), "r"(bytes), "r"(sr_smem(bar)) : "memory");
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+            sr_smem(dst)),
+        "l"(src), "r"(bytes), "r"(sr_smem(bar))
+        : "memory");
 }
 #endif
 #endif

@@ -1,10 +1,10 @@
-/* attn_cuda_bench - ATTN's CUDA variants: against f64 arithmetic on the stored keys and values, then times.
+/* attn_cuda_bench - ATTN's CUDA variants against f64 arithmetic on the stored keys and values, then times.
  *
  *   strata-bench-attn-cuda check     sequences of many kinds; exits 1 if any is off
- *   strata-bench-attn-cuda [speed]   decode over long contexts (share of the read limit), prefill (TFLOP/s), 8B shapes
+ *   strata-bench-attn-cuda [speed]   decode over long contexts, prefill; shapes of an 8B model
  *
- * Tolerance: q, k, v and p are rounded to f16 (2^-11 relative at most): scores are off by 2^-10 * |q| |k| * scale at most, so are
- * the weights relatively; twice that times the largest value bounds the output. */
+ * Tolerance: q, k, v and p are rounded to f16 (2^-11 relative at most): scores are off by 2^-10 * |q| |k| *
+ * scale at most, the weights relatively by as much; twice that times the largest value bounds the output. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/cuda_bench.h"
 
@@ -17,20 +17,20 @@
 typedef struct {
     uint32_t heads, kv_heads, hd, window, page, n_seq, tok[SEQS], past[SEQS];
     uint16_t format;
-    float    cap;
+    float cap;
 } shape;
 
 typedef struct {
     sr_program prog;
-    sr_op      op;
-    sr_slot    slot[2];
-    sr_shape   n, max, *count;
-    sr_batch   batch;
-    void      *base[2], *scratch;
-    uint8_t   *pool;          /* host copy, if checked */
-    uint32_t  *table, layers; /* host */
-    float     *q;
-    size_t     row, pool_bytes;
+    sr_op op;
+    sr_slot slot[2];
+    sr_shape n, max, *count;
+    sr_batch batch;
+    void *base[2], *scratch;
+    uint8_t *pool;           /* host copy, if checked */
+    uint32_t *table, layers; /* host */
+    float *q;
+    size_t row, pool_bytes;
 } bench_op;
 
 static uint64_t seed = 0x9e3779b97f4a7c15u;
@@ -64,9 +64,9 @@ static void fill_pages(bench_op *b, const shape *s, uint32_t pages)
     b->row        = sr_row_bytes(s->format, s->hd);
     b->pool_bytes = (size_t)n * b->layers * 2 * s->kv_heads * s->page * b->row;
     b->pool       = (uint8_t *)malloc(b->pool_bytes);
-    float   *v    = (float *)malloc(s->hd * 4);
-    size_t   some = b->row * 64 < b->pool_bytes ? b->row * 64 : b->pool_bytes;
-    bool     all  = b->pool_bytes < (size_t)8 << 20;
+    float *v      = (float *)malloc(s->hd * 4);
+    size_t some   = b->row * 64 < b->pool_bytes ? b->row * 64 : b->pool_bytes;
+    bool all      = b->pool_bytes < (size_t)8 << 20;
     for (size_t at = 0; at < (all ? b->pool_bytes : some); at += b->row) {
         for (uint32_t i = 0; i < s->hd; i++)
             v[i] = bench_normal(&seed);
@@ -75,24 +75,25 @@ static void fill_pages(bench_op *b, const shape *s, uint32_t pages)
     for (size_t have = some; !all && have < b->pool_bytes; have *= 2)
         memcpy(b->pool + have, b->pool, have * 2 < b->pool_bytes ? have : b->pool_bytes - have);
     free(v);
-    sr_kvbind *kv = &b->batch.kv[0];
+    sr_kvbind *kv   = &b->batch.kv[0];
     kv->page_tokens = s->page;
     kv->kv_heads    = s->kv_heads;
     kv->dim_k = kv->dim_v = s->hd;
     kv->format_k = kv->format_v = s->format;
-    kv->stride.tok   = b->row;
-    kv->stride.head  = b->row * s->page;
-    kv->stride.kv    = kv->stride.head * s->kv_heads;
-    kv->stride.layer = kv->stride.kv * 2;
-    kv->stride.page  = kv->stride.layer * b->layers;
-    kv->base         = to_device(b->pool, b->pool_bytes);
+    kv->stride.tok              = b->row;
+    kv->stride.head             = b->row * s->page;
+    kv->stride.kv               = kv->stride.head * s->kv_heads;
+    kv->stride.layer            = kv->stride.kv * 2;
+    kv->stride.page             = kv->stride.layer * b->layers;
+    kv->base                    = to_device(b->pool, b->pool_bytes);
 }
 
 static void op_open(bench_op *b, const shape *s, uint32_t layers, const sr_cudainfo *dev)
 {
-    *b = {};
-    b->layers = layers;
-    uint32_t tok = 0, pages = 1, seq[SEQS + 1] = {0}, len[2 * SEQS] = {0}, width = (s->heads + 2 * s->kv_heads) * s->hd;
+    *b           = {};
+    b->layers    = layers;
+    uint32_t tok = 0, pages = 1, seq[SEQS + 1] = {0}, len[2 * SEQS] = {0},
+             width = (s->heads + 2 * s->kv_heads) * s->hd;
     for (uint32_t i = 0; i < s->n_seq; i++) {
         uint32_t n = (s->past[i] + s->tok[i] + s->page - 1) / s->page;
         tok += s->tok[i];
@@ -113,28 +114,35 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, const sr_cudai
     b->base[0] = to_device(b->q, (size_t)tok * width * 4);
     b->base[1] = bench_alloc((size_t)tok * s->heads * s->hd * 4);
     CU(cudaMemset(b->base[1], 0xff, (size_t)tok * s->heads * s->hd * 4));
-    b->slot[0] = {width, 0, SR_F32, SR_ROWS_TOK};
-    b->slot[1] = {s->heads * s->hd, 0, SR_F32, SR_ROWS_TOK};
-    b->op.code = SR_OP_ATTN;
-    b->op.out[0] = 1;
-    b->op.dim[0] = s->heads;
-    b->op.dim[1] = s->kv_heads;
-    b->op.dim[2] = s->hd;
-    b->op.dim[3] = s->window;
-    b->op.f[0]   = 1 / sqrtf((float)s->hd);
-    b->op.f[1]   = s->cap;
-    b->prog.slot = b->slot;
-    b->prog.kv[0] = {layers, s->kv_heads, s->hd, s->hd, s->window, s->format, s->format};
+    b->slot[0]          = {width, 0, SR_F32, SR_ROWS_TOK};
+    b->slot[1]          = {s->heads * s->hd, 0, SR_F32, SR_ROWS_TOK};
+    b->op.code          = SR_OP_ATTN;
+    b->op.out[0]        = 1;
+    b->op.dim[0]        = s->heads;
+    b->op.dim[1]        = s->kv_heads;
+    b->op.dim[2]        = s->hd;
+    b->op.dim[3]        = s->window;
+    b->op.f[0]          = 1 / sqrtf((float)s->hd);
+    b->op.f[1]          = s->cap;
+    b->prog.slot        = b->slot;
+    b->prog.kv[0]       = {layers, s->kv_heads, s->hd, s->hd, s->window, s->format, s->format};
     b->prog.page_tokens = s->page;
-    size_t bytes = sr_attn_mma_scratch(dev, &b->prog, &b->op, &b->max);
-    b->scratch   = bench_alloc(bytes);
+    size_t bytes        = sr_attn_mma_scratch(dev, &b->prog, &b->op, &b->max);
+    b->scratch          = bench_alloc(bytes);
     CU(cudaMemset(b->scratch, 0xff, bytes));
     CU(cudaMemset(b->scratch, 0, SR_CUDA_COUNTERS));
 }
 
 static void op_close(bench_op *b)
 {
-    void *d[] = {(void *)b->batch.seq, (void *)b->batch.kv_len, (void *)b->batch.table, b->count, b->base[0], b->base[1], b->scratch, b->batch.kv[0].base};
+    void *d[] = {(void *)b->batch.seq,
+                 (void *)b->batch.kv_len,
+                 (void *)b->batch.table,
+                 b->count,
+                 b->base[0],
+                 b->base[1],
+                 b->scratch,
+                 b->batch.kv[0].base};
     for (size_t i = 0; i < sizeof d / sizeof *d; i++)
         CU(cudaFree(d[i]));
     free(b->pool);
@@ -144,18 +152,20 @@ static void op_close(bench_op *b)
 
 static void launch(bench_op *b, const sr_cudainfo *dev, uint32_t layer, cudaStream_t s)
 {
-    sr_op      op = b->op;
-    op.n_w        = layer;
-    sr_cudajob j  = {dev, &b->prog, &op, &b->n, &b->max, b->count, b->base, NULL, &b->batch, NULL, b->scratch, s};
+    sr_op op     = b->op;
+    op.n_w       = layer;
+    sr_cudajob j = {dev,     &b->prog, &op,       &b->n, &b->max,    b->count,
+                    b->base, NULL,     &b->batch, NULL,  b->scratch, s};
     sr_attn_mma_launch(&j);
 }
 
 /* Worst error over the tolerance, of every `step`-th (token, head), layer 0. */
 static double worst(const bench_op *b, const shape *s, uint32_t step)
 {
-    size_t  n_out = (size_t)b->n.tok * s->heads * s->hd;
-    float  *out = (float *)malloc(n_out * 4), *row = (float *)malloc(s->hd * 4);
-    double *w = (double *)malloc(sizeof(double) * b->n.pages * s->page), *o = (double *)malloc(s->hd * sizeof(double)), bad = 0;
+    size_t n_out = (size_t)b->n.tok * s->heads * s->hd;
+    float *out = (float *)malloc(n_out * 4), *row = (float *)malloc(s->hd * 4);
+    double *w = (double *)malloc(sizeof(double) * b->n.pages * s->page),
+           *o = (double *)malloc(s->hd * sizeof(double)), bad = 0;
     CU(cudaMemcpy(out, b->base[1], n_out * 4, cudaMemcpyDeviceToHost));
     const sr_kvbind *kv = &b->batch.kv[0];
     for (uint32_t q = 0, t = 0; q < s->n_seq; q++)
@@ -163,17 +173,20 @@ static double worst(const bench_op *b, const shape *s, uint32_t step)
             for (uint32_t h = 0; h < s->heads; h++) {
                 if ((t * s->heads + h) % step)
                     continue;
-                uint32_t     end = s->past[q] + i + 1, begin = s->window && end > s->window ? end - s->window : 0;
+                uint32_t end = s->past[q] + i + 1, begin = s->window && end > s->window ? end - s->window : 0;
                 const float *x = b->q + (size_t)t * b->slot[0].width + (size_t)h * s->hd;
-                double       top = -1e30, sum = 0, qq = 0, peak = 0, kk = 0;
+                double top = -1e30, sum = 0, qq = 0, peak = 0, kk = 0;
                 for (uint32_t d = 0; d < s->hd; d++)
                     qq += (double)x[d] * x[d];
                 for (int value = 0; value < 2; value++) {
                     memset(o, 0, s->hd * sizeof *o);
                     for (uint32_t p = begin; p < end; p++) {
                         size_t page = b->table[(size_t)q * b->n.pages + p / s->page];
-                        sr_decode_row(s->format, b->pool + page * kv->stride.page + value * kv->stride.kv + h / (s->heads / s->kv_heads) * kv->stride.head +
-                                      p % s->page * kv->stride.tok, row, s->hd);
+                        sr_decode_row(s->format,
+                                      b->pool + page * kv->stride.page + value * kv->stride.kv +
+                                          h / (s->heads / s->kv_heads) * kv->stride.head +
+                                          p % s->page * kv->stride.tok,
+                                      row, s->hd);
                         double dot = 0, norm = 0;
                         if (value) {
                             double e = exp(w[p] - top);
@@ -212,9 +225,9 @@ static int check(sr_cudainfo dev)
 {
     static const uint32_t hds[] = {64, 128, 256}, groups[] = {1, 2, 4, 7, 8, 16};
     uint32_t wrong = 0, done = 0;
-    double   most = 0;
+    double most = 0;
     for (uint32_t i = 0; i < 60; i++, done++) {
-        shape s = {};
+        shape s    = {};
         s.kv_heads = 1 + below(3);
         s.heads    = s.kv_heads * groups[i % 6];
         s.hd       = hds[i % 3];
@@ -238,8 +251,10 @@ static int check(sr_cudainfo dev)
         most     = w > most ? w : most;
         if (w > 1) {
             wrong++;
-            printf("WRONG %.3g x tolerance: case %u heads %u/%u hd %u window %u page %u %s cap %g, tok %u past %u of %u\n", w, i, s.heads, s.kv_heads, s.hd,
-                   s.window, s.page, sr_dtype_name(s.format), s.cap, s.tok[0], s.past[0], s.n_seq);
+            printf("WRONG %.3g x tolerance: case %u heads %u/%u hd %u window %u page %u %s cap %g, tok %u "
+                   "past %u of %u\n",
+                   w, i, s.heads, s.kv_heads, s.hd, s.window, s.page, sr_dtype_name(s.format), s.cap,
+                   s.tok[0], s.past[0], s.n_seq);
         }
         op_close(&b);
     }
@@ -249,36 +264,43 @@ static int check(sr_cudainfo dev)
 
 static int speed(const sr_cudainfo *dev)
 {
-    static const struct { uint32_t n_seq, tok, past; } cases[] = {{1, 1, 1023}, {1, 1, 4095}, {1, 1, 8191}, {1, 1, 32767}, {16, 1, 319}, {16, 1, 4095},
-        {64, 1, 319}, {1, 4, 4092}, {1, 512, 0}, {1, 2048, 0}, {1, 8192, 0}, {4, 512, 3584}};
+    static const struct {
+        uint32_t n_seq, tok, past;
+    } cases[] = {{1, 1, 1023}, {1, 1, 4095}, {1, 1, 8191}, {1, 1, 32767}, {16, 1, 319}, {16, 1, 4095},
+                 {64, 1, 319}, {1, 4, 4092}, {1, 512, 0},  {1, 2048, 0},  {1, 8192, 0}, {4, 512, 3584}};
     cudaStream_t stream;
     CU(cudaStreamCreate(&stream));
-    printf("8B: 32 heads on 8, head size 128, pages of 16\n%5s %5s %6s %6s %10s %10s %8s %9s\n", "seqs", "tok", "past", "format", "us", "GB/s", "share", "TFLOP/s");
+    printf("8B: 32 heads on 8, head size 128, pages of 16\n%5s %5s %6s %6s %10s %10s %8s %9s\n", "seqs",
+           "tok", "past", "format", "us", "GB/s", "share", "TFLOP/s");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int q8 = 0; q8 < 2; q8++) {
             shape s = {};
             s.heads = 32, s.kv_heads = 8, s.hd = 128, s.page = 16, s.n_seq = cases[i].n_seq;
-            s.format = q8 ? SR_Q8_0 : SR_F16;
+            s.format     = q8 ? SR_Q8_0 : SR_F16;
             double bytes = 0, flops = 0;
             for (uint32_t q = 0; q < s.n_seq; q++) {
                 s.tok[q]  = cases[i].tok;
                 s.past[q] = cases[i].past;
-                bytes += (double)(s.tok[q] + s.past[q]) * s.kv_heads * 2 * (double)sr_row_bytes(s.format, s.hd);
+                bytes +=
+                    (double)(s.tok[q] + s.past[q]) * s.kv_heads * 2 * (double)sr_row_bytes(s.format, s.hd);
                 flops += 4.0 * s.heads * s.hd * s.tok[q] * (s.past[q] + (s.tok[q] + 1) / 2.0);
             }
             uint32_t layers = (uint32_t)(300e6 / bytes) + 1; /* more than L2, over the layers */
             layers          = layers > 32 ? 32 : layers;
             bench_op b;
             op_open(&b, &s, layers, dev);
-            float us = bench_graph(stream, 11, [&] {
-                for (uint32_t l = 0; l < layers; l++)
-                    launch(&b, dev, l, stream);
-            }) / (float)layers;
+            float us = bench_graph(stream, 11,
+                                   [&] {
+                                       for (uint32_t l = 0; l < layers; l++)
+                                           launch(&b, dev, l, stream);
+                                   }) /
+                       (float)layers;
             launch(&b, dev, 0, stream);
             CU(cudaStreamSynchronize(stream));
             double w = worst(&b, &s, s.tok[0] > 100 ? 65521 : 61);
-            printf("%5u %5u %6u %6s %10.2f %10.1f %8.3f %9.1f%s\n", s.n_seq, s.tok[0], s.past[0], sr_dtype_name(s.format), us, bytes / us * 1e-3,
-                   bytes / READ_LIMIT * 1e6 / us, flops / us * 1e-6, w > 1 ? "  WRONG" : "");
+            printf("%5u %5u %6u %6s %10.2f %10.1f %8.3f %9.1f%s\n", s.n_seq, s.tok[0], s.past[0],
+                   sr_dtype_name(s.format), us, bytes / us * 1e-3, bytes / READ_LIMIT * 1e6 / us,
+                   flops / us * 1e-6, w > 1 ? "  WRONG" : "");
             fflush(stdout);
             op_close(&b);
         }

@@ -1,32 +1,33 @@
 /* layout.h - weights as tensor cores want them: tiles of 16 rows x 256 inputs, the same bytes as in the file.
  *
- * A warp reads a tile with 16-byte loads and every lane then holds its own part of the A operand of
- * mma m16n8k16 (f16): no shared memory in between, no ldmatrix, so Turing and Hopper run the same loop.  Since a tile has
- * exactly the bytes of its 16 x 256 weights in the file, device slots, pinned memory and disk are interchangeable.
+ * A lane reads its part of a tile with 16-byte loads and then holds the A operands of mma m16n8k16 (f16)
+ * for it: no ldmatrix, so Turing and Hopper run the same loop.  Since a tile has exactly the bytes of its
+ * 16 x 256 weights in the file, device slots, pinned memory and disk are interchangeable.
  *
- *     matrix   [row tile][k tile] tiles, one after the other; F16, BF16: k tiles of 64, else of 256
- *     lane     l = 4g + t holds rows g and g+8, and of each 32 inputs the eight 16s + 4t + 2h + e (s, h, e = 0, 1): element e
- *              of register h of mma step s, so that a step covers one Q6_K scale.  Step s has the registers
- *              a0 = (row g, h 0), a1 = (row g+8, h 0), a2 = (row g, h 1), a3 = (row g+8, h 1), two elements each;
- *              the B operand takes four consecutive activations per lane and step.
+ *   matrix   [row tile][k tile] tiles, one after the other; F16, BF16: k tiles of 64, else of 256
+ *   lane     l = 4g + t holds rows g and g+8 and, of each 32 inputs, the eight 16s + 4t + 2h + e
+ *            (s, h, e = 0, 1): element e of register h of mma step s, so that a step covers one Q6_K scale.
+ *            Step s has the registers a0 = (row g, h 0), a1 = (row g+8, h 0), a2 = (row g, h 1),
+ *            a3 = (row g+8, h 1); the B operand takes four consecutive activations per lane and step.
  *
- *     Q4_K  2304  nibbles 2048 | headers 16 x {d, dmin, scales[12]} as in the file
- *     Q5_K  2816  nibbles 2048 | headers 16 x 16 | fifth bits 512
- *     Q6_K  3360  nibbles 2048 | scales 16 x int8[16] | high pairs 1024 | d 16 x f16
- *     Q4_0  2304  nibbles 2048 | scales 16 x f16[8]
- *     Q8_0  4352  bytes 4096   | scales 16 x f16[8]
- *     F16   2048  64 inputs; BF16 the same
+ *   Q4_K  2304  nibbles 2048 | headers 16 x {d, dmin, scales[12]} as in the file
+ *   Q5_K  2816  nibbles 2048 | headers 16 x 16 | fifth bits 512
+ *   Q6_K  3360  nibbles 2048 | scales 16 x int8[16] | high pairs 1024 | d 16 x f16
+ *   Q4_0  2304  nibbles 2048 | scales 16 x f16[8]
+ *   Q8_0  4352  bytes 4096   | scales 16 x f16[8]
+ *   F16   2048  64 inputs; BF16 the same
  *
- *     nibbles  [pair of 32-blocks j][lane][block 2j + 0, 1][h] words of eight:
- *              bits  0-3 (g, s 0, e 0)   4-7 (g, s 1, e 0)   8-11 (g+8, s 0, e 0)  12-15 (g+8, s 1, e 0), 16-31 the same for e 1
- *              so that w & 0x000f000f are the two f16 numbers q * 2^-24 of step 0, and w & 0x00f000f0 those of step 1 times 16:
- *              f16 subnormals, which tensor cores take at full speed.  Activations of step 1 carry a factor 1/16.
- *     fifth    [lane][j] words: bit of (block 2j + b, h, row, s, e) at 16e + 4s + c + (c & 4), c = 4b + 2h + row
- *     high     [block pair j][lane][b] words: two bits of (h, row, s, e) at 16e + 4s + {0, 2, 8, 10}[2h + row]
- *     bytes    [32-block][lane][s][h] words: q + 128 of (g, e 0), (g, e 1), (g+8, e 0), (g+8, e 1)
- *     f16      [32-block][s][lane][h] pairs of words: (g), (g+8), elements e 0, 1 in halves
+ *   nibbles  [pair of 32-blocks j][lane][block 2j + 0, 1][h] words of eight; for e 0 in bits 0-15, e 1 above:
+ *            bits 0-3 (g, s 0)   4-7 (g, s 1)   8-11 (g+8, s 0)   12-15 (g+8, s 1)
+ *            so that w & 0x000f000f are the two f16 numbers q * 2^-24 of step 0 and w & 0x00f000f0 those of
+ *            step 1 times 16: f16 subnormals, which tensor cores take at full speed.
+ *   fifth    [lane][j] words: bit of (block 2j + b, h, row, s, e) at 16e + 4s + c + (c & 4), c = 4b + 2h + row
+ *   high     [j][lane][b] words: two bits of (h, row, s, e) at 16e + 4s + {0, 2, 8, 10}[2h + row]
+ *   bytes    [32-block][lane][s][h] words: q + 128 of (g, e 0), (g, e 1), (g+8, e 0), (g+8, e 1)
+ *   f16      [32-block][s][lane][h] pairs of words: (g), (g+8), elements e 0, 1 in halves
  *
- * Owns:    nothing.   Threads: pure functions.   Errors: 0 where the format or shape has no tiles (n % 16, cols % tile).
+ * Owns:    nothing.   Threads: pure functions.
+ * Errors:  0 where the format or shape has no tiles (n % 16, cols % tile).
  * Source:  PTX ISA, mma.m16n8k16 fragments; the placing of the bits is ours.
  */
 #ifndef SR_OPS_LINEAR_LAYOUT_H
@@ -59,7 +60,8 @@ static inline uint32_t sr_tile_bytes(uint32_t format)
 #ifdef __cplusplus
 extern "C" {
 #endif
-/* n rows of file blocks, in the order given, into tiles at dst; *layout says what was written.  Bytes written. */
+/* n rows of file blocks, in the order given, into tiles at dst; *layout says what was written.  Bytes
+ * written. */
 size_t sr_linear_cuda_pack(uint16_t format, uint32_t n, uint32_t cols, const void *const *row, void *dst, uint16_t *layout);
 /* The inverse. */
 size_t sr_linear_cuda_unpack(uint16_t format, uint32_t n, uint32_t cols, const void *src, void *const *row);

@@ -53,7 +53,8 @@ static void every_byte_comes_back(void **state)
             }
 }
 
-/* The kernel's reading of a Q4_K tile, written out once in plain C: what lane, word and bits it takes for (row, k). */
+/* The kernel's reading of a Q4_K tile, written out once in plain C: what lane, word and bits it takes for
+ * (row, k). */
 static void a_lane_finds_its_nibbles_where_the_kernel_reads_them(void **state)
 {
     (void)state;

@@ -1,10 +1,12 @@
-/* linear_cuda_bench - LINEAR's CUDA variants: every format against f64 arithmetic on decoded weights, then times.
+/* linear_cuda_bench - LINEAR's CUDA variants against f64 arithmetic on decoded weights, then times.
  *
- *   strata-bench-linear-cuda check          odd shapes of every format; exits 1 if any is off
- *   strata-bench-linear-cuda [speed]        the matrices of an 8B model's layers, all layers' weights in turn (more than L2)
+ *   strata-bench-linear-cuda check      odd shapes of every format; exits 1 if any is off
+ *   strata-bench-linear-cuda prefill    many rows, TFLOP/s
+ *   strata-bench-linear-cuda [speed]    matrices of an 8B model, all layers in turn: more than L2 holds
  *
- * Tolerance: x is rounded to f16 (2^-12 relative, a third of it on average), independent errors over the inputs, against codes
- * that reach twice the largest weight before their offset is taken off: 4 sigma < 2^-10 * 2 * max|w| * |x|. */
+ * Tolerance: x is rounded to f16 (2^-12 relative, a third of it on average), independent errors over the
+ * inputs, against codes that reach twice the largest weight before their offset is taken off: 4 sigma
+ * < 2^-10 * 2 * max|w| * |x|. */
 #include "ops/cuda_bench.h"
 #include "ops/linear/layout.h"
 #include "ops/linear/linear_cuda.h"
@@ -19,23 +21,23 @@ typedef struct {
     uint32_t n_w, cols, m;
     uint32_t rows[3];
     uint16_t format[3];
-    bool     bias, residual;
+    bool bias, residual;
 } shape;
 
-typedef struct {          /* an op of a shape with `layers` sets of weights; layer 0's values are known on the host */
-    shape       s;
-    uint32_t    layers, width, m_room;
-    sr_program  prog;
-    sr_op       op;
-    sr_slot     slot[2];
-    sr_weight   weight[6];
-    sr_wref    *ref;      /* [layers][6] */
-    void       *base[2], *scratch;
-    sr_shape   *count, n, max;
-    sr_batch    batch;
-    float      *x, *z, *w, *bias; /* host; w: decoded rows of the pool, row r of weight k is pool row r % pool */
-    uint32_t    pool;
-    double      bytes;
+typedef struct { /* an op of a shape with `layers` sets of weights; layer 0's values are known on the host */
+    shape s;
+    uint32_t layers, width, m_room;
+    sr_program prog;
+    sr_op op;
+    sr_slot slot[2];
+    sr_weight weight[6];
+    sr_wref *ref; /* [layers][6] */
+    void *base[2], *scratch;
+    sr_shape *count, n, max;
+    sr_batch batch;
+    float *x, *z, *w, *bias; /* host; w: decoded rows of the pool, row r of weight k is pool row r % pool */
+    uint32_t pool;
+    double bytes;
 } bench_op;
 
 static uint64_t seed = 0x9e3779b97f4a7c15u;
@@ -43,12 +45,12 @@ static uint64_t seed = 0x9e3779b97f4a7c15u;
 /* Encodes `pool` rows, packs them and lays them one after the other until n rows of each layer are filled. */
 static void *weights(bench_op *b, uint32_t k, size_t *layer_bytes, float *decoded)
 {
-    const shape *s     = &b->s;
-    size_t       row   = sr_row_bytes(s->format[k], s->cols), all;
-    uint8_t     *file  = (uint8_t *)malloc(row * b->pool), *tiles = (uint8_t *)malloc(row * b->pool);
-    float       *v     = (float *)malloc(s->cols * 4);
-    const void **rows  = (const void **)malloc(b->pool * sizeof *rows);
-    uint16_t     layout;
+    const shape *s = &b->s;
+    size_t row     = sr_row_bytes(s->format[k], s->cols), all;
+    uint8_t *file = (uint8_t *)malloc(row * b->pool), *tiles = (uint8_t *)malloc(row * b->pool);
+    float *v          = (float *)malloc(s->cols * 4);
+    const void **rows = (const void **)malloc(b->pool * sizeof *rows);
+    uint16_t layout;
     for (uint32_t r = 0; r < b->pool; r++) {
         for (uint32_t i = 0; i < s->cols; i++)
             v[i] = bench_normal(&seed) * 0.02f + (r % 3 == 0 ? 0.01f : 0);
@@ -60,7 +62,7 @@ static void *weights(bench_op *b, uint32_t k, size_t *layer_bytes, float *decode
     *layer_bytes = row * s->rows[k];
     all          = *layer_bytes * b->layers;
     uint8_t *d   = (uint8_t *)bench_alloc(all);
-    size_t   have = row * b->pool < all ? row * b->pool : all;
+    size_t have  = row * b->pool < all ? row * b->pool : all;
     CU(cudaMemcpy(d, tiles, have, cudaMemcpyHostToDevice));
     for (; have < all; have *= 2)
         CU(cudaMemcpy(d + have, d, have * 2 < all ? have : all - have, cudaMemcpyDeviceToDevice));
@@ -81,8 +83,8 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, uint32_t pool,
     b->ref    = (sr_wref *)calloc(layers * 6, sizeof *b->ref);
     b->w      = (float *)malloc((size_t)s->n_w * pool * s->cols * 4);
     for (uint32_t k = 0; k < s->n_w; k++) {
-        size_t   bytes;
-        uint8_t *d = (uint8_t *)weights(b, k, &bytes, b->w + (size_t)k * pool * s->cols);
+        size_t bytes;
+        uint8_t *d   = (uint8_t *)weights(b, k, &bytes, b->w + (size_t)k * pool * s->cols);
         b->weight[k] = {0, 0, s->format[k], 0, s->rows[k], s->cols};
         for (uint32_t l = 0; l < layers; l++)
             b->ref[l * 6 + k] = {d + l * bytes, 0, s->rows[k], 0, s->cols, s->format[k], SR_LAYOUT_MMA16, 0};
@@ -98,8 +100,8 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, uint32_t pool,
         for (uint32_t l = 0; l < layers; l++)
             b->ref[l * 6 + s->n_w + k] = {dbias + at, 0, s->rows[k], 0, 1, SR_F32, 0, 0};
     size_t nx = (size_t)b->m_room * s->cols, ny = (size_t)b->m_room * b->width;
-    b->x       = (float *)malloc(nx * 4);
-    b->z       = (float *)malloc(ny * 4);
+    b->x = (float *)malloc(nx * 4);
+    b->z = (float *)malloc(ny * 4);
     for (size_t i = 0; i < nx; i++) /* columns of very different size */
         b->x[i] = bench_normal(&seed) * (i / s->cols % 4 == 1 ? 3e5f : i / s->cols % 4 == 2 ? 1e-6f : 1.0f);
     for (size_t i = 0; i < ny; i++)
@@ -109,27 +111,27 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, uint32_t pool,
     b->count   = (sr_shape *)bench_alloc(sizeof *b->count);
     CU(cudaMemcpy(b->base[0], b->x, nx * 4, cudaMemcpyHostToDevice));
     CU(cudaMemcpy(b->base[1], b->z, ny * 4, cudaMemcpyHostToDevice));
-    b->n       = {s->m, s->m, 1, 1};
-    b->max     = {b->m_room, b->m_room, 1, 1};
+    b->n   = {s->m, s->m, 1, 1};
+    b->max = {b->m_room, b->m_room, 1, 1};
     CU(cudaMemcpy(b->count, &b->n, sizeof b->n, cudaMemcpyHostToDevice));
-    b->slot[0] = {s->cols, 0, SR_F32, SR_ROWS_TOK};
-    b->slot[1] = {b->width, 0, SR_F32, SR_ROWS_TOK};
-    b->op.code = SR_OP_LINEAR;
-    b->op.flags = s->bias ? SR_F_BIAS : 0;
-    b->op.in[0] = 0;
-    b->op.out[0] = 1;
-    b->op.epilogue = s->residual ? 1 : SR_NONE;
-    b->op.n_w   = s->n_w;
-    b->op.dim[0] = s->cols;
-    b->op.dim[1] = b->width;
-    b->prog.op = &b->op;
-    b->prog.n_op = 1;
-    b->prog.slot = b->slot;
-    b->prog.n_slot = 2;
-    b->prog.weight = b->weight;
+    b->slot[0]       = {s->cols, 0, SR_F32, SR_ROWS_TOK};
+    b->slot[1]       = {b->width, 0, SR_F32, SR_ROWS_TOK};
+    b->op.code       = SR_OP_LINEAR;
+    b->op.flags      = s->bias ? SR_F_BIAS : 0;
+    b->op.in[0]      = 0;
+    b->op.out[0]     = 1;
+    b->op.epilogue   = s->residual ? 1 : SR_NONE;
+    b->op.n_w        = s->n_w;
+    b->op.dim[0]     = s->cols;
+    b->op.dim[1]     = b->width;
+    b->prog.op       = &b->op;
+    b->prog.n_op     = 1;
+    b->prog.slot     = b->slot;
+    b->prog.n_slot   = 2;
+    b->prog.weight   = b->weight;
     b->prog.n_weight = 6;
-    size_t bytes = sr_linear_mma_scratch(dev, &b->prog, &b->op, &b->max);
-    b->scratch   = bench_alloc(bytes);
+    size_t bytes     = sr_linear_mma_scratch(dev, &b->prog, &b->op, &b->max);
+    b->scratch       = bench_alloc(bytes);
     CU(cudaMemset(b->scratch, 0, bytes));
 }
 
@@ -150,22 +152,24 @@ static void op_close(bench_op *b)
 
 static void launch(const bench_op *b, const sr_cudainfo *dev, uint32_t layer, uint32_t m, cudaStream_t s)
 {
-    sr_shape   n = {m, m, 1, 1};
-    sr_cudajob j = {dev, &b->prog, &b->op, &n, &b->max, b->count, b->base, b->ref + layer * 6, &b->batch, NULL, b->scratch, s};
+    sr_shape n   = {m, m, 1, 1};
+    sr_cudajob j = {dev,     &b->prog,           &b->op,    &n,   &b->max,    b->count,
+                    b->base, b->ref + layer * 6, &b->batch, NULL, b->scratch, s};
     sr_linear_mma_launch(&j);
 }
 
 /* Worst error over the tolerance; every output of `m` rows, or of some rows if the op is large. */
 static double worst(const bench_op *b, uint32_t m, uint32_t layer_row_step)
 {
-    size_t ny = (size_t)b->m_room * b->width;
-    float *y  = (float *)malloc(ny * 4);
+    size_t ny  = (size_t)b->m_room * b->width;
+    float *y   = (float *)malloc(ny * 4);
     double bad = 0;
     CU(cudaMemcpy(y, b->base[1], ny * 4, cudaMemcpyDeviceToHost));
     for (uint32_t c = 0; c < b->m_room; c++)
         for (uint32_t k = 0, at = 0; k < b->s.n_w; at += b->s.rows[k++])
             for (uint32_t r = 0; r < b->s.rows[k]; r += layer_row_step) {
-                const float *w = b->w + ((size_t)k * b->pool + r % b->pool) * b->s.cols, *x = b->x + (size_t)c * b->s.cols;
+                const float *w = b->w + ((size_t)k * b->pool + r % b->pool) * b->s.cols,
+                            *x = b->x + (size_t)c * b->s.cols;
                 double sum = 0, xx = 0, top = 0;
                 size_t i = (size_t)c * b->width + at + r;
                 if (c >= m) { /* rows beyond the step's are left alone */
@@ -188,7 +192,7 @@ static double worst(const bench_op *b, uint32_t m, uint32_t layer_row_step)
 }
 
 static const uint16_t FORMATS[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q4_0, SR_Q8_0, SR_F16, SR_BF16};
-static uint32_t       below(uint32_t n) { return (uint32_t)((bench_random(&seed) >> 33) % n); }
+static uint32_t below(uint32_t n) { return (uint32_t)((bench_random(&seed) >> 33) % n); }
 
 static bool check_one(const shape *s, const sr_cudainfo *dev, uint32_t true_m)
 {
@@ -207,7 +211,8 @@ static bool check_one(const shape *s, const sr_cudainfo *dev, uint32_t true_m)
     op_close(&b);
     if (w <= 1)
         return true;
-    printf("WRONG %.3g x tolerance: m %u (true %u) cols %u bias %d residual %d:", w, s->m, true_m, s->cols, s->bias, s->residual);
+    printf("WRONG %.3g x tolerance: m %u (true %u) cols %u bias %d residual %d:", w, s->m, true_m, s->cols,
+           s->bias, s->residual);
     for (uint32_t k = 0; k < s->n_w; k++)
         printf(" %s %u", sr_dtype_name(s->format[k]), s->rows[k]);
     printf("\n");
@@ -221,12 +226,24 @@ static int check(sr_cudainfo dev)
     for (size_t f = 0; f < sizeof FORMATS / sizeof *FORMATS; f++) {
         for (size_t i = 0; i < sizeof ms / sizeof *ms; i++, done++) {
             uint32_t depth = sr_tile_cols(FORMATS[f]);
-            shape    s     = {1, depth * (1 + below(i % 4 == 0 ? 4096 / depth : 1024 / depth)), ms[i], {16 * (1 + below(20))}, {FORMATS[f]}, i % 3 == 0, i % 2 == 0};
+            shape s        = {1,
+                              depth * (1 + below(i % 4 == 0 ? 4096 / depth : 1024 / depth)),
+                              ms[i],
+                              {16 * (1 + below(20))},
+                              {FORMATS[f]},
+                              i % 3 == 0,
+                              i % 2 == 0};
             wrong += !check_one(&s, &dev, ms[i]);
         }
-        for (int i = 0; i < 6; i++, done++) { /* several weights, fewer rows than the bucket, both orders of sums */
-            shape s = {3, 256 * (1 + below(20)), 1 + below(64), {16 * (1 + below(64)), 16 * (1 + below(9)), 16 * (1 + below(9))},
-                       {FORMATS[f], FORMATS[below(7)], FORMATS[below(7)]}, i % 2 == 1, i % 3 == 1};
+        for (int i = 0; i < 6;
+             i++, done++) { /* several weights, fewer rows than the bucket, both orders of sums */
+            shape s           = {3,
+                                 256 * (1 + below(20)),
+                                 1 + below(64),
+                                 {16 * (1 + below(64)), 16 * (1 + below(9)), 16 * (1 + below(9))},
+                                 {FORMATS[f], FORMATS[below(7)], FORMATS[below(7)]},
+                                 i % 2 == 1,
+                                 i % 3 == 1};
             dev.deterministic = i >= 3;
             wrong += !check_one(&s, &dev, 1 + below(s.m));
             dev.deterministic = false;
@@ -236,46 +253,59 @@ static int check(sr_cudainfo dev)
     return wrong ? 1 : 0;
 }
 
-/* ---- speed ------------------------------------------------------------------------------------------------------- */
+/* ---- speed
+ * ------------------------------------------------------------------------------------------------------- */
 
-typedef struct { const char *name; shape s; uint32_t in_layer; } matrix;
+typedef struct {
+    const char *name;
+    shape s;
+    uint32_t in_layer;
+} matrix;
 
-static void speed_of(const matrix *m, uint32_t n, const sr_cudainfo *dev, uint32_t layers, const char *title)
+static void speed_of(const matrix *m, uint32_t n, const sr_cudainfo *dev, uint32_t layers, const char *title,
+                     bool prefill = false)
 {
-    static const uint32_t ms[] = {1, 2, 4, 8, 16, 32, 64};
-    bench_op     b[8];
+    static const uint32_t few[] = {1, 2, 4, 8, 16, 32, 64}, much[] = {64, 128, 256, 512, 1024, 2048};
+    const uint32_t *ms = prefill ? much : few;
+    const size_t n_m   = prefill ? sizeof much / sizeof *much : sizeof few / sizeof *few;
+    bench_op b[8];
     cudaStream_t s;
     CU(cudaStreamCreate(&s));
     for (uint32_t i = 0; i < n; i++) {
         shape one = m[i].s;
-        one.m     = 64;
+        one.m     = prefill ? 2048 : 64;
         op_open(&b[i], &one, layers, 48, dev);
     }
-    printf("%s: us per matrix (share of the read limit)\n%4s", title, "m");
+    printf("%s: us per matrix (%s)\n%4s", title, prefill ? "TFLOP/s" : "share of the read limit", "m");
     for (uint32_t i = 0; i < n; i++)
         printf(" %18s", m[i].name);
     printf(" %18s\n", "layer");
-    for (size_t q = 0; q < sizeof ms / sizeof *ms; q++) {
+    for (size_t q = 0; q < n_m; q++) {
         sr_shape c = {ms[q], ms[q], 1, 1};
         printf("%4u", ms[q]);
-        double bytes = 0;
+        double work = 0; /* seconds at the limit; or FLOPs */
         for (uint32_t i = 0; i < n; i++)
             CU(cudaMemcpy(b[i].count, &c, sizeof c, cudaMemcpyHostToDevice));
         for (uint32_t i = 0; i < n; i++) {
-            float us = bench_graph(s, 11, [&] {
-                for (uint32_t l = 0; l < layers; l++)
-                    launch(&b[i], dev, l, ms[q], s);
-            }) / layers;
-            bytes += b[i].bytes * m[i].in_layer;
-            printf(" %10.2f (%.3f)", us, b[i].bytes / READ_LIMIT * 1e6 / us);
+            float us = bench_graph(s, 11,
+                                   [&] {
+                                       for (uint32_t l = 0; l < layers; l++)
+                                           launch(&b[i], dev, l, ms[q], s);
+                                   }) /
+                       layers;
+            double one = prefill ? 2e-6 * ms[q] * b[i].width * b[i].s.cols : b[i].bytes / READ_LIMIT * 1e6;
+            work += one;
+            printf(" %10.2f (%*.*f)", us, prefill ? 5 : 1, prefill ? 1 : 3, one / us);
         }
-        float us = bench_graph(s, 11, [&] {
-            for (uint32_t l = 0; l < layers; l++)
-                for (uint32_t i = 0; i < n; i++)
-                    if (m[i].in_layer)
-                        launch(&b[i], dev, l, ms[q], s);
-        }) / layers;
-        printf(" %10.2f (%.3f)\n", us, bytes / READ_LIMIT * 1e6 / us);
+        float us = bench_graph(s, 11,
+                               [&] {
+                                   for (uint32_t l = 0; l < layers; l++)
+                                       for (uint32_t i = 0; i < n; i++)
+                                           if (m[i].in_layer)
+                                               launch(&b[i], dev, l, ms[q], s);
+                               }) /
+                   layers;
+        printf(" %10.2f (%*.*f)\n", us, prefill ? 5 : 1, prefill ? 1 : 3, work / us);
         fflush(stdout);
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -291,19 +321,20 @@ static void speed_of(const matrix *m, uint32_t n, const sr_cudainfo *dev, uint32
     }
 }
 
-#define M8B(F, V, D)                                                                                    \
-    {                                                                                                   \
-        {"qkv 6144x4096", {3, 4096, 1, {4096, 1024, 1024}, {F, F, V}, false, false}, 1},                \
-        {"o 4096x4096", {1, 4096, 1, {4096}, {F}, false, true}, 1},                                     \
-        {"gate+up 28672x4096", {2, 4096, 1, {14336, 14336}, {F, F}, false, false}, 1},                  \
-        {"down 4096x14336", {1, 14336, 1, {4096}, {D}, false, true}, 1},                                \
+#define M8B(F, V, D)                                                                                         \
+    {                                                                                                        \
+        {"qkv 6144x4096", {3, 4096, 1, {4096, 1024, 1024}, {F, F, V}, false, false}, 1},                     \
+            {"o 4096x4096", {1, 4096, 1, {4096}, {F}, false, true}, 1},                                      \
+            {"gate+up 28672x4096", {2, 4096, 1, {14336, 14336}, {F, F}, false, false}, 1},                   \
+            {"down 4096x14336", {1, 14336, 1, {4096}, {D}, false, true}, 1},                                 \
     }
 
 static int speed(const sr_cudainfo *dev)
 {
-    static const matrix q4k[] = M8B(SR_Q4_K, SR_Q4_K, SR_Q4_K), q6k[] = M8B(SR_Q4_K, SR_Q6_K, SR_Q6_K), q8[] = M8B(SR_Q8_0, SR_Q8_0, SR_Q8_0),
-                        f16[] = M8B(SR_F16, SR_F16, SR_F16), q5k[] = M8B(SR_Q5_K, SR_Q5_K, SR_Q5_K);
-    static const matrix head[] = {{"head 128256x4096", {1, 4096, 1, {128256}, {SR_Q6_K}, false, false}, 1}};
+    static const matrix q4k[] = M8B(SR_Q4_K, SR_Q4_K, SR_Q4_K), q6k[] = M8B(SR_Q4_K, SR_Q6_K, SR_Q6_K),
+                        q8[] = M8B(SR_Q8_0, SR_Q8_0, SR_Q8_0), f16[] = M8B(SR_F16, SR_F16, SR_F16),
+                        q5k[]   = M8B(SR_Q5_K, SR_Q5_K, SR_Q5_K);
+    static const matrix head[]  = {{"head 128256x4096", {1, 4096, 1, {128256}, {SR_Q6_K}, false, false}, 1}};
     static const matrix small[] = {
         {"qkv 2560x2048", {3, 2048, 1, {2048, 256, 256}, {SR_Q4_K, SR_Q4_K, SR_Q6_K}, false, false}, 1},
         {"o 2048x2048", {1, 2048, 1, {2048}, {SR_Q4_K}, false, true}, 1},
@@ -320,14 +351,22 @@ static int speed(const sr_cudainfo *dev)
     return 0;
 }
 
+static int prefill(const sr_cudainfo *dev)
+{
+    static const matrix q6k[] = M8B(SR_Q4_K, SR_Q6_K, SR_Q6_K), f16[] = M8B(SR_F16, SR_F16, SR_F16);
+    speed_of(q6k, 4, dev, 4, "8B Q4_K with Q6_K v and down", true);
+    speed_of(f16, 4, dev, 2, "8B F16", true);
+    return 0;
+}
+
 /* A few plain launches, for a profiler. */
 static int profile(const sr_cudainfo *dev)
 {
     static const matrix m[] = M8B(SR_Q4_K, SR_Q6_K, SR_Q6_K);
     for (uint32_t i = 0; i < 4; i++) {
         bench_op b;
-        shape    s = m[i].s;
-        s.m        = 16;
+        shape s = m[i].s;
+        s.m     = 16;
         op_open(&b, &s, 8, 48, dev);
         for (uint32_t l = 0; l < 8; l++) {
             sr_shape c = {l < 4 ? 1u : 16u, 1, 1, 1};
@@ -347,7 +386,7 @@ int main(int argc, char **argv)
         return check(dev);
     if (argc > 1 && !strcmp(argv[1], "profile"))
         return profile(&dev);
-    if (argc > 1 && !strcmp(argv[1], "nopdl"))
-        dev.pdl = false;
+    if (argc > 1 && !strcmp(argv[1], "prefill"))
+        return prefill(&dev);
     return speed(&dev);
 }

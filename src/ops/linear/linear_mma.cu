@@ -1,6 +1,7 @@
 /* linear_mma: LINEAR on tensor cores, host side: an op becomes launches of the skinny kernel.
  *
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
+#include "ops/linear/gemm.h"
 #include "ops/linear/linear_cuda.h"
 #include "ops/linear/skinny.h"
 
@@ -8,7 +9,8 @@ static uint32_t min_u(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
 
-/* ---- cutting up -------------------------------------------------------------------------------------------- */
+/* ---- cutting up
+ * -------------------------------------------------------------------------------------------- */
 
 static uint32_t tiles_of(uint32_t m) { return m <= 8 ? 1 : m <= 16 ? 2 : m <= 32 ? 4 : 8; }
 
@@ -27,7 +29,7 @@ static uint32_t lay_out(sr_skinny *s, uint32_t nt, uint32_t m)
 static void slice(sr_skinny *s, uint32_t nt, uint32_t m, uint32_t least, uint32_t smem)
 {
     for (s->slices = 1;; s->slices++) {
-        s->slice_k = div_up(s->blocks_k, s->slices);
+        s->slice_k    = div_up(s->blocks_k, s->slices);
         uint32_t sums = s->slices == 1 ? ((1u << s->warps_log) + 8) * nt * 512 : 0;
         if (lay_out(s, nt, m) + sums + least <= smem || s->slice_k == 1)
             break;
@@ -37,10 +39,17 @@ static void slice(sr_skinny *s, uint32_t nt, uint32_t m, uint32_t least, uint32_
 
 void sr_skinny_plan(sr_skinny *s, const sr_skinnydev *d, uint32_t plan_m)
 {
-    enum { OWN = 1280, ROUND = 64, HALF = 4, CHUNK = 5120 }; /* what kernel and system keep of a block's shared memory; most row
-                                                              * tiles of a round; columns of half blocks; bytes of a stage */
-    bool     ring = d->arch >= 90, half = ring && plan_m <= HALF;
-    uint32_t nt = tiles_of(plan_m), sum = nt * 512, tile = 0, smem, warps, least; /* sum: bytes of a warp's for a row tile */
+    enum {
+        OWN   = 1280,
+        ROUND = 64,
+        HALF  = 4,
+        CHUNK = 5120
+    }; /* what kernel and system keep of a block's shared memory; most row
+                                                              * tiles of a round; columns of half blocks;
+                                                              * bytes of a stage */
+    bool ring = d->arch >= 90, half = ring && plan_m <= HALF;
+    uint32_t nt = tiles_of(plan_m), sum = nt * 512, tile = 0, smem, warps,
+             least; /* sum: bytes of a warp's for a row tile */
     for (uint32_t i = 0; i < s->n_part; i++) {
         s->part[i].bytes = (uint16_t)sr_tile_bytes(s->part[i].format);
         s->part[i].per   = (uint16_t)(256 / sr_tile_cols(s->part[i].format));
@@ -66,8 +75,9 @@ void sr_skinny_plan(sr_skinny *s, const sr_skinnydev *d, uint32_t plan_m)
     s->rows_round = s->rows_block + 1;
     s->at_ring    = s->at_red;
     if (s->slices == 1) { /* rounds as long as fit beside two stages, about equal */
-        uint32_t most = min_u((smem - s->at_red - least) / sum - warps + 1, ROUND), rounds = div_up(s->rows_round, most);
-        s->rows_round = div_up(s->rows_round, rounds);
+        uint32_t most   = min_u((smem - s->at_red - least) / sum - warps + 1, ROUND),
+                 rounds = div_up(s->rows_round, most);
+        s->rows_round   = div_up(s->rows_round, rounds);
         s->at_ring += (s->rows_round + warps - 1) * sum;
     }
     s->depth = ring ? min_u((smem - s->at_ring) / (warps * s->stage), SR_SKINNY_DEPTH) : 0;
@@ -82,41 +92,53 @@ size_t sr_skinny_scratch(const sr_skinny *s)
 
 void sr_skinny_launch(const sr_skinny *s, bool pdl, cudaStream_t stream)
 {
-    cudaLaunchAttribute attr   = {};
-    cudaLaunchConfig_t  config = {};
-    attr.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    cudaLaunchAttribute attr                        = {};
+    cudaLaunchConfig_t config                       = {};
+    attr.id                                         = cudaLaunchAttributeProgrammaticStreamSerialization;
     attr.val.programmaticStreamSerializationAllowed = 1;
-    config.gridDim          = dim3(s->grid, s->slices);
-    config.blockDim         = dim3(32u << s->warps_log);
-    config.dynamicSmemBytes = s->smem;
-    config.stream           = stream;
-    config.attrs            = &attr;
-    config.numAttrs         = pdl ? 1 : 0;
-    uint32_t format = s->part[0].format;
+    config.gridDim                                  = dim3(s->grid, s->slices);
+    config.blockDim                                 = dim3(32u << s->warps_log);
+    config.dynamicSmemBytes                         = s->smem;
+    config.stream                                   = stream;
+    config.attrs                                    = &attr;
+    config.numAttrs                                 = pdl ? 1 : 0;
+    uint32_t format                                 = s->part[0].format;
     for (uint32_t i = 1; i < s->n_part; i++)
         format = s->part[i].format == format ? format : (uint32_t)SR_DTYPE_NONE;
     switch (tiles_of(s->m)) { /* a failure stays in cudaGetLastError() */
-    case 1: (void)sr_skinny_start1(&config, s, format); break;
-    case 2: (void)sr_skinny_start2(&config, s, format); break;
-    case 4: (void)sr_skinny_start4(&config, s, format); break;
-    default: (void)sr_skinny_start8(&config, s, format); break;
+    case 1:
+        (void)sr_skinny_start1(&config, s, format);
+        break;
+    case 2:
+        (void)sr_skinny_start2(&config, s, format);
+        break;
+    case 4:
+        (void)sr_skinny_start4(&config, s, format);
+        break;
+    default:
+        (void)sr_skinny_start8(&config, s, format);
+        break;
     }
 }
 
-/* ---- the op ------------------------------------------------------------------------------------------------ */
+/* ---- the op
+ * ------------------------------------------------------------------------------------------------ */
 
 static const uint32_t *true_rows(const sr_slot *slot, const sr_shape *count)
 {
-    return slot->rows == SR_ROWS_TOK ? &count->tok : slot->rows == SR_ROWS_OUT ? &count->out : slot->rows == SR_ROWS_SEQ ? &count->seq : NULL;
+    return slot->rows == SR_ROWS_TOK   ? &count->tok
+           : slot->rows == SR_ROWS_OUT ? &count->out
+           : slot->rows == SR_ROWS_SEQ ? &count->seq
+                                       : NULL;
 }
 
 /* Everything but the cut.  False: some weight is not in tiles, or they hold different input columns. */
 static bool gather(const sr_cudajob *j, sr_skinny *s)
 {
-    const sr_op   *op   = j->op;
-    const sr_slot *in   = &j->prog->slot[op->in[0]];
-    uint32_t       y0   = 0;
-    const sr_wref *any  = NULL;
+    const sr_op *op    = j->op;
+    const sr_slot *in  = &j->prog->slot[op->in[0]];
+    uint32_t y0        = 0;
+    const sr_wref *any = NULL;
     if (op->n_w > SR_SKINNY_PARTS)
         return false;
     for (uint32_t k = 0; k < op->n_w; k++) {
@@ -125,15 +147,15 @@ static bool gather(const sr_cudajob *j, sr_skinny *s)
             uint32_t depth = sr_tile_cols(w->format);
             if (w->layout != SR_LAYOUT_MMA16 || (any && (any->col0 != w->col0 || any->n_col != w->n_col)))
                 return false;
-            any                = w;
-            sr_skinnypart *p   = &s->part[s->n_part++];
-            const sr_wref *b   = op->flags & SR_F_BIAS ? &j->weight[op->w + op->n_w + k] : NULL;
-            p->p       = (const uint8_t *)w->p;
-            p->bias    = b && b->p ? (const float *)b->p + w->row0 - b->row0 : NULL;
-            p->tile0   = s->row_tiles;
-            p->y0      = y0 + w->row0;
-            p->format  = w->format;
-            p->tiles_k = w->n_col / depth;
+            any              = w;
+            sr_skinnypart *p = &s->part[s->n_part++];
+            const sr_wref *b = op->flags & SR_F_BIAS ? &j->weight[op->w + op->n_w + k] : NULL;
+            p->p             = (const uint8_t *)w->p;
+            p->bias          = b && b->p ? (const float *)b->p + w->row0 - b->row0 : NULL;
+            p->tile0         = s->row_tiles;
+            p->y0            = y0 + w->row0;
+            p->format        = w->format;
+            p->tiles_k       = w->n_col / depth;
             s->row_tiles += w->n_row / 16;
         }
         y0 += j->prog->weight[op->w + k].rows;
@@ -157,17 +179,57 @@ static sr_skinnydev dev_of(const sr_cudainfo *d)
     return v;
 }
 
+enum { SKINNY = 32 }; /* beyond so many rows decoding the weights once is cheaper (notes/0011) */
+
+static bool many(const sr_cudainfo *d, uint32_t rows)
+{
+    return rows > SKINNY && d->arch == 90 && !d->deterministic;
+}
+
+static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows)
+{
+    sr_gemm g  = {};
+    g.m        = rows;
+    g.x        = s->x;
+    g.z        = s->z;
+    g.y        = s->y;
+    g.count    = s->count;
+    g.x_stride = s->x_stride;
+    g.width    = s->width;
+    g.cols     = s->cols;
+    sr_gemm_place(&g, (char *)j->scratch + SR_CUDA_COUNTERS);
+    sr_gemm_convert(&g, j->stream);
+    for (uint32_t i = 0; i < s->n_part; i++) {
+        const sr_skinnypart *p = &s->part[i];
+        uint32_t end           = ((i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles) - p->tile0) * 16,
+                 slab          = sr_gemm_slab_rows(g.cols);
+        g.format               = p->format;
+        g.tiles_k              = p->tiles_k;
+        for (uint32_t r = 0; r < end; r += slab) {
+            g.w    = p->p + (size_t)(r / 16) * p->tiles_k * sr_tile_bytes(p->format);
+            g.bias = p->bias ? p->bias + r : NULL;
+            g.y0   = p->y0 + r;
+            g.rows = min_u(slab, end - r);
+            sr_gemm_multiply(&g, j->stream);
+        }
+    }
+}
+
 void sr_linear_mma_launch(const sr_cudajob *j)
 {
-    sr_skinny    s = {};
+    sr_skinny s    = {};
     sr_skinnydev d = dev_of(j->dev);
-    uint32_t     rows = sr_slot_rows(&j->prog->slot[j->op->in[0]], j->n);
+    uint32_t rows  = sr_slot_rows(&j->prog->slot[j->op->in[0]], j->n);
     if (!gather(j, &s)) {
         sr_linear_plain_launch(j);
         return;
     }
     if (!s.n_part)
         return;
+    if (many(j->dev, rows)) {
+        multiply_many(j, &s, rows);
+        return;
+    }
     s.arrived = (uint32_t *)j->scratch;
     s.partial = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
     for (s.row0 = 0; s.row0 < rows; s.row0 += SR_SKINNY_COLS) {
@@ -180,9 +242,9 @@ void sr_linear_mma_launch(const sr_cudajob *j)
 /* The most partial sums of any number of rows: more rows need more slices. */
 size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max)
 {
-    sr_skinnydev v    = dev_of(d);
-    uint32_t     rows = sr_slot_rows(&p->slot[op->in[0]], max);
-    size_t       most = 0;
+    sr_skinnydev v = dev_of(d);
+    uint32_t rows  = sr_slot_rows(&p->slot[op->in[0]], max);
+    size_t most    = 0;
     for (uint32_t m = 1; m <= min_u(rows, SR_SKINNY_COLS); m++) {
         sr_skinny s = {};
         for (uint32_t k = 0; k < op->n_w && k < SR_SKINNY_PARTS; k++) {
@@ -195,7 +257,8 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         size_t bytes = sr_skinny_scratch(&s);
         most         = bytes > most ? bytes : most;
     }
-    return SR_CUDA_COUNTERS + most;
+    size_t gemm = many(d, rows) ? sr_gemm_scratch(rows, op->dim[0]) : 0;
+    return SR_CUDA_COUNTERS + (gemm > most ? gemm : most);
 }
 
 bool sr_linear_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op *op)

@@ -1,3 +1,6 @@
 #include "ops/linear/skinny.cuh"
 
-cudaError_t sr_skinny_start2(const cudaLaunchConfig_t *c, const sr_skinny *s, uint32_t format) { return skinny_start_format<2>(c, s, format); }
+cudaError_t sr_skinny_start2(const cudaLaunchConfig_t *c, const sr_skinny *s, uint32_t format)
+{
+    return skinny_start_format<2>(c, s, format);
+}

@@ -2,39 +2,34 @@
  *
  *   at[nt][i] += sum over the tile of w * x, in units of 2^-24 (quantised formats) or 1 (F16, BF16)
  *
- * Codes go into the tensor cores as f16 subnormals (q * 2^-24, exact), 32 or 16 products of one scale at a time; the sum is
- * scaled in f32.  Offsets (minimums; -8, -32, -128) are one further product with the sums of x over 16 inputs, which are
- * kept as two halves so that nothing is lost.  About 2.2 instructions per Q4_K weight and lane.  The loops over a tile's four
- * 64-input parts stay loops where weights come from shared memory: unrolled, a kernel spent a third of its time waiting for its own
- * instructions (notes/0011); from global memory they are unrolled, so that the loads are under way together.
+ * Codes go into the tensor cores as f16 subnormals (q * 2^-24, exact), 32 or 16 products of one scale at a
+ * time; the sum is scaled in f32.  Offsets (minimums; -8, -32, -128) are one further product with the sums of
+ * x over 16 inputs, which are kept as two halves so that nothing is lost.  About 2.5 instructions per Q4_K
+ * weight and lane.
  *
- * x        xs + block * row + xoff[nt]: 16 bytes of a lane's column: steps 0 and 1 (the latter divided by 16); block 8: the sums
+ * x        xs + block * row + off[nt]: 16 bytes of a lane's column, steps 0 and 1 (the latter divided by 16);
+ *          block 8: the sums
  */
 #ifndef SR_OPS_LINEAR_SKINNY_TILE_CUH
 #define SR_OPS_LINEAR_SKINNY_TILE_CUH
 #include "ops/linear/layout.h"
 #include "ops/mma.cuh"
 
-#define LOW  0x000f000fu
+#define LOW 0x000f000fu
 #define HIGH 0x00f000f0u
 
-#if __CUDA_ARCH__ >= 900
-constexpr int parts_unroll = 4;
-#else
-constexpr int parts_unroll = 4;
-#endif
-
-template <int NT> struct sr_cols {   /* where a lane finds x */
+template <int NT> struct sr_cols { /* where a lane finds x */
     const uint8_t *xs;
-    uint32_t       row;              /* bytes from block to block */
-    uint32_t       off[NT];
+    uint32_t row; /* bytes from block to block */
+    uint32_t off[NT];
 };
 
 __device__ __forceinline__ uint4 at16(const uint8_t *p) { return *(const uint4 *)p; }
 __device__ __forceinline__ uint2 at8(const uint8_t *p) { return *(const uint2 *)p; }
 __device__ __forceinline__ uint32_t at4(const uint8_t *p) { return *(const uint32_t *)p; }
 
-/* The two A fragments of a 32-block from two words of nibbles: f16 subnormals, those of step 1 times 16.  top: further bits,
+/* The two A fragments of a 32-block from two words of nibbles: f16 subnormals, those of step 1 times 16.
+ * top: further bits,
  * shifted so that step 0 has them at bit 4 of each half for (h, row) 00, 01, 10, 11 */
 __device__ __forceinline__ void nibbles(uint32_t w0, uint32_t w1, sr_frag_a &s0, sr_frag_a &s1)
 {
@@ -49,7 +44,8 @@ __device__ __forceinline__ void nibbles(uint32_t w0, uint32_t w1, sr_frag_a &s0,
 }
 
 /* Bits of t at `at` (step 0) and at + 4 (step 1) go behind the nibble of register i. */
-__device__ __forceinline__ void top_bits(uint32_t t, int at, uint32_t mask, int i, sr_frag_a &s0, sr_frag_a &s1)
+__device__ __forceinline__ void top_bits(uint32_t t, int at, uint32_t mask, int i, sr_frag_a &s0,
+                                         sr_frag_a &s1)
 {
     t = at <= 4 ? t << (4 - at & 31) : t >> (at - 4 & 31);
     s0.r[i] |= t & mask;
@@ -63,7 +59,10 @@ __device__ __forceinline__ void bytes_of(uint32_t w, uint32_t &g, uint32_t &h)
 }
 
 /* Byte i of four, as f32 plus 2^23. */
-__device__ __forceinline__ float byte_f32(uint32_t w, int i) { return __uint_as_float(__byte_perm(w, 0x4b000000, 0x7550 + i)); }
+__device__ __forceinline__ float byte_f32(uint32_t w, int i)
+{
+    return __uint_as_float(__byte_perm(w, 0x4b000000, 0x7550 + i));
+}
 
 __device__ __forceinline__ void add_scaled(float at[4], const float v[4], float g, float h)
 {
@@ -74,7 +73,9 @@ __device__ __forceinline__ void add_scaled(float at[4], const float v[4], float 
 }
 
 /* at += (A . sums of x) * (g, h): A's inputs 4t .. 4t+3 are the tile's sixteen 16-groups. */
-template <int NT> __device__ __forceinline__ void offsets(const sr_cols<NT> &x, const sr_frag_a &a, float g, float h, float at[NT][4])
+template <int NT>
+__device__ __forceinline__ void offsets(const sr_cols<NT> &x, const sr_frag_a &a, float g, float h,
+                                        float at[NT][4])
 {
 #pragma unroll
     for (int nt = 0; nt < NT; nt++) {
@@ -86,31 +87,36 @@ template <int NT> __device__ __forceinline__ void offsets(const sr_cols<NT> &x, 
     }
 }
 
-struct kscales { uint64_t sc, m; float d, dmin; }; /* of one row: eight 6-bit scales and minimums as bytes */
+struct kscales {
+    uint64_t sc, m;
+    float d, dmin;
+}; /* of one row: eight 6-bit scales and minimums as bytes */
 __device__ __forceinline__ kscales kscales_of(const uint4 &h)
 {
     kscales s;
-    float2  d = __half22float2(sr_half2_of(h.x));
-    s.d       = d.x;
-    s.dmin    = d.y;
-    s.sc      = (h.y & 0x3f3f3f3f) | (uint64_t)((h.w & 0x0f0f0f0f) | (h.y >> 2 & 0x30303030)) << 32;
-    s.m       = (h.z & 0x3f3f3f3f) | (uint64_t)((h.w >> 4 & 0x0f0f0f0f) | (h.z >> 2 & 0x30303030)) << 32;
+    float2 d = __half22float2(sr_half2_of(h.x));
+    s.d      = d.x;
+    s.dmin   = d.y;
+    s.sc     = (h.y & 0x3f3f3f3f) | (uint64_t)((h.w & 0x0f0f0f0f) | (h.y >> 2 & 0x30303030)) << 32;
+    s.m      = (h.z & 0x3f3f3f3f) | (uint64_t)((h.w >> 4 & 0x0f0f0f0f) | (h.z >> 2 & 0x30303030)) << 32;
     return s;
 }
 
 /* Q4_K, Q5_K: scales and minimums of 32. */
-template <int F, int NT> __device__ __forceinline__ void tile_k45(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, float at[NT][4])
+template <int F, int NT>
+__device__ __forceinline__ void tile_k45(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane,
+                                         float at[NT][4])
 {
     const uint32_t t = lane % 4;
     kscales s[2] = {kscales_of(at16(w + 2048 + lane / 4 * 16)), kscales_of(at16(w + 2176 + lane / 4 * 16))};
-    float   big[2] = {s[0].d * -8388608.0f, s[1].d * -8388608.0f};
-    uint64_t  mg = s[0].m >> (t * 16), mh = s[1].m >> (t * 16);
-    sr_frag_a a = {{__byte_perm((uint32_t)mg, 0, 0x4040), __byte_perm((uint32_t)mh, 0, 0x4040), __byte_perm((uint32_t)mg, 0, 0x4141),
-                    __byte_perm((uint32_t)mh, 0, 0x4141)}};
+    float big[2] = {s[0].d * -8388608.0f, s[1].d * -8388608.0f};
+    uint64_t mg = s[0].m >> (t * 16), mh = s[1].m >> (t * 16);
+    sr_frag_a a       = {{__byte_perm((uint32_t)mg, 0, 0x4040), __byte_perm((uint32_t)mh, 0, 0x4040),
+                          __byte_perm((uint32_t)mg, 0, 0x4141), __byte_perm((uint32_t)mh, 0, 0x4141)}};
     const uint8_t *xs = x.xs;
-#pragma unroll parts_unroll
+#pragma unroll
     for (int j = 0; j < 4; j++, xs += 2 * x.row) {
-        uint4    q = at16(w + j * 512 + lane * 16);
+        uint4 q      = at16(w + j * 512 + lane * 16);
         uint32_t top = F == SR_Q5_K ? at4(w + 2304 + lane * 16 + j * 4) : 0;
 #pragma unroll
         for (int b = 0; b < 2; b++) {
@@ -138,18 +144,20 @@ template <int F, int NT> __device__ __forceinline__ void tile_k45(const uint8_t 
 }
 
 /* Q6_K: scales of 16, a step each. */
-template <int NT> __device__ __forceinline__ void tile_k6(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, float at[NT][4])
+template <int NT>
+__device__ __forceinline__ void tile_k6(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane,
+                                        float at[NT][4])
 {
     const uint8_t *sg = w + 2048 + lane / 4 * 16, *sh = sg + 128, *xs = x.xs;
-#pragma unroll parts_unroll
+#pragma unroll
     for (int j = 0; j < 4; j++, xs += 2 * x.row) {
-        uint4    q = at16(w + j * 512 + lane * 16);
-        uint2    top = at8(w + 2304 + j * 256 + lane * 8);
+        uint4 q     = at16(w + j * 512 + lane * 16);
+        uint2 top   = at8(w + 2304 + j * 256 + lane * 8);
         uint32_t g4 = at4(sg + j * 4) ^ 0x80808080, h4 = at4(sh + j * 4) ^ 0x80808080; /* scales + 128 */
 #pragma unroll
         for (int b = 0; b < 2; b++) {
             constexpr int pair[4] = {0, 2, 8, 10};
-            sr_frag_a     s0, s1;
+            sr_frag_a s0, s1;
             nibbles(b ? q.z : q.x, b ? q.w : q.y, s0, s1);
 #pragma unroll
             for (int i = 0; i < 4; i++)
@@ -168,14 +176,15 @@ template <int NT> __device__ __forceinline__ void tile_k6(const uint8_t *w, cons
         }
     }
     const half2 zero = __float2half2_rn(1152.0f); /* 1024 + 128 */
-    uint32_t    wg = at4(sg + lane % 4 * 4) ^ 0x80808080, wh = at4(sh + lane % 4 * 4) ^ 0x80808080;
-    sr_frag_a   a;
+    uint32_t wg = at4(sg + lane % 4 * 4) ^ 0x80808080, wh = at4(sh + lane % 4 * 4) ^ 0x80808080;
+    sr_frag_a a;
     a.r[0] = sr_half2_bits(__hsub2(sr_half2_of(__byte_perm(wg, 0x64646464, 0x4140)), zero));
     a.r[1] = sr_half2_bits(__hsub2(sr_half2_of(__byte_perm(wh, 0x64646464, 0x4140)), zero));
     a.r[2] = sr_half2_bits(__hsub2(sr_half2_of(__byte_perm(wg, 0x64646464, 0x4342)), zero));
     a.r[3] = sr_half2_bits(__hsub2(sr_half2_of(__byte_perm(wh, 0x64646464, 0x4342)), zero));
     offsets<NT>(x, a, -32 * 0x1p-24f, -32 * 0x1p-24f, at);
-    float dg = __half2float(*(const half *)(w + 3328 + lane / 4 * 2)), dh = __half2float(*(const half *)(w + 3344 + lane / 4 * 2));
+    float dg = __half2float(*(const half *)(w + 3328 + lane / 4 * 2)),
+          dh = __half2float(*(const half *)(w + 3344 + lane / 4 * 2));
 #pragma unroll
     for (int nt = 0; nt < NT; nt++) {
         at[nt][0] *= dg;
@@ -186,16 +195,18 @@ template <int NT> __device__ __forceinline__ void tile_k6(const uint8_t *w, cons
 }
 
 /* Q4_0, Q8_0: f16 scales of 32, no minimum. */
-template <int F, int NT> __device__ __forceinline__ void tile_0(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, float at[NT][4])
+template <int F, int NT>
+__device__ __forceinline__ void tile_0(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, float at[NT][4])
 {
     const uint8_t *sg = w + (F == SR_Q8_0 ? 4096 : 2048) + lane / 4 * 16, *sh = sg + 128, *xs = x.xs;
-#pragma unroll parts_unroll
+#pragma unroll
     for (int j = 0; j < 4; j++, xs += 2 * x.row) {
-        float2 dg = __half22float2(sr_half2_of(at4(sg + j * 4))), dh = __half22float2(sr_half2_of(at4(sh + j * 4)));
-        uint4  q = at16(w + j * (F == SR_Q8_0 ? 1024 : 512) + lane * 16);
+        float2 dg = __half22float2(sr_half2_of(at4(sg + j * 4))),
+               dh = __half22float2(sr_half2_of(at4(sh + j * 4)));
+        uint4 q   = at16(w + j * (F == SR_Q8_0 ? 1024 : 512) + lane * 16);
 #pragma unroll
         for (int b = 0; b < 2; b++) {
-            float     g = b ? dg.y : dg.x, h = b ? dh.y : dh.x;
+            float g = b ? dg.y : dg.x, h = b ? dh.y : dh.x;
             sr_frag_a s0, s1;
             if (F == SR_Q8_0) {
                 if (b)
@@ -222,17 +233,23 @@ template <int F, int NT> __device__ __forceinline__ void tile_0(const uint8_t *w
             }
         }
     }
-    uint32_t  wg = at4(sg + lane % 4 * 4), wh = at4(sh + lane % 4 * 4);
-    sr_frag_a a = {{__byte_perm(wg, 0, 0x1010), __byte_perm(wh, 0, 0x1010), __byte_perm(wg, 0, 0x3232), __byte_perm(wh, 0, 0x3232)}};
+    uint32_t wg = at4(sg + lane % 4 * 4), wh = at4(sh + lane % 4 * 4);
+    sr_frag_a a = {{__byte_perm(wg, 0, 0x1010), __byte_perm(wh, 0, 0x1010), __byte_perm(wg, 0, 0x3232),
+                    __byte_perm(wh, 0, 0x3232)}};
     constexpr float zero = (F == SR_Q8_0 ? -128 : -8) * 0x1p-24f;
     offsets<NT>(x, a, zero, zero, at);
 }
 
 /* bf16 taken as f16: exact for 2^-17 <= |w| <= 65504, which weights keep to. */
-__device__ __forceinline__ uint32_t bf16_f16(uint32_t w) { return sr_pack(__uint_as_float(w << 16), __uint_as_float(w & 0xffff0000)); }
+__device__ __forceinline__ uint32_t bf16_f16(uint32_t w)
+{
+    return sr_pack(__uint_as_float(w << 16), __uint_as_float(w & 0xffff0000));
+}
 
 /* 64 inputs: blocks b0, b0 + 1. */
-template <int F, int NT> __device__ __forceinline__ void tile_half(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, uint32_t b0, float at[NT][4])
+template <int F, int NT>
+__device__ __forceinline__ void tile_half(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, uint32_t b0,
+                                          float at[NT][4])
 {
     const half2 sixteen = __float2half2_rn(16.0f);
 #pragma unroll
@@ -250,13 +267,15 @@ template <int F, int NT> __device__ __forceinline__ void tile_half(const uint8_t
         for (int nt = 0; nt < NT; nt++) {
             uint4 v = at16(x.xs + (b0 + b) * x.row + x.off[nt]);
             sr_mma(at[nt], s[0], v.x, v.y);
-            sr_mma(at[nt], s[1], sr_half2_bits(__hmul2(sr_half2_of(v.z), sixteen)), sr_half2_bits(__hmul2(sr_half2_of(v.w), sixteen)));
+            sr_mma(at[nt], s[1], sr_half2_bits(__hmul2(sr_half2_of(v.z), sixteen)),
+                   sr_half2_bits(__hmul2(sr_half2_of(v.w), sixteen)));
         }
     }
 }
 
 template <int F, int NT>
-__device__ __forceinline__ void tile_multiply(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, uint32_t b0, float at[NT][4])
+__device__ __forceinline__ void tile_multiply(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane,
+                                              uint32_t b0, float at[NT][4])
 {
     if constexpr (F == SR_Q4_K || F == SR_Q5_K)
         tile_k45<F, NT>(w, x, lane, at);
