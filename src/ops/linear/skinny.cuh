@@ -70,12 +70,12 @@ __device__ __forceinline__ void x_store(const xload &x, uint8_t *at, uint32_t ro
         *scale = __uint_as_float((e - 10) << 23);
 }
 
-/* x of this slice: warps take (column, 256-block) pairs, with many columns four at a time so that their
+/* x of this slice: warps take (column, 256-block) pairs, four at a time so that their
  * loads overlap. */
 template <int NT>
 __device__ __forceinline__ void stage_x(const sr_skinny &a, const place &b, uint8_t *xs, float *scale)
 {
-    constexpr uint32_t n = NT == 1 ? 1 : 4;
+    constexpr uint32_t n = 4;
     const uint32_t row = a.m * 64, all = b.n_k * a.m;
     for (uint32_t i = b.warp; i < all; i += n << a.warps_log) {
         xload x[n];
