@@ -1,5 +1,5 @@
 # The CUDA backend: whether it is built, for which cards, with which flags.
-#   STRATA_CUDA_ARCHS   90-real;75-virtual (default): machine code for Hopper, PTX that any card since Turing compiles when it loads
+#   STRATA_CUDA_ARCHS   90a-real;75-virtual (default): machine code for Hopper, PTX that any card since Turing compiles when it loads
 #                       all: machine code for every generation; 75-virtual alone: the code a Turing card gets, on any card
 if(STRATA_CUDA STREQUAL "AUTO")
   find_program(STRATA_NVCC nvcc HINTS /usr/local/cuda/bin)
@@ -14,10 +14,11 @@ endif()
 if(STRATA_CUDA)
   set(CMAKE_CUDA_COMPILER ${STRATA_NVCC})
   if(STRATA_CUDA_ARCHS STREQUAL "all")
-    set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90-real 75-virtual)
+    set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90a-real 75-virtual)
   else()
     set(CMAKE_CUDA_ARCHITECTURES ${STRATA_CUDA_ARCHS})
   endif()
+  list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "^90-real$" "90a-real") # wgmma is of sm_90a only
   enable_language(CUDA)
   string(APPEND CMAKE_CUDA_FLAGS " -std=c++20") # CMake 3.25 does not know that nvcc has it
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)

@@ -13,6 +13,10 @@
 #include "ops/linear/gemm.h"
 #include "ops/mma.cuh"
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900 && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#error "code for sm_90 must be built for sm_90a: wgmma"
+#endif
+
 enum { TILE = SR_GEMM_TILE, TILE_BYTES = 16384, STAGES = 6, GROUPS = 2 };
 
 static __device__ __forceinline__ size_t at_tile(uint32_t row, uint32_t k, uint32_t blocks_k)
