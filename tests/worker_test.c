@@ -1,4 +1,4 @@
-/* worker_test STRATA [KILLS] [MODEL]: a server whose engine's process is killed again and again.
+/* worker_test STRATA [KILLS] [MODEL] [DEVICE]: a server whose engine's process is killed again and again.
  *
  *   each time   one client streams, two wait behind it (--parallel 1); the engine's process gets a signal
  *   then        the stream ends with an error event, the two get the answer they would have got, /health is 200 again,
@@ -31,7 +31,7 @@ static void die(const char *what)
 }
 
 /* The server's address from its "ready:" line. */
-static void start_server(const char *strata, const char *model)
+static void start_server(const char *strata, const char *model, const char *device)
 {
     int  out[2];
     char line[256] = "";
@@ -40,7 +40,8 @@ static void start_server(const char *strata, const char *model)
     if (server == 0) {
         dup2(out[1], STDOUT_FILENO);
         close(out[0]), close(out[1]);
-        execl(strata, strata, "serve", "--model", model, "--port", "0", "--parallel", "1", "--threads", "1", "--engine", "process", (char *)NULL);
+        execl(strata, strata, "serve", "--model", model, "--port", "0", "--parallel", "1", "--threads", "1", "--device", device, "--engine",
+              "process", (char *)NULL);
         _exit(127);
     }
     close(out[1]);
@@ -186,10 +187,10 @@ int main(int argc, char **argv)
 {
     uint32_t kills = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 20;
     if (argc < 2)
-        die("usage: worker_test STRATA [KILLS] [MODEL]");
+        die("usage: worker_test STRATA [KILLS] [MODEL] [DEVICE]");
     signal(SIGPIPE, SIG_IGN);
     alarm(240); /* a hang is a failure */
-    start_server(argv[1], argc > 3 ? argv[3] : "models/strata-demo-base-Q4_K_M.gguf");
+    start_server(argv[1], argc > 3 ? argv[3] : "models/strata-demo-base-Q4_K_M.gguf", argc > 4 ? argv[4] : "cpu");
     char *expected = text_of(ask(false, 12));
     one_kill(0, expected);
     usleep(100000); /* connections close a little later than their clients see it */

@@ -26,7 +26,7 @@ typedef struct {                           /* what to load, and how much room it
     sr_devcfg         dev;
     uint32_t ctx;                          /* longest sequence; 0: the model's own, at most 8192 unless memory is ample */
     uint32_t max_seqs;                     /* rows of a step that may sample at once; 0: 8 */
-    uint32_t max_step_tokens;              /* 0: 512 */
+    uint32_t max_step_tokens;              /* 0: 512, on a GPU 2048 */
     uint32_t page_tokens;                  /* 0: 16 */
     uint32_t kv_pages;                     /* 0: enough for max_seqs sequences of min(ctx, 4096) */
     uint16_t kv_format_k, kv_format_v;     /* SR_F32 (zero): SR_F16 */

@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-enum { DEFAULT_SEQS = 8, DEFAULT_STEP = 512, DEFAULT_PAGE = 16, DEFAULT_CTX = 8192, POOL_CTX = 4096 };
+enum { DEFAULT_SEQS = 8, DEFAULT_STEP = 512, GPU_STEP = 2048, DEFAULT_PAGE = 16, DEFAULT_CTX = 8192, POOL_CTX = 4096 };
 
 static void progress(const sr_loadcfg *cfg, double share, const char *what)
 {
@@ -175,6 +175,7 @@ static sr_status load(sr_model *m, sr_err *err)
 {
     sr_loadcfg *c  = &m->cfg;
     sr_devinfo  di = {.size = sizeof di};
+    bool        step_given = c->max_step_tokens != 0;
     progress(c, 0, "reading");
     if (sr_gguf_open(c->path, &m->gguf, err))
         return err->status;
@@ -188,6 +189,8 @@ static sr_status load(sr_model *m, sr_err *err)
     describe(m);
     if (m->be->open(c->device, &c->dev, &m->dev, err) || m->be->info(c->device, m->dev, &di, err))
         return err->status;
+    if (!step_given && di.arch) /* a GPU's products want more rows */
+        c->max_step_tokens = SR_MAX(c->max_step_tokens, (uint32_t)GPU_STEP);
     m->info.threads = di.units;
     m->info.on_host = di.flags & SR_DEV_HOST;
     snprintf(m->info.device, sizeof m->info.device, "%s", di.name);
