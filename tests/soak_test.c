@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/philox.h"
+#include "process.h"
 
 enum { PROMPTS = 16, CLIENTS = 32, TOKENS = 24 };
 
@@ -224,19 +225,6 @@ static long kilobytes(pid_t pid, const char *field)
     return kb;
 }
 
-static uint32_t descriptors(pid_t pid)
-{
-    char     path[64];
-    uint32_t n = 0;
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    DIR *d = opendir(path);
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
-
 static pid_t spawn(const char *strata, const char *model, const char *device)
 {
     char port[16];
@@ -298,11 +286,11 @@ int main(int argc, char **argv)
         bad += !expected[i];
     bad += run(CLIENTS, CLIENTS, true, false);
     bad += settled();
-    uint32_t fds = descriptors(pid);
+    uint32_t fds = sr_descriptors_of(pid);
     long     rss = kilobytes(pid, "VmRSS:");
     bad += run(total, CLIENTS, true, true);
     bad += settled();
-    uint32_t fds_after = descriptors(pid);
+    uint32_t fds_after = sr_descriptors_of(pid);
     long     rss_after = kilobytes(pid, "VmRSS:");
     printf("descriptors %u -> %u, resident %ld -> %ld KiB\n", fds, fds_after, rss, rss_after);
     bad += fds_after > fds + 1 || rss_after > rss + 32 * 1024;

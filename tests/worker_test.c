@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "process.h"
 
 static struct sockaddr_in addr;
 static pid_t              server;
@@ -142,19 +143,6 @@ static pid_t engine(void)
     return (pid_t)pid;
 }
 
-static int descriptors(void)
-{
-    char path[64];
-    int  n = 0;
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)server);
-    DIR *d = opendir(path);
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
-
 static void one_kill(uint32_t i, const char *expected)
 {
     static const int signals[] = {SIGSEGV, SIGKILL, SIGABRT, SIGBUS};
@@ -194,15 +182,15 @@ int main(int argc, char **argv)
     char *expected = text_of(ask(false, 12));
     one_kill(0, expected);
     usleep(100000); /* connections close a little later than their clients see it */
-    int      before = descriptors();
+    uint32_t before = sr_descriptors_of(server);
     uint64_t since  = sr_now_ns();
     for (uint32_t i = 1; i < kills; i++)
         one_kill(i, expected);
     printf("%u of %u kills survived, %.0f ms each\n", kills, kills, (double)(sr_now_ns() - since) * 1e-6 / (kills > 1 ? kills - 1 : 1));
     usleep(100000);
-    int after = descriptors();
+    uint32_t after = sr_descriptors_of(server);
     if (after != before) {
-        fprintf(stderr, "%d descriptors before, %d after\n", before, after);
+        fprintf(stderr, "%u descriptors before, %u after\n", before, after);
         die("descriptors leaked");
     }
     int status = 0;

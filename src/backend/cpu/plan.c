@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backend/cpu/internal.h"
+#include "backend/limits.h"
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/mem.h"
@@ -164,8 +165,8 @@ sr_status sr_cpu_slot(sr_plan *pl, uint16_t slot, void **out, size_t *bytes)
 
 sr_status sr_cpu_bind(sr_plan *pl, const sr_batch *b, uint32_t w, uint32_t n, const sr_wref *refs, sr_err *err)
 {
-    if ((uint64_t)w + n > pl->prog->n_weight)
-        return sr_raise(err, SR_INVALID, "weights %u to %u bound, the program has %u", w, w + n, pl->prog->n_weight);
+    if (sr_bind_fits(pl->prog, w, n, err))
+        return SR_INVALID;
     for (uint32_t i = 0; i < n; i++)
         if (refs[i].layout != 0)
             return sr_raise(err, SR_UNSUPPORTED, "cpu: weight %u has tile layout %u", w + i, refs[i].layout);
@@ -241,11 +242,8 @@ static sr_status execute(void *arg, uint32_t op, uint32_t n, const sr_shape *sha
 
 sr_status sr_cpu_submit(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
 {
-    if ((uint64_t)op + n > pl->prog->n_op)
-        return sr_raise(err, SR_INVALID, "ops %u to %u submitted, the program has %u", op, op + n, pl->prog->n_op);
-    if (shape->tok > pl->max.tok || shape->out > pl->max.out || shape->seq > pl->max.seq || shape->pages > pl->max.pages)
-        return sr_raise(err, SR_INVALID, "step of %u tokens, %u outputs, %u sequences, %u pages; prepared for %u, %u, %u, %u",
-                        shape->tok, shape->out, shape->seq, shape->pages, pl->max.tok, pl->max.out, pl->max.seq, pl->max.pages);
+    if (sr_submit_fits(pl->prog, &pl->max, op, n, shape, err))
+        return SR_INVALID;
     return sr_cpuqueue_call(pl->dev->queue[SR_Q_COMPUTE], execute, pl, op, n, shape, err);
 }
 

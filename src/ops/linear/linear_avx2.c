@@ -111,21 +111,20 @@ SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 
         acc[t] = _mm_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++) {
         __m256i s[4][4], sum[4];
-        __m128i d = _mm_setzero_si128(); /* put together in a register: a load of what was just stored in pieces waits for the stores */
-#pragma GCC unroll 4
+        uint64_t d = 0; /* put together in a register: a load of what was just stored in pieces waits for the stores */
         for (int r = 0; r < 4; r++) {
             const uint8_t *p = w[r] + b * size;
             uint16_t       h;
             memcpy(&h, p, 2);
             __builtin_prefetch(p + AHEAD);
-            d         = _mm_insert_epi16(d, h, r);
+            d |= (uint64_t)h << 16 * r;
             __m256i q = sr_codes_0(format, p), a = _mm256_abs_epi8(q);
             for (int t = 0; t < n_t; t++) {
                 __m256i v = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(x[t].q + b * 32)), q);
                 s[r][t]   = _mm256_madd_epi16(_mm256_maddubs_epi16(a, v), _mm256_set1_epi16(1));
             }
         }
-        __m128 dw = _mm_cvtph_ps(d);
+        __m128 dw = _mm_cvtph_ps(_mm_cvtsi64_si128((long long)d));
         for (int t = 0; t < n_t; t++) {
             for (int r = 0; r < 4; r++)
                 sum[r] = s[r][t];
