@@ -74,14 +74,14 @@ static bool try_prefix(const task *t, const uint32_t *order, uint32_t k, sr_plac
         double         in = h->vram ? (double)u->read / h->dev_read : 0;
         work += 2.0 * (double)u->params;
         if (r < k) {
-            *o = (sr_place){SR_TIER_DEVICE, 0, ~0u, in};
+            *o = (sr_place){SR_WT_DEVICE, 0, ~0u, in};
             p->vram_used += u->bytes;
             p->stream_s += in;
             p->cpu_s += in;
         } else {
             price c = best(h, u);
             bool  fits = u->bytes <= h->ram && p->ram_used <= h->ram - u->bytes;
-            *o = (sr_place){(uint16_t)(!fits ? SR_TIER_NVME : h->vram ? SR_TIER_PINNED : SR_TIER_MAPPED), c.cpu_hidden, 0, c.s};
+            *o = (sr_place){(uint16_t)(!fits ? SR_WT_NVME : h->vram ? SR_WT_PINNED : SR_WT_MAPPED), c.cpu_hidden, 0, c.s};
             p->ram_used += fits ? u->bytes : 0;
             nvme += fits ? 0 : (double)u->read;
             moved += (double)u->read;
@@ -98,7 +98,7 @@ static bool try_prefix(const task *t, const uint32_t *order, uint32_t k, sr_plac
         p->vram_used += SLOTS * slot;
     }
     lack[0] = h->vram && p->vram_used > h->vram ? p->vram_used - h->vram : 0;
-    lack[1] = nvme > 0 && h->nvme_read <= 0 ? p->bytes[SR_TIER_NVME] : p->ram_used > h->ram ? p->ram_used - h->ram : 0;
+    lack[1] = nvme > 0 && h->nvme_read <= 0 ? p->bytes[SR_WT_NVME] : p->ram_used > h->ram ? p->ram_used - h->ram : 0;
     if (lack[0] || lack[1])
         return false;
     double kv    = (double)t->need->kv_read / (h->vram ? h->dev_read : SR_MIN(h->cpu_read, h->dram_read));
@@ -178,7 +178,7 @@ sr_status sr_plan_place(const sr_hw *hw, const sr_needs *need, const sr_unit *u,
         (void)try_prefix(&t, order, found, out, sum, lack);
         uint32_t at = 0; /* fetched in the order of the program, which is that of the units */
         for (uint32_t i = 0; i < n; i++)
-            out[i].order = out[i].tier == SR_TIER_DEVICE ? ~0u : at++;
+            out[i].order = out[i].tier == SR_WT_DEVICE ? ~0u : at++;
         explain(&t, order, found, sum);
     }
     sr_free(order);

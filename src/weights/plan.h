@@ -22,7 +22,7 @@
 #include "base/err.h"
 
 typedef enum { SR_UNIT_ATTN, SR_UNIT_HEAD, SR_UNIT_FFN, SR_UNIT_EMBED } sr_unitkind;
-typedef enum { SR_TIER_DEVICE, SR_TIER_PINNED, SR_TIER_MAPPED, SR_TIER_NVME } sr_tier;
+typedef enum { SR_WT_DEVICE, SR_WT_PINNED, SR_WT_MAPPED, SR_WT_NVME } sr_weighttier;
 
 typedef struct {
     uint16_t kind, layer;

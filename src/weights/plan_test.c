@@ -53,13 +53,13 @@ static void budgets_hold_and_the_parts_sum_up(void **state)
         for (uint32_t k = 0; k < n; k++) {
             by[o[k].tier] += u[k].bytes;
             s += o[k].seconds;
-            disk += o[k].tier == SR_TIER_NVME ? (double)u[k].read / h.nvme_read : 0;
+            disk += o[k].tier == SR_WT_NVME ? (double)u[k].read / h.nvme_read : 0;
             assert_int_equal(o[k].cpu_hidden % 256, 0);
             assert_true(o[k].cpu_hidden <= u[k].hidden);
         }
         for (int k = 0; k < 4; k++)
             assert_true(by[k] == p.bytes[k]);
-        assert_true(by[SR_TIER_DEVICE] + p.n_slots * p.slot_bytes + w.kv + w.scratch + w.reserve == p.vram_used);
+        assert_true(by[SR_WT_DEVICE] + p.n_slots * p.slot_bytes + w.kv + w.scratch + w.reserve == p.vram_used);
         assert_true(p.vram_used <= h.vram && p.ram_used <= h.ram);
         assert_true(fabs(p.token_s - SR_MAX(s, disk)) < 1e-9 * p.token_s);
         assert_true(p.token_s <= p.stream_s * (1 + 1e-9));
