@@ -227,7 +227,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_CTX(o.cfg),
         SR_O_COMPUTE(o.cfg),
         SR_O_CHOICE("engine", 0, o.engine, "auto|thread|process", "where the model is computed; a process of its own is replaced when it dies; auto: a process on a GPU"),
-        SR_O_STR("prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
+        SR_O_STR("api-prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
         SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),
         SR_O_UINT("drain", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),
         SR_O_FLAG("log-json", 0, o.log_json, "one JSON object a line on stderr, instead of text"),

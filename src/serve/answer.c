@@ -508,6 +508,18 @@ static bool post(sr_call *k, sr_apierr *e)
     return true;
 }
 
+/* The answer was ready with the request. */
+static void reply_now(sr_call *k)
+{
+    sr_conn *c = k->c;
+    sr_buf   body = k->prep.reply;
+    k->prep.reply = (sr_buf){0};
+    sr_route_mark(c, k->api);
+    call_free(k);
+    sr_http_reply(c, 200, "application/json", NULL, body.p, body.n);
+    sr_buf_end(&body);
+}
+
 static void on_prepared(void *arg, sr_prep *prep, const sr_apierr *bad)
 {
     sr_call  *k = arg;
@@ -517,6 +529,10 @@ static void on_prepared(void *arg, sr_prep *prep, const sr_apierr *bad)
     if (!e.status) {
         k->prep     = *prep;
         k->prepared = true;
+        if (k->prep.reply.n) {
+            reply_now(k);
+            return;
+        }
         sr_sse_prefix(k);
         post(k, &e);
     }

@@ -16,7 +16,8 @@ typedef struct sr_scribe sr_scribe;
 enum { KEY_BYTES = 256 };
 
 typedef enum {
-    RT_NONE, RT_HEALTH, RT_LIVE, RT_READY, RT_METRICS, RT_MODELS, RT_MODEL, RT_CHAT, RT_COMPLETIONS, RT_EMBEDDINGS, RT_COUNT
+    RT_NONE, RT_HEALTH, RT_LIVE, RT_READY, RT_METRICS, RT_VERSION, RT_PROPS, RT_MODELS, RT_MODEL, RT_MODEL_READY, RT_CHAT,
+    RT_COMPLETIONS, RT_EMBEDDINGS, RT_TOKENIZE, RT_DETOKENIZE, RT_TEMPLATE, RT_COUNT
 } sr_route;
 
 typedef struct { uint64_t id; sr_call *call; uint32_t part, next_free; } sr_slot; /* call NULL: free */
@@ -68,7 +69,15 @@ void sr_calls_abort(sr_serve *s, int status, const char *code, const char *why);
 /* routes.c */
 extern const sr_httpapp sr_routes;
 void sr_reply_error(sr_conn *c, const sr_apierr *e);
-void sr_models_json(const sr_serve *s, const char *one, sr_buf *out); /* one: that model's object alone */
+
+/* info.c: whole answers that need no engine. */
+void sr_info_live(sr_conn *c);
+void sr_info_health(sr_serve *s, sr_conn *c, const char *model); /* 200 or 503; model: KServe's form for that id, or NULL */
+void sr_info_metrics(sr_serve *s, sr_conn *c, const char *const *names, uint32_t n); /* names of the routes */
+void sr_info_version(sr_conn *c);
+void sr_info_props(sr_serve *s, sr_conn *c);
+void sr_info_models(sr_serve *s, sr_conn *c);
+void sr_info_model(sr_serve *s, sr_conn *c, const char *id);
 
 static inline uint64_t sr_ms(uint32_t ms) { return (uint64_t)ms * 1000000u; }
 /* routes.c: the call is over, the connection's log line and counters still want to know what it was. */

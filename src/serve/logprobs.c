@@ -11,7 +11,7 @@ typedef struct { uint64_t start; size_t end[4]; } mark;
 /* JSON has no infinities; this is what OpenAI shows for "impossible". */
 static double shown(float lp) { return isfinite(lp) ? (double)lp : -9999.0; }
 
-static bool whole_chars(const char *s, size_t n)
+bool sr_whole_chars(const char *s, size_t n)
 {
     const unsigned char *p = (const unsigned char *)s;
     for (size_t i = 0; i < n;) {
@@ -32,7 +32,7 @@ static bool whole_chars(const char *s, size_t n)
 
 static void token_text(sr_buf *out, const char *p, size_t n, const char *prefix)
 {
-    if (whole_chars(p, n)) {
+    if (sr_whole_chars(p, n)) {
         sr_json_quote(out, p, n);
         return;
     }

@@ -29,4 +29,5 @@ void sr_logprobs_write(const sr_logprobs *l, sr_buf *out); /* the object */
 void sr_logprobs_clear(sr_logprobs *l);               /* sent: forgets the items, keeps counting */
 bool sr_logprobs_failed(const sr_logprobs *l);
 void sr_logprobs_end(sr_logprobs *l);
+bool sr_whole_chars(const char *s, size_t n);         /* valid UTF-8 with nothing cut off */
 #endif

@@ -13,7 +13,7 @@ enum { SR_HIST = 20 };
 typedef struct { uint64_t bucket[SR_HIST + 1], n; double sum; } sr_hist; /* bucket i: <= 1 ms * 2^i; the last: more */
 void sr_hist_add(sr_hist *h, uint64_t ns);
 
-enum { SR_STATUSES = 20, SR_ROUTES = 16 };
+enum { SR_STATUSES = 20, SR_ROUTES = 40 };
 typedef struct {
     uint64_t http[SR_ROUTES][SR_STATUSES];  /* by route and index of status in sr_metric_status */
     uint64_t tokens_prompt, tokens_sent, finished_stop, finished_length, failed, left;

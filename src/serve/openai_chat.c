@@ -188,33 +188,71 @@ static json_t *take_kwargs(ctx *c, const json_t *root)
     return NULL;
 }
 
+/* What both ways into the template have in common: checked messages and variables.  False: *c->e says why. */
+static bool read_chat(ctx *c, const json_t *root, json_t **messages, json_t **kwargs)
+{
+    if (!c->env->model.chat)
+        return sr_api_fail(c->e, 400, "messages", "no_chat_template",
+                           "The model has no chat template: use /v1/completions, or start the server with one.");
+    *messages = take_messages(c, root);
+    *kwargs   = *messages ? take_kwargs(c, root) : NULL;
+    return *kwargs != NULL;
+}
+
+static sr_promptenv prompt_env(const sr_prepenv *env)
+{
+    return (sr_promptenv){env->model.tok, env->model.chat, env->specials, (int64_t)time(NULL), sr_max_prompt_bytes(env)};
+}
+
+static sr_chatinput chat_input(const sr_params *p, const json_t *messages, const json_t *kwargs)
+{
+    return (sr_chatinput){messages, kwargs, p->add_generation_prompt && !p->continue_final, p->continue_final};
+}
+
+static bool encode(ctx *c, sr_prep *out, const json_t *messages, const json_t *kwargs)
+{
+    const sr_prepenv *env = c->env;
+    sr_promptenv pe   = prompt_env(env);
+    sr_chatinput in   = chat_input(&out->params, messages, kwargs);
+    sr_err       err  = {0};
+    sr_chatinfo  info = {0};
+    out->prompt = sr_arena_zalloc(&out->arena, 1, sizeof *out->prompt);
+    if (!out->prompt)
+        return nomem(c);
+    out->n_prompt = 1;
+    sr_status s = sr_prompt_chat(&pe, &in, &out->prompt[0].ids, &info, &err);
+    if (s)
+        return sr_api_fail_err(c->e, s, err.msg, "messages");
+    if (info.over_bytes)
+        return sr_prompt_too_long(env, SR_API_CHAT, info.over_bytes / sr_specials_longest(env->specials), true, c->e);
+    if (!out->prompt[0].ids.n)
+        return sr_api_fail(c->e, 400, "messages", NULL, "The chat template made an empty prompt of the messages.");
+    return true;
+}
+
 bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
 {
-    ctx c = {env, e, 0};
-    if (!env->model.chat)
-        return sr_api_fail(e, 400, "messages", "no_chat_template",
-                           "The model has no chat template: use /v1/completions, or start the server with one.");
-    json_t *messages = take_messages(&c, root);
-    json_t *kwargs   = messages ? take_kwargs(&c, root) : NULL;
-    sr_err  err      = {0};
-    out->prompt      = kwargs ? sr_arena_zalloc(&out->arena, 1, sizeof *out->prompt) : NULL;
-    if (kwargs && !out->prompt)
-        nomem(&c);
-    if (!e->status) {
-        out->n_prompt = 1;
-        sr_promptenv pe = {env->model.tok, env->model.chat, env->specials, (int64_t)time(NULL), sr_max_prompt_bytes(env)};
-        sr_chatinput in = {messages, kwargs, out->params.add_generation_prompt && !out->params.continue_final,
-                           out->params.continue_final};
-        sr_chatinfo info;
-        sr_status s = sr_prompt_chat(&pe, &in, &out->prompt[0].ids, &info, &err);
-        if (!s && info.over_bytes)
-            sr_prompt_too_long(env, SR_API_CHAT, info.over_bytes / sr_specials_longest(env->specials), true, e);
-        else if (s)
-            sr_api_fail_err(e, s, err.msg, "messages");
-        else if (!out->prompt[0].ids.n)
-            sr_api_fail(e, 400, "messages", NULL, "The chat template made an empty prompt of the messages.");
+    ctx     c = {env, e, 0};
+    json_t *messages = NULL, *kwargs = NULL;
+    bool ok = read_chat(&c, root, &messages, &kwargs) && encode(&c, out, messages, kwargs);
+    json_decref(messages);
+    json_decref(kwargs);
+    return ok;
+}
+
+bool sr_chat_text(const sr_prepenv *env, const json_t *root, sr_prep *prep, sr_buf *text, sr_apierr *e)
+{
+    ctx     c = {env, e, 0};
+    sr_err  err = {0};
+    json_t *messages = NULL, *kwargs = NULL;
+    bool ok = read_chat(&c, root, &messages, &kwargs);
+    if (ok) {
+        sr_promptenv pe = prompt_env(env);
+        sr_chatinput in = chat_input(&prep->params, messages, kwargs);
+        sr_status    s  = sr_prompt_text(&pe, &in, text, &err);
+        ok = s ? sr_api_fail_err(e, s, err.msg, "messages") : true;
     }
     json_decref(messages);
     json_decref(kwargs);
-    return !e->status;
+    return ok;
 }

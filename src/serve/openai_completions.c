@@ -20,24 +20,24 @@ static bool text_prompt(const sr_prepenv *env, const json_t *v, sr_prep *out, sr
     return p->ids.n ? true : sr_api_fail(e, 400, "prompt", NULL, "A prompt is empty, and the model has no begin token to put in its place.");
 }
 
-static bool ids_prompt(const sr_prepenv *env, const json_t *v, sr_promptids *p, sr_apierr *e)
+bool sr_ids_read(const sr_prepenv *env, const json_t *v, const char *name, sr_ids *ids, sr_apierr *e)
 {
     size_t   n = json_array_size(v);
     uint32_t n_vocab = sr_tokenizer_n_vocab(env->model.tok);
     if (!n)
-        return sr_api_fail(e, 400, "prompt", NULL, "A prompt is an empty array.");
-    p->ids.p = sr_malloc(n * sizeof *p->ids.p);
-    if (!p->ids.p)
-        return sr_api_fail(e, 503, "prompt", "out_of_memory", "No memory for the prompt.");
-    p->ids.cap = n;
+        return sr_api_fail(e, 400, name, NULL, "'%s' holds an empty array.", name);
+    ids->p = sr_malloc(n * sizeof *ids->p);
+    if (!ids->p)
+        return sr_api_fail(e, 503, name, "out_of_memory", "No memory for '%s'.", name);
+    ids->cap = n;
     for (size_t i = 0; i < n; i++) {
         const json_t *id = json_array_get(v, i);
         json_int_t    k  = json_integer_value(id);
         if (!json_is_integer(id))
-            return sr_api_fail(e, 400, "prompt", NULL, "An array of token ids must hold integers only.");
+            return sr_api_fail(e, 400, name, NULL, "An array of token ids must hold integers only.");
         if (k < 0 || k >= (json_int_t)n_vocab)
-            return sr_api_fail(e, 400, "prompt", NULL, "Token id %lld is not in the vocabulary (0..%u).", (long long)k, n_vocab - 1);
-        p->ids.p[p->ids.n++] = (int32_t)k;
+            return sr_api_fail(e, 400, name, NULL, "Token id %lld is not in the vocabulary (0..%u).", (long long)k, n_vocab - 1);
+        ids->p[ids->n++] = (int32_t)k;
     }
     return true;
 }
@@ -60,7 +60,7 @@ bool sr_completion_prompts(const sr_prepenv *env, const json_t *root, sr_prep *o
         sr_promptids *p   = &out->prompt[out->n_prompt++];
         if (several && json_typeof(one) != json_typeof(first))
             return sr_api_fail(e, 400, "prompt", NULL, "'prompt' mixes strings, ids and arrays.");
-        if (json_is_string(one) ? !text_prompt(env, one, out, p, e) : json_is_array(one) ? !ids_prompt(env, one, p, e)
+        if (json_is_string(one) ? !text_prompt(env, one, out, p, e) : json_is_array(one) ? !sr_ids_read(env, one, "prompt", &p->ids, e)
                 : !sr_api_fail(e, 400, "prompt", NULL, "'prompt' must be a string, an array of strings, of token ids or of arrays of token ids."))
             return false;
     }

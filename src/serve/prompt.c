@@ -190,6 +190,12 @@ static sr_status cut_after_final(sr_buf *text, const json_t *messages, sr_err *e
     return SR_OK;
 }
 
+sr_status sr_prompt_text(const sr_promptenv *env, const sr_chatinput *in, sr_buf *out, sr_err *err)
+{
+    sr_status s = render(env, in, in->messages, in->kwargs, out, err);
+    return !s && in->continue_final ? cut_after_final(out, in->messages, err) : s;
+}
+
 /* ---- tokenising ------------------------------------------------------------------------------------------ */
 
 static bool is_control(const sr_tokenizer *tok, int32_t id)

@@ -55,6 +55,9 @@ typedef struct {
     size_t over_bytes;                     /* the text was longer than max_bytes: this long; there are no ids */
 } sr_chatinfo;
 
+/* Appends the conversation as the template writes it: text to look at.  Text is no prompt: control tokens that a user's
+ * words spell are not told apart from the template's. */
+SR_MUSTUSE sr_status sr_prompt_text(const sr_promptenv *env, const sr_chatinput *in, sr_buf *out, sr_err *err);
 /* Appends the ids of the conversation. */
 SR_MUSTUSE sr_status sr_prompt_chat(const sr_promptenv *env, const sr_chatinput *in, sr_ids *out, sr_chatinfo *info, sr_err *err);
 #endif

@@ -46,6 +46,31 @@ static bool check_lengths(const sr_prepenv *env, const sr_prep *p, sr_apierr *e)
     return true;
 }
 
+typedef bool reader(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
+
+static bool read_chat(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
+{
+    return sr_params_read(env, SR_API_CHAT, root, &out->arena, &out->params, e) && sr_chat_prompt(env, root, out, e) &&
+           check_lengths(env, out, e);
+}
+
+static bool read_completion(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
+{
+    return sr_params_read(env, SR_API_COMPLETION, root, &out->arena, &out->params, e) && sr_completion_prompts(env, root, out, e) &&
+           check_lengths(env, out, e);
+}
+
+static reader *reader_of(sr_api api)
+{
+    static const struct { sr_api api; reader *read; } readers[] = {
+        {SR_API_CHAT, read_chat}, {SR_API_COMPLETION, read_completion}, {SR_API_TOKENIZE, sr_text_tokenize},
+        {SR_API_DETOKENIZE, sr_text_detokenize}, {SR_API_TEMPLATE, sr_text_template}};
+    for (size_t i = 0; i < SR_COUNT(readers); i++)
+        if (readers[i].api == api)
+            return readers[i].read;
+    return NULL;
+}
+
 bool sr_prepare(const sr_prepenv *env, sr_api api, const char *body, size_t n, sr_prep *out, sr_apierr *e)
 {
     sr_err  err  = {0};
@@ -55,9 +80,9 @@ bool sr_prepare(const sr_prepenv *env, sr_api api, const char *body, size_t n, s
     bool ok = s ? sr_api_fail(e, s == SR_NOMEM ? 503 : 400, NULL, s == SR_NOMEM ? "out_of_memory" : "invalid_json", "%s.", err.msg)
               : !json_is_object(root) ? sr_api_fail(e, 400, NULL, NULL, "The body must be a JSON object.")
                                       : true;
-    ok = ok && check_model(env, root, e) && sr_params_read(env, api, root, &out->arena, &out->params, e) &&
-         (api == SR_API_CHAT ? sr_chat_prompt(env, root, out, e) : sr_completion_prompts(env, root, out, e)) &&
-         check_lengths(env, out, e);
+    reader *read = reader_of(api);
+    SR_ASSERT(read, "no reader for the API %d", (int)api);
+    ok = ok && check_model(env, root, e) && read(env, root, out, e);
     json_decref(root);
     if (!ok)
         sr_prep_end(out);
@@ -68,6 +93,7 @@ void sr_prep_end(sr_prep *p)
 {
     for (uint32_t i = 0; i < p->n_prompt; i++)
         sr_ids_end(&p->prompt[i].ids);
+    sr_buf_end(&p->reply);
     sr_arena_end(&p->arena);
     *p = (sr_prep){0};
 }

@@ -19,7 +19,11 @@
 #include "serve/serve.h"
 #include "text/detok.h"
 
-typedef enum { SR_API_CHAT = 1, SR_API_COMPLETION = 2 } sr_api; /* bits */
+typedef enum { /* bits */
+    SR_API_CHAT = 1, SR_API_COMPLETION = 2,
+    SR_API_TOKENIZE = 0x100, SR_API_DETOKENIZE = 0x200, SR_API_TEMPLATE = 0x400, /* answered without the engine */
+    SR_API_ALL = 0x703
+} sr_api;
 
 typedef struct {                    /* the parameters of a request; defaults: sr_params_default() */
     bool    stream, include_usage, echo, want_logprobs, include_stop, skip_special, ignore_eos;
@@ -43,6 +47,7 @@ typedef struct {
     sr_arena  arena;
     sr_params params;
     sr_promptids *prompt; uint32_t n_prompt;
+    sr_buf    reply;                /* not empty: the whole answer, no engine is needed */
 } sr_prep;
 
 typedef struct {                    /* what preparing needs to know; lives as long as the model */
@@ -64,6 +69,12 @@ void sr_params_default(sr_params *p, sr_api api);
 bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_arena *arena, sr_params *p, sr_apierr *e);
 bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
 bool sr_completion_prompts(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
+/* The conversation as the template's text, which no user's words can be told apart from: for showing, never for a prompt. */
+bool sr_chat_text(const sr_prepenv *env, const json_t *root, sr_prep *prep, sr_buf *text, sr_apierr *e);
+bool sr_ids_read(const sr_prepenv *env, const json_t *array, const char *name, sr_ids *ids, sr_apierr *e); /* token ids, at least one */
+bool sr_text_tokenize(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e); /* text_api.c: these fill out->reply */
+bool sr_text_detokenize(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
+bool sr_text_template(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e);
 /* A text longer than this is longer than the context however it is cut: saying so costs no tokenising.  Twice what
  * the longest token allows, for normalisation may shrink a text. */
 size_t sr_max_prompt_bytes(const sr_prepenv *env);

@@ -1,9 +1,8 @@
-/* routes.c - which path is what, who may, and the answers that need no engine. */
+/* routes.c - which path is what, who may, and what becomes of a request whose head is known. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/jsonw.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/siphash.h"
@@ -12,17 +11,38 @@
 static const char JSON[] = "application/json";
 
 enum { M_GET = 1 << SR_GET | 1 << SR_HEAD, M_POST = 1 << SR_POST };
-static const struct { const char *path, *name; unsigned methods; } routes[RT_COUNT] = {
-    [RT_NONE]        = {NULL, "none", 0},
-    [RT_HEALTH]      = {"/health", "health", M_GET},
-    [RT_LIVE]        = {"/health/live", "live", M_GET},
-    [RT_READY]       = {"/health/ready", "ready", M_GET},
-    [RT_METRICS]     = {"/metrics", "metrics", M_GET},
-    [RT_MODELS]      = {"/models", "models", M_GET},
-    [RT_MODEL]       = {"/models/", "model", M_GET}, /* and an id that may hold slashes */
-    [RT_CHAT]        = {"/chat/completions", "chat", M_POST},
-    [RT_COMPLETIONS] = {"/completions", "completions", M_POST},
-    [RT_EMBEDDINGS]  = {"/embeddings", "embeddings", M_POST},
+typedef struct {
+    const char *name;                      /* in metrics and logs */
+    unsigned    methods;
+    sr_api      api;                       /* POST: what the body is; 0: nothing is posted */
+    bool        open;                      /* asks for no key */
+} route;
+static const route routes[RT_COUNT] = {
+    [RT_NONE]        = {"none", 0, 0, false},
+    [RT_HEALTH]      = {"health", M_GET, 0, true},
+    [RT_LIVE]        = {"live", M_GET, 0, true},
+    [RT_READY]       = {"ready", M_GET, 0, true},
+    [RT_METRICS]     = {"metrics", M_GET, 0, false}, /* open unless guard_metrics */
+    [RT_VERSION]     = {"version", M_GET, 0, false},
+    [RT_PROPS]       = {"props", M_GET, 0, false},
+    [RT_MODELS]      = {"models", M_GET, 0, false},
+    [RT_MODEL]       = {"model", M_GET, 0, false},
+    [RT_MODEL_READY] = {"model_ready", M_GET, 0, true},
+    [RT_CHAT]        = {"chat", M_POST, SR_API_CHAT, false},
+    [RT_COMPLETIONS] = {"completions", M_POST, SR_API_COMPLETION, false},
+    [RT_EMBEDDINGS]  = {"embeddings", M_POST, 0, false},
+    [RT_TOKENIZE]    = {"tokenize", M_POST, SR_API_TOKENIZE, false},
+    [RT_DETOKENIZE]  = {"detokenize", M_POST, SR_API_DETOKENIZE, false},
+    [RT_TEMPLATE]    = {"apply_template", M_POST, SR_API_TEMPLATE, false},
+};
+/* Without /v1, which may stand in front of any.  A path with '*' holds an id, which may hold slashes. */
+static const struct { const char *path; sr_route r; } paths[] = {
+    {"/health", RT_HEALTH}, {"/health/ready", RT_READY}, {"/ready", RT_READY}, {"/v2/health/ready", RT_READY},
+    {"/health/live", RT_LIVE}, {"/live", RT_LIVE}, {"/v2/health/live", RT_LIVE}, {"/ping", RT_LIVE},
+    {"/metrics", RT_METRICS}, {"/version", RT_VERSION}, {"/props", RT_PROPS},
+    {"/v2/models/*/ready", RT_MODEL_READY}, {"/models", RT_MODELS}, {"/models/*", RT_MODEL},
+    {"/chat/completions", RT_CHAT}, {"/completions", RT_COMPLETIONS}, {"/embeddings", RT_EMBEDDINGS},
+    {"/tokenize", RT_TOKENIZE}, {"/detokenize", RT_DETOKENIZE}, {"/apply-template", RT_TEMPLATE},
 };
 
 void sr_reply_error(sr_conn *c, const sr_apierr *e)
@@ -79,13 +99,24 @@ static bool tidy(const sr_serve *s, sr_str raw, char *out)
     return true;
 }
 
-static sr_route find(const char *path)
+/* The id that '*' stands for, at least one byte; NULL: another path. */
+static char *id_in(char *path, const char *pattern)
 {
-    size_t m = strlen(routes[RT_MODEL].path);
-    for (int r = RT_NONE + 1; r < RT_COUNT; r++)
-        if (r != RT_MODEL && !strcmp(path, routes[r].path))
-            return (sr_route)r;
-    return !strncmp(path, routes[RT_MODEL].path, m) ? RT_MODEL : RT_NONE;
+    size_t before = (size_t)(strchr(pattern, '*') - pattern), after = strlen(pattern) - before - 1, n = strlen(path);
+    if (n <= before + after || memcmp(path, pattern, before) || memcmp(path + n - after, pattern + before + 1, after))
+        return NULL;
+    path[n - after] = 0;
+    return path + before;
+}
+
+/* id: what stood for '*', in path, or NULL. */
+static sr_route find(char *path, const char **id)
+{
+    *id = NULL;
+    for (size_t i = 0; i < SR_COUNT(paths); i++)
+        if (strchr(paths[i].path, '*') ? (*id = id_in(path, paths[i].path)) != NULL : !strcmp(path, paths[i].path))
+            return paths[i].r;
+    return RT_NONE;
 }
 
 /* ---- keys ------------------------------------------------------------------------------------------------ */
@@ -109,7 +140,7 @@ static bool key_ok(const sr_serve *s, sr_str given)
 
 static bool allowed(const sr_serve *s, sr_route r, const sr_httphead *h)
 {
-    if (!s->cfg.n_api_keys || r == RT_HEALTH || r == RT_LIVE || r == RT_READY || (r == RT_METRICS && !s->cfg.guard_metrics))
+    if (!s->cfg.n_api_keys || routes[r].open || (r == RT_METRICS && !s->cfg.guard_metrics))
         return true;
     sr_str bearer = sr_http_header(h, "authorization");
     if (bearer.n > 7 && sr_str_iscase((sr_str){bearer.p, 7}, "Bearer "))
@@ -117,109 +148,6 @@ static bool allowed(const sr_serve *s, sr_route r, const sr_httphead *h)
     else
         bearer = (sr_str){NULL, 0};
     return key_ok(s, bearer) || key_ok(s, sr_http_header(h, "x-api-key"));
-}
-
-/* ---- answers --------------------------------------------------------------------------------------------- */
-
-static void health(sr_serve *s, sr_conn *c, bool live_only)
-{
-    sr_portstats p = {0};
-    if (s->ready)
-        sr_port_stats(s->port, &p);
-    const char *status = p.fault ? "engine failed" : !s->ready || !p.ready ? "loading" : s->quitting ? "stopping" : NULL;
-    if (!status || live_only) {
-        sr_http_reply(c, 200, JSON, NULL, "{\"status\":\"ok\"}", 15);
-        return;
-    }
-    char body[160];
-    int  n = snprintf(body, sizeof body,
-                      "{\"status\":\"%s\",\"error\":{\"message\":\"The server is not ready: %s.\",\"type\":\"server_error\","
-                      "\"param\":null,\"code\":\"unavailable\"}}", status, status);
-    sr_http_reply(c, 503, JSON, "Retry-After: 1\r\n", body, (size_t)n);
-}
-
-static void metrics(sr_serve *s, sr_conn *c)
-{
-    const char  *names[RT_COUNT];
-    sr_portstats p = {0};
-    sr_buf       out = {0};
-    for (int i = 0; i < RT_COUNT; i++)
-        names[i] = routes[i].name;
-    if (s->ready)
-        sr_port_stats(s->port, &p);
-    sr_metrics_text(&(sr_metricsview){.m = &s->metrics, .port = s->ready ? &p : NULL, .route = names, .n_route = RT_COUNT,
-                                      .conns = sr_httpd_conns(s->http), .jobs = s->n_busy,
-                                      .preparing = s->scribe ? sr_scribe_waiting(s->scribe) : 0,
-                                      .refused = sr_httpd_refused(s->http), .slow = sr_httpd_slow(s->http),
-                                      .ready = s->ready && p.ready && !p.fault}, &out);
-    sr_http_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, out.p, out.n);
-    sr_buf_end(&out);
-}
-
-static void model_object(const sr_serve *s, const char *id, sr_jsonw *w)
-{
-    const sr_servemodel *m = &s->env.model;
-    sr_json_obj(w, NULL);
-    sr_json_str(w, "id", id);
-    sr_json_str(w, "object", "model");
-    sr_json_int(w, "created", s->created);
-    sr_json_str(w, "owned_by", "strata");
-    if (strcmp(id, s->cfg.model_id))
-        sr_json_str(w, "root", s->cfg.model_id);
-    sr_json_uint(w, "max_model_len", m->ctx);
-    sr_json_obj(w, "meta");
-    sr_json_uint(w, "n_ctx", m->ctx);
-    sr_json_uint(w, "n_vocab", sr_tokenizer_n_vocab(m->tok));
-    if (m->ctx_train)
-        sr_json_uint(w, "n_ctx_train", m->ctx_train);
-    if (m->n_embd)
-        sr_json_uint(w, "n_embd", m->n_embd);
-    if (m->n_params)
-        sr_json_uint(w, "n_params", m->n_params);
-    if (m->bytes)
-        sr_json_uint(w, "size", m->bytes);
-    if (m->arch)
-        sr_json_str(w, "arch", m->arch);
-    if (m->ftype)
-        sr_json_str(w, "ftype", m->ftype);
-    if (m->device)
-        sr_json_str(w, "device", m->device);
-    sr_json_end(w);
-    sr_json_end(w);
-}
-
-static void model_list(sr_serve *s, sr_conn *c)
-{
-    sr_buf   out = {0};
-    sr_jsonw w   = {.out = &out};
-    sr_json_obj(&w, NULL);
-    sr_json_str(&w, "object", "list");
-    sr_json_arr(&w, "data");
-    model_object(s, s->cfg.model_id, &w);
-    for (uint32_t i = 0; i < s->cfg.n_aliases; i++)
-        model_object(s, s->cfg.aliases[i], &w);
-    sr_json_end(&w);
-    sr_json_end(&w);
-    sr_http_reply(c, 200, JSON, NULL, out.p, out.n);
-    sr_buf_end(&out);
-}
-
-static void model_one(sr_serve *s, sr_conn *c, const char *id)
-{
-    bool known = !strcmp(id, s->cfg.model_id);
-    for (uint32_t i = 0; i < s->cfg.n_aliases; i++)
-        known |= !strcmp(id, s->cfg.aliases[i]);
-    if (!known) {
-        sr_apierr e = {0};
-        sr_api_fail(&e, 404, "model", "model_not_found", "The model '%.200s' does not exist here; there is '%.200s'.", id, s->cfg.model_id);
-        sr_reply_error(c, &e);
-        return;
-    }
-    sr_buf   out = {0};
-    sr_jsonw w   = {.out = &out};
-    model_object(s, id, &w);
-    sr_http_reply(c, 200, JSON, NULL, out.p, out.n);
-    sr_buf_end(&out);
 }
 
 /* ---- the callbacks of http.h ----------------------------------------------------------------------------- */
@@ -294,12 +222,39 @@ static bool method_not_allowed(sr_apierr *e, unsigned methods)
     return sr_api_fail(e, 405, NULL, "method_not_allowed", "This path takes %s.", e->allow);
 }
 
+static bool check_get(sr_serve *s, sr_route r, sr_apierr *e)
+{
+    bool needs_model = r == RT_MODELS || r == RT_MODEL || r == RT_PROPS;
+    return !needs_model || s->ready ? true : sr_api_fail(e, 503, NULL, "model_loading", "The model is still being loaded.");
+}
+
+static void answer_get(sr_serve *s, sr_conn *c, sr_route r, const char *id)
+{
+    const char *names[RT_COUNT];
+    switch (r) {
+    case RT_HEALTH:
+    case RT_READY:       sr_info_health(s, c, NULL); break;
+    case RT_MODEL_READY: sr_info_health(s, c, id); break;
+    case RT_LIVE:        sr_info_live(c); break;
+    case RT_VERSION:     sr_info_version(c); break;
+    case RT_PROPS:       sr_info_props(s, c); break;
+    case RT_MODELS:      sr_info_models(s, c); break;
+    case RT_MODEL:       sr_info_model(s, c, id); break;
+    default: /* RT_METRICS */
+        for (int i = 0; i < RT_COUNT; i++)
+            names[i] = routes[i].name;
+        sr_info_metrics(s, c, names, RT_COUNT);
+        break;
+    }
+}
+
 static void on_head(void *app, sr_conn *c, const sr_httphead *h)
 {
-    sr_serve *s = app;
-    char      path[PATH_BYTES];
-    sr_apierr e = {0};
-    sr_route  r = tidy(s, h->path, path) ? find(path) : RT_NONE;
+    sr_serve   *s = app;
+    char        path[PATH_BYTES];
+    const char *id = NULL;
+    sr_apierr   e = {0};
+    sr_route    r = tidy(s, h->path, path) ? find(path, &id) : RT_NONE;
     name_request(s, c, h);
     sr_http_set_user(c, (void *)(uintptr_t)&route_mark[r]);
     if (h->method == SR_OPTIONS) {
@@ -311,23 +266,14 @@ static void on_head(void *app, sr_conn *c, const sr_httphead *h)
         ok = sr_api_fail(&e, 404, NULL, "unknown_url", "There is nothing at this path.");
     else if (ok && !(routes[r].methods & 1u << h->method))
         ok = method_not_allowed(&e, routes[r].methods);
-    else if (ok && routes[r].methods == M_POST)
-        ok = check_post(s, h, &e);
-    else if (ok && (r == RT_MODELS || r == RT_MODEL) && !s->ready)
-        ok = sr_api_fail(&e, 503, NULL, "model_loading", "The model is still being loaded.");
-    if (!ok) {
+    else if (ok)
+        ok = routes[r].methods == M_POST ? check_post(s, h, &e) : check_get(s, r, &e);
+    if (!ok)
         sr_reply_error(c, &e);
-        return;
-    }
-    switch (r) {
-    case RT_HEALTH:
-    case RT_READY:   health(s, c, false); break;
-    case RT_LIVE:    health(s, c, true); break;
-    case RT_METRICS: metrics(s, c); break;
-    case RT_MODELS:  model_list(s, c); break;
-    case RT_MODEL:   model_one(s, c, path + strlen(routes[RT_MODEL].path)); break;
-    default:         sr_http_accept(c); break;
-    }
+    else if (routes[r].methods == M_POST)
+        sr_http_accept(c);
+    else
+        answer_get(s, c, r, id);
 }
 
 static void on_body(void *app, sr_conn *c, sr_buf *body)
@@ -341,7 +287,7 @@ static void on_body(void *app, sr_conn *c, sr_buf *body)
         sr_reply_error(c, &e);
         return;
     }
-    sr_call_begin(s, c, r == RT_CHAT ? SR_API_CHAT : SR_API_COMPLETION, body);
+    sr_call_begin(s, c, routes[r].api, body);
 }
 
 static void on_fill(void *app, sr_conn *c)
@@ -367,7 +313,10 @@ static void on_tick(void *app, sr_conn *c, uint64_t now)
 
 void sr_route_mark(sr_conn *c, uint32_t api)
 {
-    sr_http_set_user(c, (void *)(uintptr_t)&route_mark[api == SR_API_CHAT ? RT_CHAT : RT_COMPLETIONS]);
+    uint32_t r = RT_COUNT - 1;
+    while (r > RT_NONE && routes[r].api != (sr_api)api)
+        r--;
+    sr_http_set_user(c, (void *)(uintptr_t)&route_mark[r]);
 }
 
 static void on_gone(void *app, sr_conn *c)

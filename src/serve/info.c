@@ -1,0 +1,235 @@
+/* info.c - what the server says about itself: health, metrics, models, version and configuration. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/jsonw.h"
+#include "serve/internal.h"
+
+static const char JSON[] = "application/json";
+
+void sr_info_live(sr_conn *c) { sr_http_reply(c, 200, JSON, NULL, "{\"status\":\"ok\"}", 15); }
+
+static bool known(const sr_serve *s, const char *id)
+{
+    bool yes = !strcmp(id, s->cfg.model_id);
+    for (uint32_t i = 0; i < s->cfg.n_aliases; i++)
+        yes |= !strcmp(id, s->cfg.aliases[i]);
+    return yes;
+}
+
+static void unknown_model(const sr_serve *s, sr_conn *c, const char *id)
+{
+    sr_apierr e = {0};
+    sr_api_fail(&e, 404, "model", "model_not_found", "The model '%.200s' does not exist here; there is '%.200s'.", id, s->cfg.model_id);
+    sr_reply_error(c, &e);
+}
+
+void sr_info_health(sr_serve *s, sr_conn *c, const char *model)
+{
+    sr_portstats p = {0};
+    if (model && !known(s, model)) {
+        unknown_model(s, c, model);
+        return;
+    }
+    if (s->ready)
+        sr_port_stats(s->port, &p);
+    const char *status = p.fault ? "engine failed" : !s->ready || !p.ready ? "loading" : s->quitting ? "stopping" : NULL;
+    sr_buf   out = {0};
+    sr_jsonw w   = {.out = &out};
+    sr_apierr e  = {0};
+    sr_json_obj(&w, NULL);
+    if (model) { /* KServe's form */
+        sr_json_str(&w, "name", model);
+        sr_json_bool(&w, "ready", !status);
+    }
+    sr_json_str(&w, "status", status ? status : "ok");
+    if (status) {
+        sr_buf body = {0};
+        sr_api_fail(&e, 503, NULL, "unavailable", "The server is not ready: %s.", status);
+        sr_api_error_json(&e, &body);
+        if (body.n > 10) /* {"error":{...}} without what is around the inner object */
+            sr_json_raw(&w, "error", body.p + 9, body.n - 10);
+        sr_buf_end(&body);
+    }
+    sr_json_end(&w);
+    sr_http_reply(c, status ? 503 : 200, JSON, status ? "Retry-After: 1\r\n" : NULL, out.p, out.n);
+    sr_buf_end(&out);
+}
+
+void sr_info_metrics(sr_serve *s, sr_conn *c, const char *const *names, uint32_t n)
+{
+    sr_portstats p = {0};
+    sr_buf       out = {0};
+    if (s->ready)
+        sr_port_stats(s->port, &p);
+    sr_metrics_text(&(sr_metricsview){.m = &s->metrics, .port = s->ready ? &p : NULL, .route = names, .n_route = n,
+                                      .conns = sr_httpd_conns(s->http), .jobs = s->n_busy,
+                                      .preparing = s->scribe ? sr_scribe_waiting(s->scribe) : 0,
+                                      .refused = sr_httpd_refused(s->http), .slow = sr_httpd_slow(s->http),
+                                      .ready = s->ready && p.ready && !p.fault}, &out);
+    sr_http_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, out.p, out.n);
+    sr_buf_end(&out);
+}
+
+void sr_info_version(sr_conn *c)
+{
+    static const char text[] = "{\"version\":\"" SR_VERSION "\"}";
+    sr_http_reply(c, 200, JSON, NULL, text, sizeof text - 1);
+}
+
+static void put_limits(const sr_servecfg *g, sr_jsonw *w)
+{
+    const sr_servelimits *l = &g->limits;
+    const sr_servetimes  *t = &g->times;
+    sr_json_obj(w, "limits");
+    sr_json_uint(w, "header_bytes", l->header_bytes);
+    sr_json_uint(w, "url_bytes", l->url_bytes);
+    sr_json_uint(w, "body_bytes", l->body_bytes);
+    sr_json_uint(w, "bodies_bytes", l->bodies_bytes);
+    sr_json_uint(w, "connections", l->conns);
+    sr_json_uint(w, "connections_per_address", l->conns_per_ip);
+    sr_json_uint(w, "requests", l->requests);
+    sr_json_uint(w, "json_depth", l->json_depth);
+    sr_json_uint(w, "json_values", l->json_values);
+    sr_json_uint(w, "messages", l->messages);
+    sr_json_uint(w, "prompts", l->prompts);
+    sr_json_uint(w, "choices", l->choices);
+    sr_json_uint(w, "stop_strings", l->stops);
+    sr_json_uint(w, "stop_bytes", l->stop_bytes);
+    sr_json_uint(w, "logit_bias", l->bias);
+    sr_json_end(w);
+    sr_json_obj(w, "times_ms");
+    sr_json_uint(w, "head", t->head);
+    sr_json_uint(w, "body_silence", t->body);
+    sr_json_uint(w, "body", t->request);
+    sr_json_uint(w, "idle", t->idle);
+    sr_json_uint(w, "write", t->write);
+    sr_json_uint(w, "ping", t->ping);
+    sr_json_uint(w, "queue", t->queue);
+    sr_json_uint(w, "drain", t->drain);
+    sr_json_end(w);
+}
+
+static void put_defaults(uint32_t ctx, sr_jsonw *w)
+{
+    sr_params p;
+    sr_params_default(&p, SR_API_CHAT);
+    sr_json_obj(w, "default_generation_settings");
+    sr_json_uint(w, "n_ctx", ctx);
+    sr_json_obj(w, "params");
+    sr_json_num(w, "temperature", p.temperature);
+    sr_json_num(w, "top_p", p.top_p);
+    sr_json_int(w, "top_k", p.top_k);
+    sr_json_num(w, "min_p", p.min_p);
+    sr_json_num(w, "typical_p", p.typical_p);
+    sr_json_num(w, "repeat_penalty", p.rep_penalty);
+    sr_json_num(w, "frequency_penalty", p.freq_penalty);
+    sr_json_num(w, "presence_penalty", p.pres_penalty);
+    sr_json_int(w, "seed", p.seed);
+    sr_json_int(w, "max_tokens", p.max_tokens);
+    sr_json_end(w);
+    sr_json_end(w);
+}
+
+static void put_token(const sr_tokenizer *tok, const char *name, int32_t id, sr_jsonw *w)
+{
+    size_t n = 0;
+    const char *p = id < 0 ? NULL : sr_tokenizer_piece(tok, id, true, &n);
+    if (p)
+        sr_json_strn(w, name, p, n);
+    else
+        sr_json_null(w, name);
+}
+
+/* llama.cpp's names where it has one.  No keys, no paths. */
+void sr_info_props(sr_serve *s, sr_conn *c)
+{
+    const sr_servemodel *m = &s->env.model;
+    sr_portstats p;
+    sr_buf   out = {0};
+    sr_jsonw w   = {.out = &out};
+    sr_port_stats(s->port, &p);
+    sr_json_obj(&w, NULL);
+    put_defaults(m->ctx, &w);
+    sr_json_uint(&w, "total_slots", p.max_seqs);
+    sr_json_str(&w, "model_alias", s->cfg.model_id);
+    sr_json_str(&w, "device", m->device);
+    sr_json_bool(&w, "strict_model", s->cfg.strict_model);
+    sr_json_bool(&w, "api_key", s->cfg.n_api_keys > 0);
+    sr_json_bool(&w, "guard_metrics", s->cfg.guard_metrics);
+    sr_json_str(&w, "api_prefix", s->cfg.prefix);
+    sr_json_str(&w, "cors", s->cfg.cors);
+    put_limits(&s->cfg, &w);
+    sr_json_obj(&w, "modalities");
+    sr_json_bool(&w, "vision", false);
+    sr_json_bool(&w, "audio", false);
+    sr_json_end(&w);
+    sr_json_str(&w, "chat_template", m->chat ? sr_tokenizer_template(m->tok) : NULL);
+    put_token(m->tok, "bos_token", sr_tokenizer_bos(m->tok), &w);
+    put_token(m->tok, "eos_token", sr_tokenizer_eos(m->tok), &w);
+    sr_json_str(&w, "build_info", "strata " SR_VERSION);
+    sr_json_end(&w);
+    sr_http_reply(c, 200, JSON, NULL, out.p, out.n);
+    sr_buf_end(&out);
+}
+
+static void model_object(const sr_serve *s, const char *id, sr_jsonw *w)
+{
+    const sr_servemodel *m = &s->env.model;
+    sr_json_obj(w, NULL);
+    sr_json_str(w, "id", id);
+    sr_json_str(w, "object", "model");
+    sr_json_int(w, "created", s->created);
+    sr_json_str(w, "owned_by", "strata");
+    if (strcmp(id, s->cfg.model_id))
+        sr_json_str(w, "root", s->cfg.model_id);
+    sr_json_uint(w, "max_model_len", m->ctx);
+    sr_json_obj(w, "meta");
+    sr_json_uint(w, "n_ctx", m->ctx);
+    sr_json_uint(w, "n_vocab", sr_tokenizer_n_vocab(m->tok));
+    if (m->ctx_train)
+        sr_json_uint(w, "n_ctx_train", m->ctx_train);
+    if (m->n_embd)
+        sr_json_uint(w, "n_embd", m->n_embd);
+    if (m->n_params)
+        sr_json_uint(w, "n_params", m->n_params);
+    if (m->bytes)
+        sr_json_uint(w, "size", m->bytes);
+    if (m->arch)
+        sr_json_str(w, "arch", m->arch);
+    if (m->ftype)
+        sr_json_str(w, "ftype", m->ftype);
+    if (m->device)
+        sr_json_str(w, "device", m->device);
+    sr_json_end(w);
+    sr_json_end(w);
+}
+
+void sr_info_models(sr_serve *s, sr_conn *c)
+{
+    sr_buf   out = {0};
+    sr_jsonw w   = {.out = &out};
+    sr_json_obj(&w, NULL);
+    sr_json_str(&w, "object", "list");
+    sr_json_arr(&w, "data");
+    model_object(s, s->cfg.model_id, &w);
+    for (uint32_t i = 0; i < s->cfg.n_aliases; i++)
+        model_object(s, s->cfg.aliases[i], &w);
+    sr_json_end(&w);
+    sr_json_end(&w);
+    sr_http_reply(c, 200, JSON, NULL, out.p, out.n);
+    sr_buf_end(&out);
+}
+
+void sr_info_model(sr_serve *s, sr_conn *c, const char *id)
+{
+    if (!known(s, id)) {
+        unknown_model(s, c, id);
+        return;
+    }
+    sr_buf   out = {0};
+    sr_jsonw w   = {.out = &out};
+    model_object(s, id, &w);
+    sr_http_reply(c, 200, JSON, NULL, out.p, out.n);
+    sr_buf_end(&out);
+}
