@@ -11,7 +11,7 @@ compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja
 	cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
 
-.PHONY: all run test test-gpu asan ubsan tsan fuzz bench test-clients check install clean help
+.PHONY: all run test test-gpu test-arm asan ubsan tsan fuzz bench test-clients check install clean help
 all:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE))
@@ -30,6 +30,13 @@ test-gpu:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE),-DSTRATA_CUDA=ON) --target strata-test-gpu
 	@$(BUILD)/strata-test-gpu $(ARGS)
+
+# Without the server's libraries: everything on 64-bit ARM under QEMU, then the kernels on one without dot products.
+test-arm:
+	@tools/deps arm
+	@$(call compile,build-arm,$(TYPE),-DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake -DSTRATA_SERVER=OFF -DSTRATA_CUDA=OFF)
+	@$(call ctest,build-arm)
+	@QEMU_CPU=cortex-a72 $(call ctest,build-arm) -R '^(linear|attn|glu|kvio|norm|rope|sample|quant|cpu|joints)_test$$'
 
 # The same tests under the compilers' checkers, each in its own folder.
 asan:
@@ -67,13 +74,14 @@ install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)
 
 clean:
-	rm -rf build build-asan build-ubsan build-tsan build-fuzz
+	rm -rf build build-arm build-asan build-ubsan build-tsan build-fuzz
 
 help:
 	@echo "make                build strata into $(BUILD)/ (installs the Debian packages it needs)"
 	@echo "make run            serve the demo model, or MODEL=file.gguf, at http://127.0.0.1:8080/v1"
 	@echo "make test           build and run all tests"
 	@echo "make test-gpu       build and run the tests that need a CUDA device; ARGS: part of a test's name"
+	@echo "make test-arm       build for 64-bit ARM and run the tests under QEMU, without the server"
 	@echo "make asan|ubsan|tsan  the same under a checker"
 	@echo "make fuzz           fuzz every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make test-clients   the OpenAI SDK against a server"
