@@ -22,7 +22,7 @@
 #include "base/err.h"
 #include "ops/op.h"
 
-#define SR_BACKEND_ABI 1u
+#define SR_BACKEND_ABI 2u
 typedef enum { SR_MEM_DEVICE, SR_MEM_PINNED, SR_MEM_MANAGED } sr_memkind;
 typedef enum { SR_Q_COMPUTE, SR_Q_IN, SR_Q_OUT, SR_Q_COUNT } sr_queue;
 
@@ -69,6 +69,9 @@ typedef struct sr_backend {
     /* Pure, any thread: n rows of file blocks, in the order given (gate/up or rope pairs interleaved),
      * into the kernels' tiles.  Same bytes out as in.  0: this format or shape stays as in the file. */
     size_t    (*pack)(uint16_t format, uint32_t n, uint32_t cols, const void *const *row, void *dst, uint16_t *layout);
+    /* The same on the device, in the order of a queue: n rows of blocks, one after the other at src, into tiles at dst.
+     * Formats, shapes and layout are pack()'s.  NULL: the kernels read blocks as they are. */
+    sr_status (*tile)(sr_dev *, sr_queue, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst, sr_err *);
     sr_status (*copyv)(sr_dev *, sr_queue, const sr_span *, uint32_t n, sr_err *);
     sr_point  (*mark)(sr_dev *, sr_queue);
     void      (*fence)(sr_dev *, sr_queue waiter, sr_point on);            /* any device's or the host's point */

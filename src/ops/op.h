@@ -77,6 +77,7 @@ typedef struct {              /* where one weight, or this device's share of it,
     uint32_t    col0, n_col;  /* input columns it holds (FFN down, tensor parallel): the result is a partial sum */
     uint16_t    format, layout; /* SR_Q4_K ...; 0 = blocks as in the file, else what pack() wrote */
     uint32_t    flags;        /* SR_W_HOST */
+    size_t      stride;       /* bytes from row to row of blocks as in the file (a range of columns, in place); 0: rows follow each other */
 } sr_wref;
 enum { SR_W_HOST = 1 };       /* wref.flags: comes over the bus, choose the zero-copy variant */
 

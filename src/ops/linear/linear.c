@@ -88,7 +88,7 @@ bool sr_linear_part(const sr_cpujob *j, uint32_t k, sr_linpart *part)
     *part = (sr_linpart){
         .p         = w->p,
         .bias      = bias ? bias + w->row0 - j->weight[op->w + op->n_w + k].row0 : NULL,
-        .row_bytes = sr_row_bytes(w->format, w->n_col),
+        .row_bytes = w->stride ? w->stride : sr_row_bytes(w->format, w->n_col),
         .format    = w->format,
         .n_row     = w->n_row,
         .col0      = w->col0,
