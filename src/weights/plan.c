@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-enum { SLOTS = 2, SPLIT = 256, CHUNK = 2048, STEP_MOST = 8192 }; /* slots: one is computed from while the other fills */
+enum { SLOTS = 2, SPLIT = 256, CHUNK = 2048, STEP_MOST = 8192 };
 
 typedef struct {
     const sr_hw    *hw;
@@ -47,12 +47,13 @@ static price best(const sr_hw *h, const sr_unit *u)
     return p;
 }
 
-/* Two orders of placement: what the CPU cannot share first; and feed-forward first, for a model that nearly fits,
- * where what is left over should be small because two slots must hold it. */
-enum { ORDERS = 2 };
+/* Orders of placement: what the CPU cannot share first; the same with the head before all, whose slots would be the largest; and
+ * feed-forward first, for a model that nearly fits, where what is left over should be small because slots must hold it. */
+enum { ORDERS = 3 };
 static void ranks(const task *t, uint32_t which, uint32_t *order)
 {
     static const uint8_t kinds[ORDERS][4] = {{SR_UNIT_ATTN, SR_UNIT_HEAD, SR_UNIT_FFN, SR_UNIT_EMBED},
+                                             {SR_UNIT_HEAD, SR_UNIT_ATTN, SR_UNIT_FFN, SR_UNIT_EMBED},
                                              {SR_UNIT_FFN, SR_UNIT_HEAD, SR_UNIT_ATTN, SR_UNIT_EMBED}};
     uint32_t at = 0;
     for (uint32_t k = 0; k < 4; k++)
@@ -85,7 +86,7 @@ static bool try_prefix(const task *t, const uint32_t *order, uint32_t k, sr_plac
             p->ram_used += fits ? u->bytes : 0;
             nvme += fits ? 0 : (double)u->read;
             moved += (double)u->read;
-            slot = u->kind == SR_UNIT_EMBED ? slot : SR_MAX(slot, u->bytes); /* rows of an embedding are read in place */
+            slot = u->kind == SR_UNIT_EMBED ? slot : SR_MAX(slot, u->slot ? u->slot : u->bytes); /* rows of an embedding are read in place */
             p->stream_s += outside(h, (double)u->read, h->vram ? 0 : 1, 1);
             p->cpu_s += outside(h, (double)u->read, 1, 1);
         }
@@ -93,9 +94,9 @@ static bool try_prefix(const task *t, const uint32_t *order, uint32_t k, sr_plac
         p->bytes[o->tier] += u->bytes;
     }
     if (h->vram && slot) {
-        p->n_slots    = SLOTS;
+        p->n_slots    = t->need->slots ? t->need->slots : SLOTS;
         p->slot_bytes = slot;
-        p->vram_used += SLOTS * slot;
+        p->vram_used += p->n_slots * slot;
     }
     lack[0] = h->vram && p->vram_used > h->vram ? p->vram_used - h->vram : 0;
     lack[1] = nvme > 0 && h->nvme_read <= 0 ? p->bytes[SR_WT_NVME] : p->ram_used > h->ram ? p->ram_used - h->ram : 0;
@@ -183,7 +184,7 @@ sr_status sr_plan_place(const sr_hw *hw, const sr_needs *need, const sr_unit *u,
     }
     sr_free(order);
     if (found == UINT32_MAX)
-        return sr_raise(err, SR_NOMEM, "does not fit: %.2f GB of VRAM and %.2f GB of RAM too little", (double)least[0] * 1e-9,
+        return sr_raise(err, SR_NOMEM, "does not fit: %.3f GB of VRAM and %.3f GB of RAM too little", (double)least[0] * 1e-9,
                         (double)least[1] * 1e-9);
     return SR_OK;
 }

@@ -1,9 +1,10 @@
 /* plan.h - where each unit of weights lies, and how fast that will be: a pure function.
  *
  * Units are taken into device memory in the order attention, head, feed-forward, embedding (what only the device can
- * compute first, what the CPU can share last) or feed-forward, head, attention, embedding (a model that nearly fits).
- * Every prefix of both that fits is priced, the fastest is taken; so more memory or more bandwidth never predicts slower.  A feed-forward unit in RAM is split by hidden units: the
- * CPU computes `cpu_hidden` of them while the bus brings the rest.
+ * compute first, what the CPU can share last), the same with the head first, or feed-forward, head, attention, embedding (a
+ * model that nearly fits).  Every prefix of each that fits is priced, the fastest is taken; so more memory or more bandwidth
+ * never predicts slower.  A feed-forward unit in RAM is split by hidden units: the CPU computes `cpu_hidden` of them while the
+ * bus brings the rest.
  *
  *     token  = sum of unit seconds + kv_read / device read, at least what NVMe needs for its bytes
  *     unit   = bytes / device read                                                         DEVICE
@@ -29,6 +30,7 @@ typedef struct {
     uint32_t hidden;            /* FFN: hidden units; a multiple of 256, or it is not split */
     uint64_t bytes, read;       /* stored; read for one token (an embedding: one row) */
     uint64_t params;            /* multiplied per token */
+    uint64_t slot;              /* most of it that comes in at once; 0: all */
 } sr_unit;
 
 typedef struct {                /* bytes, bytes/s, flops/s, seconds */
@@ -42,6 +44,7 @@ typedef struct {
     uint64_t kv, kv_read;       /* of all sequences; read per token */
     uint64_t scratch, draft, reserve;
     uint32_t chunk;             /* tokens of a prefill step; 0: 2048 */
+    uint32_t slots;             /* of device memory for what comes in; 0: 2, one is computed from while the other fills */
 } sr_needs;
 
 typedef struct { uint16_t tier; uint32_t cpu_hidden; uint32_t order; double seconds; } sr_place; /* order: of fetching in a step; ~0u: lies on the device */

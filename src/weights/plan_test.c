@@ -18,12 +18,12 @@ enum { LAYERS = 80, UNITS = 2 * LAYERS + 2 };
 static uint32_t big(sr_unit *u)
 {
     uint32_t n = 0;
-    u[n++] = (sr_unit){SR_UNIT_EMBED, 0, 0, 590000000, 4608, 0};
+    u[n++] = (sr_unit){SR_UNIT_EMBED, 0, 0, 590000000, 4608, 0, 0};
     for (uint16_t l = 0; l < LAYERS; l++) {
-        u[n++] = (sr_unit){SR_UNIT_ATTN, l, 0, 88000000, 88000000, 151000000};
-        u[n++] = (sr_unit){SR_UNIT_FFN, l, 28672, 425000000, 425000000, 705000000};
+        u[n++] = (sr_unit){SR_UNIT_ATTN, l, 0, 88000000, 88000000, 151000000, 0};
+        u[n++] = (sr_unit){SR_UNIT_FFN, l, 28672, 425000000, 425000000, 705000000, 0};
     }
-    u[n++] = (sr_unit){SR_UNIT_HEAD, 0, 0, 860000000, 860000000, 1050000000};
+    u[n++] = (sr_unit){SR_UNIT_HEAD, 0, 0, 860000000, 860000000, 1050000000, 0};
     return n;
 }
 
@@ -124,9 +124,9 @@ static void comes_near_the_best_of_all_placements(void **state)
         sr_hw        h = machine(i);
         double       least = 1e9, host[N];
         for (uint32_t k = 0; k < N; k++) {
-            u[k] = k == N - 1 ? (sr_unit){SR_UNIT_HEAD, 0, 0, 300000000, 300000000, 1}
-                 : k % 2      ? (sr_unit){SR_UNIT_FFN, 0, 28672, 400000000, 400000000, 1}
-                              : (sr_unit){SR_UNIT_ATTN, 0, 0, 90000000, 90000000, 1};
+            u[k] = k == N - 1 ? (sr_unit){SR_UNIT_HEAD, 0, 0, 300000000, 300000000, 1, 0}
+                 : k % 2      ? (sr_unit){SR_UNIT_FFN, 0, 28672, 400000000, 400000000, 1, 0}
+                              : (sr_unit){SR_UNIT_ATTN, 0, 0, 90000000, 90000000, 1, 0};
         }
         /* What each costs outside: a plan with room for two slots and nothing else. */
         h.ram  = 90000000000;
