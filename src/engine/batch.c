@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/offload.h"
 
 static size_t place(size_t *at, size_t bytes)
 {
@@ -30,11 +30,24 @@ static offsets layout(const sr_shape *max, uint32_t groups, size_t sampling)
     return o;
 }
 
-sr_status sr_block_open(sr_model *m, const sr_shape *max, uint32_t adjust_entries, sr_err *err)
+uint32_t sr_block_adjust(const sr_model *m)
+{
+    uint64_t each = SR_MIN(m->cfg.ctx + 2048u, m->code->hp.n_vocab);
+    return (uint32_t)SR_MIN(m->cfg.max_seqs * each, 1u << 22);
+}
+
+static size_t sampling_bytes(const sr_model *m, const sr_shape *max)
+{
+    return max->out * sizeof(sr_sampdev) + (size_t)sr_block_adjust(m) * sizeof(sr_adjust);
+}
+
+size_t sr_block_bytes(const sr_model *m, const sr_shape *max) { return layout(max, m->code->prog.n_kv, sampling_bytes(m, max)).end; }
+
+sr_status sr_block_open(sr_model *m, const sr_shape *max, sr_err *err)
 {
     sr_block *b       = &m->block;
     b->max            = *max;
-    b->sampling_bytes = max->out * sizeof(sr_sampdev) + (size_t)adjust_entries * sizeof(sr_adjust);
+    b->sampling_bytes = sampling_bytes(m, max);
     offsets o         = layout(max, m->code->prog.n_kv, b->sampling_bytes);
     b->bytes          = o.end;
     void *host = NULL, *dev = NULL;
@@ -142,15 +155,17 @@ sr_status sr_model_compute(sr_model *m, sr_err *err)
 {
     enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };
     const sr_program *p = &m->code->prog;
-    sr_span           span[MAX_SPANS], back = {.dst = m->sampled, .src = m->sampled_dev, .n = 1,
-                                               .bytes = m->block.now.out * sizeof(sr_sampled)};
+    sr_span           span[MAX_SPANS];
     uint32_t          n = sr_block_spans(&m->block, p->n_kv, span, MAX_SPANS);
     sr_status         s = m->be->copyv(m->dev, SR_Q_COMPUTE, span, n, err);
     if (s == SR_OK)
-        s = m->be->submit(m->plan, 0, p->n_op, &m->block.now, err);
+        s = m->off ? sr_offload_submit(m, err) : m->be->submit(m->plan, 0, p->n_op, &m->block.now, err);
+    sr_span back = {.dst = m->sampled, .src = m->sampled_dev, .n = 1, .bytes = m->block.now.out * sizeof(sr_sampled)};
     if (s == SR_OK && m->block.now.out)
         s = m->be->copyv(m->dev, SR_Q_COMPUTE, &back, 1, err);
     if (s == SR_OK)
         s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, err);
+    if (s == SR_OK && m->off)
+        s = sr_share_failed(m, err);
     return s == SR_AGAIN ? sr_raise(err, SR_DEVLOST, "%s: the queue took no more work", m->be->name) : s;
 }

@@ -16,10 +16,17 @@
 #define SR_ENGINE_H
 #include "backend/backend.h"
 #include "engine/port.h"
+#include "weights/plan.h"
 
 typedef struct sr_engine sr_engine;
 typedef struct sr_model  sr_model;
 
+typedef enum {                             /* weights that do not fit the device's memory */
+    SR_OFFLOAD_AUTO,                       /* as the plan says: streamed, and feed-forwards shared with the CPU where that is faster */
+    SR_OFFLOAD_NONE,                       /* an error */
+    SR_OFFLOAD_STREAM,                     /* all of them come over the bus, in every step */
+    SR_OFFLOAD_CPU                         /* steps of a few tokens: the CPU computes every feed-forward that is not on the device */
+} sr_offloadmode;
 typedef struct {                           /* what to load, and how much room it may take; zero = defaults */
     const char       *path;                /* GGUF */
     const sr_backend *be; int device;
@@ -31,6 +38,8 @@ typedef struct {                           /* what to load, and how much room it
     uint32_t kv_pages;                     /* 0: enough for max_seqs sequences of min(ctx, 4096) */
     uint16_t kv_format_k, kv_format_v;     /* SR_F32 (zero): SR_F16 */
     uint16_t out_rows;                     /* 0: max_seqs; more for perplexity */
+    sr_offloadmode offload;
+    const sr_hw *hw;                       /* what the machine does; figures that are 0, or all (NULL), are measured when the plan needs them */
     void (*progress)(void *arg, double share, const char *what); void *arg;
 } sr_loadcfg;
 typedef struct {
@@ -41,6 +50,8 @@ typedef struct {
     uint32_t threads;                      /* of a CPU; multiprocessors of a GPU */
     bool     on_host;                      /* the device is a CPU: its memory is the host's */
     char     device[64], isa[16];
+    uint64_t bytes_device;                 /* of the weights; less than `bytes`: the rest comes in every step */
+    double   cpu_share, predicted_s;       /* of all feed-forwards, computed by the CPU in steps of few tokens; a step of one token */
 } sr_modelinfo;
 SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);
 void sr_model_close(sr_model *);

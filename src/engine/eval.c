@@ -22,7 +22,7 @@ static sr_status piece(sr_model *m, sr_kvseq *seq, const int32_t *tok, uint32_t 
         return s;
     void  *slot;
     size_t bytes;
-    if (m->be->slot(m->plan, m->code->prog.logits, &slot, &bytes))
+    if (m->be->slot(m->ran, m->code->prog.logits, &slot, &bytes))
         return sr_raise(err, SR_UNSUPPORTED, "%s: logits cannot be read", m->be->name);
     sr_span back = {.dst = logits, .src = slot, .n = 1, .bytes = (size_t)b->now.out * m->info.n_vocab * sizeof *logits};
     if (b->now.out && (s = m->be->copyv(m->dev, SR_Q_COMPUTE, &back, 1, err)) != SR_OK)

@@ -2,6 +2,7 @@
  *
  *     load.c    file -> program -> device -> ready          batch.c   one step's inputs, host block and device block
  *     sched.c   requests, admission, preemption, budgets    engine.c  the step, and what comes out of it
+ *     place.c   weights onto the device                     offload.c those that do not fit it
  */
 #ifndef SR_ENGINE_INTERNAL_H
 #define SR_ENGINE_INTERNAL_H
@@ -21,14 +22,18 @@ typedef struct {              /* a step's inputs: the host block is written, the
     sr_shape  now;
 } sr_block;
 
+typedef struct sr_offload sr_offload;
+
 struct sr_model {
     sr_loadcfg        cfg;
+    sr_shape          max;        /* of a step */
     sr_modelinfo      info;
     sr_gguf          *gguf;
     sr_compiled      *code;
     const sr_backend *be;
     sr_dev           *dev;
-    sr_plan          *plan;
+    sr_plan          *plan, *ran; /* the whole program's; the last step's */
+    sr_offload       *off;        /* NULL: every weight lies on the device */
     sr_kv            *kv;
     sr_wref          *weight;
     void            **owned;      /* by weight id: device copies, NULL where the mapping itself is used */
@@ -40,8 +45,10 @@ struct sr_model {
 };
 
 /* batch.c */
-SR_MUSTUSE sr_status sr_block_open(sr_model *m, const sr_shape *max, uint32_t adjust_entries, sr_err *err);
+SR_MUSTUSE sr_status sr_block_open(sr_model *m, const sr_shape *max, sr_err *err);
 void     sr_block_close(sr_model *m);
+uint32_t sr_block_adjust(const sr_model *m);                   /* entries of bias and penalty lists: room for every sequence's at once */
+size_t   sr_block_bytes(const sr_model *m, const sr_shape *max);
 void     sr_block_address(const sr_model *m, sr_batch *out);   /* the device addresses to bind */
 void     sr_block_begin(sr_block *b);
 uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32_t cap);

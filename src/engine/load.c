@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/offload.h"
 
 enum { DEFAULT_SEQS = 8, DEFAULT_STEP = 512, GPU_STEP = 2048, DEFAULT_PAGE = 16, DEFAULT_CTX = 8192, POOL_CTX = 4096 };
 
@@ -140,20 +140,14 @@ static sr_status open_kv(sr_model *m, const sr_devinfo *di, sr_err *err)
 static sr_status make_ready(sr_model *m, sr_err *err)
 {
     const sr_program *p   = &m->code->prog;
-    sr_loadcfg       *c   = &m->cfg;
-    sr_shape          max = {.tok = c->max_step_tokens, .out = c->out_rows, .seq = c->max_seqs,
-                             .pages = (c->ctx + c->page_tokens - 1) / c->page_tokens};
-    size_t bytes = m->be->scratch(m->dev, p, &max);
+    size_t            bytes = m->be->scratch(m->dev, p, &m->max);
     m->info.scratch_bytes = bytes;
     if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, "activations", &m->scratch, err) ||
-        m->be->prepare(m->dev, p, &max, m->scratch, bytes, &m->plan, err))
+        m->be->prepare(m->dev, p, &m->max, m->scratch, bytes, &m->plan, err) || sr_block_open(m, &m->max, err))
         return err->status;
-    /* Room for every sequence's penalty window and bias list at once. */
-    uint64_t adjust = (uint64_t)c->max_seqs * SR_MIN(c->ctx + 2048u, m->code->hp.n_vocab);
-    if (sr_block_open(m, &max, (uint32_t)SR_MIN(adjust, 1u << 22), err))
-        return err->status;
+    m->ran     = m->plan;
     void *host = NULL, *slot = NULL;
-    if (m->be->alloc(m->dev, SR_MEM_PINNED, max.out * sizeof(sr_sampled), "step results", &host, err))
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, m->max.out * sizeof(sr_sampled), "step results", &host, err))
         return err->status;
     m->sampled = host;
     size_t   slot_bytes;
@@ -163,12 +157,12 @@ static sr_status make_ready(sr_model *m, sr_err *err)
     m->sampled_dev = slot;
     /* Everything else has its memory: the rest is for pages. */
     sr_devinfo di = {.size = sizeof di};
-    if (m->be->info(c->device, m->dev, &di, err) || open_kv(m, &di, err))
+    if ((m->off && sr_offload_ready(m, err)) || m->be->info(m->cfg.device, m->dev, &di, err) || open_kv(m, &di, err))
         return err->status;
     sr_block_address(m, &batch);
     for (uint32_t g = 0; g < p->n_kv; g++)
         sr_kv_layout(m->kv, g, 0, &batch.kv[g]);
-    return m->be->bind(m->plan, &batch, 0, p->n_weight, m->weight, err);
+    return m->off ? sr_offload_bind(m, &batch, err) : m->be->bind(m->plan, &batch, 0, p->n_weight, m->weight, err);
 }
 
 static sr_status load(sr_model *m, sr_err *err)
@@ -195,7 +189,10 @@ static sr_status load(sr_model *m, sr_err *err)
     m->info.on_host = di.flags & SR_DEV_HOST;
     snprintf(m->info.device, sizeof m->info.device, "%s", di.name);
     snprintf(m->info.isa, sizeof m->info.isa, "%s", di.isa);
-    if (sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))
+    m->max = (sr_shape){.tok = c->max_step_tokens, .out = c->out_rows, .seq = c->max_seqs,
+                        .pages = (c->ctx + c->page_tokens - 1) / c->page_tokens};
+    m->info.bytes_device = m->info.bytes;
+    if (sr_offload_decide(m, &di, err) || sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))
         return err->status;
     progress(c, 1, "ready");
     return SR_OK;
@@ -227,6 +224,7 @@ void sr_model_close(sr_model *m)
         sr_err ignored = {0};
         for (int q = 0; q < SR_Q_COUNT; q++)
             m->be->wait(m->dev, m->be->mark(m->dev, (sr_queue)q), UINT64_MAX, &ignored);
+        sr_offload_close(m);
         m->be->discard(m->plan);
         sr_kv_close(m->kv);
         sr_block_close(m);
@@ -236,6 +234,7 @@ void sr_model_close(sr_model *m)
         m->be->free(m->dev, m->scratch);
         m->be->close(m->dev);
     }
+    sr_offload_close(m);
     sr_free(m->weight);
     sr_free(m->owned);
     sr_compiled_close(m->code);

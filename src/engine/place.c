@@ -13,7 +13,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/offload.h"
 
 enum { STAGING = 32 << 20, GRAIN = 64, MAX_THREADS = 16, MAX_GRAIN_BYTES = 8 << 20 };
 
@@ -154,6 +154,10 @@ static sr_status send_all(stage *st, sr_err *err)
         const sr_tensor *t = m->code->tensor[i];
         if (!m->weight[i].p)
             continue;
+        if (sr_is_outside(m, i)) {
+            m->weight[i].p = NULL;
+            continue;
+        }
         if (m->code->tied && p->weight[i].role == SR_W_OUTPUT) { /* weight 0 is the embedding, placed first */
             m->weight[i].p      = m->weight[0].p;
             m->weight[i].layout = m->weight[0].layout;

@@ -22,6 +22,7 @@ typedef struct {
     uint32_t       max_op, max_weight;
     uint16_t       x, h, qkv, cs, a, gu, act;        /* slots by token */
     uint16_t       xo, ho, ao, guo, acto;            /* and by wanted row */
+    const uint8_t *shared;                           /* [n_layer] or NULL */
     sr_err        *err;
 } builder;
 
@@ -186,7 +187,14 @@ static bool feed_forward(builder *b, uint32_t l, bool last)
         return false;
     sr_op *o  = emit(b, SR_OP_GLU, l, gu, act);
     o->dim[0] = hp->n_ff;
-    return linear(b, l, (uint16_t)(unit + 1), &down, 1, hp->n_ff, act, x, x);
+    if (!linear(b, l, (uint16_t)(unit + 1), &down, 1, hp->n_ff, act, x, x))
+        return false;
+    if (b->shared && b->shared[l]) {
+        o         = emit(b, SR_OP_ADD, l, x, x);
+        o->in[1]  = b->c->partial[last];
+        o->dim[0] = hp->n_embd;
+    }
+    return true;
 }
 
 static bool head(builder *b)
@@ -195,9 +203,6 @@ static bool head(builder *b)
     sr_program       *p    = &b->c->prog;
     uint16_t          unit = (uint16_t)(1 + 3 * hp->n_layer);
     uint32_t          w;
-    p->hidden  = b->xo;
-    p->logits  = slot(b, hp->n_vocab, SR_ROWS_OUT, SR_F32);
-    p->sampled = slot(b, sizeof(sr_sampled) / 4, SR_ROWS_OUT, SR_I32);
     if (!norm(b, SR_W_OUTPUT_NORM, SR_NONE, unit, b->xo, b->ho, hp->n_embd, 0, 1) ||
         !weight(b, SR_W_OUTPUT, SR_NONE, unit, hp->n_vocab, hp->n_embd, &w))
         return false;
@@ -298,6 +303,14 @@ static bool build(builder *b, const sr_compilecfg *cfg)
     b->ao          = slot(b, q, SR_ROWS_OUT, SR_F32);
     b->guo         = slot(b, 2 * hp->n_ff, SR_ROWS_OUT, SR_F32);
     b->acto        = slot(b, hp->n_ff, SR_ROWS_OUT, SR_F32);
+    p->hidden        = b->xo;
+    p->logits        = slot(b, hp->n_vocab, SR_ROWS_OUT, SR_F32);
+    p->sampled       = slot(b, sizeof(sr_sampled) / 4, SR_ROWS_OUT, SR_I32);
+    b->c->partial[0] = b->c->partial[1] = SR_NONE; /* last: the other slots have the same numbers with and without */
+    if (b->shared) {
+        b->c->partial[0] = slot(b, hp->n_embd, SR_ROWS_TOK, SR_F32);
+        b->c->partial[1] = slot(b, hp->n_embd, SR_ROWS_OUT, SR_F32);
+    }
     segment(b);
     if (!entry(b))
         return false;
@@ -318,7 +331,7 @@ static bool build(builder *b, const sr_compilecfg *cfg)
 sr_status sr_compile(const sr_gguf *g, const sr_compilecfg *cfg, sr_compiled **out, sr_err *err)
 {
     sr_err   local = {0};
-    builder  b     = {.g = g, .err = err ? err : &local};
+    builder  b     = {.g = g, .shared = cfg->shared, .err = err ? err : &local};
     if (sr_hparams_read(g, &b.hp, b.err))
         return b.err->status;
     if (b.hp.n_embd % 8 || b.hp.n_ff % 8)

@@ -39,6 +39,8 @@ SR_MUSTUSE sr_status sr_hparams_read(const sr_gguf *g, sr_hparams *out, sr_err *
 typedef struct {
     uint32_t page_tokens;              /* of KV */
     uint16_t kv_format_k, kv_format_v; /* SR_F16 or SR_Q8_0 */
+    const uint8_t *shared;             /* [n_layer] or NULL; 1: another device computes a part of this feed-forward, and an op ADD
+                                          joins its partial sum */
 } sr_compilecfg;
 
 typedef struct {
@@ -48,6 +50,7 @@ typedef struct {
     const float     **derived;         /* by weight id: constants computed here (rope frequencies) */
     uint32_t          n_unit;          /* units of weights: embedding, per layer attention, gate+up, down; head */
     bool              tied;            /* the head reads the embedding's tensor */
+    uint16_t          partial[2];      /* slots of the other device's partial sum, by token and by wanted row; SR_NONE: nothing is shared */
     void             *owned;
 } sr_compiled;
 

@@ -1,0 +1,616 @@
+/* offload.c - what lies where, and a step over it. */
+#include "engine/offload.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bench.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/mem.h"
+
+enum { SLOTS = 2, ALIGN = 256, PAGE = 4096, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, ROUNDS = 8, USUAL_TOKENS = 512 };
+
+/* ---- what there is -------------------------------------------------------------------------------------------------------- */
+
+static size_t weight_bytes(const sr_program *p, uint32_t w) { return p->weight[w].rows * sr_row_bytes(p->weight[w].format, p->weight[w].cols); }
+
+/* Weights of a unit that move: its matrices.  Vectors always lie on the device. */
+static bool moves(const sr_model *m, uint32_t w) { return m->code->tensor[w] && m->code->prog.weight[w].rows > 1; }
+
+/* Bytes of a program unit in a slot. */
+static size_t unit_bytes(const sr_model *m, uint32_t unit)
+{
+    const sr_program *p  = &m->code->prog;
+    size_t            at = 0;
+    for (uint32_t w = 0; w < p->n_weight; w++)
+        if (p->weight[w].unit == unit && moves(m, w))
+            at += sr_align_up(weight_bytes(p, w), ALIGN);
+    return at;
+}
+
+/* Two program units, gate + up and down, are one feed-forward to the plan; a tied head has the embedding's bytes. */
+static uint32_t plan_unit(const sr_model *m, uint32_t unit)
+{
+    uint32_t n = m->info.n_layer;
+    if (unit == 0)
+        return 2 * n + 1;
+    if (unit == 1 + 3 * n)
+        return 2 * n;
+    return (unit - 1) / 3 * 2 + ((unit - 1) % 3 != 0);
+}
+
+static void describe_units(const sr_model *m, sr_unit *u)
+{
+    const sr_program *p = &m->code->prog;
+    uint32_t          n = m->info.n_layer;
+    for (uint32_t i = 0; i < 2 * n + 2; i++)
+        u[i] = (sr_unit){.kind = (uint16_t)(i == 2 * n ? SR_UNIT_HEAD : i > 2 * n ? SR_UNIT_EMBED : i % 2 ? SR_UNIT_FFN : SR_UNIT_ATTN),
+                         .layer = (uint16_t)(i / 2)};
+    for (uint32_t i = 1; i < m->code->n_unit; i++)
+        u[plan_unit(m, i)].slot = SR_MAX(u[plan_unit(m, i)].slot, unit_bytes(m, i));
+    for (uint32_t w = 0; w < p->n_weight; w++) {
+        if (!moves(m, w))
+            continue;
+        sr_unit *to    = &u[plan_unit(m, p->weight[w].unit)];
+        size_t   bytes = weight_bytes(p, w);
+        if (to->kind == SR_UNIT_EMBED) {
+            to->bytes = m->code->tied ? 0 : bytes;
+            to->read  = m->code->tied ? 0 : bytes / p->weight[w].rows;
+            continue;
+        }
+        to->bytes += bytes;
+        to->read += bytes;
+        to->params += (uint64_t)p->weight[w].rows * p->weight[w].cols;
+        to->hidden = to->kind == SR_UNIT_FFN ? m->info.n_ff : 0;
+    }
+}
+
+/* ---- what the machine does ------------------------------------------------------------------------------------------------ */
+
+static sr_status copy_rate(sr_model *m, void *dst, const void *src, size_t bytes, double *out, sr_err *err)
+{
+    double  v[PROBE_TIMES];
+    sr_span s = {.dst = dst, .src = src, .bytes = bytes, .n = 1};
+    for (int i = -1; i < PROBE_TIMES; i++) {
+        uint64_t t = sr_now_ns();
+        if (m->be->copyv(m->dev, SR_Q_IN, &s, 1, err) || m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err))
+            return err->status;
+        if (i >= 0)
+            v[i] = (double)bytes * 1e9 / (double)SR_MAX(sr_now_ns() - t, 1u);
+    }
+    *out = sr_bench_spread(v, PROBE_TIMES).median;
+    return SR_OK;
+}
+
+/* Rates that the plan weighs against each other.  What the caller gives is taken as it is. */
+static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *err)
+{
+    void    *a = NULL, *host = NULL;
+    size_t   bytes   = SR_MIN((size_t)PROBE_BYTES, (size_t)(di->mem_free / 4) / ALIGN * ALIGN);
+    uint32_t threads = m->cfg.dev.threads ? m->cfg.dev.threads : SR_MAX(sr_cpu_cores(), 2u) - 1;
+    *hw              = m->cfg.hw ? *m->cfg.hw : (sr_hw){0};
+    hw->vram         = di->mem_free;
+    hw->ram          = hw->ram ? hw->ram : sr_cpu_memory();
+    hw->dev_flops    = hw->dev_flops > 0 ? hw->dev_flops : di->units * 1e12; /* only ranks chunks: any card is beyond its bus there */
+    hw->sync         = hw->sync > 0 ? hw->sync : 40e-6;
+    if (m->be->alloc(m->dev, SR_MEM_DEVICE, 2 * bytes, "measuring", &a, err) ||
+        m->be->alloc(m->dev, SR_MEM_PINNED, bytes, "measuring", &host, err))
+        goto done;
+    if (hw->h2d <= 0 && copy_rate(m, a, host, bytes, &hw->h2d, err))
+        goto done;
+    if (hw->dev_read <= 0) {
+        if (copy_rate(m, (char *)a + bytes, a, bytes, &hw->dev_read, err))
+            goto done;
+        hw->dev_read *= 2; /* read and written */
+    }
+    if (hw->cpu_read <= 0 && sr_bench_read(threads, 0, &hw->cpu_read, err))
+        goto done;
+    hw->dram_read = hw->dram_read > 0 ? hw->dram_read : hw->cpu_read + hw->h2d;
+done:
+    m->be->free(m->dev, a);
+    m->be->free(m->dev, host);
+    return err->status;
+}
+
+/* ---- the decision --------------------------------------------------------------------------------------------------------- */
+
+typedef struct { uint64_t kv, kv_least, fixed, weights; } need; /* fixed: activations, inputs, vectors */
+
+static need needs(const sr_model *m, const sr_shape *max)
+{
+    const sr_program *p = &m->code->prog;
+    const sr_loadcfg *c = &m->cfg;
+    need              n = {.fixed = m->be->scratch(m->dev, p, max) + sr_block_bytes(m, max)};
+    uint64_t per_ctx = (c->ctx + c->page_tokens - 1) / c->page_tokens, usual = (uint64_t)c->max_seqs * (USUAL_TOKENS / c->page_tokens), each = 0;
+    for (uint32_t g = 0; g < p->n_kv; g++)
+        each += sr_kv_page_bytes(&p->kv[g], c->page_tokens);
+    n.kv       = each * (c->kv_pages ? c->kv_pages : SR_MAX(per_ctx, SR_MIN(usual, per_ctx * c->max_seqs)));
+    n.kv_least = each * (c->kv_pages ? c->kv_pages : per_ctx);
+    for (uint32_t w = 0; w < p->n_weight; w++) {
+        bool twice = m->code->tied && p->weight[w].role == SR_W_OUTPUT;
+        if (moves(m, w))
+            n.weights += twice ? 0 : sr_align_up(weight_bytes(p, w), ALIGN);
+        else if (m->code->tensor[w] || m->code->derived[w])
+            n.fixed += sr_align_up(weight_bytes(p, w), ALIGN);
+    }
+    return n;
+}
+
+static void take_plan(sr_model *m, const sr_place *place)
+{
+    sr_offload *o = m->off;
+    uint32_t    head = 1 + 3 * m->info.n_layer;
+    o->slot_bytes = 0;
+    for (uint32_t u = 0; u < m->code->n_unit; u++) {
+        const sr_place *at = &place[plan_unit(m, u == 0 && m->code->tied ? head : u)];
+        o->outside[u]      = at->tier != SR_WT_DEVICE;
+        if (o->outside[u] && u)
+            o->slot_bytes = SR_MAX(o->slot_bytes, unit_bytes(m, u));
+    }
+    o->few = 0;
+    for (uint32_t l = 0; l < m->info.n_layer; l++) {
+        const sr_place *ffn = &place[2 * l + 1];
+        bool            out = ffn->tier != SR_WT_DEVICE, cut = m->info.n_ff % 256 == 0;
+        uint32_t        cpu = !out || m->cfg.offload == SR_OFFLOAD_STREAM ? 0 : m->cfg.offload == SR_OFFLOAD_CPU && cut ? m->info.n_ff : ffn->cpu_hidden;
+        o->device[l] = m->info.n_ff - cpu;
+        o->few       = cpu ? FEW : o->few;
+    }
+    o->few     = SR_MIN(o->few, SR_MIN(m->cfg.max_step_tokens, SR_MIN(m->cfg.max_seqs, (uint32_t)m->cfg.out_rows)));
+    o->n_slot  = o->slot_bytes ? SLOTS : 0;
+}
+
+static size_t slots_bytes(const sr_model *m)
+{
+    const sr_offload *o = m->off;
+    return o->slot_bytes * (o->n_slot + (o->n_slot && m->be->tile));
+}
+
+static uint64_t resident_bytes(const sr_model *m)
+{
+    const sr_program *p = &m->code->prog;
+    uint64_t          n = 0;
+    for (uint32_t w = 0; w < p->n_weight; w++)
+        if (moves(m, w) && !sr_is_outside(m, w) && !(m->code->tied && p->weight[w].role == SR_W_OUTPUT))
+            n += sr_align_up(weight_bytes(p, w), ALIGN);
+    return n;
+}
+
+/* Small steps have activations of their own. */
+static sr_shape few_shape(const sr_model *m)
+{
+    uint32_t n = m->off->few;
+    return (sr_shape){.tok = n, .out = n, .seq = n, .pages = m->max.pages};
+}
+
+static uint64_t few_bytes(const sr_model *m)
+{
+    sr_shape few = few_shape(m); /* and the partial sums, by token and by wanted row */
+    return few.tok ? m->be->scratch(m->dev, &m->code->prog, &few) + 2 * sr_align_up(4ull * few.tok * m->info.n_embd, ALIGN) : 0;
+}
+
+/* The plan counts slots in its own way: what it left out is asked of it as a reserve until all fits. */
+static sr_status plan(sr_model *m, const need *n, const sr_unit *unit, sr_err *err)
+{
+    sr_offload *o      = m->off;
+    uint32_t    n_unit = 2 * m->info.n_layer + 2;
+    sr_needs    want   = {.kv = n->kv, .scratch = n->fixed, .slots = SLOTS + (m->be->tile != NULL)};
+    sr_place   *place  = sr_calloc(n_unit, sizeof *place);
+    bool        fits   = false;
+    if (!place)
+        return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u units", n_unit);
+    for (int i = 0; i < ROUNDS && !fits; i++) {
+        if (sr_plan_place(&o->hw, &want, unit, n_unit, place, &o->sum, err))
+            break;
+        take_plan(m, place);
+        uint64_t used = n->kv + n->fixed + resident_bytes(m) + slots_bytes(m) + few_bytes(m);
+        fits          = used <= o->hw.vram;
+        want.reserve += fits ? 0 : used - o->hw.vram;
+    }
+    sr_free(place);
+    if (err->status)
+        return sr_while(err, "placing %.1f MB of weights, %.1f MB of KV pages and %.1f MB of activations in the %.1f MB that are free", (double)n->weights * 1e-6,
+                        (double)n->kv * 1e-6, (double)n->fixed * 1e-6, (double)o->hw.vram * 1e-6);
+    return fits ? SR_OK : sr_raise(err, SR_NOMEM, "no placement of %.1f MB of weights was found in the %.1f MB that are free", (double)n->weights * 1e-6,
+                                   (double)o->hw.vram * 1e-6);
+}
+
+sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err)
+{
+    need n = needs(m, &m->max);
+    if (di->flags & SR_DEV_HOST || n.weights + n.fixed + n.kv_least <= di->mem_free || m->cfg.offload == SR_OFFLOAD_NONE)
+        return SR_OK;
+    if (m->code->prog.n_kv != 1)
+        return sr_raise(err, SR_UNSUPPORTED, "a model with %u groups of KV pages that does not fit its device", m->code->prog.n_kv);
+    sr_unit *unit = sr_calloc(2 * m->info.n_layer + 2, sizeof *unit);
+    m->off        = sr_calloc(1, sizeof *m->off);
+    if (m->off) {
+        m->off->outside = sr_calloc(m->code->n_unit, 1);
+        m->off->device  = sr_calloc(m->info.n_layer, sizeof *m->off->device);
+    }
+    if (!unit || !m->off || !m->off->outside || !m->off->device) {
+        sr_free(unit);
+        return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u layers", m->info.n_layer);
+    }
+    describe_units(m, unit);
+    if (measure(m, di, &m->off->hw, err) == SR_OK)
+        (void)!plan(m, &n, unit, err);
+    sr_free(unit);
+    if (err->status)
+        return err->status;
+    sr_modelinfo *info = &m->info;
+    info->bytes_device = resident_bytes(m);
+    info->predicted_s  = m->off->sum.token_s;
+    for (uint32_t l = 0; l < info->n_layer; l++)
+        info->cpu_share += (double)(info->n_ff - m->off->device[l]) / info->n_ff / info->n_layer;
+    return SR_OK;
+}
+
+/* ---- memory of the host --------------------------------------------------------------------------------------------------- */
+
+static int by_address(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)(*(const sr_tensor *const *)a)->data, y = (uintptr_t)(*(const sr_tensor *const *)b)->data;
+    return (x > y) - (x < y);
+}
+
+/* The embedding's rows have a place of their own; a tied head counts by itself. */
+static bool held(const sr_model *m, uint32_t w) { return sr_is_outside(m, w) && m->code->prog.weight[w].role != SR_W_TOKEN_EMBD; }
+
+/* The pages of the mapping that hold what lies outside, as few ranges as there are gaps. */
+static sr_status pin_mapping(sr_model *m, const sr_tensor **t, uint32_t n, sr_err *err)
+{
+    sr_offload *o = m->off;
+    qsort(t, n, sizeof *t, by_address);
+    o->pin = sr_calloc(n, sizeof *o->pin);
+    if (!o->pin)
+        return sr_raise(err, SR_NOMEM, "host: memory for %u ranges", n);
+    for (uint32_t i = 0; i < n; i++) {
+        uintptr_t a = (uintptr_t)t[i]->data / PAGE * PAGE, b = sr_align_up((uintptr_t)t[i]->data + t[i]->bytes, PAGE);
+        uint32_t  k = o->n_pin;
+        if (k && a <= (uintptr_t)o->pin[k - 1].p + o->pin[k - 1].n)
+            o->pin[k - 1].n = SR_MAX(o->pin[k - 1].n, b - (uintptr_t)o->pin[k - 1].p);
+        else {
+            o->pin[k].p = (char *)a;
+            o->pin[k].n = b - a;
+            o->n_pin++;
+        }
+    }
+    for (uint32_t i = 0; i < o->n_pin; i++)
+        if (m->be->pin(m->dev, o->pin[i].p, o->pin[i].n, true, err)) {
+            sr_err ignored = {0};
+            while (i--)
+                (void)m->be->pin(m->dev, o->pin[i].p, o->pin[i].n, false, &ignored);
+            o->n_pin = 0;
+            return err->status;
+        }
+    return SR_OK;
+}
+
+static sr_status copy_weights(sr_model *m, sr_err *err)
+{
+    sr_offload       *o = m->off;
+    const sr_program *p = &m->code->prog;
+    size_t            all = 0, at = 0;
+    for (uint32_t w = 0; w < p->n_weight; w++)
+        all += held(m, w) ? sr_align_up(m->code->tensor[w]->bytes, ALIGN) : 0;
+    o->copied = sr_calloc(p->n_weight, sizeof *o->copied);
+    if (!o->copied)
+        return sr_raise(err, SR_NOMEM, "host: memory for %u addresses", p->n_weight);
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, all, "weights outside the device", &o->copy, err))
+        return err->status;
+    for (uint32_t w = 0; w < p->n_weight; w++) {
+        if (!held(m, w))
+            continue;
+        const sr_tensor *t = m->code->tensor[w];
+        o->copied[w]       = (char *)o->copy + at;
+        memcpy(o->copied[w], t->data, t->bytes);
+        at += sr_align_up(t->bytes, ALIGN);
+        if (m->cfg.progress)
+            m->cfg.progress(m->cfg.arg, (double)at / (double)all, "weights in RAM");
+    }
+    return SR_OK;
+}
+
+/* Page-locked where they are, else copied into memory that is. */
+static sr_status hold_weights(sr_model *m, sr_err *err)
+{
+    const sr_program *p = &m->code->prog;
+    const sr_tensor **t = sr_calloc(p->n_weight + 1u, sizeof *t);
+    uint32_t          n = 0;
+    sr_err            refused = {0};
+    if (!t)
+        return sr_raise(err, SR_NOMEM, "host: memory for %u tensors", p->n_weight);
+    for (uint32_t w = 0; w < p->n_weight; w++)
+        if (held(m, w))
+            t[n++] = m->code->tensor[w];
+    sr_status s = n ? pin_mapping(m, t, n, &refused) : SR_OK;
+    sr_free(t);
+    return s ? copy_weights(m, err) : SR_OK;
+}
+
+const void *sr_offload_source(const sr_model *m, uint32_t w)
+{
+    if (!sr_is_outside(m, w))
+        return NULL;
+    return m->off->copied ? m->off->copied[w] : m->code->tensor[w]->data;
+}
+
+/* Rows of the embedding are read one by one: they are not worth a slot, the device reads them over the bus. */
+static sr_status hold_embedding(sr_model *m, sr_err *err)
+{
+    sr_offload      *o = m->off;
+    const sr_tensor *t = m->code->tensor[0];
+    if (!o->outside[0])
+        return SR_OK;
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, t->bytes, "embedding (host)", &o->embedding, err))
+        return err->status;
+    memcpy(o->embedding, t->data, t->bytes);
+    return SR_OK;
+}
+
+/* ---- routes --------------------------------------------------------------------------------------------------------------- */
+
+/* What the device computes of weight w on a route; the plain reference is of the whole. */
+static sr_wref part_of(const sr_model *m, const sr_offroute *r, uint32_t w, size_t *piece, const char **from)
+{
+    const sr_weight *x    = &r->code->prog.weight[w];
+    const char      *src  = sr_offload_source(m, w);
+    size_t           row  = sr_row_bytes(x->format, x->cols);
+    bool             cut  = r != &m->off->route[0] && x->layer != SR_NONE;
+    uint32_t         n    = cut ? m->off->device[x->layer] : m->info.n_ff;
+    sr_wref          ref  = {.n_row = x->rows, .n_col = x->cols, .format = x->format};
+    *piece = row;
+    *from  = src;
+    if (x->role == SR_W_FFN_GATE || x->role == SR_W_FFN_UP)
+        ref.n_row = n;
+    if (x->role == SR_W_FFN_DOWN) {
+        ref.n_col = n;
+        *piece    = sr_row_bytes(x->format, n);
+    }
+    return ref;
+}
+
+static uint16_t layout_of(const sr_model *m, const sr_wref *ref, const char *src, size_t row)
+{
+    const void *at[16];
+    uint16_t    layout = 0;
+    char        block[16 * 512];
+    if (!m->be->tile || ref->n_row % 16)
+        return 0;
+    /* One tile tells what whole rows would: its rows are cut to what a tile is deep. */
+    for (uint32_t cols = 64; cols <= 256; cols *= 4) {
+        for (uint32_t i = 0; i < 16; i++)
+            at[i] = src + i * row;
+        if (ref->n_col % cols == 0 && sr_row_bytes(ref->format, cols) * 16 <= sizeof block &&
+            m->be->pack(ref->format, 16, cols, at, block, &layout))
+            return layout;
+    }
+    return 0;
+}
+
+static sr_status add_part(sr_model *m, sr_offroute *r, uint32_t w, size_t *at, sr_err *err)
+{
+    size_t      piece;
+    const char *src;
+    sr_wref     ref = part_of(m, r, w, &piece, &src);
+    size_t      row = sr_row_bytes(ref.format, r->code->prog.weight[w].cols);
+    if (!ref.n_row || !ref.n_col) {
+        r->weight[w] = (sr_wref){.format = ref.format};
+        return SR_OK;
+    }
+    ref.layout = layout_of(m, &ref, src, row);
+    uint32_t slot = (r->n_unit - 1) % m->off->n_slot;
+    ref.p         = (char *)(ref.layout ? m->off->tiles : m->off->slot[slot]) + *at;
+    r->weight[w]  = ref;
+    r->part[r->n_part++] = (sr_streampart){.src = src, .piece = piece, .step = row, .at = *at, .rows = ref.n_row, .cols = ref.n_col,
+                                           .format = ref.format, .tile = ref.layout != 0};
+    r->unit[r->n_unit - 1].n++;
+    *at += sr_align_up(piece * ref.n_row, ALIGN);
+    return *at <= m->off->slot_bytes ? SR_OK : sr_raise(err, SR_INVALID, "a unit of %zu bytes in slots of %zu", *at, m->off->slot_bytes);
+}
+
+static void add_stop(sr_offroute *r, uint32_t op, sr_stopkind kind, uint32_t arg) { r->stop[r->n_stop++] = (sr_stop){op, (uint16_t)kind, arg}; }
+
+/* Weights of a LINEAR's unit into the route, when its first op comes. */
+static sr_status add_unit(sr_model *m, sr_offroute *r, uint32_t op, sr_err *err)
+{
+    const sr_program *p    = &r->code->prog;
+    uint16_t          unit = p->op[op].unit;
+    size_t            at   = 0;
+    r->unit[r->n_unit++]   = (sr_streamunit){.first = r->n_part};
+    add_stop(r, op, STOP_AWAIT, r->n_unit - 1);
+    for (uint32_t w = 0; w < p->n_weight; w++)
+        if (p->weight[w].unit == unit && moves(m, w) && add_part(m, r, w, &at, err))
+            return err->status;
+    uint32_t last = op;
+    for (uint32_t i = op; i < p->n_op; i++)
+        last = p->op[i].code == SR_OP_LINEAR && p->op[i].unit == unit ? i : last;
+    add_stop(r, last + 1, STOP_RELEASE, r->n_unit - 1);
+    return SR_OK;
+}
+
+static int by_op(const void *a, const void *b)
+{
+    const sr_stop *x = a, *y = b;
+    if (x->op != y->op)
+        return x->op < y->op ? -1 : 1;
+    /* At one place: what was read is given back, then the partial sum comes, then the other half is handed over, then weights. */
+    static const uint8_t order[] = {[STOP_RELEASE] = 0, [STOP_TAKE] = 1, [STOP_GIVE] = 2, [STOP_SKIP] = 3, [STOP_AWAIT] = 4};
+    return (int)order[x->kind] - (int)order[y->kind];
+}
+
+static sr_status make_route(sr_model *m, uint32_t which, sr_err *err)
+{
+    sr_offload       *o = m->off;
+    sr_offroute      *r = &o->route[which];
+    const sr_program *p = &r->code->prog;
+    uint32_t          last = SR_NONE; /* unit added */
+    r->stop   = sr_calloc(4u * p->n_op, sizeof *r->stop);
+    r->unit   = sr_calloc(m->code->n_unit + 1u, sizeof *r->unit);
+    r->part   = sr_calloc(p->n_weight + 1u, sizeof *r->part);
+    r->weight = sr_calloc(p->n_weight, sizeof *r->weight);
+    if (!r->stop || !r->unit || !r->part || !r->weight)
+        return sr_raise(err, SR_NOMEM, "host: memory for a route of %u ops", p->n_op);
+    memcpy(r->weight, m->weight, p->n_weight * sizeof *r->weight);
+    for (uint32_t i = 0; i < p->n_op; i++) {
+        const sr_op     *op = &p->op[i];
+        const sr_weight *w  = &p->weight[op->w];
+        if (op->code != SR_OP_LINEAR || !o->outside[w->unit])
+            continue;
+        bool shared = which && w->layer != SR_NONE && o->device[w->layer] != m->info.n_ff;
+        if (shared && w->role == SR_W_FFN_GATE) {
+            add_stop(r, i, STOP_GIVE, w->layer);
+            add_stop(r, i + 3, STOP_TAKE, w->layer);
+            if (!o->device[w->layer])
+                add_stop(r, i, STOP_SKIP, i + 3);
+        }
+        bool here = !(shared && !o->device[w->layer] && (w->role == SR_W_FFN_GATE || w->role == SR_W_FFN_DOWN));
+        if (here && op->unit != last && add_unit(m, r, i, err))
+            return err->status;
+        last = op->unit;
+    }
+    if (o->embedding)
+        r->weight[0] = (sr_wref){.p = o->embedding, .n_row = p->weight[0].rows, .n_col = p->weight[0].cols, .format = p->weight[0].format,
+                                 .flags = SR_W_HOST};
+    qsort(r->stop, r->n_stop, sizeof *r->stop, by_op);
+    return SR_OK;
+}
+
+/* ---- getting ready -------------------------------------------------------------------------------------------------------- */
+
+static sr_status open_few(sr_model *m, sr_err *err)
+{
+    sr_offload   *o = m->off;
+    sr_offroute  *r = &o->route[1];
+    uint8_t      *shared = sr_calloc(m->info.n_layer, 1);
+    sr_compilecfg cc = {.page_tokens = m->cfg.page_tokens, .kv_format_k = m->code->prog.kv[0].format_k,
+                        .kv_format_v = m->code->prog.kv[0].format_v, .shared = shared};
+    if (!shared)
+        return sr_raise(err, SR_NOMEM, "host: memory for %u layers", m->info.n_layer);
+    for (uint32_t l = 0; l < m->info.n_layer; l++)
+        shared[l] = o->device[l] != m->info.n_ff;
+    sr_status s = sr_compile(m->gguf, &cc, &r->code, err);
+    sr_free(shared);
+    if (s)
+        return s;
+    r->max       = few_shape(m);
+    size_t bytes = m->be->scratch(m->dev, &r->code->prog, &r->max), at;
+    if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, "activations (few tokens)", &r->scratch, err) ||
+        m->be->prepare(m->dev, &r->code->prog, &r->max, r->scratch, bytes, &r->plan, err) || sr_share_open(m, err))
+        return err->status;
+    return m->be->slot(r->plan, r->code->prog.sampled, &r->sampled, &at);
+}
+
+sr_status sr_offload_ready(sr_model *m, sr_err *err)
+{
+    sr_offload  *o = m->off;
+    sr_streamcfg sc = {.be = m->be, .dev = m->dev, .n_slot = SR_MAX(o->n_slot, 1u)};
+    o->route[0]     = (sr_offroute){.code = m->code, .plan = m->plan, .scratch = m->scratch, .max = m->max, .sampled = (void *)(uintptr_t)m->sampled_dev};
+    if (hold_weights(m, err) || hold_embedding(m, err))
+        return err->status;
+    for (uint32_t i = 0; i < o->n_slot; i++)
+        if (m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream slot", &o->slot[i], err))
+            return err->status;
+    if (o->n_slot && m->be->tile && m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream tiles", &o->tiles, err))
+        return err->status;
+    if (o->few && open_few(m, err))
+        return err->status;
+    for (uint32_t i = 0; i < (o->few ? 2u : 1u); i++) {
+        if (make_route(m, i, err))
+            return err->status;
+        sc.route[i] = (sr_streamroute){o->route[i].unit, o->route[i].n_unit, o->route[i].part, o->route[i].n_part};
+    }
+    memcpy(sc.slot, o->slot, sizeof sc.slot);
+    sc.tiles = o->tiles;
+    return sr_stream_open(&sc, &o->stream, err);
+}
+
+sr_status sr_offload_bind(sr_model *m, const sr_batch *batch, sr_err *err)
+{
+    for (uint32_t i = 0; i < (m->off->few ? 2u : 1u); i++) {
+        sr_offroute *r = &m->off->route[i];
+        if (m->be->bind(r->plan, batch, 0, r->code->prog.n_weight, r->weight, err))
+            return err->status;
+    }
+    return SR_OK;
+}
+
+void sr_offload_close(sr_model *m)
+{
+    sr_offload *o       = m->off;
+    sr_err      ignored = {0};
+    if (!o)
+        return;
+    if (m->dev) {
+        sr_share_close(m);
+        for (uint32_t i = 0; i < SR_STREAM_SLOTS; i++)
+            m->be->free(m->dev, o->slot[i]);
+        m->be->free(m->dev, o->tiles);
+        m->be->free(m->dev, o->embedding);
+        m->be->discard(o->route[1].plan);
+        m->be->free(m->dev, o->route[1].scratch);
+        for (uint32_t i = 0; i < o->n_pin; i++)
+            (void)m->be->pin(m->dev, o->pin[i].p, o->pin[i].n, false, &ignored);
+        m->be->free(m->dev, o->copy);
+    }
+    sr_stream_close(o->stream);
+    sr_compiled_close(o->route[1].code);
+    for (uint32_t i = 0; i < SR_STREAM_ROUTES; i++) {
+        sr_free(o->route[i].stop);
+        sr_free(o->route[i].unit);
+        sr_free(o->route[i].part);
+        sr_free(o->route[i].weight);
+    }
+    sr_free(o->pin);
+    sr_free(o->copied);
+    sr_free(o->outside);
+    sr_free(o->device);
+    sr_free(o);
+    m->off = NULL;
+}
+
+/* ---- a step --------------------------------------------------------------------------------------------------------------- */
+
+static sr_status submit(sr_model *m, const sr_offroute *r, uint32_t from, uint32_t to, sr_err *err)
+{
+    sr_status s = SR_OK;
+    if (to <= from)
+        return SR_OK;
+    while ((s = m->be->submit(r->plan, from, to - from, &m->block.now, err)) == SR_AGAIN)
+        if ((s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, err)) != SR_OK)
+            break;
+    return s;
+}
+
+static sr_status stop_at(sr_model *m, const sr_stop *s, sr_err *err)
+{
+    switch ((sr_stopkind)s->kind) {
+    case STOP_GIVE: return sr_share_give(m, s->arg, err);
+    case STOP_TAKE: return sr_share_take(m, s->arg, err);
+    case STOP_AWAIT: return sr_stream_await(m->off->stream, s->arg, err);
+    case STOP_RELEASE: return sr_stream_release(m->off->stream, s->arg, err);
+    case STOP_SKIP: break;
+    }
+    return SR_OK;
+}
+
+sr_status sr_offload_submit(sr_model *m, sr_err *err)
+{
+    sr_offload     *o   = m->off;
+    const sr_shape *now = &m->block.now;
+    uint32_t        which = o->few && now->tok <= o->few && now->out <= o->few && now->seq <= o->few, at = 0;
+    sr_offroute    *r   = &o->route[which];
+    m->ran              = r->plan;
+    m->sampled_dev      = r->sampled;
+    if (sr_stream_begin(o->stream, which, err))
+        return err->status;
+    for (uint32_t i = 0; i < r->n_stop; i++) {
+        const sr_stop *s = &r->stop[i];
+        if (submit(m, r, at, s->op, err) || stop_at(m, s, err))
+            return err->status;
+        at = s->kind == STOP_SKIP ? s->arg : SR_MAX(at, s->op);
+    }
+    return submit(m, r, at, r->code->prog.n_op, err);
+}

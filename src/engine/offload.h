@@ -1,0 +1,86 @@
+/* offload.h - a model larger than its device: which weights stay outside, how they come in, what the CPU computes itself.
+ *
+ *     offload.c         decides (weights/plan), keeps page-locked memory, makes the stream, runs a step
+ *     offload_share.c   the CPU's part of feed-forwards
+ *
+ * Two routes through the program share the slots of one stream.  Route 0 brings every unit that lies outside to the device:
+ * prompts and large batches, where arithmetic is the device's.  Route 1 is for a few tokens: of each feed-forward outside, the
+ * device computes hidden units [0, device) and the CPU the rest, at the same time:
+ *
+ *     device   .. norm | h down | gate, up, glu, down of [0, device) | partial up | add | next layer ..
+ *     bus        .. weights of [0, device), ahead of time ..
+ *     CPU                       | gate, up, glu, down of the rest    |
+ *
+ * Owns:    slots, page-locked memory, the CPU's device and both extra programs, until close.
+ * Threads: the engine's.   Errors: SR_NOMEM: does not fit, with what lacks; those of the devices.
+ */
+#ifndef SR_ENGINE_OFFLOAD_H
+#define SR_ENGINE_OFFLOAD_H
+#include "engine/internal.h"
+#include "weights/plan.h"
+#include "weights/stream.h"
+
+typedef enum { STOP_GIVE, STOP_SKIP, STOP_AWAIT, STOP_RELEASE, STOP_TAKE } sr_stopkind;
+typedef struct { uint32_t op; uint16_t kind; uint32_t arg; } sr_stop; /* before op: unit of the route; op skipped to; layer */
+
+typedef struct {
+    sr_compiled *code;              /* route 0: the model's */
+    sr_plan     *plan;
+    sr_wref     *weight;
+    void        *scratch;           /* route 0: the model's */
+    sr_shape     max;
+    sr_stop     *stop; uint32_t n_stop;
+    sr_streamunit *unit; uint32_t n_unit;
+    sr_streampart *part; uint32_t n_part;
+    void        *sampled;           /* the program's results on the device */
+} sr_offroute;
+
+typedef struct {                    /* the CPU beside the device */
+    sr_dev     *dev;
+    sr_plan    *plan;
+    sr_program  prog;               /* route 1's, with a down that adds nothing and ends in the partial sum's slot */
+    sr_op      *op;
+    void       *scratch;            /* page-locked: the device reads and writes its slots */
+    void       *words;              /* the page of the CPU's point, page-locked */
+    sr_point    done;
+} sr_share;
+
+struct sr_offload {
+    sr_hw        hw;
+    sr_placement sum;
+    uint8_t     *outside;           /* by the program's unit */
+    uint32_t    *device;            /* by layer: hidden units that the device computes in route 1 */
+    uint32_t     few;               /* most tokens of a step on route 1; 0: there is none */
+    void        *slot[SR_STREAM_SLOTS], *tiles;
+    uint32_t     n_slot;
+    size_t       slot_bytes;
+    struct { char *p; size_t n; } *pin; uint32_t n_pin; /* ranges of the mapping */
+    void        *copy, **copied;    /* where it cannot be page-locked: a copy of what lies outside; by weight id */
+    void        *embedding;         /* page-locked rows, read over the bus; NULL: on the device */
+    sr_stream   *stream;
+    sr_offroute     route[SR_STREAM_ROUTES];
+    sr_share     share;
+};
+
+static inline bool sr_is_outside(const sr_model *m, uint32_t w)
+{
+    const sr_program *p = &m->code->prog;
+    return m->off && m->code->tensor[w] && p->weight[w].rows > 1 && m->off->outside[p->weight[w].unit];
+}
+
+/* offload.c.  decide: after the device is open, before weights are placed; leaves m->off NULL when everything fits. */
+SR_MUSTUSE sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err);
+SR_MUSTUSE sr_status sr_offload_ready(sr_model *m, sr_err *err);   /* slots, memory, programs: before the KV pages are taken */
+SR_MUSTUSE sr_status sr_offload_bind(sr_model *m, const sr_batch *batch, sr_err *err);
+SR_MUSTUSE sr_status sr_offload_submit(sr_model *m, sr_err *err);  /* the whole program for the step in the block */
+void sr_offload_close(sr_model *m);                                /* both devices idle */
+const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locked blocks of a weight outside */
+
+/* offload_share.c */
+SR_MUSTUSE sr_status sr_share_open(sr_model *m, sr_err *err);
+void sr_share_close(sr_model *m);
+uint32_t sr_share_gate(const sr_program *p, uint32_t layer);       /* the op of gate and up; glu and down follow */
+SR_MUSTUSE sr_status sr_share_give(sr_model *m, uint32_t layer, sr_err *err);
+SR_MUSTUSE sr_status sr_share_take(sr_model *m, uint32_t layer, sr_err *err);
+SR_MUSTUSE sr_status sr_share_failed(sr_model *m, sr_err *err);    /* after the step: what went wrong on the CPU */
+#endif

@@ -1,0 +1,227 @@
+/* offload_test: a model larger than its device gives the answers of one that fits, wherever its weights lie.
+ *
+ * The device is a fake one (backend/fake): memory the host cannot read, slow copies, timelines of its own; so a missing fence or
+ * a wrong address shows as wrong numbers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+#include "backend/fake/fake.h"
+#include "base/fault.h"
+#include "base/mem.h"
+#include "engine/offload.h"
+
+#define BASE "models/strata-demo-base-Q4_K_M.gguf"
+#define DRAFT "models/strata-demo-draft-Q8_0.gguf"
+enum { N = 40, MB = 1000000 };
+
+static int32_t text[N];
+
+/* Figures are given, so that the plan is the same on every machine: the CPU twice as fast as the bus. */
+static const sr_hw machine = {.dev_read = 100e9, .h2d = 2e9, .cpu_read = 4e9, .dram_read = 6e9, .dev_flops = 1e12, .sync = 1e-6};
+
+static sr_loadcfg config(const char *path, sr_offloadmode mode)
+{
+    return (sr_loadcfg){.path = path, .be = &sr_backend_fake, .ctx = 64, .max_seqs = 4, .max_step_tokens = 16, .out_rows = 4, .kv_pages = 4,
+                        .dev = {.threads = 2}, .offload = mode, .hw = &machine};
+}
+
+static sr_model *load(const sr_loadcfg *c)
+{
+    sr_err    err = {0};
+    sr_model *m   = NULL;
+    if (sr_model_load(c, &m, &err))
+        fail_msg("%s", err.msg);
+    return m;
+}
+
+typedef struct { float *p; uint32_t n, from; } logits;
+
+static bool keep(void *arg, uint32_t pos, const float *row)
+{
+    logits *l = arg;
+    memcpy(l->p + (size_t)(pos - l->from) * l->n, row, l->n * sizeof *row);
+    return true;
+}
+
+/* Logits of the last `rows` positions: the text before them in one step, they in steps of four tokens. */
+static float *eval(sr_model *m, uint32_t rows)
+{
+    sr_err err = {0};
+    logits l   = {sr_calloc((size_t)rows * m->info.n_vocab, sizeof(float)), m->info.n_vocab, N - rows};
+    if (sr_model_eval(m, text, N, N - rows, keep, &l, &err))
+        fail_msg("%s", err.msg);
+    return l.p;
+}
+
+static float *expected(const char *path, uint32_t rows)
+{
+    sr_loadcfg c = config(path, SR_OFFLOAD_AUTO);
+    c.be         = &sr_backend_cpu;
+    sr_model *m  = load(&c);
+    float    *x  = eval(m, rows);
+    sr_model_close(m);
+    return x;
+}
+
+static double farthest(const float *a, const float *b, size_t n)
+{
+    double worst = 0;
+    for (size_t i = 0; i < n; i++)
+        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+    return worst;
+}
+
+/* The two most likely tokens of a row are farther apart than rounding can turn round, or the same one wins. */
+static void same_winners(const float *a, const float *b, uint32_t rows, uint32_t n)
+{
+    for (uint32_t r = 0; r < rows; r++, a += n, b += n) {
+        uint32_t x = 0, y = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            x = a[i] > a[x] ? i : x;
+            y = b[i] > b[y] ? i : y;
+        }
+        assert_true(x == y || a[x] - a[y] < 4e-2f);
+    }
+}
+
+static void weights_that_stream_in_give_the_same_bits(void **state)
+{
+    (void)state;
+    const struct { const char *path; uint64_t mb; uint32_t slow; } run[] = {{BASE, 10, 0}, {BASE, 14, 0}, {BASE, 20, 0}, {DRAFT, 8, 0}, {DRAFT, 9, 1}};
+    for (size_t i = 0; i < SR_COUNT(run); i++) {
+        float *want = expected(run[i].path, 8);
+        sr_fake_configure(&(sr_fakecfg){.memory = run[i].mb * MB, .bytes_per_s = run[i].slow ? 1000000000u : 0, .ns_per_command = run[i].slow ? 5000 : 0});
+        sr_loadcfg c = config(run[i].path, SR_OFFLOAD_STREAM);
+        sr_model  *m = load(&c);
+        assert_non_null(m->off);
+        assert_true(m->info.bytes_device < m->info.bytes);
+        assert_true(m->off->few == 0);
+        float *got = eval(m, 8);
+        assert_memory_equal(want, got, 8 * m->info.n_vocab * sizeof *got);
+        assert_true(sr_stream_bytes(m->off->stream) >= 3 * (m->info.bytes - m->info.bytes_device) / 2); /* three steps, and what came ahead */
+        sr_free(got);
+        got = eval(m, 8); /* the slots hold what came for this step already */
+        assert_memory_equal(want, got, 8 * m->info.n_vocab * sizeof *got);
+        sr_model_close(m);
+        sr_free(got);
+        sr_free(want);
+    }
+}
+
+static void feed_forwards_shared_with_the_cpu_agree_within_rounding(void **state)
+{
+    (void)state;
+    const uint64_t budget[] = {12, 14, 20};
+    float         *want     = expected(BASE, 8);
+    for (size_t i = 0; i < SR_COUNT(budget); i++)
+        for (uint32_t cpu = 0; cpu < 2; cpu++) {
+            sr_fake_configure(&(sr_fakecfg){.memory = budget[i] * MB});
+            sr_loadcfg c = config(BASE, cpu ? SR_OFFLOAD_CPU : SR_OFFLOAD_AUTO);
+            sr_model  *m = load(&c);
+            assert_non_null(m->off);
+            assert_int_equal(m->off->few, 4);
+            assert_true(m->info.cpu_share > 0.05);
+            float *got = eval(m, 8); /* a step of many tokens, and two of four: both routes */
+            double worst = farthest(want, got, 8 * m->info.n_vocab);
+            assert_true(worst < 0.5); /* a partial sum rounds differently, and activations of 8 bits may move by one: logits are some tens */
+            same_winners(want, got, 8, m->info.n_vocab);
+            sr_model_close(m);
+            sr_free(got);
+        }
+    sr_free(want);
+}
+
+static void a_model_that_cannot_fit_says_what_lacks(void **state)
+{
+    (void)state;
+    sr_err     err = {0};
+    sr_model  *m   = NULL;
+    sr_loadcfg c   = config(BASE, SR_OFFLOAD_AUTO);
+    sr_fake_configure(&(sr_fakecfg){.memory = 2 * MB});
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_NOMEM);
+    assert_non_null(strstr(err.msg, "GB of VRAM"));
+    err = (sr_err){0};
+    sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB});
+    c.offload = SR_OFFLOAD_NONE;
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_NOMEM);
+    assert_non_null(strstr(err.msg, "free"));
+}
+
+static void the_device_never_holds_more_than_its_budget_and_gives_all_back(void **state)
+{
+    (void)state;
+    for (uint64_t mb = 5; mb < 28; mb += 2) {
+        sr_err err = {0};
+        sr_fake_configure(&(sr_fakecfg){.memory = mb * MB});
+        sr_loadcfg c = config(BASE, SR_OFFLOAD_AUTO);
+        sr_model  *m = NULL;
+        if (sr_model_load(&c, &m, &err)) { /* the ledger refuses what goes beyond: the plan must not have asked for it */
+            assert_true(mb < 12);
+            assert_non_null(strstr(err.msg, "VRAM"));
+            continue;
+        }
+        assert_true(m->info.bytes_device <= mb * MB);
+        sr_model_close(m);
+    }
+}
+
+static void a_failed_copy_loses_the_device_with_its_reason(void **state)
+{
+    (void)state;
+    for (uint64_t nth = 1; nth < 200; nth += 23) {
+        sr_fake_configure(&(sr_fakecfg){.memory = 12 * MB});
+        sr_loadcfg c   = config(BASE, SR_OFFLOAD_AUTO);
+        sr_model  *m   = load(&c);
+        sr_err     err = {0};
+        logits     l   = {sr_calloc((size_t)8 * m->info.n_vocab, sizeof(float)), m->info.n_vocab, N - 8};
+        sr_fault_arm(nth % 2 ? SR_FAULT_COPY : SR_FAULT_SUBMIT, nth);
+        sr_status s = sr_model_eval(m, text, N, N - 8, keep, &l, &err);
+        if (sr_fault_fired(nth % 2 ? SR_FAULT_COPY : SR_FAULT_SUBMIT)) {
+            assert_int_equal(s, SR_DEVLOST);
+            assert_non_null(strstr(err.msg, "injected"));
+        }
+        sr_fault_arm(SR_FAULT_COPY, 0);
+        sr_fault_arm(SR_FAULT_SUBMIT, 0);
+        sr_free(l.p);
+        sr_model_close(m);
+    }
+}
+
+static void no_failed_allocation_leaks_or_crashes(void **state)
+{
+    (void)state;
+    const sr_faultkind kinds[] = {SR_FAULT_ALLOC, SR_FAULT_DEVALLOC};
+    sr_fake_configure(&(sr_fakecfg){.memory = 9 * MB});
+    for (size_t k = 0; k < SR_COUNT(kinds); k++)
+        for (uint64_t nth = 1, fired = 1; fired; nth += nth < 40 ? 1 : 9) {
+            sr_err     err = {0};
+            sr_model  *m   = NULL;
+            sr_loadcfg c   = config(DRAFT, SR_OFFLOAD_AUTO);
+            sr_fault_arm(kinds[k], nth);
+            sr_status s = sr_model_load(&c, &m, &err);
+            fired       = sr_fault_fired(kinds[k]);
+            sr_fault_arm(kinds[k], 0);
+            if (!(s == SR_OK || (fired && s == SR_NOMEM && err.msg[0])))
+                fail_msg("allocation %u failed: status %d, %s", (unsigned)nth, s, err.msg);
+            sr_model_close(m);
+        }
+}
+
+int main(void)
+{
+    for (int i = 0; i < N; i++)
+        text[i] = i ? (i * 7919 + 13) % 8000 + 3 : 0;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_that_stream_in_give_the_same_bits),
+        cmocka_unit_test(feed_forwards_shared_with_the_cpu_agree_within_rounding),
+        cmocka_unit_test(a_model_that_cannot_fit_says_what_lacks),
+        cmocka_unit_test(the_device_never_holds_more_than_its_budget_and_gives_all_back),
+        cmocka_unit_test(a_failed_copy_loses_the_device_with_its_reason),
+        cmocka_unit_test(no_failed_allocation_leaks_or_crashes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
