@@ -69,8 +69,8 @@ if [ "$has_cuda" = 0 ]; then
 fi
 STRATA_PLUGINS=/nowhere runs 0 "plugins are looked for where STRATA_PLUGINS says" devices
 grep -qE '^cuda(:0 +yes| +no +there is no /nowhere/libstrata-cuda13.so)' "$dir/out" || fail "not looked for in /nowhere"
-runs 1 "a budget of GPU memory is no option of the CPU" bench --device cpu --gpu-memory 1024 -m models/strata-demo-draft-Q8_0.gguf
-says err "--gpu-memory was given, but"
+runs 1 "a budget of GPU memory is no option of the CPU" bench --device cpu --vram 1G -m models/strata-demo-draft-Q8_0.gguf
+says err "--vram was given, but"
 runs 1 "an unknown device is named" devices --device toaster
 says err 'unknown device "toaster"'
 

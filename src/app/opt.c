@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { WORD_MAX = 32, HELP_COL = 28, HELP_WIDTH = 100, OPT_MAX = 64 };
 
@@ -102,6 +103,25 @@ static sr_status read_real(const sr_opt *o, const char *text, sr_err *err)
     return SR_OK;
 }
 
+static sr_status read_bytes(const sr_opt *o, const char *text, sr_err *err)
+{
+    static const struct { const char *name; double factor; } unit[] = {{"", 1}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {"KB", 1e3},
+        {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
+    shown  s;
+    char  *stop;
+    double v = *text >= '0' && *text <= '9' ? strtod(text, &stop) : -1, factor = 0;
+    for (size_t i = 0; v >= 0 && i < SR_COUNT(unit); i++)
+        factor = strcasecmp(stop, unit[i].name) == 0 ? unit[i].factor : factor;
+    if (factor == 0 || !isfinite(v) || text[strspn(text, "0123456789.")] == 'x')
+        return sr_raise(err, SR_INVALID, "--%s \"%s\": not a size; 14G, 1.5G or 512MiB expected", o->name, show(&s, text));
+    if ((o->lo != 0 || o->hi != 0) && (v * factor < o->lo || v * factor > o->hi))
+        return bad_range(o, show(&s, text), o->lo, o->hi, err);
+    if (v * factor >= 0x1p63)
+        return sr_raise(err, SR_INVALID, "--%s \"%s\": more than any machine has", o->name, show(&s, text));
+    *(uint64_t *)o->out = (uint64_t)(v * factor);
+    return SR_OK;
+}
+
 static sr_status read_list(const sr_opt *o, const char *text, double lo, double hi, sr_err *err)
 {
     sr_optlist *l = o->out;
@@ -142,6 +162,7 @@ static sr_status read_value(const sr_opt *o, const char *text, sr_err *err)
     case SR_OPT_CHOICE: return read_choice(o, text, err);
     case SR_OPT_U64: return read_u64(o, text, err);
     case SR_OPT_REAL: return read_real(o, text, err);
+    case SR_OPT_BYTES: return read_bytes(o, text, err);
     case SR_OPT_LIST: return read_list(o, text, lo, hi, err);
     case SR_OPT_INT:
         lo = all ? INT32_MIN : lo;

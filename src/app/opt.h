@@ -28,6 +28,7 @@ typedef enum {
     SR_OPT_U64,    /* uint64_t */
     SR_OPT_INT,    /* int32_t */
     SR_OPT_REAL,   /* float */
+    SR_OPT_BYTES,  /* uint64_t: "14G", "512MiB", "1.5G"; K, M, G, T are powers of 1000, KiB .. TiB of 1024 */
     SR_OPT_LIST    /* sr_optlist: "512,2048" */
 } sr_optkind;
 
@@ -51,6 +52,7 @@ typedef struct {
 #define SR_O_UINT(name, letter, var, arg, help, lo, hi) SR_O_(name, letter, SR_OPT_UINT, uint32_t, var, arg, help, lo, hi)
 #define SR_O_INT(name, letter, var, arg, help, lo, hi)  SR_O_(name, letter, SR_OPT_INT, int32_t, var, arg, help, lo, hi)
 #define SR_O_REAL(name, letter, var, arg, help, lo, hi) SR_O_(name, letter, SR_OPT_REAL, float, var, arg, help, lo, hi)
+#define SR_O_BYTES(name, letter, var, arg, help, lo, hi) SR_O_(name, letter, SR_OPT_BYTES, uint64_t, var, arg, help, lo, hi)
 #define SR_O_LIST(name, letter, var, arg, help, lo, hi) SR_O_(name, letter, SR_OPT_LIST, sr_optlist, var, arg, help, lo, hi)
 
 typedef struct {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <stdio.h>
 
 static struct {
     const char *model, *device;
@@ -18,6 +19,7 @@ static struct {
     float       temp;
     bool        json;
     sr_optlist  p;
+    uint64_t    vram;
 } o;
 static sr_err err;
 static char  *args[16];
@@ -34,6 +36,7 @@ static sr_status parse(const char *line)
         SR_O_INT("priority", 0, o.prio, "P", "priority", -5, 5),
         SR_O_REAL("temperature", 't', o.temp, "T", "temperature", 0, 2),
         SR_O_FLAG("json", 'j', o.json, "as JSON"),
+        SR_O_BYTES("vram", 0, o.vram, "SIZE", "memory", 1e6, 1e12),
         SR_O_LIST("prompts", 'p', o.p, "N,N", "sizes", 1, 100000),
     };
     const sr_optspec spec = {"test", "FILE", "A test.", opt, SR_COUNT(opt), .min_operands = 0, .max_operands = 2};
@@ -141,6 +144,24 @@ static void nearest_counts_swaps_and_refuses_far_words(void **state)
     assert_null(sr_nearest("a-word-that-is-much-too-long-to-be-one-of-ours", w, 4, sizeof *w));
 }
 
+static void a_size_has_a_unit_and_a_range(void **state)
+{
+    (void)state;
+    const struct { const char *word; uint64_t bytes; } ok[] = {{"14G", 14000000000u}, {"1.5gb", 1500000000u}, {"512MiB", 536870912u}, {"2000000", 2000000u}};
+    char line[64];
+    for (size_t i = 0; i < SR_COUNT(ok); i++) {
+        snprintf(line, sizeof line, "--vram %s", ok[i].word);
+        assert_int_equal(parse(line), SR_OK);
+        assert_true(o.vram == ok[i].bytes);
+    }
+    refuses("--vram 14X", "--vram \"14X\": not a size; 14G, 1.5G or 512MiB expected");
+    refuses("--vram G", "--vram \"G\": not a size; 14G, 1.5G or 512MiB expected");
+    refuses("--vram 0x10G", "--vram \"0x10G\": not a size; 14G, 1.5G or 512MiB expected");
+    refuses("--vram=-1G", "--vram \"-1G\": not a size; 14G, 1.5G or 512MiB expected");
+    assert_int_equal(parse("--vram 5"), SR_INVALID);
+    assert_int_equal(parse("--vram 2T"), SR_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +171,7 @@ int main(void)
         cmocka_unit_test(an_unknown_option_is_named_with_its_nearest_match),
         cmocka_unit_test(wrong_values_are_named_with_what_would_be_right),
         cmocka_unit_test(nothing_is_ignored),
+        cmocka_unit_test(a_size_has_a_unit_and_a_range),
         cmocka_unit_test(nearest_counts_swaps_and_refuses_far_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

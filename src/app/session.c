@@ -55,12 +55,22 @@ static uint32_t usable(uint32_t threads)
 /* Of a word that the options allow. */
 static uint16_t kv_format(const char *word) { return word && strcmp(word, "q8_0") == 0 ? SR_Q8_0 : SR_F16; }
 
+static sr_offloadmode offload_mode(const char *word)
+{
+    static const char *const words[] = {[SR_OFFLOAD_AUTO] = "auto", [SR_OFFLOAD_NONE] = "none", [SR_OFFLOAD_STREAM] = "stream", [SR_OFFLOAD_CPU] = "cpu"};
+    uint32_t m = 0;
+    for (uint32_t i = 0; word && i < SR_COUNT(words); i++)
+        m = strcmp(word, words[i]) == 0 ? i : m;
+    return (sr_offloadmode)m;
+}
+
 sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
 {
     return (sr_loadcfg){.path = path, .ctx = cfg->ctx, .max_seqs = cfg->max_seqs, .out_rows = (uint16_t)cfg->out_rows, .kv_pages = cfg->kv_pages,
                         .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us,
                                 .deterministic = cfg->deterministic,
-                                .mem_budget = (uint64_t)cfg->gpu_mib << 20},
+                                .mem_budget = cfg->vram},
+                        .offload = offload_mode(cfg->offload),
                         .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v),
                         .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
 }
@@ -72,8 +82,8 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     int              device;
     if (sr_backend_pick(cfg->device, &be, &device, why, err))
         return err->status;
-    if (cfg->gpu_mib && be == &sr_backend_cpu)
-        return sr_raise(err, SR_INVALID, "--gpu-memory was given, but the model would be computed on the CPU%s%s", *why ? ": " : "", why);
+    if (cfg->vram && be == &sr_backend_cpu)
+        return sr_raise(err, SR_INVALID, "--vram was given, but the model would be computed on the CPU%s%s", *why ? ": " : "", why);
     if (cfg->verbose && *why)
         fprintf(stderr, "device auto: %s; using %s\n", why, be->name);
     bool process = cfg->process || (cfg->gpu_process && be != &sr_backend_cpu);
@@ -101,6 +111,9 @@ static void describe(const sr_session *s)
     fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s%s%u %s)\n", s->id, i->arch,
             (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, *i->isa ? ", " : "", i->threads,
             i->on_host ? "threads" : "multiprocessors");
+    if (i->bytes_device < i->bytes)
+        fprintf(stderr, "%.2f of %.2f GB of weights on the device; the CPU computes %.0f %% of the feed-forwards of small steps; "
+                "predicted: %.2f tokens/s\n", (double)i->bytes_device * 1e-9, (double)i->bytes * 1e-9, i->cpu_share * 100, 1 / i->predicted_s);
 }
 
 sr_status sr_session_open(const sr_sessioncfg *cfg, sr_session **out, sr_err *err)
