@@ -1,15 +1,14 @@
-/* v16.h - sixteen f32 lanes: one AVX-512 register, or two of AVX2.  x86 only.
+/* v16.h - sixteen f32 lanes: one AVX-512 register, two of AVX2, or four of NEON (v16_neon.h).
  *
- * A fast path is written once against this header (<family>_v16.h) and compiled twice, by <family>_avx2.c
- * and <family>_avx512.c.  Every function gives, lane by lane, the bits of the scalar operation that its
- * name says; v16_exp, _log, _tanh follow the steps of mathf.h.  So both give the bits of the reference.
+ * A fast path is written once against this header (<family>_v16.h) and compiled for each, by <family>_avx2.c,
+ * <family>_avx512.c and <family>_neon.c.  Every function gives, lane by lane, the bits of the scalar operation that
+ * its name says; v16_exp, _log, _tanh follow the steps of mathf.h.  So all give the bits of the reference.
  *
- * Masks:   m16 has a lane per bit (AVX-512) or per sign (AVX2).   NaN: v16_max(a, b) is b unless a > b.
+ * Masks:   m16 has a lane per bit (AVX-512), per sign (AVX2) or per word (NEON).   NaN: v16_max(a, b) is b unless a > b.
  * Errors:  none.   Threads: any, pure functions.
  */
 #ifndef SR_OPS_V16_H
 #define SR_OPS_V16_H
-#include <immintrin.h>
 #include "ops/mathf.h"
 
 #if defined(__clang__)
@@ -18,6 +17,11 @@
 #define V16_UNROLL _Pragma("GCC unroll 16")
 #endif
 #define V16_FN static inline __attribute__((always_inline, unused))
+
+#if defined(__aarch64__)
+#include "ops/v16_neon.h"
+#else
+#include <immintrin.h>
 
 #if defined(__AVX512F__)
 typedef __m512    v16;
@@ -51,6 +55,8 @@ V16_FN v16  v16_load_n(const float *p, uint32_t n) { return _mm512_maskz_loadu_p
 V16_FN void v16_store_n(float *p, uint32_t n, v16 x) { _mm512_mask_storeu_ps(p, m16_first(n), x); }
 V16_FN v16  v16_from_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 V16_FN v16  v16_from_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+V16_FN v16  v16_even_twice(v16 x) { return _mm512_moveldup_ps(x); }
+V16_FN v16  v16_odd_twice(v16 x) { return _mm512_movehdup_ps(x); }
 V16_FN void v16_to_f16(void *p, v16 x)
 {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -163,6 +169,8 @@ V16_FN v16 v16_from_i8(const void *p)
     __m128i x = _mm_loadu_si128((const __m128i *)p);
     return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
 }
+V16_FN v16  v16_even_twice(v16 x) { return (v16){_mm256_moveldup_ps(x.a), _mm256_moveldup_ps(x.b)}; }
+V16_FN v16  v16_odd_twice(v16 x) { return (v16){_mm256_movehdup_ps(x.a), _mm256_movehdup_ps(x.b)}; }
 V16_FN void v16_to_f16(void *p, v16 x)
 {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
@@ -217,6 +225,8 @@ V16_FN float v16_top(v16 x)
 }
 #endif
 
+V16_FN float v16_half(uint16_t h) { return _cvtsh_ss(h); }
+
 /* Words in 64-bit lanes, whose upper halves mean nothing: as philox wants them. */
 #if defined(__AVX512F__)
 enum { W64_LANES = 8 };
@@ -269,6 +279,7 @@ V16_FN double d16_sum(d16 s)
     _mm256_storeu_pd(v, _mm256_add_pd(s.a, s.b));
     return v[0] + v[1] + v[2] + v[3];
 }
+#endif
 #endif
 
 V16_FN v16 v16_zero(void) { return v16_set1(0.0f); }

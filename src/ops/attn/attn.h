@@ -28,6 +28,6 @@
 enum { SR_ATTN_CHUNK = 256 };
 sr_cost sr_attn_cost(const sr_program *p, const sr_op *op, const sr_shape *n, uint32_t kv_tokens);
 size_t  sr_attn_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers);
-extern const sr_cpukernel        sr_attn_ref, sr_attn_avx2, sr_attn_avx512; /* the last two on x86-64 */
+extern const sr_cpukernel        sr_attn_ref, sr_attn_avx2, sr_attn_avx512, sr_attn_neon; /* on their machines */
 extern const sr_cpukernel *const sr_attn_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

@@ -114,5 +114,7 @@ const sr_cpukernel        sr_attn_ref       = {.family = "attn", .isa = "ref", .
 const sr_cpukernel *const sr_attn_kernels[] = {
 #if defined(__x86_64__)
     &sr_attn_avx512, &sr_attn_avx2,
+#elif defined(__aarch64__)
+    &sr_attn_neon,
 #endif
     &sr_attn_ref, NULL};

@@ -1,4 +1,4 @@
-/* attn_v16.h - attention in sixteen lanes; compiled by attn_avx2.c and attn_avx512.c.
+/* attn_v16.h - attention in sixteen lanes; compiled by attn_avx2.c, attn_avx512.c and attn_neon.c.
  *
  * Both products of a tile are C[row][lane] += A[row][k] * B[k][lane], one fma accumulator per number, k in order:
  *     scores   A = queries,        k = dimension,  lanes = positions   B = keys, transposed 16 positions at a time
@@ -16,16 +16,17 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "ops/attn/attn_plan.h"
+#include "ops/attn/attn_turn.h"
 #include "ops/v16.h"
 
 #include <string.h>
 
-enum { LD = SR_ATTN_DIM + 16, STRIP = 64 }; /* floats between rows: not a power of two (cache sets); positions of a key tile */
+enum { LD = SR_ATTN_DIM + 16 }; /* floats between rows: not a power of two (cache sets) */
 
 #if defined(__AVX512F__)
 enum { MAX_R = 12, WIDE_R = 3, WIDE = 4, NARROW = 2 }; /* 12 x 2 or 3 x 4 accumulators: 24 of 32 registers */
 #else
-enum { MAX_R = 6, WIDE_R = 2, WIDE = 2, NARROW = 1 }; /* a v16 is two registers: 12 of 16 */
+enum { MAX_R = 6, WIDE_R = 2, WIDE = 2, NARROW = 1 }; /* AVX2: a v16 is two registers, 12 of 16; NEON: four, 24 of 32 */
 #endif
 
 /* ---- the product ---------------------------------------------------------------------------------- */
@@ -105,78 +106,6 @@ static void product(const float *a, uint32_t rows, const char *const *b, size_t 
     }
 }
 
-/* ---- keys: sixteen positions become sixteen lanes -------------------------------------------------- */
-
-/* In each 128-bit lane: eight rows of eight 16-bit words to eight columns. */
-V16_FN void transpose_words(__m256i z[8])
-{
-    __m256i t[8], u[8];
-    V16_UNROLL for (int i = 0; i < 8; i += 2) {
-        t[i]     = _mm256_unpacklo_epi16(z[i], z[i + 1]);
-        t[i + 1] = _mm256_unpackhi_epi16(z[i], z[i + 1]);
-    }
-    V16_UNROLL for (int i = 0; i < 8; i += 4)
-        V16_UNROLL for (int k = 0; k < 2; k++) {
-            u[i + 2 * k]     = _mm256_unpacklo_epi32(t[i + k], t[i + k + 2]);
-            u[i + 2 * k + 1] = _mm256_unpackhi_epi32(t[i + k], t[i + k + 2]);
-        }
-    V16_UNROLL for (int i = 0; i < 4; i++) {
-        z[2 * i]     = _mm256_unpacklo_epi64(u[i], u[i + 4]);
-        z[2 * i + 1] = _mm256_unpackhi_epi64(u[i], u[i + 4]);
-    }
-}
-
-/* f16 words of sixteen rows, `step` bytes apart, to sixteen columns, STRIP words apart.  (512-bit forms, with masked or
- * whole-line loads, take the same 32 cycles for 256 words: shuffles have half the ports there.) */
-V16_FN void turn_f16(const char *row, size_t step, uint16_t *out)
-{
-    V16_UNROLL for (int h = 0; h < 2; h++) {
-        __m256i z[8];
-        V16_UNROLL for (size_t r = 0; r < 8; r++) {
-            const __m128i *lo = (const __m128i *)(row + r * step) + h, *hi = (const __m128i *)(row + (r + 8) * step) + h;
-            z[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(lo)), _mm_loadu_si128(hi), 1);
-        }
-        transpose_words(z);
-        V16_UNROLL for (int i = 0; i < 8; i++)
-            _mm256_storeu_si256((__m256i *)(out + (i + 8 * h) * STRIP), z[i]);
-    }
-}
-
-/* A Q8_0 block of sixteen rows to 32 columns: transposed as bytes, then widened and scaled by their row's d. */
-V16_FN void turn_q8(const char *row, size_t step, float *out)
-{
-    uint16_t scale[16];
-    int8_t   column[16][16];
-    V16_UNROLL for (size_t i = 0; i < 16; i++)
-        memcpy(&scale[i], row + i * step, 2);
-    v16 s = v16_from_f16(scale);
-    row += sizeof scale[0];
-    for (int h = 0; h < 2; h++, row += 16, out += 16 * STRIP) {
-        __m256i z[8], t[8];
-        V16_UNROLL for (size_t r = 0; r < 8; r++) {
-            __m128i lo = _mm_loadu_si128((const __m128i *)(row + r * step)), hi = _mm_loadu_si128((const __m128i *)(row + (r + 8) * step));
-            z[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(lo), hi, 1);
-        }
-        V16_UNROLL for (int i = 0; i < 8; i += 2) {
-            t[i]     = _mm256_unpacklo_epi8(z[i], z[i + 1]);
-            t[i + 1] = _mm256_unpackhi_epi8(z[i], z[i + 1]);
-        }
-        V16_UNROLL for (int i = 0; i < 8; i += 4)
-            V16_UNROLL for (int k = 0; k < 2; k++) {
-                z[i + 2 * k]     = _mm256_unpacklo_epi16(t[i + k], t[i + k + 2]);
-                z[i + 2 * k + 1] = _mm256_unpackhi_epi16(t[i + k], t[i + k + 2]);
-            }
-        V16_UNROLL for (int i = 0; i < 4; i++) { /* a lane: two columns of eight rows; together two of sixteen */
-            t[2 * i]     = _mm256_unpacklo_epi32(z[i], z[i + 4]);
-            t[2 * i + 1] = _mm256_unpackhi_epi32(z[i], z[i + 4]);
-        }
-        V16_UNROLL for (int i = 0; i < 8; i++)
-            _mm256_storeu_si256((__m256i *)column[2 * i], _mm256_permute4x64_epi64(t[i], 0xd8));
-        V16_UNROLL for (int i = 0; i < 16; i++)
-            v16_store(out + i * STRIP, v16_mul(v16_from_i8(column[i]), s));
-    }
-}
-
 /* ---- a tile --------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -224,9 +153,9 @@ V16_FN void fetch_ahead(const char *row, size_t step, size_t bytes, bool near)
     for (int i = 0; i < 4; i++, row += step)
         for (size_t k = 0; k < bytes; k += 64)
             if (near)
-                _mm_prefetch(row + k, _MM_HINT_T0);
+                __builtin_prefetch(row + k, 0, 3);
             else
-                _mm_prefetch(row + k, _MM_HINT_T1);
+                __builtin_prefetch(row + k, 0, 2);
 }
 
 /* Sixteen keys into column k of the strip. */
@@ -250,7 +179,7 @@ static void expand_values(tile *t, const char *const *rows, uint32_t d, uint32_t
     for (const char *const *end = rows + (t->b - t->a); rows < end; rows++, out += STRIP) {
         const sr_q8_0 *x = (const sr_q8_0 *)(const void *)(*rows + off);
         for (float *y = out; y < out + n; y += 32, x++) {
-            v16 s = v16_set1(_cvtsh_ss(x->d));
+            v16 s = v16_set1(v16_half(x->d));
             v16_store(y, v16_mul(v16_from_i8(x->qs), s));
             v16_store(y + 16, v16_mul(v16_from_i8(x->qs + 16), s));
         }

@@ -8,6 +8,6 @@
 #define SR_OPS_GLU_H
 #include "ops/cpu.h"
 sr_cost sr_glu_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-extern const sr_cpukernel        sr_glu_ref, sr_glu_avx2, sr_glu_avx512; /* the last two on x86-64 */
+extern const sr_cpukernel        sr_glu_ref, sr_glu_avx2, sr_glu_avx512, sr_glu_neon; /* on their machines */
 extern const sr_cpukernel *const sr_glu_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

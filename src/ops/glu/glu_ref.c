@@ -33,5 +33,7 @@ const sr_cpukernel        sr_glu_ref       = {.family = "glu", .isa = "ref", .ph
 const sr_cpukernel *const sr_glu_kernels[] = {
 #if defined(__x86_64__)
     &sr_glu_avx512, &sr_glu_avx2,
+#elif defined(__aarch64__)
+    &sr_glu_neon,
 #endif
     &sr_glu_ref, NULL};

@@ -1,4 +1,4 @@
-/* glu_v16.h - gated linear unit in sixteen lanes; compiled by glu_avx2.c and glu_avx512.c.
+/* glu_v16.h - gated linear unit in sixteen lanes; compiled by glu_avx2.c, glu_avx512.c and glu_neon.c.
  * The share of a thread is a run of columns: a single row, too, is worth two threads.
  */
 #include "base/cpu.h"

@@ -9,6 +9,6 @@
 #define SR_OPS_KVIO_H
 #include "ops/cpu.h"
 sr_cost sr_kvio_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-extern const sr_cpukernel        sr_kvio_ref, sr_kvio_avx2, sr_kvio_avx512; /* the last two on x86-64 */
+extern const sr_cpukernel        sr_kvio_ref, sr_kvio_avx2, sr_kvio_avx512, sr_kvio_neon; /* on their machines */
 extern const sr_cpukernel *const sr_kvio_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

@@ -33,5 +33,7 @@ const sr_cpukernel        sr_kvio_ref       = {.family = "kvio", .isa = "ref", .
 const sr_cpukernel *const sr_kvio_kernels[] = {
 #if defined(__x86_64__)
     &sr_kvio_avx512, &sr_kvio_avx2,
+#elif defined(__aarch64__)
+    &sr_kvio_neon,
 #endif
     &sr_kvio_ref, NULL};

@@ -1,4 +1,4 @@
-/* kvio_v16.h - stores keys and values in sixteen lanes; compiled by kvio_avx2.c and kvio_avx512.c. */
+/* kvio_v16.h - stores keys and values in sixteen lanes; compiled by kvio_avx2.c, kvio_avx512.c and kvio_neon.c. */
 #include "base/cpu.h"
 #include "ops/kvio/kvio.h"
 #include "ops/v16.h"

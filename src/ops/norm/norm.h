@@ -11,6 +11,6 @@
 #define SR_OPS_NORM_H
 #include "ops/cpu.h"
 sr_cost sr_norm_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-extern const sr_cpukernel        sr_norm_ref, sr_norm_avx2, sr_norm_avx512; /* the last two on x86-64 */
+extern const sr_cpukernel        sr_norm_ref, sr_norm_avx2, sr_norm_avx512, sr_norm_neon; /* on their machines */
 extern const sr_cpukernel *const sr_norm_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

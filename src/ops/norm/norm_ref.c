@@ -36,5 +36,7 @@ const sr_cpukernel        sr_norm_ref       = {.family = "norm", .isa = "ref", .
 const sr_cpukernel *const sr_norm_kernels[] = {
 #if defined(__x86_64__)
     &sr_norm_avx512, &sr_norm_avx2,
+#elif defined(__aarch64__)
+    &sr_norm_neon,
 #endif
     &sr_norm_ref, NULL};

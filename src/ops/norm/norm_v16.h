@@ -1,4 +1,4 @@
-/* norm_v16.h - RMS norm in sixteen lanes; compiled by norm_avx2.c and norm_avx512.c. */
+/* norm_v16.h - RMS norm in sixteen lanes; compiled by norm_avx2.c, norm_avx512.c and norm_neon.c. */
 #include "base/cpu.h"
 #include "ops/norm/norm.h"
 #include "ops/v16.h"

@@ -13,6 +13,6 @@
 #define SR_OPS_ROPE_H
 #include "ops/cpu.h"
 sr_cost sr_rope_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
-extern const sr_cpukernel        sr_ropetable_ref, sr_rope_ref, sr_rope_avx2, sr_rope_avx512; /* the last two on x86-64 */
+extern const sr_cpukernel        sr_ropetable_ref, sr_rope_ref, sr_rope_avx2, sr_rope_avx512, sr_rope_neon; /* on their machines */
 extern const sr_cpukernel *const sr_ropetable_kernels[], *const sr_rope_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

@@ -60,5 +60,7 @@ const sr_cpukernel *const sr_ropetable_kernels[] = {&sr_ropetable_ref, NULL};
 const sr_cpukernel *const sr_rope_kernels[] = {
 #if defined(__x86_64__)
     &sr_rope_avx512, &sr_rope_avx2,
+#elif defined(__aarch64__)
+    &sr_rope_neon,
 #endif
     &sr_rope_ref, NULL};

@@ -1,4 +1,4 @@
-/* rope_v16.h - rotation in sixteen lanes; compiled by rope_avx2.c and rope_avx512.c.
+/* rope_v16.h - rotation in sixteen lanes; compiled by rope_avx2.c, rope_avx512.c and rope_neon.c.
  *
  * Pairs (2i, 2i+1) stay where they are: with x0 in both lanes of a pair and x1 in both lanes, the result is
  * fma(x0, [c, s], x1 * [-s, c]); the two brackets are laid out once per token and serve all its heads.
@@ -9,29 +9,11 @@
 
 enum { MAX_ROT = 512 };
 
-V16_FN v16 even_twice(v16 x)
-{
-#if defined(__AVX512F__)
-    return _mm512_moveldup_ps(x);
-#else
-    return (v16){_mm256_moveldup_ps(x.a), _mm256_moveldup_ps(x.b)};
-#endif
-}
-
-V16_FN v16 odd_twice(v16 x)
-{
-#if defined(__AVX512F__)
-    return _mm512_movehdup_ps(x);
-#else
-    return (v16){_mm256_movehdup_ps(x.a), _mm256_movehdup_ps(x.b)};
-#endif
-}
-
 static void turn_pairs(float *x, const float *cs, const float *sc, uint32_t rot)
 {
     for (uint32_t i = 0; i < rot; i += 16) {
         v16 v = v16_load(x + i);
-        v16_store(x + i, v16_fma(even_twice(v), v16_load(cs + i), v16_mul(odd_twice(v), v16_load(sc + i))));
+        v16_store(x + i, v16_fma(v16_even_twice(v), v16_load(cs + i), v16_mul(v16_odd_twice(v), v16_load(sc + i))));
     }
 }
 

@@ -30,6 +30,6 @@
 #include "ops/cpu.h"
 sr_cost sr_sample_cost(const sr_program *p, const sr_op *op, const sr_shape *n);
 size_t  sr_sample_scratch(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers);
-extern const sr_cpukernel        sr_sample_ref, sr_sample_avx2, sr_sample_avx512; /* the last two on x86-64 */
+extern const sr_cpukernel        sr_sample_ref, sr_sample_avx2, sr_sample_avx512, sr_sample_neon; /* on their machines */
 extern const sr_cpukernel *const sr_sample_kernels[]; /* best first, NULL-terminated, the reference last */
 #endif

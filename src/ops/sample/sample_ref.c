@@ -235,5 +235,7 @@ const sr_cpukernel        sr_sample_ref       = {.family = "sample", .isa = "ref
 const sr_cpukernel *const sr_sample_kernels[] = {
 #if defined(__x86_64__)
     &sr_sample_avx512, &sr_sample_avx2,
+#elif defined(__aarch64__)
+    &sr_sample_neon,
 #endif
     &sr_sample_ref, NULL};

@@ -1,4 +1,4 @@
-/* sample_v16.h - sampling in sixteen lanes, without sorting; compiled by sample_avx2.c and sample_avx512.c.
+/* sample_v16.h - sampling in sixteen lanes, without sorting; compiled by sample_avx2.c, sample_avx512.c and sample_neon.c.
  *
  *     logits --max, NaN?--> --sum of exp--> logprobs
  *        | copied only if adjusted or masked
