@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "engine/offload.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, SPIN_US = 500 }; /* between two feed-forwards, while the device does attention */
 
 uint32_t sr_share_gate(const sr_program *p, uint32_t layer)
 {
@@ -84,7 +84,7 @@ sr_status sr_share_open(sr_model *m, sr_err *err)
 {
     sr_offload *o   = m->off;
     sr_share   *s   = &o->share;
-    sr_devcfg   cfg = {.threads = m->cfg.dev.threads, .isa = m->cfg.dev.isa, .pin = m->cfg.dev.pin, .spin_us = m->cfg.dev.spin_us};
+    sr_devcfg   cfg = {.threads = m->cfg.dev.threads, .isa = m->cfg.dev.isa, .pin = m->cfg.dev.pin, .spin_us = m->cfg.dev.spin_us ? m->cfg.dev.spin_us : SPIN_US};
     if (!cfg.threads) /* one core feeds the device */
         cfg.threads = SR_MAX(sr_cpu_cores(), 2u) - 1;
     if (make_program(m, err) || sr_backend_cpu.open(0, &cfg, &s->dev, err))

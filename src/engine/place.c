@@ -2,9 +2,10 @@
  *
  * On a device with memory of its own every weight is copied once:
  *
- *     mapped file --(pack, several threads)--> staging 0 --(copy on SR_Q_IN)--> device
- *                                              staging 1      ... meanwhile
+ *     mapped file --(several threads)--> staging 0 --(copy on SR_Q_IN)--> raw --(tile, on the same queue)--> device
+ *                                        staging 1      ... meanwhile
  *
+ * Tiles are made on the device where it can do that and has room for the raw blocks of a piece; else on the way into staging.
  * A device's pack() says whether its kernels have tiles for a weight; the last rows are asked first, because they are
  * those that may not fill a tile.  Tiles have as many bytes as the rows they are made of, so places do not depend on it.
  */
@@ -23,6 +24,7 @@ typedef struct {             /* rows row .. row+n-1 of a weight on their way to 
     char             *dst;
     size_t            row_bytes;
     uint32_t          n, cols, threads, failed;
+    bool              raw;    /* goes over as in the file */
     uint16_t          format, layout; /* layout: 0 as in the file */
 } batch;
 
@@ -44,7 +46,7 @@ static void *fill(void *arg)
     batch *b = s->b;
     for (uint32_t row = s->index * GRAIN; row < b->n; row += b->threads * GRAIN) {
         uint32_t n = SR_MIN((uint32_t)GRAIN, b->n - row);
-        if (!b->layout)
+        if (!b->layout || b->raw)
             memcpy(b->dst + row * b->row_bytes, b->src + row * b->row_bytes, n * b->row_bytes);
         else if (!pack_rows(b, row, n))
             __atomic_store_n(&b->failed, 1, __ATOMIC_RELAXED);
@@ -74,6 +76,7 @@ static void fill_all(batch *b)
 typedef struct {
     sr_model *m;
     char     *half[2];
+    void     *raw;          /* device memory; NULL: tiles are made on the host */
     sr_point  free_at[2];   /* when the copy out of it is over */
     uint32_t  turn;
     uint64_t  done, all;
@@ -91,11 +94,13 @@ static sr_status send(stage *st, batch *b, char *to, sr_err *err)
     fill_all(b);
     if (b->failed)
         return sr_raise(err, SR_INVALID, "%s: %u rows of %u numbers could not be packed like the rows before them", m->be->name, b->n, b->cols);
-    sr_span span = {.dst = to, .src = b->dst, .bytes = b->n * b->row_bytes, .n = 1};
+    sr_span span = {.dst = b->layout && b->raw ? st->raw : to, .src = b->dst, .bytes = b->n * b->row_bytes, .n = 1};
     while ((s = m->be->copyv(m->dev, SR_Q_IN, &span, 1, err)) == SR_AGAIN)
         if ((s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err)) != SR_OK)
             return s;
     st->free_at[k] = m->be->mark(m->dev, SR_Q_IN);
+    if (b->layout && b->raw && m->be->tile(m->dev, SR_Q_IN, b->format, b->n, b->cols, st->raw, to, err))
+        return err->status;
     st->done += span.bytes;
     if (m->cfg.progress)
         m->cfg.progress(m->cfg.arg, (double)st->done / (double)(st->all + 1), "weights");
@@ -125,6 +130,7 @@ static sr_status send_weight(stage *st, uint32_t i, sr_err *err)
     if (st->free_at[0].word && m->be->wait(m->dev, st->free_at[0], UINT64_MAX, err)) /* layout_of tries it out there */
         return err->status;
     b.layout = head_only ? 0 : layout_of(st, &b, w->rows);
+    b.raw    = st->raw != NULL;
     uint32_t step = (uint32_t)SR_MAX(STAGING / b.row_bytes / GRAIN * GRAIN, (size_t)1);
     char    *to   = m->owned[i];
     r->p          = to;
@@ -150,6 +156,12 @@ static sr_status send_all(stage *st, sr_err *err)
             return err->status;
         st->half[i] = half;
     }
+    sr_devinfo di = {.size = sizeof di};
+    if (m->be->info(m->cfg.device, m->dev, &di, err))
+        return err->status;
+    if (m->be->tile && di.mem_free >= m->info.bytes_device + 2 * STAGING &&
+        m->be->alloc(m->dev, SR_MEM_DEVICE, STAGING, "staging of weights (raw)", &st->raw, err))
+        return err->status;
     for (uint32_t i = 0; i < p->n_weight; i++) {
         const sr_tensor *t = m->code->tensor[i];
         if (!m->weight[i].p)
@@ -193,5 +205,6 @@ sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err)
         }
     for (uint32_t i = 0; i < 2; i++)
         m->be->free(m->dev, st.half[i]);
+    m->be->free(m->dev, st.raw);
     return s;
 }

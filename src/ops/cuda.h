@@ -63,6 +63,8 @@ extern const sr_cudakernel sr_embed_cuda[], sr_norm_cuda[], sr_linear_cuda[], sr
 
 /* linear/: file blocks <-> the kernels' tiles, same bytes (see sr_backend.pack); layout numbers are linear/layout.h's. */
 size_t sr_linear_cuda_pack(uint16_t format, uint32_t n, uint32_t cols, const void *const *row, void *dst, uint16_t *layout);
+/* The same on the device (see sr_backend.tile); false: the format or shape has no tiles.  Launch errors are asked for by the backend. */
+bool sr_linear_cuda_tile(cudaStream_t stream, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst);
 #ifdef __cplusplus
 }
 #endif

@@ -549,7 +549,45 @@ static void small_ops_of_a_step_take_microseconds(void)
     }
 }
 
+static void tiles_made_on_the_device_have_the_bytes_of_the_host_s(void)
+{
+    uint64_t s = 11;
+    uint32_t n = 0;
+    for (uint32_t round = 0; round < 4 * SR_COUNT(formats); round++) {
+        uint16_t format = formats[round % SR_COUNT(formats)], layout = 0;
+        uint32_t rows = 16 * (1 + kit_below(&s, 9)), cols = 256 * (1 + kit_below(&s, 7));
+        size_t   row = sr_row_bytes(format, cols);
+        kit k = {.n = {.tok = 1}};
+        uint8_t     *file = kit_own(&k, rows * row), *want = kit_own(&k, rows * row), *got = kit_own(&k, rows * row);
+        const void **at = kit_own(&k, rows * sizeof *at);
+        for (size_t i = 0; i < rows * row; i++)
+            file[i] = (uint8_t)(kit_random(&s) >> 40);
+        for (uint32_t r = 0; r < rows; r++)
+            at[r] = file + r * row;
+        sr_err err = {0};
+        void  *src = NULL, *dst = NULL;
+        const sr_backend *be = &sr_backend_cuda;
+        if (be->pack(format, rows, cols, at, want, &layout)) {
+            sr_span in = {.bytes = rows * row, .src = file, .n = 1}, out = {.bytes = rows * row, .dst = got, .n = 1};
+            CHECK(be->alloc(gpu_device(), SR_MEM_DEVICE, rows * row, "blocks", &src, &err) == SR_OK &&
+                  be->alloc(gpu_device(), SR_MEM_DEVICE, rows * row, "tiles", &dst, &err) == SR_OK, "%s", err.msg);
+            in.dst  = src;
+            out.src = dst;
+            CHECK(be->copyv(gpu_device(), SR_Q_IN, &in, 1, &err) == SR_OK && be->tile(gpu_device(), SR_Q_IN, format, rows, cols, src, dst, &err) == SR_OK &&
+                  be->copyv(gpu_device(), SR_Q_IN, &out, 1, &err) == SR_OK &&
+                  be->wait(gpu_device(), be->mark(gpu_device(), SR_Q_IN), UINT64_MAX, &err) == SR_OK, "%s", err.msg);
+            CHECK(memcmp(want, got, rows * row) == 0, "%s, %u x %u", sr_dtype_name(format), rows, cols);
+            be->free(gpu_device(), src);
+            be->free(gpu_device(), dst);
+            n++;
+        }
+        kit_free(&k);
+    }
+    gpu_say("%u matrices", n);
+}
+
 const gpu_test gpu_op_tests[] = {
+    {"tiles_made_on_the_device_have_the_bytes_of_the_host_s", tiles_made_on_the_device_have_the_bytes_of_the_host_s},
     {"embeddings_are_decoded_to_the_reference_s_bits", embeddings_are_decoded_to_the_reference_s_bits},
     {"norms_are_within_the_error_of_another_order", norms_are_within_the_error_of_another_order},
     {"rotations_give_the_reference_s_bits", rotations_give_the_reference_s_bits},

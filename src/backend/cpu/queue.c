@@ -121,7 +121,9 @@ static void execute(sr_cpuqueue *q, const struct command *c)
         if (__atomic_load_n(&point_sleepers, __ATOMIC_SEQ_CST))
             sr_futex_wake(low_half(&q->word), false);
         break;
-    case FENCE:
+    case FENCE: /* another device's points wake nobody: be there when it comes */
+        for (uint64_t start = sr_now_ns(); !sr_reached(c->fence) && sr_now_ns() - start < q->spin_ns;)
+            sr_cpu_pause();
         sr_cpupoint_wait(c->fence, UINT64_MAX);
         break;
     case QUIT:

@@ -269,18 +269,43 @@ bool sr_cuda_owns(sr_dev *d, const void *p, size_t bytes)
     return b != NULL;
 }
 
+static sr_status cuda_tile(sr_dev *d, sr_queue q, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst, sr_err *err)
+{
+    sr_status s = sr_cuda_enter(d, err);
+    if (s)
+        return s;
+    if (!sr_linear_cuda_tile(d->queue[q].stream, format, n, cols, src, dst))
+        return sr_raise(err, SR_INVALID, "cuda:%d: %u rows of %u numbers in %s have no tiles", d->index, n, cols, sr_dtype_name(format));
+    return CU(d, err, cudaGetLastError());
+}
+
+/* Pages of a file are page-locked for reading alone, where the device can do that. */
 static sr_status cuda_pin(sr_dev *d, void *p, size_t n, bool on, sr_err *err)
 {
     sr_status s = sr_cuda_enter(d, err);
     if (s)
         return s;
-    return on ? CU(d, err, cudaHostRegister(p, n, cudaHostRegisterPortable | cudaHostRegisterMapped)) : CU(d, err, cudaHostUnregister(p));
+    if (!on)
+        return CU(d, err, cudaHostUnregister(p));
+    unsigned    flags = cudaHostRegisterPortable | cudaHostRegisterMapped;
+    int         read_only = 0;
+    cudaError_t rc = cudaHostRegister(p, n, flags);
+    if (rc == cudaErrorHostMemoryAlreadyRegistered) /* two of ours on one page */
+        rc = cudaSuccess;
+    else if (rc != cudaSuccess && cudaDeviceGetAttribute(&read_only, cudaDevAttrHostRegisterReadOnlySupported, d->index) == cudaSuccess && read_only) {
+        (void)cudaGetLastError();
+        rc = cudaHostRegister(p, n, flags | cudaHostRegisterReadOnly);
+    }
+    if (rc == cudaSuccess)
+        return SR_OK;
+    (void)cudaGetLastError();
+    return sr_raise(err, SR_NOMEM, "cuda:%d: %zu bytes cannot be page-locked: %s", d->index, n, cudaGetErrorString(rc));
 }
 
 const sr_backend sr_backend_cuda = {
     .abi = SR_BACKEND_ABI, .size = sizeof(sr_backend), .name = "cuda", .build = SR_VERSION,
     .count = cuda_count, .open = cuda_open, .close = cuda_close, .info = cuda_info,
-    .alloc = cuda_alloc, .free = cuda_free, .pin = cuda_pin, .pack = sr_linear_cuda_pack,
+    .alloc = cuda_alloc, .free = cuda_free, .pin = cuda_pin, .pack = sr_linear_cuda_pack, .tile = cuda_tile,
     .copyv = sr_cuda_copyv, .mark = sr_cuda_mark, .fence = sr_cuda_fence, .wait = sr_cuda_wait, .group = NULL,
     .supports = sr_cuda_supports, .scratch = sr_cuda_scratch, .prepare = sr_cuda_prepare, .slot = sr_cuda_slot,
     .bind = sr_cuda_bind, .submit = sr_cuda_submit, .discard = sr_cuda_discard, .profile = sr_cuda_profile,

@@ -35,16 +35,16 @@ static void forget(sr_cudagraph *g)
 
 void sr_cuda_drop_graphs(sr_cudagraphs *g)
 {
-    for (uint32_t i = 0; i < SR_GRAPHS; i++)
-        forget(&g->graph[i]);
+    for (uint32_t i = 0; i < SR_GRAPH_SETS * SR_GRAPH_WAYS; i++)
+        forget(&g->graph[i / SR_GRAPH_WAYS][i % SR_GRAPH_WAYS]);
 }
 
 /* The entry of (op, n, bucket), new ones in place of the least recently used. */
 static sr_cudagraph *entry(sr_cudagraphs *g, uint32_t op, uint32_t n, const sr_shape *bucket)
 {
-    sr_cudagraph *oldest = &g->graph[0];
-    for (uint32_t i = 0; i < SR_GRAPHS; i++) {
-        sr_cudagraph *e = &g->graph[i];
+    sr_cudagraph *set = g->graph[op % SR_GRAPH_SETS], *oldest = set;
+    for (uint32_t i = 0; i < SR_GRAPH_WAYS; i++) {
+        sr_cudagraph *e = &set[i];
         if (e->used && e->op == op && e->n == n && memcmp(&e->shape, bucket, sizeof *bucket) == 0)
             return e;
         oldest = e->used < oldest->used ? e : oldest;

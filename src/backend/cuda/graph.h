@@ -14,7 +14,7 @@
 #define SR_BACKEND_CUDA_GRAPH_H
 #include "backend/cuda/internal.h"
 
-enum { SR_GRAPHS = 64 }; /* kept; the one not used for longest makes room */
+enum { SR_GRAPH_SETS = 128, SR_GRAPH_WAYS = 8 }; /* kept, by first op; in each set the one not used for longest makes room */
 
 typedef struct {
     uint32_t        op, n;
@@ -24,7 +24,7 @@ typedef struct {
 } sr_cudagraph;
 
 typedef struct {
-    sr_cudagraph graph[SR_GRAPHS];
+    sr_cudagraph graph[SR_GRAPH_SETS][SR_GRAPH_WAYS];
     uint64_t     clock;
 } sr_cudagraphs;
 
