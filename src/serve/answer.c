@@ -1,172 +1,83 @@
+/* answer.c - events of the engine into pieces, pieces into frames. */
 #include "serve/answer.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "base/siphash.h"
 
-enum { EVENTS_PER_POLL = 128, POLLS_PER_TURN = 16, LOW_WATER = 32 << 10 };
-#define SSE_TYPE    "text/event-stream"
-#define SSE_HEADERS "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+enum { LOW_WATER = 32 << 10 };
+#define STREAM_HEADERS "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 
-/* ---- slots: port ids to calls ---------------------------------------------------------------------------- */
-
-static bool slot_take(sr_serve *s, sr_call *k, uint32_t part)
+const sr_dialect *sr_dialect_of(sr_api api)
 {
-    if (!s->free_slot) {
-        uint32_t n = s->n_slot ? s->n_slot * 2 : 64;
-        sr_slot *p = sr_realloc(s->slot, n * sizeof *p);
-        if (!p)
-            return false;
-        for (uint32_t i = s->n_slot; i < n; i++)
-            p[i] = (sr_slot){.next_free = i + 1 < n ? i + 2 : 0};
-        s->free_slot = s->n_slot + 1;
-        s->slot      = p;
-        s->n_slot    = n;
+    switch (api) {
+    case SR_API_CHAT:       return &sr_dialect_chat;
+    case SR_API_COMPLETION: return &sr_dialect_completions;
+    default:                return NULL;
     }
-    uint32_t i = s->free_slot - 1;
-    s->free_slot = s->slot[i].next_free;
-    s->slot[i]   = (sr_slot){.id = ++s->serial << 32 | i, .call = k, .part = part};
-    s->n_busy++;
-    k->part[part].slot = i;
-    k->part[part].id   = s->slot[i].id;
-    return true;
 }
 
-static void slot_free(sr_serve *s, uint32_t i)
+sr_usage sr_answer_usage(const sr_call *k)
 {
-    s->slot[i]   = (sr_slot){.next_free = s->free_slot};
-    s->free_slot = i + 1;
-    s->n_busy--;
-}
-
-/* Ends a choice in the engine; if the command ring is full, later. */
-static void end_in_engine(sr_serve *s, uint64_t id, uint32_t choice, sr_endreason why)
-{
-    if (sr_port_end(s->port, id, choice, why))
-        return;
-    s->metrics.late_ends++;
-    if (s->n_late == s->cap_late) {
-        uint32_t n = s->cap_late ? s->cap_late * 2 : 64;
-        sr_lateend *p = sr_realloc(s->late, n * sizeof *p);
-        if (!p) /* the engine will compute to the end for nobody; its events are dropped */
-            return;
-        s->late     = p;
-        s->cap_late = n;
+    sr_usage u = {0};
+    for (uint32_t i = 0; i < k->n_part; i++) {
+        u.prompt += k->prep.prompt[i].ids.n;
+        u.cached += k->part[i].cached;
+        u.accepted += k->part[i].accepted;
+        u.rejected += k->part[i].drafted - k->part[i].accepted;
     }
-    s->late[s->n_late++] = (sr_lateend){id, choice, why};
-}
-
-void sr_calls_late(sr_serve *s)
-{
-    uint32_t done = 0;
-    while (done < s->n_late && sr_port_end(s->port, s->late[done].id, s->late[done].choice, s->late[done].reason))
-        done++;
-    if (!done)
-        return;
-    s->n_late -= done;
-    memmove(s->late, s->late + done, s->n_late * sizeof *s->late);
-}
-
-/* ---- the end of a call ----------------------------------------------------------------------------------- */
-
-static void call_free(sr_call *k)
-{
-    sr_serve *s = k->s;
-    if (k->preparing)
-        sr_scribe_forget(s->scribe, k);
-    for (uint32_t i = 0; i < k->n_posted; i++)
-        if (k->part[i].left) {
-            end_in_engine(s, k->part[i].id, ~0u, SR_END_CANCEL);
-            slot_free(s, k->part[i].slot);
-        }
     for (uint32_t i = 0; i < k->n_lane; i++) {
-        sr_detok_close(k->lane[i].detok);
-        sr_buf_end(&k->lane[i].text);
-        if (k->lane[i].lp)
-            sr_logprobs_end(k->lane[i].lp);
-        sr_free(k->lane[i].lp);
+        u.made += k->lane[i].n_tok;
+        u.thought += k->lane[i].n_thought;
     }
-    if (k->prepared)
-        sr_prep_end(&k->prep);
-    sr_buf_end(&k->prefix);
-    sr_free(k->lane);
-    sr_free(k->part);
-    sr_free(k);
+    return u;
 }
 
-void sr_call_gone(sr_call *k)
+void sr_answer_toolid(const sr_call *k, const sr_lane *l, uint32_t call, const char *prefix, char out[48])
 {
-    k->s->metrics.left++;
-    call_free(k);
-}
-
-static void call_fail(sr_call *k, const sr_apierr *e)
-{
-    sr_conn *c = k->c;
-    k->s->metrics.failed++;
-    sr_route_mark(c, k->api);
-    if (sr_http_streaming(c)) {
-        sr_sse_error(e, sr_http_chunk(c));
-        call_free(k);
-        sr_http_stream_end(c);
-    } else {
-        call_free(k);
-        sr_reply_error(c, e);
+    static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    bool   small = sr_toolfamily_short_ids(k->s->env.family);
+    size_t at    = small ? 0 : (size_t)snprintf(out, 16, "%s", prefix), n = small ? 9 : 24;
+    uint64_t r[2] = {k->tag, (uint64_t)l->index << 32 | call}, v = 0;
+    for (size_t i = 0; i < n; i++, v /= 62) {
+        if (i % 9 == 0) {
+            v    = sr_siphash64(k->s->env.secret, r, sizeof r);
+            r[0] = v;
+        }
+        out[at++] = letters[v % 62];
     }
-}
-
-static void call_fail_nomem(sr_call *k)
-{
-    sr_apierr e = {0};
-    sr_api_fail(&e, 503, NULL, "out_of_memory", "No memory for the answer.");
-    call_fail(k, &e);
-}
-
-static void call_finish(sr_call *k)
-{
-    sr_conn *c = k->c;
-    sr_buf   body = {0};
-    sr_hist_add(&k->s->metrics.total, sr_httpd_now(k->s->http) - k->begun_ns);
-    if (sr_http_streaming(c)) {
-        sr_sse_end(k, sr_http_chunk(c));
-        sr_route_mark(c, k->api);
-        call_free(k);
-        sr_http_stream_end(c);
-        return;
-    }
-    bool failed = false;
-    for (uint32_t i = 0; i < k->n_lane; i++)
-        failed |= k->lane[i].text.failed || (k->lane[i].lp && sr_logprobs_failed(k->lane[i].lp));
-    sr_answer_json(k, &body);
-    if (failed || body.failed) {
-        sr_buf_end(&body);
-        call_fail_nomem(k);
-        return;
-    }
-    sr_route_mark(c, k->api);
-    call_free(k);
-    sr_http_reply(c, 200, "application/json", NULL, body.p, body.n);
-    sr_buf_end(&body);
+    out[at] = 0;
 }
 
 /* ---- writing a stream ------------------------------------------------------------------------------------ */
+
+static void emit_pieces(sr_call *k, sr_lane *l, sr_buf *o)
+{
+    for (uint32_t i = 0; i < l->out.n; i++) {
+        sr_piece x = sr_pieces_at(&l->out, i);
+        k->d->piece(k, l, &x, sr_pieces_text(&l->out, &x), o);
+        if (k->d->keeps)
+            sr_pieces_add(&l->kept, x.kind, x.call, sr_pieces_text(&l->out, &x), x.n);
+    }
+    o->failed |= sr_pieces_failed(&l->out) || sr_pieces_failed(&l->kept);
+    sr_pieces_clear(&l->out);
+}
 
 /* What the lane has to say now. */
 static void emit_lane(sr_call *k, sr_lane *l)
 {
     bool hold = k->prep.params.echo && l->lp && !l->n_tok && !l->ended; /* the prompt's logprobs are still coming */
-    if (hold || (!l->text.n && !l->ended))
+    if (hold || (!l->out.n && !l->ended))
         return;
     sr_buf *o = sr_http_chunk(k->c);
-    if (l->text.n || (l->lp && l->lp->n))
-        sr_sse_text(k, l, o);
+    emit_pieces(k, l, o);
     if (l->ended && !l->finish_sent) {
+        if (l->lp && l->lp->n) /* of tokens without text */
+            k->d->piece(k, l, &(sr_piece){.kind = SR_P_TEXT}, "", o);
         l->finish_sent = true;
-        sr_sse_finish(k, l, o);
+        k->d->finish(k, l, o);
     }
     k->sent_ns = sr_httpd_now(k->s->http);
 }
@@ -174,7 +85,7 @@ static void emit_lane(sr_call *k, sr_lane *l)
 static bool all_said(const sr_call *k)
 {
     for (uint32_t i = 0; i < k->n_lane; i++)
-        if (!k->lane[i].finish_sent || k->lane[i].text.n)
+        if (!k->lane[i].finish_sent || k->lane[i].out.n)
             return false;
     return k->n_done == k->n_lane;
 }
@@ -187,9 +98,9 @@ static void progress(sr_call *k, sr_lane *l)
             if (!l || l == &k->lane[i])
                 emit_lane(k, &k->lane[i]);
         if (all_said(k))
-            call_finish(k);
+            sr_call_finish(k);
     } else if (k->n_done == k->n_lane) {
-        call_finish(k);
+        sr_call_finish(k);
     }
 }
 
@@ -200,7 +111,7 @@ void sr_call_sent(sr_call *k)
 {
     for (uint32_t i = 0; k->started && i < k->n_lane; i++) {
         sr_lane *l = &k->lane[i];
-        if (!l->done && !l->text.n && l->n_tok - l->acked >= SR_WINDOW / 2 &&
+        if (!l->done && !l->out.n && l->n_tok - l->acked >= SR_WINDOW / 2 &&
             sr_port_ack(k->s->port, k->part[l->part].id, l->choice, l->n_tok))
             l->acked = l->n_tok;
     }
@@ -211,13 +122,54 @@ void sr_call_tick(sr_call *k, uint64_t now)
     if (!k->started || !sr_http_streaming(k->c) || sr_http_backlog(k->c))
         return;
     sr_call_sent(k); /* an ack that found the ring full */
-    if (now > k->sent_ns && now - k->sent_ns > sr_ms(k->s->cfg.times.ping)) {
-        sr_buf_str(sr_http_chunk(k->c), ": ping\n\n");
+    if (k->d->ping && now > k->sent_ns && now - k->sent_ns > sr_ms(k->s->cfg.times.ping)) {
+        sr_buf_str(sr_http_chunk(k->c), k->d->ping);
         k->sent_ns = now;
     }
 }
 
-/* ---- events of the engine -------------------------------------------------------------------------------- */
+/* ---- tokens to pieces ------------------------------------------------------------------------------------ */
+
+/* l->text is what the detokenizer gave: thoughts, calls and content are told apart. */
+static void sort_text(sr_lane *l)
+{
+    l->n_text += l->text.n;
+    sr_thinker_push(&l->thinker, l->text.p ? l->text.p : "", l->text.n, &l->out, &l->rest);
+    if (l->tools)
+        sr_toolparse_push(l->tools, l->rest.p ? l->rest.p : "", l->rest.n, &l->out);
+    else
+        sr_pieces_add(&l->out, SR_P_TEXT, 0, l->rest.p, l->rest.n);
+    l->out.bytes.failed |= l->text.failed || l->rest.failed;
+    l->text.n = l->rest.n = 0;
+}
+
+/* No more text comes: what was held back leaves. */
+static void end_lane(sr_lane *l, sr_finish why)
+{
+    l->ended = true;
+    sr_thinker_finish(&l->thinker, &l->out, &l->rest);
+    if (l->tools) {
+        sr_toolparse_push(l->tools, l->rest.p ? l->rest.p : "", l->rest.n, &l->out);
+        sr_toolparse_finish(l->tools, why == SR_FIN_LENGTH, &l->out);
+    } else {
+        sr_pieces_add(&l->out, SR_P_TEXT, 0, l->rest.p, l->rest.n);
+    }
+    l->rest.n = 0;
+    l->finish = why == SR_FIN_STOP && l->tools && l->tools->n_call ? SR_FIN_TOOLS : why;
+}
+
+/* Control tokens are seen where marks of thoughts and calls may be some of them; then all others are left out here. */
+static bool is_shown(const sr_call *k, const sr_lane *l, int32_t tok)
+{
+    const sr_params *q = &k->prep.params;
+    size_t n = 0;
+    if (!q->skip_special || (!q->tools && !q->think) || sr_tokenizer_type(k->s->env.model.tok, tok) != SR_TOK_CONTROL)
+        return true;
+    const char *p = sr_tokenizer_piece(k->s->env.model.tok, tok, true, &n);
+    bool thought = q->think && ((n == strlen(q->think->open) && !memcmp(p, q->think->open, n)) ||
+                                (n == strlen(q->think->close) && !memcmp(p, q->think->close, n)));
+    return thought || (l->tools && sr_toolfamily_token(k->s->env.family, p, n));
+}
 
 static void add_logprob(sr_call *k, sr_lane *l, const sr_event *e, bool known)
 {
@@ -235,9 +187,11 @@ static void begin_echo(sr_call *k, sr_lane *l)
         sr_buf_add(&l->text, p->text, p->n_text);
     else if (sr_tokenizer_decode(k->s->env.model.tok, p->ids.p, p->ids.n, true, &l->text, &err))
         l->text.failed = true;
-    l->n_text += l->text.n;
+    sort_text(l);
     add_logprob(k, l, &(sr_event){.token = p->ids.p[0]}, false);
 }
+
+/* ---- events of the engine -------------------------------------------------------------------------------- */
 
 static void on_start(sr_call *k, sr_part *p, const sr_event *e)
 {
@@ -245,49 +199,49 @@ static void on_start(sr_call *k, sr_part *p, const sr_event *e)
     p->cached  = e->usage.cached;
     k->started = true;
     if (first && k->prep.params.stream) {
-        sr_http_stream(k->c, SSE_TYPE, SSE_HEADERS);
+        sr_http_stream(k->c, k->d->type, STREAM_HEADERS);
         k->sent_ns = sr_httpd_now(k->s->http);
-        for (uint32_t i = 0; k->api == SR_API_CHAT && i < k->n_lane; i++)
-            sr_sse_role(k, &k->lane[i], sr_http_chunk(k->c));
+        k->d->begin(k, sr_http_chunk(k->c));
     }
     for (uint32_t i = 0; k->prep.params.echo && i < k->n_lane; i++)
         if (&k->part[k->lane[i].part] == p)
             begin_echo(k, &k->lane[i]);
 }
 
-static void end_lane(sr_lane *l, const char *finish)
+static void count_token(sr_call *k, sr_lane *l)
 {
-    l->ended  = true;
-    l->finish = finish;
+    sr_metrics *m = &k->s->metrics;
+    uint64_t    now = sr_httpd_now(k->s->http);
+    if (!k->first_ns)
+        sr_hist_add(&m->ttft, now - k->begun_ns);
+    else if (l->last_ns)
+        sr_hist_add(&m->itl, now - l->last_ns);
+    k->first_ns = k->first_ns ? k->first_ns : now;
+    l->last_ns  = now;
+    l->n_tok++;
+    l->n_thought += l->thinker.marks && l->thinker.inside;
+    m->tokens_sent++;
 }
 
 static bool on_token(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
 {
-    sr_metrics *m = &k->s->metrics;
-    uint64_t    now = sr_httpd_now(k->s->http);
-    size_t      stopped = 0, before = l->text.n;
-    sr_err      err = {0};
+    size_t stopped = 0;
+    sr_err err = {0};
     if (l->ended)
         return true;
-    if (!k->first_seen)
-        sr_hist_add(&m->ttft, now - k->begun_ns);
-    else if (l->last_ns)
-        sr_hist_add(&m->itl, now - l->last_ns);
-    k->first_seen = true;
-    l->last_ns    = now;
-    l->n_tok++;
-    m->tokens_sent++;
+    count_token(k, l);
     add_logprob(k, l, e, true);
-    if (sr_detok_push(l->detok, e->token, &l->text, &stopped, &err))
+    if (is_shown(k, l, e->token) && sr_detok_push(l->detok, e->token, &l->text, &stopped, &err))
         return false;
-    l->n_text += l->text.n - before;
-    if (stopped) {
-        if (l->lp)
-            sr_logprobs_cut(l->lp, l->n_text);
-        end_lane(l, "stop");
-        end_in_engine(k->s, p->id, l->choice, SR_END_STOP);
+    sort_text(l);
+    if (stopped && l->lp)
+        sr_logprobs_cut(l->lp, l->n_text);
+    if (stopped || (l->tools && l->tools->full)) {
+        l->stopped = (uint32_t)stopped;
+        end_lane(l, SR_FIN_STOP);
+        sr_call_end_choice(k, p, l->choice, SR_END_STOP);
     }
-    return !l->text.failed;
+    return !sr_pieces_failed(&l->out);
 }
 
 static bool on_done(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
@@ -301,17 +255,18 @@ static bool on_done(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
     p->drafted += e->usage.drafted;
     p->accepted += e->usage.accepted;
     if (--p->left == 0)
-        slot_free(k->s, p->slot);
+        sr_call_part_done(k, p);
     if (!l->ended) {
         if (sr_detok_flush(l->detok, &l->text, &err))
             return false;
-        end_lane(l, e->reason == SR_END_LENGTH ? "length" : "stop");
+        sort_text(l);
+        end_lane(l, e->reason == SR_END_LENGTH ? SR_FIN_LENGTH : SR_FIN_STOP);
     }
     if (e->reason == SR_END_LENGTH)
         k->s->metrics.finished_length++;
     else
         k->s->metrics.finished_stop++;
-    return true;
+    return !sr_pieces_failed(&l->out);
 }
 
 static void on_error(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
@@ -319,16 +274,15 @@ static void on_error(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
     sr_apierr why = {0};
     sr_api_fail_err(&why, e->status, e->msg, NULL);
     if (e->choice == ~0u || p->left == 1) { /* the engine has forgotten the request */
-        p->left = 0;
-        slot_free(k->s, p->slot);
+        sr_call_part_done(k, p);
     } else if (l) {
         l->done = true;
         p->left--;
     }
-    call_fail(k, &why);
+    sr_call_fail(k, &why);
 }
 
-static void on_event(sr_call *k, uint32_t part, const sr_event *e)
+void sr_answer_event(sr_call *k, uint32_t part, const sr_event *e)
 {
     sr_part *p = &k->part[part];
     uint32_t n = (uint32_t)k->prep.params.n;
@@ -362,206 +316,7 @@ static void on_event(sr_call *k, uint32_t part, const sr_event *e)
         break;
     }
     if (!ok)
-        call_fail_nomem(k);
+        sr_call_fail_nomem(k);
     else
         progress(k, l);
-}
-
-void sr_calls_poll(sr_serve *s)
-{
-    sr_event e[EVENTS_PER_POLL];
-    size_t   n = EVENTS_PER_POLL;
-    for (int round = 0; round < POLLS_PER_TURN && n == EVENTS_PER_POLL; round++) {
-        n = sr_port_poll(s->port, e, EVENTS_PER_POLL);
-        for (size_t i = 0; i < n; i++) {
-            uint32_t slot = (uint32_t)e[i].id;
-            if (slot < s->n_slot && s->slot[slot].call && s->slot[slot].id == e[i].id)
-                on_event(s->slot[slot].call, s->slot[slot].part, &e[i]);
-        }
-    }
-}
-
-void sr_calls_abort(sr_serve *s, int status, const char *code, const char *why)
-{
-    for (uint32_t i = 0; i < s->n_slot; i++) {
-        sr_apierr e = {0};
-        sr_api_fail(&e, status, NULL, code, "%s", why);
-        if (s->slot[i].call)
-            call_fail(s->slot[i].call, &e);
-    }
-}
-
-/* ---- the beginning of a call ----------------------------------------------------------------------------- */
-
-static bool make_lanes(sr_call *k)
-{
-    const sr_params *q = &k->prep.params;
-    sr_err err = {0};
-    k->n_part = k->prep.n_prompt;
-    k->part   = sr_calloc(k->n_part, sizeof *k->part);
-    k->lane   = sr_calloc((size_t)k->n_part * (size_t)q->n, sizeof *k->lane);
-    if (!k->part || !k->lane)
-        return false;
-    k->n_lane = k->n_part * (uint32_t)q->n;
-    for (uint32_t i = 0; i < k->n_lane; i++) {
-        sr_lane *l = &k->lane[i];
-        l->index   = i;
-        l->part    = i / (uint32_t)q->n;
-        l->choice  = i % (uint32_t)q->n;
-        if (sr_detok_open(k->s->env.model.tok, q->stop, q->n_stop, q->include_stop, !q->skip_special, &l->detok, &err))
-            return false;
-        if (q->want_logprobs && !(l->lp = sr_calloc(1, sizeof *l->lp)))
-            return false;
-        if (l->lp)
-            *l->lp = (sr_logprobs){.chat = k->api == SR_API_CHAT, .top = (uint32_t)q->top_logprobs};
-    }
-    return true;
-}
-
-/* Ids that end an answer: the caller's and, unless he ignores them, the model's. */
-static bool stop_tokens(sr_call *k, const int32_t **out, uint32_t *n)
-{
-    sr_params *q = &k->prep.params;
-    size_t     n_end = 0;
-    const int32_t *end = q->ignore_eos ? NULL : sr_tokenizer_ends(k->s->env.model.tok, &n_end);
-    int32_t *all = sr_arena_alloc(&k->prep.arena, (q->n_stop_tok + n_end + 1) * sizeof *all);
-    if (!all)
-        return false;
-    if (n_end)
-        memcpy(all, end, n_end * sizeof *all);
-    if (q->n_stop_tok)
-        memcpy(all + n_end, q->stop_tok, q->n_stop_tok * sizeof *all);
-    *out = all;
-    *n   = q->n_stop_tok + (uint32_t)n_end;
-    return true;
-}
-
-static sr_request request_of(sr_call *k, uint32_t part)
-{
-    const sr_params *q = &k->prep.params;
-    const sr_ids    *t = &k->prep.prompt[part].ids;
-    uint32_t room = k->s->env.model.ctx - (uint32_t)SR_MIN(t->n, (size_t)k->s->env.model.ctx);
-    uint32_t max  = q->max_tokens < 0 || q->max_tokens > (int64_t)room ? room : (uint32_t)q->max_tokens;
-    bool     penal = q->rep_penalty != 1 || q->freq_penalty != 0 || q->pres_penalty != 0;
-    uint32_t last = q->rep_last_n == -2 ? (q->rep_penalty != 1 && !q->freq_penalty && !q->pres_penalty ? 64 : k->s->env.model.ctx)
-                    : q->rep_last_n == -1 ? k->s->env.model.ctx : (uint32_t)q->rep_last_n;
-    uint64_t queue = k->s->cfg.times.queue;
-    return (sr_request){
-        .id = k->part[part].id, .salt = q->salt, .what = max ? SR_GENERATE : SR_SCORE, .tok = t->p, .n_tok = (uint32_t)t->n,
-        .max_new = max, .min_new = (uint32_t)SR_MIN(q->min_tokens, (int64_t)max), .n = (uint32_t)q->n,
-        .n_logprobs = (uint16_t)(q->want_logprobs ? q->top_logprobs + 1 : 0),
-        .n_prompt_logprobs = (uint16_t)(q->want_logprobs && q->echo ? q->top_logprobs + 1 : 0),
-        .priority = (int32_t)q->priority, .queue_deadline_ns = queue ? sr_now_ns() + sr_ms((uint32_t)queue) : 0,
-        .window = q->stream ? SR_WINDOW : 0,
-        .sampling = {.temp = (float)q->temperature, .top_p = (float)q->top_p, .min_p = (float)q->min_p,
-                     .typical_p = (float)(q->typical_p > 0 ? q->typical_p : 1), .rep_penalty = (float)q->rep_penalty,
-                     .freq_penalty = (float)q->freq_penalty, .pres_penalty = (float)q->pres_penalty,
-                     .top_k = q->top_k > 0 ? (uint32_t)q->top_k : 0, .rep_last_n = penal ? last : 0, .seed = (uint64_t)q->seed,
-                     .bias = q->bias, .n_bias = q->n_bias}};
-}
-
-/* What only the running server can say. */
-static bool has_room(const sr_call *k, sr_apierr *e)
-{
-    const sr_serve  *s = k->s;
-    const sr_params *q = &k->prep.params;
-    sr_portstats     now;
-    if (s->n_busy + k->prep.n_prompt > s->cfg.limits.requests)
-        return sr_api_fail(e, 429, NULL, "queue_full", "The server is busy: %u generations are in flight.", s->n_busy);
-    sr_port_stats(s->port, &now);
-    if (now.max_seqs && q->n > (int64_t)now.max_seqs)
-        return sr_api_fail(e, 400, "n", NULL, "'n' is %lld; at most %llu choices run at once.", (long long)q->n,
-                           (unsigned long long)now.max_seqs);
-    if (k->prep.n_prompt * (uint64_t)q->n > s->cfg.limits.prompts)
-        return sr_api_fail(e, 400, "n", NULL, "%u prompts of %lld choices each; the limit is %u in one request.", k->prep.n_prompt,
-                           (long long)q->n, s->cfg.limits.prompts);
-    return true;
-}
-
-static bool post(sr_call *k, sr_apierr *e)
-{
-    sr_serve      *s = k->s;
-    const int32_t *stop;
-    uint32_t       n_stop;
-    if (!has_room(k, e))
-        return false;
-    if (!make_lanes(k) || !stop_tokens(k, &stop, &n_stop))
-        return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
-    if (k->prep.params.seed == -1)
-        k->prep.params.seed = (int64_t)sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16);
-    for (uint32_t i = 0; i < k->n_part; i++) {
-        sr_err err = {0};
-        if (!slot_take(s, k, i))
-            return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
-        sr_request r = request_of(k, i);
-        r.stop_tok   = stop;
-        r.n_stop_tok = n_stop;
-        sr_status st = sr_port_post(s->port, &r, &err);
-        if (st) {
-            slot_free(s, k->part[i].slot);
-            return sr_api_fail_err(e, st, err.msg, NULL);
-        }
-        k->part[i].left = r.n;
-        k->n_posted++;
-        s->metrics.tokens_prompt += r.n_tok;
-    }
-    return true;
-}
-
-/* The answer was ready with the request. */
-static void reply_now(sr_call *k)
-{
-    sr_conn *c = k->c;
-    sr_buf   body = k->prep.reply;
-    k->prep.reply = (sr_buf){0};
-    sr_route_mark(c, k->api);
-    call_free(k);
-    sr_http_reply(c, 200, "application/json", NULL, body.p, body.n);
-    sr_buf_end(&body);
-}
-
-static void on_prepared(void *arg, sr_prep *prep, const sr_apierr *bad)
-{
-    sr_call  *k = arg;
-    sr_apierr e = *bad;
-    k->preparing = false;
-    sr_http_body_freed(k->c);
-    if (!e.status) {
-        k->prep     = *prep;
-        k->prepared = true;
-        if (k->prep.reply.n) {
-            reply_now(k);
-            return;
-        }
-        sr_sse_prefix(k);
-        post(k, &e);
-    }
-    if (e.status)
-        call_fail(k, &e);
-}
-
-void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body)
-{
-    sr_call  *k = sr_calloc(1, sizeof *k);
-    sr_apierr e = {0};
-    if (!k) {
-        sr_buf_end(body);
-        sr_api_fail(&e, 503, NULL, "out_of_memory", "No memory for the request.");
-        sr_reply_error(c, &e);
-        return;
-    }
-    uint64_t id = sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16);
-    snprintf(k->id, sizeof k->id, "%s-%016llx%08x", api == SR_API_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)id,
-             (unsigned)s->serial);
-    k->s         = s;
-    k->c         = c;
-    k->api       = api;
-    k->created   = (int64_t)time(NULL);
-    k->begun_ns  = sr_http_started(c);
-    k->preparing = true;
-    sr_http_set_user(c, k);
-    if (!sr_scribe_post(s->scribe, api, body, on_prepared, k)) {
-        k->preparing = false;
-        call_fail_nomem(k);
-    }
 }

@@ -164,7 +164,7 @@ void sr_info_props(sr_serve *s, sr_conn *c)
     sr_json_bool(&w, "vision", false);
     sr_json_bool(&w, "audio", false);
     sr_json_end(&w);
-    sr_json_str(&w, "chat_template", m->chat ? sr_tokenizer_template(m->tok) : NULL);
+    sr_json_str(&w, "chat_template", m->chat ? m->chat_source : NULL);
     put_token(m->tok, "bos_token", sr_tokenizer_bos(m->tok), &w);
     put_token(m->tok, "eos_token", sr_tokenizer_eos(m->tok), &w);
     sr_json_str(&w, "build_info", "strata " SR_VERSION);

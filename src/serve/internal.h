@@ -1,7 +1,8 @@
 /* Inside of serve/: the server's state, and who does what.
  *
- *     http.c   --head, body-->  serve.c (routes, keys) --> scribe.c (prepares, here or on its thread) --> answer.c
- *     port     --events------>  answer.c --> sse.c (frames) or openai_answer.c (whole answers) --> http.c
+ *     http.c   --head, body-->  routes.c (paths, keys) --> scribe.c (prepares, here or on its thread) --> call.c --> port
+ *     port     --events------>  call.c --> answer.c (text, thoughts, tool calls) --> dialect_*.c (JSON) --> http.c
+ *                               routes.c --> info.c (what needs no engine)
  */
 #ifndef SR_SERVE_INTERNAL_H
 #define SR_SERVE_INTERNAL_H
@@ -56,7 +57,7 @@ void sr_scribe_collect(sr_scribe *x);           /* calls fn for what is done */
 uint32_t sr_scribe_waiting(sr_scribe *x);
 void sr_scribe_close(sr_scribe *x);
 
-/* answer.c */
+/* call.c, answer.c */
 void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body);
 void sr_call_gone(sr_call *call);               /* the client left */
 void sr_call_fill(sr_call *call);

@@ -52,3 +52,12 @@ sr_status sr_json_read(const char *text, size_t n, uint32_t max_depth, uint32_t 
     return sr_raise(err, SR_INVALID, "invalid JSON: %s (line %d, column %d)",
                     sr_escape(why, sizeof why, e.text, strlen(e.text)), e.line, e.column);
 }
+
+static int append(const char *p, size_t n, void *out) { return sr_buf_add(out, p, n) ? 0 : -1; }
+
+bool sr_json_dump(const json_t *v, sr_buf *out)
+{
+    if (json_is_null(v))
+        return sr_buf_str(out, "null");
+    return !json_dump_callback(v, append, out, JSON_ENCODE_ANY) && !out->failed;
+}

@@ -13,8 +13,11 @@
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/buf.h"
 #include "base/err.h"
 
 SR_MUSTUSE sr_status sr_json_read(const char *text, size_t n, uint32_t max_depth, uint32_t max_values, json_t **out,
                                   sr_err *err);
+/* Appends v as one line of JSON, in UTF-8, with ", " and ": " between.  False: no memory. */
+bool sr_json_dump(const json_t *v, sr_buf *out);
 #endif

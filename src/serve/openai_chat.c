@@ -2,8 +2,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/mem.h"
 #include "serve/json_in.h"
 #include "serve/request.h"
+#include "serve/tool_prompt.h"
 
 typedef struct {
     const sr_prepenv *env;
@@ -189,14 +191,34 @@ static json_t *take_kwargs(ctx *c, const json_t *root)
 }
 
 /* What both ways into the template have in common: checked messages and variables.  False: *c->e says why. */
-static bool read_chat(ctx *c, const json_t *root, json_t **messages, json_t **kwargs)
+static bool read_chat(ctx *c, const json_t *root, const sr_params *p, json_t **messages, json_t **kwargs)
 {
-    if (!c->env->model.chat)
+    const sr_prepenv *env = c->env;
+    if (!env->model.chat)
         return sr_api_fail(c->e, 400, "messages", "no_chat_template",
                            "The model has no chat template: use /v1/completions, or start the server with one.");
     *messages = take_messages(c, root);
     *kwargs   = *messages ? take_kwargs(c, root) : NULL;
-    return *kwargs != NULL;
+    if (!*kwargs)
+        return false;
+    bool ok = env->shows_calls || sr_calls_into_text(*messages);
+    if (ok && p->tools)
+        ok = env->shows_tools ? !json_object_set_nocheck(*kwargs, "tools", p->tools) : sr_tools_into_system(*messages, p->tools);
+    return ok ? true : nomem(c);
+}
+
+/* Does the prompt end with the mark that begins thoughts? */
+static bool ends_in_thoughts(const sr_prepenv *env, const sr_thinkmarks *marks, const sr_ids *ids)
+{
+    sr_buf text = {0};
+    sr_err err  = {0};
+    size_t n = SR_MIN(ids->n, (size_t)16), m = marks ? strlen(marks->open) : 0;
+    bool   yes = marks && !sr_tokenizer_decode(env->model.tok, ids->p + ids->n - n, n, true, &text, &err);
+    while (yes && text.n && (text.p[text.n - 1] == ' ' || text.p[text.n - 1] == '\n'))
+        text.n--;
+    yes = yes && text.n >= m && !memcmp(text.p + text.n - m, marks->open, m);
+    sr_buf_end(&text);
+    return yes;
 }
 
 static sr_promptenv prompt_env(const sr_prepenv *env)
@@ -227,6 +249,7 @@ static bool encode(ctx *c, sr_prep *out, const json_t *messages, const json_t *k
         return sr_prompt_too_long(env, SR_API_CHAT, info.over_bytes / sr_specials_longest(env->specials), true, c->e);
     if (!out->prompt[0].ids.n)
         return sr_api_fail(c->e, 400, "messages", NULL, "The chat template made an empty prompt of the messages.");
+    out->thinking = ends_in_thoughts(env, out->params.think, &out->prompt[0].ids);
     return true;
 }
 
@@ -234,7 +257,7 @@ bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_
 {
     ctx     c = {env, e, 0};
     json_t *messages = NULL, *kwargs = NULL;
-    bool ok = read_chat(&c, root, &messages, &kwargs) && encode(&c, out, messages, kwargs);
+    bool ok = read_chat(&c, root, &out->params, &messages, &kwargs) && encode(&c, out, messages, kwargs);
     json_decref(messages);
     json_decref(kwargs);
     return ok;
@@ -245,7 +268,7 @@ bool sr_chat_text(const sr_prepenv *env, const json_t *root, sr_prep *prep, sr_b
     ctx     c = {env, e, 0};
     sr_err  err = {0};
     json_t *messages = NULL, *kwargs = NULL;
-    bool ok = read_chat(&c, root, &messages, &kwargs);
+    bool ok = read_chat(&c, root, &prep->params, &messages, &kwargs);
     if (ok) {
         sr_promptenv pe = prompt_env(env);
         sr_chatinput in = chat_input(&prep->params, messages, kwargs);

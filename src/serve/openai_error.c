@@ -32,27 +32,47 @@ bool sr_api_fail_err(sr_apierr *e, sr_status s, const char *msg, const char *par
     return sr_api_fail(e, s == SR_NOMEM ? 503 : 500, NULL, s == SR_NOMEM ? "out_of_memory" : "internal_error", "%s", msg);
 }
 
-static const char *type_of(int status)
+static const char *type_of(const sr_apierr *e)
 {
-    return status == 401 ? "authentication_error"
-           : status == 429 ? "rate_limit_error"
-           : status >= 500 ? "server_error"
-                           : "invalid_request_error";
+    bool anthropic = e->form == SR_ERR_ANTHROPIC;
+    switch (e->status) {
+    case 401: return "authentication_error";
+    case 429: return "rate_limit_error";
+    case 404: return anthropic ? "not_found_error" : "invalid_request_error";
+    case 413: return anthropic ? "request_too_large" : "invalid_request_error";
+    case 503: return anthropic ? "overloaded_error" : "server_error";
+    default:  return e->status < 500 ? "invalid_request_error" : anthropic ? "api_error" : "server_error";
+    }
+}
+
+static void openai(const sr_apierr *e, sr_jsonw *w)
+{
+    sr_json_obj(w, "error");
+    sr_json_str(w, "message", e->msg);
+    sr_json_str(w, "type", type_of(e));
+    sr_json_str(w, "param", e->param[0] ? e->param : NULL);
+    sr_json_str(w, "code", e->code);
+    if (e->n_ctx) {
+        sr_json_uint(w, "n_prompt_tokens", e->n_prompt);
+        sr_json_uint(w, "n_ctx", e->n_ctx);
+    }
+    sr_json_end(w);
 }
 
 void sr_api_error_json(const sr_apierr *e, sr_buf *out)
 {
     sr_jsonw w = {.out = out};
     sr_json_obj(&w, NULL);
-    sr_json_obj(&w, "error");
-    sr_json_str(&w, "message", e->msg);
-    sr_json_str(&w, "type", type_of(e->status));
-    sr_json_str(&w, "param", e->param[0] ? e->param : NULL);
-    sr_json_str(&w, "code", e->code);
-    if (e->n_ctx) {
-        sr_json_uint(&w, "n_prompt_tokens", e->n_prompt);
-        sr_json_uint(&w, "n_ctx", e->n_ctx);
+    if (e->form == SR_ERR_OLLAMA) {
+        sr_json_str(&w, "error", e->msg);
+    } else if (e->form == SR_ERR_ANTHROPIC) {
+        sr_json_str(&w, "type", "error");
+        sr_json_obj(&w, "error");
+        sr_json_str(&w, "type", type_of(e));
+        sr_json_str(&w, "message", e->msg);
+        sr_json_end(&w);
+    } else {
+        openai(e, &w);
     }
-    sr_json_end(&w);
     sr_json_end(&w);
 }

@@ -1,6 +1,8 @@
-/* openai_error.h - a refusal in the form OpenAI's clients expect.
+/* openai_error.h - a refusal in the form its client expects.
  *
- *     {"error":{"message":"...","type":"invalid_request_error","param":"top_p","code":null}}
+ *     {"error":{"message":"...","type":"invalid_request_error","param":"top_p","code":null}}          OpenAI
+ *     {"type":"error","error":{"type":"invalid_request_error","message":"..."}}                       Anthropic
+ *     {"error":"..."}                                                                                ollama
  *
  * Owns:    nothing; plain data.   Threads: any.   Errors: of two, the first stays.
  */
@@ -11,6 +13,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+typedef enum { SR_ERR_OPENAI, SR_ERR_ANTHROPIC, SR_ERR_OLLAMA } sr_errform;
 typedef struct {
     int         status;            /* HTTP status; 0: no error */
     const char *code;              /* a constant, or NULL */
@@ -18,6 +21,7 @@ typedef struct {
     char        msg[560];
     uint32_t    n_prompt, n_ctx;   /* context_length_exceeded: both also as members */
     uint32_t    retry_s;           /* Retry-After; 0: none */
+    sr_errform  form;              /* of the JSON */
     const char *allow;             /* 405: the methods there are; a constant */
 } sr_apierr;                       /* zero-initialised = none */
 

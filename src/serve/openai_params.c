@@ -208,13 +208,85 @@ static bool take_response_format(ctx *c, const char *name, const json_t *v)
     return true;
 }
 
-/* "none" and "auto" ask for nothing as long as there are no tools. */
+enum { TOOLS = 256, TOOL_NAME = 64 };
+
+/* One of "tools": {"type":"function","function":{"name","description","parameters","strict"}}. */
+static bool check_tool(ctx *c, const char *list, size_t i, const json_t *v)
+{
+    char name[64];
+    const json_t *f = json_object_get(v, "function"), *id = json_object_get(f, "name"), *desc = json_object_get(f, "description");
+    const json_t *schema = json_object_get(f, "parameters");
+    const char   *type = json_string_value(json_object_get(v, "type"));
+    snprintf(name, sizeof name, "%s[%zu]", list, i);
+    if (type && strcmp(type, "function"))
+        return sr_api_fail(c->e, 400, name, "unsupported_value", "'%s': tools of type \"%.40s\" are not available; functions are.", name, type);
+    if (!json_is_object(f))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be {\"type\":\"function\",\"function\":{...}}.", name);
+    const char *s = json_string_value(id);
+    size_t      n = s ? strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.") : 0;
+    if (!s || !n || n != json_string_length(id) || n > TOOL_NAME)
+        return sr_api_fail(c->e, 400, name, NULL, "The name of '%s' must be 1 to %d letters, digits, '_', '-' or '.'.", name, TOOL_NAME);
+    if ((desc && !json_is_null(desc) && !json_is_string(desc)) || (schema && !json_is_null(schema) && !json_is_object(schema)))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s': 'description' must be a string, 'parameters' an object.", name);
+    return true;
+}
+
+static bool take_tools(ctx *c, const char *name, const json_t *v)
+{
+    size_t n = json_array_size(v);
+    if (!json_is_array(v))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an array, not %s.", name, type_name(v));
+    if (n > TOOLS)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' holds %zu tools; the limit is %d.", name, n, TOOLS);
+    for (size_t i = 0; i < n; i++)
+        if (!check_tool(c, name, i, json_array_get(v, i)))
+            return false;
+    json_decref(c->p->tools);
+    c->p->tools = n ? json_incref((json_t *)v) : NULL;
+    return true;
+}
+
+/* After "tools".  "none": the model is not told of them. */
 static bool take_tool_choice(ctx *c, const char *name, const json_t *v)
 {
     const char *s = json_string_value(v);
-    if (s && (!strcmp(s, "none") || !strcmp(s, "auto")))
+    if (s && !strcmp(s, "none")) {
+        json_decref(c->p->tools);
+        c->p->tools = NULL;
         return true;
-    return sr_api_fail(c->e, 400, name, "unsupported_value", "'%s' must be \"none\" or \"auto\": tools are not available.", name);
+    }
+    if (s && !strcmp(s, "auto"))
+        return true;
+    if ((s && !strcmp(s, "required")) || json_is_object(v))
+        return sr_api_fail(c->e, 400, name, "unsupported_value",
+                           "'%s' must be \"none\" or \"auto\": the model cannot be made to call a tool on this server.", name);
+    return sr_api_fail(c->e, 400, name, NULL, "'%s' must be \"none\", \"auto\", \"required\" or a function.", name);
+}
+
+static bool take_function_call(ctx *c, const char *name, const json_t *v)
+{
+    const char *s = json_string_value(v);
+    if (s && (!strcmp(s, "none") || !strcmp(s, "auto")))
+        return true; /* without "functions" it asks for nothing */
+    return sr_api_fail(c->e, 400, name, "unsupported_parameter", "'%s' is the form of 2023: use 'tools' and 'tool_choice'.", name);
+}
+
+static bool take_functions(ctx *c, const char *name, const json_t *v)
+{
+    if (!json_array_size(v))
+        return true;
+    return sr_api_fail(c->e, 400, name, "unsupported_parameter", "'%s' is the form of 2023: use 'tools'.", name);
+}
+
+/* "none" leaves thoughts in the text. */
+static bool take_reasoning_format(ctx *c, const char *name, const json_t *v)
+{
+    const char *s = json_string_value(v);
+    if (s && !strcmp(s, "none"))
+        c->p->think = NULL;
+    else if (!s || (strcmp(s, "auto") && strcmp(s, "deepseek")))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be \"auto\", \"deepseek\" or \"none\".", name);
+    return true;
 }
 
 static bool take_best_of(ctx *c, const char *name, const json_t *v)
@@ -270,6 +342,7 @@ static const row rows[] = {
     {"n", INT, BOTH, 1, 0, AT(n), NULL}, /* hi: limits.choices */
     {"stream", BOOL, BOTH, 0, 0, AT(stream), NULL},
     {"stream_options", SPECIAL, BOTH, 0, 0, 0, take_stream_options},
+    {"n_predict", INT, BOTH, -1, MAX_I32, AT(max_tokens), NULL}, /* llama.cpp's; -1: up to the context's end */
     {"max_tokens", INT, CHAT, 1, MAX_I32, AT(max_tokens), NULL},
     {"max_completion_tokens", INT, CHAT, 1, MAX_I32, AT(max_tokens), NULL}, /* after max_tokens: the newer name wins */
     {"max_tokens", INT, COMP, 0, MAX_I32, AT(max_tokens), NULL},
@@ -301,10 +374,13 @@ static const row rows[] = {
     {"continue_final_message", BOOL, CHAT, 0, 0, AT(continue_final), NULL},
     {"best_of", SPECIAL, BOTH, 0, 0, 0, take_best_of},
     {"response_format", SPECIAL, BOTH, 0, 0, 0, take_response_format},
+    {"tools", SPECIAL, CHAT, 0, 0, 0, take_tools},
     {"tool_choice", SPECIAL, BOTH, 0, 0, 0, take_tool_choice},
-    {"function_call", SPECIAL, BOTH, 0, 0, 0, take_tool_choice},
-    {"tools", NOT_SERVED, BOTH, 0, 0, 0, NULL},
-    {"functions", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"parallel_tool_calls", BOOL, CHAT, 0, 0, AT(parallel), NULL},
+    {"reasoning_format", SPECIAL, CHAT, 0, 0, 0, take_reasoning_format},
+    {"functions", SPECIAL, BOTH, 0, 0, 0, take_functions},
+    {"function_call", SPECIAL, BOTH, 0, 0, 0, take_function_call},
+    {"tools", NOT_SERVED, COMP, 0, 0, 0, NULL},
     {"suffix", NOT_SERVED, COMP, 0, 0, 0, NULL},
     {"echo", NOT_SERVED, CHAT, 0, 0, 0, NULL},
     {"prompt_embeds", NOT_SERVED, BOTH, 0, 0, 0, NULL},
@@ -374,7 +450,7 @@ static bool take_row(ctx *c, const row *r, const json_t *v)
 void sr_params_default(sr_params *p, sr_api api)
 {
     *p = (sr_params){.n = 1, .max_tokens = api == SR_API_CHAT ? -1 : 16, .seed = -1, .rep_last_n = -2, .temperature = 1,
-                     .top_p = 1, .typical_p = 1, .rep_penalty = 1, .skip_special = true, .add_generation_prompt = true};
+                     .top_p = 1, .typical_p = 1, .rep_penalty = 1, .skip_special = true, .add_generation_prompt = true, .parallel = true};
 }
 
 /* What one row alone cannot see. */
@@ -398,6 +474,7 @@ bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_ar
 {
     ctx c = {env, api, arena, p, e};
     sr_params_default(p, api);
+    p->think = api == SR_API_CHAT ? env->think : NULL;
     for (size_t i = 0; i < SR_COUNT(rows); i++) {
         const json_t *v = rows[i].apis & api ? json_object_get(root, rows[i].name) : NULL;
         if (v && !json_is_null(v) && !take_row(&c, &rows[i], v))

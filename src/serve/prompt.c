@@ -99,6 +99,8 @@ static bool opaque_member(opaque *o, json_t *out, const char *key, const json_t 
     bool ours = where == IN_MESSAGE || where == IN_CONTENT;
     if (ours && (!strcmp(key, "role") || !strcmp(key, "type")))
         return !json_object_set_nocheck(out, key, (json_t *)v);
+    if (where == IN_KWARGS && !strcmp(key, "tools"))
+        where = IN_ARGUMENTS; /* templates show tools as JSON */
     if (ours)
         where = !strcmp(key, "content") || !strcmp(key, "text") ? IN_CONTENT : !strcmp(key, "arguments") ? IN_ARGUMENTS : IN_MESSAGE;
     json_t *name = ours ? json_string_nocheck(key) : opaque_string(o, key, strlen(key), true, where == IN_ARGUMENTS);

@@ -16,7 +16,9 @@
 #include "engine/port.h"
 #include "serve/openai_error.h"
 #include "serve/prompt.h"
+#include "serve/reasoning.h"
 #include "serve/serve.h"
+#include "serve/toolcall.h"
 #include "text/detok.h"
 
 typedef enum { /* bits */
@@ -27,7 +29,7 @@ typedef enum { /* bits */
 
 typedef struct {                    /* the parameters of a request; defaults: sr_params_default() */
     bool    stream, include_usage, echo, want_logprobs, include_stop, skip_special, ignore_eos;
-    bool    add_generation_prompt, continue_final;
+    bool    add_generation_prompt, continue_final, parallel;
     int64_t n, max_tokens, min_tokens, top_logprobs; /* max_tokens -1: up to the context's end */
     int64_t seed, top_k, rep_last_n, priority;       /* seed -1: a random one; rep_last_n -1: all, -2: not given */
     double  temperature, top_p, min_p, typical_p, rep_penalty, freq_penalty, pres_penalty;
@@ -35,6 +37,8 @@ typedef struct {                    /* the parameters of a request; defaults: sr
     int32_t    *stop_tok;  uint32_t n_stop_tok;
     sr_bias    *bias;      uint32_t n_bias;
     uint64_t    salt;
+    json_t     *tools;                  /* what the model may call, checked; NULL: nothing; freed by sr_prep_end() */
+    const sr_thinkmarks *think;         /* thoughts are told from the answer; NULL: they are not */
 } sr_params;
 
 typedef struct {
@@ -47,6 +51,7 @@ typedef struct {
     sr_arena  arena;
     sr_params params;
     sr_promptids *prompt; uint32_t n_prompt;
+    bool      thinking;             /* the prompt ends inside the thoughts: the answer begins there */
     sr_buf    reply;                /* not empty: the whole answer, no engine is needed */
 } sr_prep;
 
@@ -56,6 +61,9 @@ typedef struct {                    /* what preparing needs to know; lives as lo
     sr_servelimits     limits;      /* filled in: no zeros */
     bool               strict_model;
     uint64_t           secret[2];   /* random, per process: keys of salts and ids */
+    const sr_toolfamily *family;    /* how the model writes tool calls */
+    const sr_thinkmarks *think;     /* how it marks its thoughts; NULL: it has none */
+    bool        shows_tools, shows_calls; /* its template knows tools; knows calls in messages */
     const char *model_id;
     const char *const *aliases; uint32_t n_aliases;
 } sr_prepenv;

@@ -251,7 +251,7 @@ static void what_is_not_served_is_refused_unless_it_asks_for_nothing(void **stat
 {
     (void)state;
     static const struct { const char *m; int status; const char *param; } both[] = {
-        {"'tools':[{'type':'function'}]", 400, "tools"}, {"'tools':[]", 0, NULL}, {"'tools':null", 0, NULL},
+        {"'tools':[]", 0, NULL}, {"'tools':null", 0, NULL},
         {"'functions':[{}]", 400, "functions"}, {"'tool_choice':'none'", 0, NULL}, {"'tool_choice':'auto'", 0, NULL},
         {"'tool_choice':'required'", 400, "tool_choice"}, {"'tool_choice':{'type':'function'}", 400, "tool_choice"},
         {"'response_format':{'type':'text'}", 0, NULL}, {"'response_format':{'type':'json_object'}", 400, "response_format"},
@@ -264,18 +264,42 @@ static void what_is_not_served_is_refused_unless_it_asks_for_nothing(void **stat
         {"'use_beam_search':false", 0, NULL}, {"'length_penalty':1.0", 0, NULL}, {"'truncate_prompt_tokens':5", 400, "truncate_prompt_tokens"},
         /* Accepted and ignored, whatever they hold. */
         {"'user':5,'metadata':[],'store':'x','service_tier':{},'safety_identifier':1,'prompt_cache_key':2,'verbosity':3,"
-         "'prediction':4,'modalities':['audio'],'audio':{},'parallel_tool_calls':'y','unknown_thing':{'a':[1]}", 0, NULL},
+         "'prediction':4,'modalities':['audio'],'audio':{},'unknown_thing':{'a':[1]}", 0, NULL},
     };
     for (size_t i = 0; i < SR_COUNT(both); i++) {
         expect(SR_API_CHAT, both[i].m, both[i].status, both[i].param);
         expect(SR_API_COMPLETION, both[i].m, both[i].status, both[i].param);
     }
+    expect(SR_API_COMPLETION, "'tools':[{'type':'function'}]", 400, "tools");
+    expect(SR_API_CHAT, "'function_call':{'name':'f'}", 400, "function_call");
+    expect(SR_API_CHAT, "'reasoning_format':'none'", 0, NULL);
+    expect(SR_API_CHAT, "'reasoning_format':'other'", 400, "reasoning_format");
     expect(SR_API_COMPLETION, "'suffix':'x'", 400, "suffix");
     expect(SR_API_COMPLETION, "'suffix':''", 0, NULL);
     expect(SR_API_CHAT, "'chat_template':'{{x}}'", 400, "chat_template");
     expect(SR_API_CHAT, "'top_logprobs':2", 400, "top_logprobs");
     expect(SR_API_CHAT, "'top_logprobs':2,'logprobs':true", 0, NULL);
     expect(SR_API_COMPLETION, "'n':2,'max_tokens':0", 400, "n");
+}
+
+static void tools_are_checked_one_by_one(void **state)
+{
+    (void)state;
+    static const struct { const char *m; int status; const char *param; } cases[] = {
+        {"'tools':[{'type':'function','function':{'name':'f'}}]", 0, NULL},
+        {"'tools':[{'function':{'name':'a-b.c_1','description':'x','parameters':{'type':'object'},'strict':true}}]", 0, NULL},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':'none'", 0, NULL},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':'auto','parallel_tool_calls':false", 0, NULL},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':'required'", 400, "tool_choice"},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':{'type':'function','function':{'name':'f'}}", 400, "tool_choice"},
+        {"'tools':{'a':1}", 400, "tools"}, {"'tools':'x'", 400, "tools"}, {"'tools':[5]", 400, "tools[0]"}, {"'tools':[{}]", 400, "tools[0]"},
+        {"'tools':[{'type':'web_search'}]", 400, "tools[0]"}, {"'tools':[{'function':{'name':'f'}},{'function':{}}]", 400, "tools[1]"},
+        {"'tools':[{'function':{'name':''}}]", 400, "tools[0]"}, {"'tools':[{'function':{'name':'a b'}}]", 400, "tools[0]"},
+        {"'tools':[{'function':{'name':5}}]", 400, "tools[0]"}, {"'tools':[{'function':{'name':'f','parameters':[]}}]", 400, "tools[0]"},
+        {"'tools':[{'function':{'name':'f','description':5}}]", 400, "tools[0]"}, {"'parallel_tool_calls':'y'", 400, "parallel_tool_calls"},
+        {"'tools':[{'function':{'name':'aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggggg'}}]", 400, "tools[0]"}};
+    for (size_t i = 0; i < SR_COUNT(cases); i++)
+        expect(SR_API_CHAT, cases[i].m, cases[i].status, cases[i].param);
 }
 
 static void values_arrive_where_they_belong(void **state)
@@ -437,6 +461,7 @@ int main(void)
         cmocka_unit_test(every_switch_is_true_or_false),
         cmocka_unit_test(lists_and_objects_have_their_limits),
         cmocka_unit_test(what_is_not_served_is_refused_unless_it_asks_for_nothing),
+        cmocka_unit_test(tools_are_checked_one_by_one),
         cmocka_unit_test(values_arrive_where_they_belong),
         cmocka_unit_test(messages_are_checked_one_by_one),
         cmocka_unit_test(prompts_come_in_four_forms),

@@ -200,6 +200,12 @@ sr_status sr_serve_ready(sr_serve *s, const sr_servemodel *m, sr_err *err)
         return st;
     s->env.specials = s->specials; /* not read before `ready`, which the io thread sets after `handed` */
     s->next = *m;
+    if (!s->next.chat_source)
+        s->next.chat_source = m->chat ? sr_tokenizer_template(m->tok) : NULL;
+    s->env.family      = sr_toolfamily_of(s->next.chat_source);
+    s->env.think       = sr_thinkmarks_of(s->next.chat_source);
+    s->env.shows_tools = s->next.chat_source && strstr(s->next.chat_source, "tools");
+    s->env.shows_calls = s->next.chat_source && strstr(s->next.chat_source, "tool_calls");
     __atomic_store_n(&s->handed, 1, __ATOMIC_RELEASE);
     ring(s);
     return SR_OK;

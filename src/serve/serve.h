@@ -59,6 +59,7 @@ typedef struct {                           /* what ready() hands over */
     sr_port            *port;
     const sr_tokenizer *tok;
     const sr_template  *chat;              /* NULL: the model has none, chat is refused with that reason */
+    const char         *chat_source;       /* its source: tells how the model writes tool calls and thoughts; NULL: the tokenizer's */
     uint32_t ctx;                          /* longest prompt + answer */
     /* For /v1/models; zero or NULL: left out. */
     const char *arch, *ftype, *device;

@@ -40,7 +40,7 @@ static void *io_thread(void *arg)
 void tc_ready(tc_server *s)
 {
     sr_err err = {0};
-    sr_servemodel m = {.port = s->port, .tok = s->tok, .chat = s->tmpl, .ctx = s->ctx ? s->ctx : 2048, .arch = "null"};
+    sr_servemodel m = {.port = s->port, .tok = s->tok, .chat = s->tmpl, .chat_source = s->template_source ? s->template_source : chatml, .ctx = s->ctx ? s->ctx : 2048, .arch = "null"};
     must(sr_serve_ready(s->serve, &m, &err), &err);
     for (int i = 0; i < 500; i++) {
         tc_reply r = {0};
@@ -261,6 +261,64 @@ char *tc_json(const char *fmt, ...)
     char *copy = sr_strdup(s);
     assert_non_null(copy);
     return copy;
+}
+
+json_t *tc_put(tc_server *s, const char *path, int status, const char *body)
+{
+    char   *b = tc_json("%s", body);
+    json_t *j = tc_post(s, path, b, status);
+    sr_free(b);
+    return j;
+}
+
+/* One event: lines "event: name" (perhaps) and "data: json". */
+static void read_event(const char *p, const char *end, tc_stream *v)
+{
+    json_error_t e;
+    assert_true(v->n < 600);
+    v->name[v->n] = NULL;
+    if (!strncmp(p, "event: ", 7)) {
+        const char *eol = memchr(p, '\n', (size_t)(end - p));
+        assert_non_null(eol);
+        v->name[v->n] = sr_strndup(p + 7, (size_t)(eol - p - 7));
+        p = eol + 1;
+    }
+    assert_memory_equal(p, "data: ", 6);
+    v->e[v->n] = json_loadb(p + 6, (size_t)(end - p - 6), 0, &e);
+    if (!v->e[v->n])
+        fail_msg("event %zu: %s: %.*s", v->n, e.text, (int)(end - p), p);
+    v->n++;
+}
+
+void tc_stream_read(tc_server *s, const char *path, const char *body, bool done, tc_stream *v)
+{
+    tc_reply r = {0};
+    char    *b = tc_json("%s", body);
+    bool     over = false;
+    *v = (tc_stream){0};
+    tc_ask(s, "POST", path, NULL, b, &r);
+    if (r.status != 200)
+        fail_msg("%d for %s: %s", r.status, b, r.body.p);
+    for (const char *p = r.body.p, *end = p + r.body.n; p < end;) {
+        const char *eol = strstr(p, "\n\n");
+        assert_non_null(eol);
+        assert_false(over);                        /* nothing after [DONE] */
+        over = eol - p == 12 && !memcmp(p, "data: [DONE]", 12);
+        if (p[0] != ':' && !over)
+            read_event(p, eol, v);
+        p = eol + 2;
+    }
+    assert_int_equal(over, done);
+    sr_free(b);
+    tc_reply_end(&r);
+}
+
+void tc_stream_end(tc_stream *v)
+{
+    for (size_t i = 0; i < v->n; i++) {
+        json_decref(v->e[i]);
+        sr_free(v->name[i]);
+    }
 }
 
 size_t tc_events(const tc_reply *r, json_t **out, size_t cap)

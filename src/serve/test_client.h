@@ -54,6 +54,11 @@ void tc_ask(tc_server *s, const char *method, const char *path, const char *head
 json_t *tc_post(tc_server *s, const char *path, const char *body, int status); /* the JSON answer, status checked */
 /* Single quotes in fmt become double quotes: JSON stays readable in C. */
 char *tc_json(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+json_t *tc_put(tc_server *s, const char *path, int status, const char *body); /* the same, single quotes for double ones */
+/* A stream's events: "data" and, where there are names, "event"; [DONE] is not one, but must be there if `done`. */
+typedef struct { json_t *e[600]; char *name[600]; size_t n; } tc_stream;
+void tc_stream_read(tc_server *s, const char *path, const char *body, bool done, tc_stream *v); /* single quotes */
+void tc_stream_end(tc_stream *v);
 /* The data payloads of a stream, framing checked byte by byte; returns how many; [DONE] not counted. */
 size_t tc_events(const tc_reply *r, json_t **out, size_t cap);
 json_t *tc_at(const json_t *j, const char *path); /* "choices.0.message.content"; fails the test if not there */

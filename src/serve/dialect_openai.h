@@ -1,0 +1,15 @@
+/* dialect_openai.h - what chat and text completions of OpenAI have in common. */
+#ifndef SR_SERVE_DIALECT_OPENAI_H
+#define SR_SERVE_DIALECT_OPENAI_H
+#include "serve/answer.h"
+
+extern const char *const sr_openai_finish[4];                       /* by sr_finish */
+void sr_openai_prefix(sr_call *k, const char *object);              /* data: {"id":..,"choices":[ */
+void sr_openai_open_choice(const sr_call *k, const sr_lane *l, sr_buf *o); /* prefix and {"index":0, */
+void sr_openai_logprobs(sr_lane *l, sr_buf *o);                     /* "logprobs":.., and they are sent */
+void sr_openai_end(sr_call *k, sr_buf *o);                          /* usage, if asked for, and [DONE] */
+void sr_openai_fail(sr_call *k, const sr_apierr *e, sr_buf *o);     /* and [DONE] */
+void sr_openai_usage(const sr_call *k, sr_jsonw *w);                /* the member "usage" */
+/* The whole answer; choice writes what stands between "index" and "logprobs". */
+void sr_openai_whole(const sr_call *k, const char *object, void (*choice)(const sr_call *k, const sr_lane *l, sr_jsonw *w), sr_buf *o);
+#endif
