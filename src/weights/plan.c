@@ -17,34 +17,80 @@ typedef struct {
 typedef struct { uint32_t cpu_hidden; double s; } price;
 
 static uint64_t fixed_bytes(const sr_needs *w) { return w->kv + w->scratch + w->draft + w->reserve; }
+static double   tokens_of(const sr_needs *w) { return w->tokens ? w->tokens : 1; }
+static double   own(double unit, double machine) { return unit > 0 ? unit : machine; }
+static double   bus_of(const sr_hw *h) { return SR_MAX(h->h2d, h->zero_copy); }
+static double   over(double x, double rate) { return rate > 0 ? x / rate : 0; } /* a rate that is not known costs nothing */
+
+/* What a step of m tokens reads of a unit: rows of an embedding, all of anything else. */
+static double read_of(const sr_unit *u, double m) { return (double)u->read * (u->kind == SR_UNIT_EMBED ? m : 1); }
+static double flops_of(const sr_unit *u, double m) { return 2.0 * (double)u->params * m; }
+static double op_seconds(const sr_hw *h, const sr_unit *u) { return u->ops * (h->vram ? h->dev_op : h->cpu_op); }
+
+static double on_device(const sr_hw *h, const sr_unit *u, double m)
+{
+    return h->vram ? SR_MAX(read_of(u, m) / own(u->dev_read, h->dev_read), over(flops_of(u, m), own(u->dev_flops, h->dev_flops))) : 0;
+}
+static double by_cpu(const sr_hw *h, const sr_unit *u, double m) /* all of it */
+{
+    return SR_MAX(read_of(u, m) / own(u->cpu_read, h->cpu_read), over(flops_of(u, m), own(u->cpu_flops, h->cpu_flops)));
+}
+static double by_bus(const sr_hw *h, const sr_unit *u, double m)
+{
+    return h->vram ? SR_MAX(read_of(u, m) / bus_of(h), over(flops_of(u, m), own(u->dev_flops, h->dev_flops))) : 0;
+}
 
 /* `cpu` of `hidden` parts by the CPU, the rest over the bus. */
-static double outside(const sr_hw *h, double bytes, uint32_t cpu, uint32_t hidden)
+static double outside(const sr_hw *h, const sr_unit *u, double m, uint32_t cpu, uint32_t hidden)
 {
-    double share = hidden ? (double)cpu / hidden : 0, bus = SR_MAX(h->h2d, h->zero_copy);
-    double t     = SR_MAX(bytes * share / h->cpu_read, bytes / h->dram_read);
+    double share = hidden ? (double)cpu / hidden : 0;
+    double t     = SR_MAX(by_cpu(h, u, m) * share, read_of(u, m) / h->dram_read);
     if (h->vram)
-        t = SR_MAX(t, bytes * (1 - share) / bus);
+        t = SR_MAX(t, by_bus(h, u, m) * (1 - share));
     return t + (h->vram && cpu ? h->sync : 0);
 }
 
-/* The best split of a unit in RAM.  The time is convex in the share: the optimum lies beside the crossing point. */
-static price best(const sr_hw *h, const sr_unit *u)
+/* The best split of a unit in RAM; what comes from disk goes through to the device.  The time is convex in the share: the
+ * optimum lies beside the crossing point. */
+static price best(const sr_hw *h, const sr_needs *w, const sr_unit *u, bool disk)
 {
-    double bytes = (double)u->read, bus = SR_MAX(h->h2d, h->zero_copy);
+    double m = tokens_of(w);
     if (!h->vram)
-        return (price){u->hidden, outside(h, bytes, 1, 1)};
-    price p = {0, outside(h, bytes, 0, 1)};
-    if (u->kind != SR_UNIT_FFN || !u->hidden || u->hidden % SPLIT)
+        return (price){u->hidden, outside(h, u, m, 1, 1)};
+    price p = {0, outside(h, u, m, 0, 1)};
+    if (disk || u->kind != SR_UNIT_FFN || !u->hidden || u->hidden % SPLIT || (w->few && m > w->few))
         return p;
-    uint32_t parts = u->hidden / SPLIT, cross = (uint32_t)(h->cpu_read / (h->cpu_read + bus) * parts);
+    double   bus = by_bus(h, u, m), cpu = by_cpu(h, u, m);
+    uint32_t parts = u->hidden / SPLIT, cross = (uint32_t)(bus / (bus + cpu) * parts);
     uint32_t at[]  = {cross, SR_MIN(cross + 1, parts), parts};
     for (size_t i = 0; i < SR_COUNT(at); i++) {
-        double s = outside(h, bytes, at[i] * SPLIT, u->hidden);
+        double s = outside(h, u, m, at[i] * SPLIT, u->hidden);
         if (s < p.s)
             p = (price){at[i] * SPLIT, s};
     }
     return p;
+}
+
+static double kv_seconds(const sr_hw *h, const sr_needs *w)
+{
+    return (double)w->kv_read / (h->vram ? own(h->dev_kv, h->dev_read) : own(h->cpu_kv, SR_MIN(h->cpu_read, h->dram_read)));
+}
+
+/* One chunk of a prompt; its attention goes at the rate of its products.  The head sees one row. */
+static double chunk_seconds(const sr_hw *h, const sr_unit *u, const sr_place *o, uint32_t n, double tokens, double attn)
+{
+    double moved = 0, nvme = 0, work = 0, ops = 0, flops = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double f = flops_of(&u[i], u[i].kind == SR_UNIT_HEAD ? 1 : tokens);
+        moved += o[i].tier == SR_WT_DEVICE ? 0 : read_of(&u[i], tokens);
+        nvme += o[i].tier == SR_WT_NVME ? read_of(&u[i], tokens) : 0;
+        work += over(f, h->vram ? own(u[i].dev_flops, h->dev_flops) : own(u[i].cpu_flops, h->cpu_flops));
+        flops += f;
+        ops += op_seconds(h, &u[i]);
+    }
+    double bus = h->vram ? SR_MIN(h->h2d, h->dram_read) : SR_MIN(h->cpu_read, h->dram_read);
+    work += flops > 0 ? attn * work / flops : over(attn, h->vram ? h->dev_flops : h->cpu_flops);
+    return SR_MAX(SR_MAX(moved / bus, work), over(nvme, h->nvme_read)) + ops;
 }
 
 /* Orders of placement: what the CPU cannot share first; the same with the head before all, whose slots would be the largest; and
@@ -62,56 +108,55 @@ static void ranks(const task *t, uint32_t which, uint32_t *order)
                 order[at++] = i;
 }
 
-/* The first k of the order on the device.  False: does not fit; *lack says how many bytes of which memory. */
-static bool try_prefix(const task *t, const uint32_t *order, uint32_t k, sr_place *out, sr_placement *p, uint64_t lack[2])
+/* A unit outside the device.  Rows of an embedding are read in place: it wants no slot. */
+static void put_outside(const task *t, const sr_unit *u, sr_place *o, sr_placement *p)
 {
     const sr_hw *h    = t->hw;
-    uint64_t     slot = 0;
-    double       nvme = 0, moved = 0, work = 0;
+    double       m    = tokens_of(t->need), ops = op_seconds(h, u);
+    bool         fits = u->bytes <= h->ram && p->ram_used <= h->ram - u->bytes;
+    price        c    = best(h, t->need, u, !fits);
+    *o = (sr_place){(uint16_t)(!fits ? SR_WT_NVME : h->vram ? SR_WT_PINNED : SR_WT_MAPPED), c.cpu_hidden, 0, c.s + ops};
+    p->ram_used += fits ? u->bytes : 0;
+    p->slot_bytes = u->kind == SR_UNIT_EMBED || !h->vram ? p->slot_bytes : SR_MAX(p->slot_bytes, u->slot ? u->slot : u->bytes);
+    p->stream_s += outside(h, u, m, h->vram ? 0 : 1, 1) + ops;
+    p->cpu_s += outside(h, u, m, 1, 1) + ops;
+}
+
+/* The first k of the order on the device.  False: does not fit; *p says by how many bytes. */
+static bool try_prefix(const task *t, const uint32_t *order, uint32_t k, sr_place *out, sr_placement *p)
+{
+    const sr_hw *h    = t->hw;
+    double       nvme = 0, work = 0, m = tokens_of(t->need);
     *p = (sr_placement){.vram_used = h->vram ? fixed_bytes(t->need) : 0, .ram_used = h->vram ? 0 : fixed_bytes(t->need)};
     for (uint32_t r = 0; r < t->n; r++) {
-        const sr_unit *u  = &t->u[order[r]];
-        sr_place      *o  = &out[order[r]];
-        double         in = h->vram ? (double)u->read / h->dev_read : 0;
-        work += 2.0 * (double)u->params;
+        const sr_unit *u = &t->u[order[r]];
+        sr_place      *o = &out[order[r]];
+        work += flops_of(u, 1);
         if (r < k) {
-            *o = (sr_place){SR_WT_DEVICE, 0, ~0u, in};
+            *o = (sr_place){SR_WT_DEVICE, 0, ~0u, on_device(h, u, m) + op_seconds(h, u)};
             p->vram_used += u->bytes;
-            p->stream_s += in;
-            p->cpu_s += in;
+            p->stream_s += o->seconds;
+            p->cpu_s += o->seconds;
         } else {
-            price c = best(h, u);
-            bool  fits = u->bytes <= h->ram && p->ram_used <= h->ram - u->bytes;
-            *o = (sr_place){(uint16_t)(!fits ? SR_WT_NVME : h->vram ? SR_WT_PINNED : SR_WT_MAPPED), c.cpu_hidden, 0, c.s};
-            p->ram_used += fits ? u->bytes : 0;
-            nvme += fits ? 0 : (double)u->read;
-            moved += (double)u->read;
-            slot = u->kind == SR_UNIT_EMBED ? slot : SR_MAX(slot, u->slot ? u->slot : u->bytes); /* rows of an embedding are read in place */
-            p->stream_s += outside(h, (double)u->read, h->vram ? 0 : 1, 1);
-            p->cpu_s += outside(h, (double)u->read, 1, 1);
+            put_outside(t, u, o, p);
+            nvme += o->tier == SR_WT_NVME ? read_of(u, m) : 0;
         }
         p->token_s += o->seconds;
         p->bytes[o->tier] += u->bytes;
     }
-    if (h->vram && slot) {
-        p->n_slots    = t->need->slots ? t->need->slots : SLOTS;
-        p->slot_bytes = slot;
-        p->vram_used += p->n_slots * slot;
-    }
-    lack[0] = h->vram && p->vram_used > h->vram ? p->vram_used - h->vram : 0;
-    lack[1] = nvme > 0 && h->nvme_read <= 0 ? p->bytes[SR_WT_NVME] : p->ram_used > h->ram ? p->ram_used - h->ram : 0;
-    if (lack[0] || lack[1])
+    p->n_slots = !p->slot_bytes ? 0 : t->need->slots ? t->need->slots : SLOTS;
+    p->vram_used += p->n_slots * p->slot_bytes;
+    p->vram_short = h->vram && p->vram_used > h->vram ? p->vram_used - h->vram : 0;
+    p->ram_short  = (nvme > 0 && h->nvme_read <= 0 ? p->bytes[SR_WT_NVME] : 0) + (p->ram_used > h->ram ? p->ram_used - h->ram : 0);
+    if (p->vram_short || p->ram_short)
         return false;
-    double kv    = (double)t->need->kv_read / (h->vram ? h->dev_read : SR_MIN(h->cpu_read, h->dram_read));
-    double disk  = nvme > 0 ? nvme / h->nvme_read : 0, flops = h->vram ? h->dev_flops : h->cpu_flops;
-    double bus   = h->vram ? SR_MIN(h->h2d, h->dram_read) : SR_MIN(h->cpu_read, h->dram_read);
-    uint32_t chunk = t->need->chunk ? t->need->chunk : CHUNK;
+    double kv = kv_seconds(h, t->need), disk = over(nvme, h->nvme_read), flops = h->vram ? h->dev_flops : h->cpu_flops;
     p->token_s     = SR_MAX(p->token_s + kv, disk);
     p->stream_s    = SR_MAX(p->stream_s + kv, disk);
     p->cpu_s       = SR_MAX(p->cpu_s + kv, disk);
-    p->chunk_s     = SR_MAX(SR_MAX(moved / bus, work * chunk / flops), disk);
-    double m       = work > 0 ? p->token_s * flops / work : 1;
-    p->step_tokens = m < 1 ? 1 : m > STEP_MOST ? STEP_MOST : (uint32_t)m;
+    p->chunk_s     = chunk_seconds(h, t->u, out, t->n, t->need->chunk ? t->need->chunk : CHUNK, 0);
+    double most    = work > 0 ? p->token_s * flops / work : 1;
+    p->step_tokens = most < 1 ? 1 : most > STEP_MOST ? STEP_MOST : (uint32_t)most;
     return true;
 }
 
@@ -147,36 +192,46 @@ static sr_status check(const sr_hw *h, sr_err *err)
             return sr_raise(err, SR_INVALID, "%s is %g; a positive number expected", f[i].name, f[i].v);
     if (!(h->zero_copy >= 0 && h->zero_copy < 1e18) || !(h->nvme_read >= 0 && h->nvme_read < 1e18) || !(h->sync >= 0 && h->sync < 1))
         return sr_raise(err, SR_INVALID, "zero-copy rate %g, NVMe rate %g, handshake %g s: out of range", h->zero_copy, h->nvme_read, h->sync);
+    if (!(h->dev_op >= 0 && h->dev_op < 1) || !(h->cpu_op >= 0 && h->cpu_op < 1) || !(h->dev_kv >= 0) || !(h->cpu_kv >= 0))
+        return sr_raise(err, SR_INVALID, "%g and %g s an op, attention at %g and %g bytes/s: out of range", h->dev_op, h->cpu_op, h->dev_kv, h->cpu_kv);
     return SR_OK;
+}
+
+/* Of all prefixes the fastest that fits; UINT32_MAX: none does, and *sum is what came nearest. */
+static uint32_t search(const task *t, uint32_t *order, sr_place *out, sr_placement *sum, uint32_t *by)
+{
+    uint32_t     found = UINT32_MAX;
+    sr_placement p;
+    *sum = (sr_placement){.vram_short = UINT64_MAX, .ram_short = UINT64_MAX};
+    for (uint32_t which = 0; which < ORDERS; which++) {
+        ranks(t, which, order);
+        for (uint32_t k = 0; k <= (t->hw->vram ? t->n : 0); k++) {
+            bool fits = try_prefix(t, order, k, out, &p);
+            if (fits ? found == UINT32_MAX || p.token_s < sum->token_s
+                     : found == UINT32_MAX && p.vram_short / 2 + p.ram_short / 2 < sum->vram_short / 2 + sum->ram_short / 2) {
+                found = fits ? k : found;
+                *by   = which;
+                *sum  = p;
+            }
+        }
+    }
+    return found;
 }
 
 sr_status sr_plan_place(const sr_hw *hw, const sr_needs *need, const sr_unit *u, uint32_t n, sr_place *out, sr_placement *sum, sr_err *err)
 {
-    task         t = {hw, need, u, n};
-    sr_placement p;
-    uint32_t     found = UINT32_MAX, by = 0;
-    uint64_t     lack[2] = {0, 0}, least[2] = {UINT64_MAX, UINT64_MAX};
+    task     t  = {hw, need, u, n};
+    uint32_t by = 0;
+    *sum        = (sr_placement){0};
     if (check(hw, err))
         return err->status;
     uint32_t *order = sr_calloc(n + 1u, sizeof *order);
     if (!order)
         return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u units", n);
-    for (uint32_t which = 0; which < ORDERS; which++) {
-        ranks(&t, which, order);
-        for (uint32_t k = 0; k <= (hw->vram ? n : 0); k++) {
-            if (!try_prefix(&t, order, k, out, &p, lack)) {
-                if (lack[0] / 2 + lack[1] / 2 < least[0] / 2 + least[1] / 2)
-                    memcpy(least, lack, sizeof least);
-            } else if (found == UINT32_MAX || p.token_s < sum->token_s) {
-                found = k;
-                by    = which;
-                *sum  = p;
-            }
-        }
-    }
+    uint32_t found = search(&t, order, out, sum, &by);
     if (found != UINT32_MAX) {
         ranks(&t, by, order);
-        (void)try_prefix(&t, order, found, out, sum, lack);
+        (void)try_prefix(&t, order, found, out, sum);
         uint32_t at = 0; /* fetched in the order of the program, which is that of the units */
         for (uint32_t i = 0; i < n; i++)
             out[i].order = out[i].tier == SR_WT_DEVICE ? ~0u : at++;
@@ -184,7 +239,49 @@ sr_status sr_plan_place(const sr_hw *hw, const sr_needs *need, const sr_unit *u,
     }
     sr_free(order);
     if (found == UINT32_MAX)
-        return sr_raise(err, SR_NOMEM, "does not fit: %.3f GB of VRAM and %.3f GB of RAM too little", (double)least[0] * 1e-9,
-                        (double)least[1] * 1e-9);
+        return sr_raise(err, SR_NOMEM, "does not fit: %.3f GB of VRAM and %.3f GB of RAM too little", (double)sum->vram_short * 1e-9,
+                        (double)sum->ram_short * 1e-9);
+    return SR_OK;
+}
+
+sr_status sr_plan_step(const sr_hw *h, const sr_needs *need, const sr_unit *u, uint32_t n, const sr_place *place, sr_stepcost *out, sr_err *err)
+{
+    double m = tokens_of(need);
+    *out     = (sr_stepcost){0};
+    if (check(h, err))
+        return err->status;
+    out->kv = kv_seconds(h, need);
+    for (uint32_t i = 0; i < n; i++) {
+        double read = read_of(&u[i], m);
+        bool   disk = place[i].tier == SR_WT_NVME;
+        out->ops += op_seconds(h, &u[i]);
+        if (place[i].tier == SR_WT_DEVICE) {
+            out->s += on_device(h, &u[i], m);
+            out->device += on_device(h, &u[i], m);
+            continue;
+        }
+        price  c     = best(h, need, &u[i], disk);
+        double share = !h->vram ? 1 : u[i].hidden ? (double)c.cpu_hidden / u[i].hidden : 0;
+        out->s += c.s;
+        out->cpu += share * by_cpu(h, &u[i], m);
+        out->bus += (1 - share) * by_bus(h, &u[i], m);
+        out->dram += read / h->dram_read;
+        out->disk += disk ? over(read, h->nvme_read) : 0;
+    }
+    out->s = SR_MAX(out->s + out->kv + out->ops, out->disk);
+    return SR_OK;
+}
+
+sr_status sr_plan_prompt(const sr_hw *h, const sr_needs *need, const sr_unit *u, uint32_t n, const sr_place *place, uint32_t tokens,
+                         double attn, double *seconds, sr_err *err)
+{
+    uint32_t chunk = need->chunk ? need->chunk : CHUNK;
+    *seconds       = 0;
+    if (check(h, err))
+        return err->status;
+    for (uint32_t from = 0; from < tokens; from += chunk) {
+        double part = SR_MIN(chunk, tokens - from);
+        *seconds += chunk_seconds(h, u, place, n, part, attn * part / tokens);
+    }
     return SR_OK;
 }

@@ -6,15 +6,18 @@
  * never predicts slower.  A feed-forward unit in RAM is split by hidden units: the CPU computes `cpu_hidden` of them while the
  * bus brings the rest.
  *
- *     token  = sum of unit seconds + kv_read / device read, at least what NVMe needs for its bytes
- *     unit   = bytes / device read                                                         DEVICE
- *              max(gpu share / bus, cpu share / cpu, all / dram) + sync if the CPU takes part   in RAM
- *     chunk  = max(bytes outside / bus, 2 * params * tokens / flops, NVMe)
+ *     step   = sum of unit seconds + kv_read / kv rate, at least what NVMe needs for its bytes; m tokens share every weight
+ *     unit   = ops * op + max(bytes / device read, 2 params m / flops)                                        DEVICE
+ *              ops * op + max(gpu share * max(bytes / bus, 2 params m / flops),
+ *                             cpu share * max(bytes / cpu, 2 params m / cpu flops), bytes / dram) + sync if shared   in RAM
+ *     prompt = chunks of max(bytes outside / bus, NVMe, 2 params without the head * tokens / flops) + attention / flops
  *
+ * Rates may be a unit's own (of its formats, at this m); 0 stands for the machine's.
  * It predicts; nothing here moves a byte.  One device; several are not planned yet.
  *
  * Owns:    nothing; arrays are the caller's.   Threads: pure.
- * Errors:  SR_INVALID: a figure that must be positive is not.  SR_NOMEM: it does not fit; which memory, by how much.
+ * Errors:  SR_INVALID: a figure that must be positive is not.  SR_NOMEM: it does not fit; which memory, by how much
+ *          (vram_short and ram_short of what came nearest).
  */
 #ifndef SR_WEIGHTS_PLAN_H
 #define SR_WEIGHTS_PLAN_H
@@ -31,6 +34,8 @@ typedef struct {
     uint64_t bytes, read;       /* stored; read for one token (an embedding: one row) */
     uint64_t params;            /* multiplied per token */
     uint64_t slot;              /* most of it that comes in at once; 0: all */
+    double   dev_read, cpu_read, dev_flops, cpu_flops; /* of its formats in a step of this many tokens; 0: the machine's */
+    uint32_t ops;               /* of the program */
 } sr_unit;
 
 typedef struct {                /* bytes, bytes/s, flops/s, seconds */
@@ -38,13 +43,16 @@ typedef struct {                /* bytes, bytes/s, flops/s, seconds */
     double   dev_read, h2d, zero_copy, dev_flops;
     double   cpu_read, dram_read, cpu_flops, nvme_read; /* nvme_read 0: nothing may stay on disk */
     double   sync;              /* one handshake between CPU and device */
+    double   dev_op, cpu_op;    /* what an op takes however small it is; may be 0 */
+    double   dev_kv, cpu_kv;    /* attention's reading of K and V; 0: as weights */
 } sr_hw;
 
 typedef struct {
-    uint64_t kv, kv_read;       /* of all sequences; read per token */
+    uint64_t kv, kv_read;       /* of all sequences; read per step */
     uint64_t scratch, draft, reserve;
     uint32_t chunk;             /* tokens of a prefill step; 0: 2048 */
     uint32_t slots;             /* of device memory for what comes in; 0: 2, one is computed from while the other fills */
+    uint32_t tokens, few;       /* of a decode step, 0: 1; most that the CPU takes part in, 0: any */
 } sr_needs;
 
 typedef struct { uint16_t tier; uint32_t cpu_hidden; uint32_t order; double seconds; } sr_place; /* order: of fetching in a step; ~0u: lies on the device */
@@ -52,11 +60,19 @@ typedef struct { uint16_t tier; uint32_t cpu_hidden; uint32_t order; double seco
 typedef struct {
     uint32_t n_slots;           /* stream slots in device memory */
     uint64_t slot_bytes, bytes[4], vram_used, ram_used; /* bytes by tier */
-    double   token_s, stream_s, cpu_s; /* seconds per token: planned; outside units by the bus only, by the CPU only */
+    uint64_t vram_short, ram_short; /* when nothing fits */
+    double   token_s, stream_s, cpu_s; /* seconds per step: planned; outside units by the bus only, by the CPU only */
     double   chunk_s;
     uint32_t step_tokens;       /* tokens a step can take before arithmetic is slower than moving weights */
     char     why[200];          /* why it is not faster */
 } sr_placement;
 
+typedef struct { double s, device, bus, cpu, dram, disk, kv, ops; } sr_stepcost; /* seconds: of a step; each alone is busy */
+
 SR_MUSTUSE sr_status sr_plan_place(const sr_hw *, const sr_needs *, const sr_unit *, uint32_t n, sr_place *out, sr_placement *sum, sr_err *);
+/* A step, or a prompt, over units that lie where `place` says.  need->tokens may differ from the placement's: the split
+ * between CPU and bus is found anew.  attn: flops of the prompt's attention. */
+SR_MUSTUSE sr_status sr_plan_step(const sr_hw *, const sr_needs *need, const sr_unit *, uint32_t n, const sr_place *place, sr_stepcost *, sr_err *);
+SR_MUSTUSE sr_status sr_plan_prompt(const sr_hw *, const sr_needs *need, const sr_unit *, uint32_t n, const sr_place *place, uint32_t tokens,
+                                    double attn, double *seconds, sr_err *);
 #endif

@@ -14,16 +14,21 @@
 enum { LAYERS = 80, UNITS = 2 * LAYERS + 2 };
 #define GB 1e9
 
+static sr_unit unit(sr_unitkind kind, uint32_t layer, uint32_t hidden, uint64_t bytes, uint64_t read, uint64_t params)
+{
+    return (sr_unit){.kind = (uint16_t)kind, .layer = (uint16_t)layer, .hidden = hidden, .bytes = bytes, .read = read, .params = params};
+}
+
 /* Llama-3 70B as Q4_K_M: 41.9 GB without the embedding. */
 static uint32_t big(sr_unit *u)
 {
     uint32_t n = 0;
-    u[n++] = (sr_unit){SR_UNIT_EMBED, 0, 0, 590000000, 4608, 0, 0};
+    u[n++] = unit(SR_UNIT_EMBED, 0, 0, 590000000, 4608, 0);
     for (uint16_t l = 0; l < LAYERS; l++) {
-        u[n++] = (sr_unit){SR_UNIT_ATTN, l, 0, 88000000, 88000000, 151000000, 0};
-        u[n++] = (sr_unit){SR_UNIT_FFN, l, 28672, 425000000, 425000000, 705000000, 0};
+        u[n++] = unit(SR_UNIT_ATTN, l, 0, 88000000, 88000000, 151000000);
+        u[n++] = unit(SR_UNIT_FFN, l, 28672, 425000000, 425000000, 705000000);
     }
-    u[n++] = (sr_unit){SR_UNIT_HEAD, 0, 0, 860000000, 860000000, 1050000000, 0};
+    u[n++] = unit(SR_UNIT_HEAD, 0, 0, 860000000, 860000000, 1050000000);
     return n;
 }
 
@@ -124,9 +129,9 @@ static void comes_near_the_best_of_all_placements(void **state)
         sr_hw        h = machine(i);
         double       least = 1e9, host[N];
         for (uint32_t k = 0; k < N; k++) {
-            u[k] = k == N - 1 ? (sr_unit){SR_UNIT_HEAD, 0, 0, 300000000, 300000000, 1, 0}
-                 : k % 2      ? (sr_unit){SR_UNIT_FFN, 0, 28672, 400000000, 400000000, 1, 0}
-                              : (sr_unit){SR_UNIT_ATTN, 0, 0, 90000000, 90000000, 1, 0};
+            u[k] = k == N - 1 ? unit(SR_UNIT_HEAD, 0, 0, 300000000, 300000000, 1)
+                 : k % 2      ? unit(SR_UNIT_FFN, 0, 28672, 400000000, 400000000, 1)
+                              : unit(SR_UNIT_ATTN, 0, 0, 90000000, 90000000, 1);
         }
         /* What each costs outside: a plan with room for two slots and nothing else. */
         h.ram  = 90000000000;
@@ -156,6 +161,94 @@ static void comes_near_the_best_of_all_placements(void **state)
     print_message("against all placements: %.3f on average, %.3f at worst\n", sum / CASES, worst);
 }
 
+/* PERF's closed forms, unit by unit: weights are read once a step however many tokens share it. */
+static void a_step_of_many_tokens_reads_weights_once(void **state)
+{
+    (void)state;
+    sr_unit  u[UNITS];
+    sr_place o[UNITS];
+    uint32_t n = big(u);
+    sr_hw    h = {.vram = 22000000000, .ram = 64000000000, .dev_read = 800 * GB, .h2d = 6.5 * GB, .dev_flops = 6e13, .cpu_read = 36 * GB,
+                  .cpu_flops = 4e11, .dram_read = 42 * GB, .sync = 2e-5};
+    sr_placement p;
+    sr_stepcost  c;
+    sr_err       e = {0};
+    double       last = 0;
+    assert_int_equal(sr_plan_place(&h, &(sr_needs){0}, u, n, o, &p, &e), SR_OK);
+    for (uint32_t m = 1; m <= 64; m *= 2) {
+        sr_needs w = {.tokens = m, .kv_read = 10000000ull * m};
+        assert_int_equal(sr_plan_step(&h, &w, u, n, o, &c, &e), SR_OK);
+        if (m == 1)
+            assert_true(fabs(c.s - (p.token_s + 1e7 / h.dev_read)) < 1e-9);
+        double least = (double)w.kv_read / h.dev_read, most = least; /* by the bus alone: never better than both */
+        for (uint32_t i = 0; i < n; i++) {
+            double read = (double)u[i].read * (u[i].kind == SR_UNIT_EMBED ? m : 1), f = 2.0 * (double)u[i].params * m;
+            double bus = SR_MAX(read / h.h2d, f / h.dev_flops), cpu = SR_MAX(read / h.cpu_read, f / h.cpu_flops);
+            double in  = SR_MAX(read / h.dev_read, f / h.dev_flops);
+            least += o[i].tier == SR_WT_DEVICE ? in : u[i].hidden ? SR_MAX(1 / (1 / bus + 1 / cpu), read / h.dram_read) : bus;
+            most += o[i].tier == SR_WT_DEVICE ? in : bus;
+        }
+        assert_true(c.s >= least * (1 - 1e-9) && c.s <= most * (1 + 1e-9));
+        assert_true(c.s <= least * 1.05 + LAYERS * h.sync);        /* splits go by 256 of 28672 */
+        assert_true(c.s >= last && (m == 1 || c.s <= 2 * last)); /* a step grows with its tokens; a token's share shrinks */
+        last = c.s;
+        w.few = 1;
+        assert_int_equal(sr_plan_step(&h, &w, u, n, o, &c, &e), SR_OK);
+        assert_true(m == 1 ? c.s == last : fabs(c.s / most - 1) < 1e-9); /* the CPU takes no part */
+    }
+}
+
+static void the_split_of_a_step_is_the_best_of_all_splits(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 200; i++) {
+        sr_hw        h = machine(i);
+        sr_unit      u = unit(SR_UNIT_FFN, 0, 14336, 130000000, 130000000, 176000000);
+        sr_place     o = {.tier = SR_WT_PINNED};
+        sr_needs     w = {.tokens = 1 + i % 40};
+        sr_stepcost  c;
+        sr_err       e = {0};
+        double       least = 1e9, f = 2.0 * (double)u.params * w.tokens, read = (double)u.read;
+        h.cpu_flops    = rnd(i, 40, 1e11, 3e12);
+        assert_int_equal(sr_plan_step(&h, &w, &u, 1, &o, &c, &e), SR_OK);
+        for (uint32_t cpu = 0; cpu <= u.hidden; cpu += 256) {
+            double x = (double)cpu / u.hidden, bus = SR_MAX(h.h2d, h.zero_copy);
+            double t = SR_MAX(read / h.dram_read, x * SR_MAX(read / h.cpu_read, f / h.cpu_flops));
+            t        = SR_MAX(t, (1 - x) * SR_MAX(read / bus, f / h.dev_flops)) + (cpu ? h.sync : 0);
+            least    = SR_MIN(least, t);
+        }
+        assert_true(fabs(c.s - least) <= 1e-9 * least);
+    }
+}
+
+/* t = max(R / B_p, 2 P n / F): a streamed prompt costs its weights once a chunk, or its arithmetic. */
+static void a_prompt_costs_its_bytes_or_its_arithmetic(void **state)
+{
+    (void)state;
+    sr_unit  u[UNITS];
+    sr_place o[UNITS];
+    uint32_t n = big(u);
+    sr_hw    h = {.vram = 14000000000, .ram = 64000000000, .dev_read = 250 * GB, .h2d = 12.3 * GB, .dev_flops = 3.5e13, .cpu_read = 45 * GB,
+                  .dram_read = 60 * GB, .sync = 2e-5};
+    sr_placement p;
+    sr_err       e = {0};
+    double       s, out = 0, params = 0;
+    assert_int_equal(sr_plan_place(&h, &(sr_needs){0}, u, n, o, &p, &e), SR_OK);
+    for (uint32_t i = 0; i < n; i++) {
+        out += o[i].tier == SR_WT_DEVICE || u[i].kind == SR_UNIT_EMBED ? 0 : (double)u[i].read;
+        params += u[i].kind == SR_UNIT_HEAD ? 0 : (double)u[i].params;
+    }
+    assert_int_equal(sr_plan_prompt(&h, &(sr_needs){0}, u, n, o, 64, 0, &s, &e), SR_OK);
+    assert_true(fabs(s / (out / h.h2d) - 1) < 0.01);
+    assert_int_equal(sr_plan_prompt(&h, &(sr_needs){0}, u, n, o, 2048, 0, &s, &e), SR_OK);
+    assert_true(fabs(s / (2 * params * 2048 / h.dev_flops) - 1) < 0.01);
+    double one = s, attn = 4e13;
+    assert_int_equal(sr_plan_prompt(&h, &(sr_needs){0}, u, n, o, 4096, 0, &s, &e), SR_OK);
+    assert_true(fabs(s / (2 * one) - 1) < 1e-4); /* the head's row counts once a chunk */
+    assert_int_equal(sr_plan_prompt(&h, &(sr_needs){0}, u, n, o, 2048, attn, &s, &e), SR_OK);
+    assert_true(fabs(s - one - attn / h.dev_flops) < 1e-6);
+}
+
 static void says_how_much_is_missing(void **state)
 {
     (void)state;
@@ -168,6 +261,7 @@ static void says_how_much_is_missing(void **state)
     h.ram = 10000000000, h.vram = 14000000000, h.nvme_read = 0;
     assert_int_equal(sr_plan_place(&h, &(sr_needs){0}, u, n, o, &p, &e), SR_NOMEM);
     assert_non_null(strstr(e.msg, "GB of RAM too little"));
+    assert_true(fabs((double)(p.vram_short + p.ram_short) - (42.49 - 24) * GB) < 1.3 * GB); /* all there is less both; slots and a unit's size */
     e   = (sr_err){0};
     h.h2d = 0;
     assert_int_equal(sr_plan_place(&h, &(sr_needs){0}, u, n, o, &p, &e), SR_INVALID);
@@ -179,6 +273,8 @@ int main(void)
     const struct CMUnitTest t[] = {
         cmocka_unit_test(budgets_hold_and_the_parts_sum_up), cmocka_unit_test(more_of_anything_never_predicts_slower),
         cmocka_unit_test(agrees_with_the_known_limits_of_a_70b_model), cmocka_unit_test(comes_near_the_best_of_all_placements),
+        cmocka_unit_test(a_step_of_many_tokens_reads_weights_once), cmocka_unit_test(the_split_of_a_step_is_the_best_of_all_splits),
+        cmocka_unit_test(a_prompt_costs_its_bytes_or_its_arithmetic),
         cmocka_unit_test(says_how_much_is_missing),
     };
     return cmocka_run_group_tests(t, NULL, NULL);
