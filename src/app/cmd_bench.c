@@ -305,7 +305,7 @@ int sr_cmd_bench(int argc, char **argv)
         SR_O_LIST("batch", 'b', o.b, "N,N", "sequences at once", 1, BATCH_MAX),
         SR_O_UINT("runs", 'r', o.runs, "N", "measured runs of each row", 1, RUNS_MAX),
         SR_O_COMPUTE(o.cfg),
-        SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx", "CPU kernels to use; without it, the best there are"),
+        SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx|neon|neon-dot", "CPU kernels to use; without it, the best there are"),
         SR_O_FLAG("ops", 0, o.cfg.profile, "below each row, where its time went, by kind of op"),
         SR_O_FLAG("json", 0, o.json, "one JSON array of rows"),
         SR_O_FLAG("verbose", 'v', o.cfg.verbose, "what was loaded, on stderr"),

@@ -56,8 +56,9 @@ static uint32_t detect(void)
 #elif defined(__aarch64__)
 static uint32_t detect(void)
 {
-    enum { HWCAP_ASIMDDP_ = 1 << 20 };
-    return SR_CPU_NEON | (getauxval(AT_HWCAP) & HWCAP_ASIMDDP_ ? SR_CPU_NEON_DOT : 0);
+    enum { ATOMICS = 1 << 8, ASIMDRDM = 1 << 12, ASIMDDP = 1 << 20 }; /* asm/hwcap.h */
+    const unsigned long dot = ATOMICS | ASIMDRDM | ASIMDDP;
+    return SR_CPU_NEON | ((getauxval(AT_HWCAP) & dot) == dot ? SR_CPU_NEON_DOT : 0);
 }
 #else
 static uint32_t detect(void) { return 0; }

@@ -17,7 +17,7 @@ enum {
     SR_CPU_AMX_BF16    = 1 << 5,
     SR_CPU_AVX_VNNI    = 1 << 6,
     SR_CPU_NEON        = 1 << 7,
-    SR_CPU_NEON_DOT    = 1 << 8
+    SR_CPU_NEON_DOT    = 1 << 8  /* and the rest of ARMv8.2 that a compiler may use with it */
 };
 
 uint32_t    sr_cpu_features(void);      /* SR_CPU_* */

@@ -41,7 +41,7 @@ static sr_status cpu_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err
     dev->index     = i;
     uint32_t allow = ~0u;
     if (dev->cfg.isa && !sr_cpu_isa_features(dev->cfg.isa, &allow)) {
-        sr_raise(err, SR_INVALID, "unknown instruction set \"%s\"; known: ref, avx2, avx512, amx, neon", dev->cfg.isa);
+        sr_raise(err, SR_INVALID, "unknown instruction set \"%s\"; known: ref, avx2, avx512, amx, neon, neon-dot", dev->cfg.isa);
         goto fail;
     }
     if (dev->cfg.isa && allow != ~0u && (allow & sr_cpu_features()) == 0 && allow != 0) {

@@ -57,7 +57,8 @@ bool sr_cpu_isa_features(const char *isa, uint32_t *out)
         {"avx2", SR_CPU_AVX2},
         {"avx512", SR_CPU_AVX2 | SR_CPU_AVX512 | SR_CPU_AVX512_VNNI | SR_CPU_AVX512_BF16 | SR_CPU_AVX_VNNI},
         {"amx", ~0u},
-        {"neon", SR_CPU_NEON | SR_CPU_NEON_DOT},
+        {"neon", SR_CPU_NEON},
+        {"neon-dot", SR_CPU_NEON | SR_CPU_NEON_DOT},
     };
     for (size_t i = 0; i < SR_COUNT(isas); i++)
         if (strcmp(isa, isas[i].name) == 0) {
@@ -72,6 +73,7 @@ const char *sr_cpu_isa_name(uint32_t features)
     return features & SR_CPU_AMX_INT8    ? "amx"
            : features & SR_CPU_AVX512_VNNI ? "avx512"
            : features & SR_CPU_AVX2      ? "avx2"
+           : features & SR_CPU_NEON_DOT  ? "neon-dot"
            : features & SR_CPU_NEON      ? "neon"
                                          : "ref";
 }

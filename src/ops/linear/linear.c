@@ -191,5 +191,7 @@ bool sr_linear_step(sr_linwalk *k, sr_linrows *rows)
 const sr_cpukernel *const sr_linear_kernels[] = {
 #if defined(__x86_64__)
     &sr_linear_amx, &sr_linear_avx512, &sr_linear_avx2,
+#elif defined(__aarch64__)
+    &sr_linear_neondot, &sr_linear_neon,
 #endif
     &sr_linear_ref, NULL};

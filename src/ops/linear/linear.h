@@ -34,6 +34,8 @@ extern const sr_cpukernel sr_linear_ref;
 extern const sr_cpukernel sr_linear_avx2;
 extern const sr_cpukernel sr_linear_avx512; /* with VNNI */
 extern const sr_cpukernel sr_linear_amx;
+#elif defined(__aarch64__)
+extern const sr_cpukernel sr_linear_neon, sr_linear_neondot; /* without and with dot products */
 #endif
 extern const sr_cpukernel *const sr_linear_kernels[]; /* of this architecture, best first, NULL last; ref is always there */
 #endif

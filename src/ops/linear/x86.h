@@ -1,7 +1,7 @@
 /* x86.h - what the AVX2, AVX-512 and AMX kernels share: quantised activations, weights as panels, stores.
  * Static functions on AVX2; each including file compiles them with its own instruction set.
  *
- * Activations   few rows:  row layout, one sr_xrow_k per (row, 256 numbers)
+ * Activations   few rows:  row layout (rows.h)
  *               more rows: tiles of 16 rows, four consecutive numbers of a row in one 32-bit lane, so that
  *               a vector holds 16 rows and a weight is broadcast.  The codes are stored plus `flip`
  *               (0x80: as unsigned bytes, the offset is taken off by sr_wrow.corr).
@@ -15,15 +15,10 @@
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
-#include "base/cpu.h"
-#include "base/mem.h"
-#include "ops/linear/job.h"
-
-#define SR_INLINE static inline __attribute__((always_inline))
+#include "ops/linear/rows.h"
 
 enum { SR_LIN_TB = 512 }; /* rows of x that one panel serves before the next is made */
 
-typedef struct { int8_t q[256]; int16_t sum16[16], sum32[8]; float d; uint32_t pad[3]; } sr_xrow_k;
 typedef struct { uint8_t q[64][16][4]; float d[16]; int16_t pair[4][16][2]; } sr_xtile_k; /* pair: sums of 32 */
 typedef struct { uint8_t q[8][16][4]; float d[16]; } sr_xtile_0;
 typedef struct {
@@ -35,7 +30,6 @@ typedef struct {
 } sr_wrow_k;
 typedef struct { int8_t q[32]; float d; int32_t corr; } sr_wrow_0;
 
-typedef char sr_xrow_fits[sizeof(sr_xrow_k) == SR_LIN_XK ? 1 : -1];
 typedef char sr_xtile_fits[sizeof(sr_xtile_k) <= SR_LIN_XK * SR_LIN_TILE ? 1 : -1];
 typedef char sr_xtile0_fits[sizeof(sr_xtile_0) <= SR_LIN_X0 * SR_LIN_TILE ? 1 : -1];
 
@@ -94,6 +88,7 @@ SR_INLINE int32_t sr_sum32(__m256i q)
 {
     return sr_sum8(_mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1)));
 }
+static inline int32_t sr_sum_codes(const int8_t q[32]) { return sr_sum32(_mm256_loadu_si256((const __m256i *)q)); }
 
 /* sr_encode_row(SR_Q8_K) of 256 numbers: the same bits. */
 static inline void sr_quant_k(const float *x, sr_xrow_k *o)
@@ -145,48 +140,6 @@ static inline float sr_quant_0(const float *x, int8_t q[32])
     }
     _mm256_storeu_si256((__m256i *)q, sr_bytes32(v[0], v[1], v[2], v[3]));
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtps_ph(_mm_set_ss(d), _MM_FROUND_TO_NEAREST_INT)));
-}
-
-SR_INLINE sr_xrow_k *sr_xrow(const sr_linop *o, uint32_t t) { return (sr_xrow_k *)o->xk + (size_t)t * (o->cols / 256); }
-
-/* Row t of the 0 kind from column col on: codes, scales, sums of each 32 codes. */
-typedef struct { int8_t *q; float *d; int32_t *sum; } sr_xrow_0;
-SR_INLINE sr_xrow_0 sr_xrow0(const sr_linop *o, uint32_t t, uint32_t col)
-{
-    size_t blocks = o->cols / 32, rows = sr_align_up(o->rows, SR_LIN_TILE), at = t * blocks + col / 32;
-    float *d = (float *)(void *)(o->x0 + rows * o->cols);
-    return (sr_xrow_0){(int8_t *)o->x0 + at * 32, d + at, (int32_t *)(void *)(d + rows * blocks) + at};
-}
-
-static inline void sr_quant_rows(const sr_cpujob *j, const sr_linop *o)
-{
-    uint32_t a, b, n = o->cols / 256;
-    if (o->xk) {
-        sr_cpu_share(j, o->rows * n, 1, &a, &b);
-        for (uint32_t i = a; i < b; i++)
-            sr_quant_k(o->x + (size_t)(i / n) * o->cols + i % n * 256, sr_xrow(o, i / n) + i % n);
-    }
-    n = o->cols / 32;
-    if (o->x0) {
-        sr_cpu_share(j, o->rows * n, 8, &a, &b);
-        for (uint32_t i = a; i < b; i++) {
-            uint32_t t = i / n, k = i % n;
-            sr_xrow_0 to = sr_xrow0(o, t, k * 32);
-            *to.d        = sr_quant_0(o->x + (size_t)t * o->cols + k * 32, to.q);
-            *to.sum      = sr_sum32(_mm256_loadu_si256((const __m256i *)to.q));
-        }
-    }
-}
-
-/* Instead of phase 0, see sr_linear_skip. */
-static inline void sr_quant_alone(const sr_cpujob *j, sr_linop *o)
-{
-    sr_cpujob one = *j;
-    one.thread    = 0;
-    one.n_threads = 1;
-    o->x0         = o->x0 ? o->work + (o->xk ? sr_align_up(o->cols / 256 * SR_LIN_XK, 64) : 0) : NULL;
-    o->xk         = o->xk ? o->work : NULL;
-    sr_quant_rows(&one, o);
 }
 
 /* One row's codes into lane t of a tile. */
@@ -251,20 +204,6 @@ SR_INLINE float sr_half(const void *p)
     uint16_t h;
     memcpy(&h, p, 2);
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
-}
-
-/* The eight scales and minimums of Q4_K and Q5_K as bytes of a word (layout: sr_k4_scales in quant.h). */
-SR_INLINE void sr_scales_45(const uint8_t *p, uint64_t *sc, uint64_t *m)
-{
-    uint32_t a, b, c;
-    memcpy(&a, p, 4);
-    memcpy(&b, p + 4, 4);
-    memcpy(&c, p + 8, 4);
-    uint32_t hi = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030), lo = a & 0x3f3f3f3f;
-    *sc = lo | (uint64_t)hi << 32;
-    hi  = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
-    lo  = b & 0x3f3f3f3f;
-    *m  = lo | (uint64_t)hi << 32;
 }
 
 /* Blocks 2i and 2i+1 (of 32) of a superblock as unsigned codes; Q6_K's are 32 too large. */
@@ -357,12 +296,6 @@ SR_INLINE void sr_panel_row0(uint32_t format, const uint8_t *w, sr_wrow_0 *o)
 /* Rows of a part, columns [col, col+n_col) of what is held. */
 typedef struct { sr_linrows rows; uint32_t col, n_col; } sr_panelof;
 
-/* Row i; past the end: the last row again. */
-SR_INLINE const uint8_t *sr_row_of(const sr_linpart *w, const sr_linrows *rows, uint32_t i)
-{
-    return w->p + (size_t)(rows->row + SR_MIN(i, rows->n - 1) * rows->apart) * w->row_bytes;
-}
-
 /* The whole panel; n is rounded up to a multiple of `even` with the last row again. */
 SR_INLINE void sr_panel(const sr_linpart *w, const sr_panelof *a, uint32_t even, bool twice, unsigned char *panel)
 {
@@ -383,14 +316,6 @@ SR_INLINE void sr_panel(const sr_linpart *w, const sr_panelof *a, uint32_t even,
 }
 
 /* ---- results ---------------------------------------------------------------------------------------- */
-
-SR_INLINE void sr_put(const sr_linop *o, const sr_linpart *w, uint32_t r, uint32_t t, float v)
-{
-    size_t i = (size_t)t * o->width + w->y0 + r;
-    if (w->bias)
-        v += w->bias[r];
-    o->y[i] = o->z ? v + o->z[i] : v;
-}
 
 SR_INLINE void sr_transpose8(__m256 v[8])
 {
