@@ -15,6 +15,10 @@ const sr_dialect *sr_dialect_of(sr_api api)
     switch (api) {
     case SR_API_CHAT:       return &sr_dialect_chat;
     case SR_API_COMPLETION: return &sr_dialect_completions;
+    case SR_API_MESSAGES:   return &sr_dialect_anthropic;
+    case SR_API_RESPONSES:  return &sr_dialect_responses;
+    case SR_API_OLLAMA_CHAT:
+    case SR_API_OLLAMA_GENERATE: return &sr_dialect_ollama;
     default:                return NULL;
     }
 }
@@ -49,6 +53,15 @@ void sr_answer_toolid(const sr_call *k, const sr_lane *l, uint32_t call, const c
         out[at++] = letters[v % 62];
     }
     out[at] = 0;
+}
+
+void sr_answer_args(sr_jsonw *w, const char *key, const char *p, size_t n)
+{
+    sr_jsonscan    s = {0};
+    sr_jsonverdict v = SR_JSON_MORE;
+    for (size_t i = 0; i < n && v == SR_JSON_MORE; i++)
+        v = sr_jsonscan_step(&s, p[i]);
+    sr_json_raw(w, key, v == SR_JSON_DONE ? p : "{}", v == SR_JSON_DONE ? n : 2);
 }
 
 /* ---- writing a stream ------------------------------------------------------------------------------------ */

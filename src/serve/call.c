@@ -126,8 +126,7 @@ void sr_call_fail(sr_call *k, const sr_apierr *why)
     sr_apierr e = *why;
     k->s->metrics.failed++;
     sr_route_mark(c, k->api);
-    if (k->d)
-        e.form = k->d->errors;
+    e.form = sr_route_errors(k->api);
     if (sr_http_streaming(c)) {
         k->d->fail(k, &e, sr_http_chunk(c));
         sr_call_end(k);

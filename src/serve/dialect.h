@@ -20,7 +20,6 @@ typedef struct {
     const char *id;                    /* what the ids of answers begin with */
     const char *type;                  /* Content-Type of a stream */
     const char *ping;                  /* written into a silent stream; NULL: nothing may be */
-    sr_errform  errors;
     bool        keeps;                 /* a stream ends with the whole answer: lanes keep what was sent */
     void (*begin)(sr_call *k, sr_buf *o);
     void (*piece)(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_buf *o); /* x->n bytes at p */
@@ -31,5 +30,5 @@ typedef struct {
 } sr_dialect;
 
 const sr_dialect *sr_dialect_of(sr_api api);   /* NULL: requests of this kind never reach the engine */
-extern const sr_dialect sr_dialect_chat, sr_dialect_completions;
+extern const sr_dialect sr_dialect_chat, sr_dialect_completions, sr_dialect_anthropic, sr_dialect_responses, sr_dialect_ollama;
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/jsonw.h"
+#include "serve/json_in.h"
 #include "serve/internal.h"
 
 static const char JSON[] = "application/json";
@@ -230,6 +231,49 @@ void sr_info_model(sr_serve *s, sr_conn *c, const char *id)
     sr_buf   out = {0};
     sr_jsonw w   = {.out = &out};
     model_object(s, id, &w);
+    sr_http_reply(c, 200, JSON, NULL, out.p, out.n);
+    sr_buf_end(&out);
+}
+
+static void tag(const sr_serve *s, const char *id, const char *when, sr_jsonw *w)
+{
+    const sr_servemodel *m = &s->env.model;
+    sr_json_obj(w, NULL);
+    sr_json_str(w, "name", id);
+    sr_json_str(w, "model", id);
+    sr_json_str(w, "modified_at", when);
+    sr_json_uint(w, "size", m->bytes);
+    sr_json_str(w, "digest", s->fingerprint); /* of name and version: the file's bytes are not read for it */
+    sr_json_obj(w, "details");
+    sr_json_str(w, "parent_model", "");
+    sr_json_str(w, "format", "gguf");
+    sr_json_str(w, "family", m->arch ? m->arch : "");
+    sr_json_arr(w, "families");
+    if (m->arch)
+        sr_json_str(w, NULL, m->arch);
+    sr_json_end(w);
+    char size[32];
+    snprintf(size, sizeof size, m->n_params >= 1000000000 ? "%.1fB" : "%.1fM",
+             (double)m->n_params / (m->n_params >= 1000000000 ? 1e9 : 1e6));
+    sr_json_str(w, "parameter_size", size);
+    sr_json_str(w, "quantization_level", m->ftype ? m->ftype : "");
+    sr_json_end(w);
+    sr_json_end(w);
+}
+
+void sr_info_tags(sr_serve *s, sr_conn *c)
+{
+    sr_buf    out = {0};
+    sr_jsonw  w   = {.out = &out};
+    char      when[40];
+    sr_json_time(s->created, 0, when);
+    sr_json_obj(&w, NULL);
+    sr_json_arr(&w, "models");
+    tag(s, s->cfg.model_id, when, &w);
+    for (uint32_t i = 0; i < s->cfg.n_aliases; i++)
+        tag(s, s->cfg.aliases[i], when, &w);
+    sr_json_end(&w);
+    sr_json_end(&w);
     sr_http_reply(c, 200, JSON, NULL, out.p, out.n);
     sr_buf_end(&out);
 }

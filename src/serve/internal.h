@@ -18,7 +18,8 @@ enum { KEY_BYTES = 256 };
 
 typedef enum {
     RT_NONE, RT_HEALTH, RT_LIVE, RT_READY, RT_METRICS, RT_VERSION, RT_PROPS, RT_MODELS, RT_MODEL, RT_MODEL_READY, RT_CHAT,
-    RT_COMPLETIONS, RT_EMBEDDINGS, RT_TOKENIZE, RT_DETOKENIZE, RT_TEMPLATE, RT_COUNT
+    RT_COMPLETIONS, RT_EMBEDDINGS, RT_TOKENIZE, RT_DETOKENIZE, RT_TEMPLATE, RT_MESSAGES,
+    RT_COUNT_TOKENS, RT_RESPONSES, RT_OLLAMA_VERSION, RT_OLLAMA_TAGS, RT_OLLAMA_CHAT, RT_OLLAMA_GENERATE, RT_COUNT
 } sr_route;
 
 typedef struct { uint64_t id; sr_call *call; uint32_t part, next_free; } sr_slot; /* call NULL: free */
@@ -79,8 +80,10 @@ void sr_info_version(sr_conn *c);
 void sr_info_props(sr_serve *s, sr_conn *c);
 void sr_info_models(sr_serve *s, sr_conn *c);
 void sr_info_model(sr_serve *s, sr_conn *c, const char *id);
+void sr_info_tags(sr_serve *s, sr_conn *c);     /* ollama's list of models */
 
 static inline uint64_t sr_ms(uint32_t ms) { return (uint64_t)ms * 1000000u; }
 /* routes.c: the call is over, the connection's log line and counters still want to know what it was. */
 void sr_route_mark(sr_conn *c, uint32_t api);
+sr_errform sr_route_errors(uint32_t api); /* the form of the route's errors */
 #endif

@@ -1,6 +1,8 @@
 #include "serve/json_in.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Depth and an upper bound of the number of values (one per comma and per bracket). */
 static sr_status scan(const char *p, size_t n, uint32_t max_depth, uint32_t max_values, sr_err *err)
@@ -60,4 +62,14 @@ bool sr_json_dump(const json_t *v, sr_buf *out)
     if (json_is_null(v))
         return sr_buf_str(out, "null");
     return !json_dump_callback(v, append, out, JSON_ENCODE_ANY) && !out->failed;
+}
+
+void sr_json_time(int64_t seconds, long ns, char out[40])
+{
+    time_t    t = (time_t)seconds;
+    struct tm tm;
+    char      day[32];
+    if (!gmtime_r(&t, &tm) || !strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm))
+        day[0] = 0;
+    snprintf(out, 40, "%s.%06ldZ", day, ns / 1000);
 }

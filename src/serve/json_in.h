@@ -20,4 +20,5 @@ SR_MUSTUSE sr_status sr_json_read(const char *text, size_t n, uint32_t max_depth
                                   sr_err *err);
 /* Appends v as one line of JSON, in UTF-8, with ", " and ": " between.  False: no memory. */
 bool sr_json_dump(const json_t *v, sr_buf *out);
+void sr_json_time(int64_t seconds, long ns, char out[40]); /* 2026-01-02T03:04:05.678901Z */
 #endif

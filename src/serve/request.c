@@ -1,8 +1,11 @@
 #include "serve/request.h"
 
 #include <string.h>
+#include <time.h>
 
+#include "base/jsonw.h"
 #include "base/mem.h"
+#include "serve/chat_in.h"
 #include "serve/json_in.h"
 
 static bool check_model(const sr_prepenv *env, const json_t *root, sr_apierr *e)
@@ -60,11 +63,78 @@ static bool read_completion(const sr_prepenv *env, const json_t *root, sr_prep *
            check_lengths(env, out, e);
 }
 
+static bool read_messages(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
+{
+    json_t *chat = NULL;
+    bool ok = sr_anthropic_in(root, false, &chat, e) && read_chat(env, chat, out, e);
+    json_decref(chat);
+    return ok;
+}
+
+static bool count_messages(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
+{
+    json_t *chat = NULL;
+    bool ok = sr_anthropic_in(root, true, &chat, e) && sr_params_read(env, SR_API_CHAT, chat, &out->arena, &out->params, e) &&
+              sr_chat_prompt(env, chat, out, e);
+    json_decref(chat);
+    if (ok && !sr_buf_fmt(&out->reply, "{\"input_tokens\":%zu}", out->prompt[0].ids.n))
+        ok = sr_in_nomem(e);
+    return ok;
+}
+
+static bool read_responses(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
+{
+    json_t *chat = NULL;
+    bool ok = sr_responses_in(root, &chat, &out->echo, e) && read_chat(env, chat, out, e);
+    json_decref(chat);
+    return ok;
+}
+
+/* No prompt and no messages ask for the model to be loaded: it is. */
+static bool ollama_loaded(const sr_prepenv *env, const char *member, sr_prep *out, sr_apierr *e)
+{
+    sr_jsonw w = {.out = &out->reply};
+    char     when[40];
+    sr_json_time((int64_t)time(NULL), 0, when);
+    sr_json_obj(&w, NULL);
+    sr_json_str(&w, "model", env->model_id);
+    sr_json_str(&w, "created_at", when);
+    sr_json_raw(&w, member, *member == 'm' ? "{\"role\":\"assistant\",\"content\":\"\"}" : "\"\"", *member == 'm' ? 33 : 2);
+    sr_json_bool(&w, "done", true);
+    sr_json_str(&w, "done_reason", "load");
+    sr_json_end(&w);
+    return out->reply.failed ? sr_in_nomem(e) : true;
+}
+
+static bool read_ollama_chat(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
+{
+    json_t *chat = NULL;
+    bool ok = sr_ollama_chat_in(root, &chat, e);
+    if (ok)
+        ok = json_array_size(json_object_get(chat, "messages")) ? read_chat(env, chat, out, e) : ollama_loaded(env, "message", out, e);
+    json_decref(chat);
+    return ok;
+}
+
+static bool read_ollama_generate(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
+{
+    json_t *to  = NULL;
+    bool    raw = false, ok = sr_ollama_generate_in(root, &to, &raw, e);
+    if (ok && !json_string_length(json_object_get(root, "prompt")))
+        ok = ollama_loaded(env, "response", out, e);
+    else if (ok)
+        ok = raw ? read_completion(env, to, out, e) : read_chat(env, to, out, e);
+    json_decref(to);
+    return ok;
+}
+
 static reader *reader_of(sr_api api)
 {
     static const struct { sr_api api; reader *read; } readers[] = {
         {SR_API_CHAT, read_chat}, {SR_API_COMPLETION, read_completion}, {SR_API_TOKENIZE, sr_text_tokenize},
-        {SR_API_DETOKENIZE, sr_text_detokenize}, {SR_API_TEMPLATE, sr_text_template}};
+        {SR_API_DETOKENIZE, sr_text_detokenize}, {SR_API_TEMPLATE, sr_text_template}, {SR_API_MESSAGES, read_messages},
+        {SR_API_COUNT, count_messages}, {SR_API_RESPONSES, read_responses}, {SR_API_OLLAMA_CHAT, read_ollama_chat},
+        {SR_API_OLLAMA_GENERATE, read_ollama_generate}};
     for (size_t i = 0; i < SR_COUNT(readers); i++)
         if (readers[i].api == api)
             return readers[i].read;
@@ -94,6 +164,7 @@ void sr_prep_end(sr_prep *p)
     for (uint32_t i = 0; i < p->n_prompt; i++)
         sr_ids_end(&p->prompt[i].ids);
     json_decref(p->params.tools);
+    json_decref(p->echo);
     sr_buf_end(&p->reply);
     sr_arena_end(&p->arena);
     *p = (sr_prep){0};

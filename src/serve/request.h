@@ -23,8 +23,9 @@
 
 typedef enum { /* bits */
     SR_API_CHAT = 1, SR_API_COMPLETION = 2,
-    SR_API_TOKENIZE = 0x100, SR_API_DETOKENIZE = 0x200, SR_API_TEMPLATE = 0x400, /* answered without the engine */
-    SR_API_ALL = 0x703
+    SR_API_MESSAGES = 4, SR_API_RESPONSES = 8, SR_API_OLLAMA_CHAT = 0x10, SR_API_OLLAMA_GENERATE = 0x20, /* read as one of those two */
+    SR_API_TOKENIZE = 0x100, SR_API_DETOKENIZE = 0x200, SR_API_TEMPLATE = 0x400, SR_API_COUNT = 0x800, /* answered without the engine */
+    SR_API_ALL = 0xf3f
 } sr_api;
 
 typedef struct {                    /* the parameters of a request; defaults: sr_params_default() */
@@ -52,6 +53,7 @@ typedef struct {
     sr_params params;
     sr_promptids *prompt; uint32_t n_prompt;
     bool      thinking;             /* the prompt ends inside the thoughts: the answer begins there */
+    json_t   *echo;                 /* members of the request that its answer repeats, or NULL */
     sr_buf    reply;                /* not empty: the whole answer, no engine is needed */
 } sr_prep;
 

@@ -16,24 +16,32 @@ typedef struct {
     unsigned    methods;
     sr_api      api;                       /* POST: what the body is; 0: nothing is posted */
     bool        open;                      /* asks for no key */
+    sr_errform  errors;
 } route;
 static const route routes[RT_COUNT] = {
-    [RT_NONE]        = {"none", 0, 0, false},
-    [RT_HEALTH]      = {"health", M_GET, 0, true},
-    [RT_LIVE]        = {"live", M_GET, 0, true},
-    [RT_READY]       = {"ready", M_GET, 0, true},
-    [RT_METRICS]     = {"metrics", M_GET, 0, false}, /* open unless guard_metrics */
-    [RT_VERSION]     = {"version", M_GET, 0, false},
-    [RT_PROPS]       = {"props", M_GET, 0, false},
-    [RT_MODELS]      = {"models", M_GET, 0, false},
-    [RT_MODEL]       = {"model", M_GET, 0, false},
-    [RT_MODEL_READY] = {"model_ready", M_GET, 0, true},
-    [RT_CHAT]        = {"chat", M_POST, SR_API_CHAT, false},
-    [RT_COMPLETIONS] = {"completions", M_POST, SR_API_COMPLETION, false},
-    [RT_EMBEDDINGS]  = {"embeddings", M_POST, 0, false},
-    [RT_TOKENIZE]    = {"tokenize", M_POST, SR_API_TOKENIZE, false},
-    [RT_DETOKENIZE]  = {"detokenize", M_POST, SR_API_DETOKENIZE, false},
-    [RT_TEMPLATE]    = {"apply_template", M_POST, SR_API_TEMPLATE, false},
+    [RT_NONE]        = {"none", 0, 0, false, SR_ERR_OPENAI},
+    [RT_HEALTH]      = {"health", M_GET, 0, true, SR_ERR_OPENAI},
+    [RT_LIVE]        = {"live", M_GET, 0, true, SR_ERR_OPENAI},
+    [RT_READY]       = {"ready", M_GET, 0, true, SR_ERR_OPENAI},
+    [RT_METRICS]     = {"metrics", M_GET, 0, false, SR_ERR_OPENAI}, /* open unless guard_metrics */
+    [RT_VERSION]     = {"version", M_GET, 0, false, SR_ERR_OPENAI},
+    [RT_PROPS]       = {"props", M_GET, 0, false, SR_ERR_OPENAI},
+    [RT_MODELS]      = {"models", M_GET, 0, false, SR_ERR_OPENAI},
+    [RT_MODEL]       = {"model", M_GET, 0, false, SR_ERR_OPENAI},
+    [RT_MODEL_READY] = {"model_ready", M_GET, 0, true, SR_ERR_OPENAI},
+    [RT_CHAT]        = {"chat", M_POST, SR_API_CHAT, false, SR_ERR_OPENAI},
+    [RT_COMPLETIONS] = {"completions", M_POST, SR_API_COMPLETION, false, SR_ERR_OPENAI},
+    [RT_EMBEDDINGS]  = {"embeddings", M_POST, 0, false, SR_ERR_OPENAI},
+    [RT_TOKENIZE]    = {"tokenize", M_POST, SR_API_TOKENIZE, false, SR_ERR_OPENAI},
+    [RT_DETOKENIZE]  = {"detokenize", M_POST, SR_API_DETOKENIZE, false, SR_ERR_OPENAI},
+    [RT_TEMPLATE]    = {"apply_template", M_POST, SR_API_TEMPLATE, false, SR_ERR_OPENAI},
+    [RT_MESSAGES]    = {"messages", M_POST, SR_API_MESSAGES, false, SR_ERR_ANTHROPIC},
+    [RT_COUNT_TOKENS] = {"count_tokens", M_POST, SR_API_COUNT, false, SR_ERR_ANTHROPIC},
+    [RT_RESPONSES]   = {"responses", M_POST, SR_API_RESPONSES, false, SR_ERR_OPENAI},
+    [RT_OLLAMA_VERSION] = {"ollama_version", M_GET, 0, false, SR_ERR_OLLAMA},
+    [RT_OLLAMA_TAGS] = {"ollama_tags", M_GET, 0, false, SR_ERR_OLLAMA},
+    [RT_OLLAMA_CHAT] = {"ollama_chat", M_POST, SR_API_OLLAMA_CHAT, false, SR_ERR_OLLAMA},
+    [RT_OLLAMA_GENERATE] = {"ollama_generate", M_POST, SR_API_OLLAMA_GENERATE, false, SR_ERR_OLLAMA},
 };
 /* Without /v1, which may stand in front of any.  A path with '*' holds an id, which may hold slashes. */
 static const struct { const char *path; sr_route r; } paths[] = {
@@ -43,6 +51,8 @@ static const struct { const char *path; sr_route r; } paths[] = {
     {"/v2/models/*/ready", RT_MODEL_READY}, {"/models", RT_MODELS}, {"/models/*", RT_MODEL},
     {"/chat/completions", RT_CHAT}, {"/completions", RT_COMPLETIONS}, {"/embeddings", RT_EMBEDDINGS},
     {"/tokenize", RT_TOKENIZE}, {"/detokenize", RT_DETOKENIZE}, {"/apply-template", RT_TEMPLATE},
+    {"/messages", RT_MESSAGES}, {"/messages/count_tokens", RT_COUNT_TOKENS}, {"/responses", RT_RESPONSES},
+    {"/api/version", RT_OLLAMA_VERSION}, {"/api/tags", RT_OLLAMA_TAGS}, {"/api/chat", RT_OLLAMA_CHAT}, {"/api/generate", RT_OLLAMA_GENERATE},
 };
 
 void sr_reply_error(sr_conn *c, const sr_apierr *e)
@@ -224,7 +234,7 @@ static bool method_not_allowed(sr_apierr *e, unsigned methods)
 
 static bool check_get(sr_serve *s, sr_route r, sr_apierr *e)
 {
-    bool needs_model = r == RT_MODELS || r == RT_MODEL || r == RT_PROPS;
+    bool needs_model = r == RT_MODELS || r == RT_MODEL || r == RT_PROPS || r == RT_OLLAMA_TAGS;
     return !needs_model || s->ready ? true : sr_api_fail(e, 503, NULL, "model_loading", "The model is still being loaded.");
 }
 
@@ -236,7 +246,9 @@ static void answer_get(sr_serve *s, sr_conn *c, sr_route r, const char *id)
     case RT_READY:       sr_info_health(s, c, NULL); break;
     case RT_MODEL_READY: sr_info_health(s, c, id); break;
     case RT_LIVE:        sr_info_live(c); break;
+    case RT_OLLAMA_VERSION:
     case RT_VERSION:     sr_info_version(c); break;
+    case RT_OLLAMA_TAGS: sr_info_tags(s, c); break;
     case RT_PROPS:       sr_info_props(s, c); break;
     case RT_MODELS:      sr_info_models(s, c); break;
     case RT_MODEL:       sr_info_model(s, c, id); break;
@@ -255,6 +267,7 @@ static void on_head(void *app, sr_conn *c, const sr_httphead *h)
     const char *id = NULL;
     sr_apierr   e = {0};
     sr_route    r = tidy(s, h->path, path) ? find(path, &id) : RT_NONE;
+    e.form = routes[r].errors;
     name_request(s, c, h);
     sr_http_set_user(c, (void *)(uintptr_t)&route_mark[r]);
     if (h->method == SR_OPTIONS) {
@@ -311,13 +324,16 @@ static void on_tick(void *app, sr_conn *c, uint64_t now)
         sr_call_tick(call_of(c), now);
 }
 
-void sr_route_mark(sr_conn *c, uint32_t api)
+static sr_route route_of(uint32_t api)
 {
     uint32_t r = RT_COUNT - 1;
     while (r > RT_NONE && routes[r].api != (sr_api)api)
         r--;
-    sr_http_set_user(c, (void *)(uintptr_t)&route_mark[r]);
+    return (sr_route)r;
 }
+
+void sr_route_mark(sr_conn *c, uint32_t api) { sr_http_set_user(c, (void *)(uintptr_t)&route_mark[route_of(api)]); }
+sr_errform sr_route_errors(uint32_t api) { return routes[route_of(api)].errors; }
 
 static void on_gone(void *app, sr_conn *c)
 {
