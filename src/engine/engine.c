@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "engine/internal.h"
 
-enum { DEFAULT_QUEUE = 1024 };
+enum { DEFAULT_QUEUE = 1024, FEW = 4, MANY = 32 };
 
 /* ---- events ------------------------------------------------------------------------------------------------- */
 
@@ -308,6 +308,18 @@ static void end_failed(sr_engine *e)
             sr_emit_error(e, e->turn[i], e->turn[i]->fail, e->turn[i]->why);
 }
 
+/* A step costs something even with one token: little on a CPU or with all weights on the card, nearly everything where they come over
+ * a bus. */
+static void learn_cost(sr_engine *e, double ns)
+{
+    uint32_t tok = e->m->block.now.tok;
+    double  *mean = tok <= FEW ? &e->ns_step : &e->ns_per_token;
+    if (tok > FEW && tok < MANY)
+        return;
+    ns    = tok <= FEW ? ns : SR_MAX(ns - e->ns_step, ns / 64) / tok;
+    *mean = *mean > 0 ? 0.7 * *mean + 0.3 * ns : ns;
+}
+
 sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
 {
     uint64_t t0 = sr_now_ns();
@@ -329,10 +341,7 @@ sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
     if (sr_model_compute(e->m, err))
         return lose(e, err);
     uint64_t t2 = sr_now_ns();
-    if (e->m->block.now.tok >= 32) {
-        double ns       = (double)(t2 - t1) / e->m->block.now.tok;
-        e->ns_per_token = e->ns_per_token > 0 ? 0.7 * e->ns_per_token + 0.3 * ns : ns;
-    }
+    learn_cost(e, (double)(t2 - t1));
     /* A choice may end another only through its own job's fork, and those have no rows yet. */
     for (uint32_t i = 0; i < e->n_turn; i++) {
         sr_choice *c = e->turn[i];

@@ -117,7 +117,7 @@ struct sr_engine {
     int32_t     *touched;           /* [vocab] */
     sr_choice  **turn;              /* [max_seqs] who may compute in this step, in order */
     uint32_t     n_turn;
-    double       ns_per_token;      /* of prefill, measured: sizes chunks while others decode */
+    double       ns_step, ns_per_token; /* measured: a step of few tokens; what each further token adds.  They size chunks while others decode */
     uint64_t     deadline_scan;
     bool         lost;
 };

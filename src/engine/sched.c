@@ -366,7 +366,7 @@ static uint32_t serve(sr_engine *e, sr_choice *c, uint32_t n, sr_step *step)
     return n;
 }
 
-/* While others wait for their next token, prompts get about this much of a step's time. */
+/* While others wait for their next token, prompts get about this much of a step's time, or as much as the step takes anyway. */
 enum { STEP_TARGET_NS = 60000000, MIN_CHUNK = 32 };
 
 bool sr_sched_build(sr_engine *e, sr_step *step)
@@ -381,7 +381,7 @@ bool sr_sched_build(sr_engine *e, sr_step *step)
     }
     uint32_t prompt_budget = b->max.tok;
     if (decoding && e->ns_per_token > 0) {
-        double fit    = STEP_TARGET_NS / e->ns_per_token;
+        double fit    = SR_MAX((double)STEP_TARGET_NS, e->ns_step) / e->ns_per_token;
         prompt_budget = fit < MIN_CHUNK ? MIN_CHUNK : fit < b->max.tok ? (uint32_t)fit : b->max.tok;
     }
     e->n_turn = n;
