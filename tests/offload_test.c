@@ -135,6 +135,58 @@ static void feed_forwards_shared_with_the_cpu_agree_within_rounding(void **state
     sr_free(want);
 }
 
+/* Half of what lies outside the device does not fit the RAM that may be used either. */
+static void weights_read_from_disk_give_the_same_bits(void **state)
+{
+    (void)state;
+    sr_hw      hw   = machine;
+    float     *want = expected(BASE, 8);
+    sr_loadcfg c    = config(BASE, SR_OFFLOAD_STREAM);
+    hw.nvme_read    = 1e9;
+    hw.ram          = 8 * MB;
+    c.hw            = &hw;
+    sr_fake_configure(&(sr_fakecfg){.memory = 12 * MB});
+    for (int shared = 0; shared < 2; shared++) {
+        c.offload   = shared ? SR_OFFLOAD_AUTO : SR_OFFLOAD_STREAM;
+        sr_model *m = load(&c);
+        assert_non_null(m->off->reader);
+        for (int times = 0; times < 3; times++) {
+            float *got = eval(m, 8);
+            if (!shared)
+                assert_memory_equal(want, got, 8 * m->info.n_vocab * sizeof *got);
+            assert_true(farthest(want, got, 8 * m->info.n_vocab) < 0.5);
+            sr_free(got);
+        }
+        uint64_t ns;
+        assert_true(sr_reader_bytes(m->off->reader, &ns) > 3 * (m->info.bytes - m->info.bytes_device - hw.ram));
+        sr_model_close(m);
+    }
+    sr_free(want);
+}
+
+static void a_failed_read_ends_the_step_with_file_and_place(void **state)
+{
+    (void)state;
+    sr_hw      hw = machine;
+    sr_loadcfg c  = config(BASE, SR_OFFLOAD_STREAM);
+    hw.nvme_read  = 1e9;
+    hw.ram        = 8 * MB;
+    c.hw          = &hw;
+    sr_fake_configure(&(sr_fakecfg){.memory = 12 * MB});
+    for (uint64_t nth = 1; nth < 12; nth += 5) {
+        sr_model *m   = load(&c);
+        sr_err    err = {0};
+        logits    l   = {sr_calloc((size_t)8 * m->info.n_vocab, sizeof(float)), m->info.n_vocab, N - 8};
+        sr_fault_arm(SR_FAULT_READ, nth);
+        sr_status s = sr_model_eval(m, text, N, N - 8, keep, &l, &err);
+        sr_fault_arm(SR_FAULT_READ, 0);
+        assert_int_equal(s, SR_IO);
+        assert_non_null(strstr(err.msg, BASE));
+        sr_free(l.p);
+        sr_model_close(m);
+    }
+}
+
 static void a_model_that_cannot_fit_says_what_lacks(void **state)
 {
     (void)state;
@@ -218,6 +270,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_that_stream_in_give_the_same_bits),
         cmocka_unit_test(feed_forwards_shared_with_the_cpu_agree_within_rounding),
+        cmocka_unit_test(weights_read_from_disk_give_the_same_bits),
+        cmocka_unit_test(a_failed_read_ends_the_step_with_file_and_place),
         cmocka_unit_test(a_model_that_cannot_fit_says_what_lacks),
         cmocka_unit_test(the_device_never_holds_more_than_its_budget_and_gives_all_back),
         cmocka_unit_test(a_failed_copy_loses_the_device_with_its_reason),

@@ -145,7 +145,7 @@ static void take_plan(sr_model *m, const sr_place *place)
     o->slot_bytes = 0;
     for (uint32_t u = 0; u < m->code->n_unit; u++) {
         const sr_place *at = &place[plan_unit(m, u == 0 && m->code->tied ? head : u)];
-        o->outside[u]      = at->tier != SR_WT_DEVICE;
+        o->outside[u]      = at->tier == SR_WT_DEVICE ? 0 : at->tier == SR_WT_NVME && u ? 2 : 1;
         if (o->outside[u] && u)
             o->slot_bytes = SR_MAX(o->slot_bytes, unit_bytes(m, u));
     }
@@ -153,7 +153,7 @@ static void take_plan(sr_model *m, const sr_place *place)
     for (uint32_t l = 0; l < m->info.n_layer; l++) {
         const sr_place *ffn = &place[2 * l + 1];
         bool            out = ffn->tier != SR_WT_DEVICE, cut = m->info.n_ff % 256 == 0;
-        uint32_t        cpu = !out || m->cfg.offload == SR_OFFLOAD_STREAM ? 0 : m->cfg.offload == SR_OFFLOAD_CPU && cut ? m->info.n_ff : ffn->cpu_hidden;
+        uint32_t        cpu = !out || ffn->tier == SR_WT_NVME || m->cfg.offload == SR_OFFLOAD_STREAM ? 0 : m->cfg.offload == SR_OFFLOAD_CPU && cut ? m->info.n_ff : ffn->cpu_hidden;
         o->device[l] = m->info.n_ff - cpu;
         o->few       = cpu ? FEW : o->few;
     }
@@ -256,7 +256,11 @@ static int by_address(const void *a, const void *b)
 }
 
 /* The embedding's rows have a place of their own; a tied head counts by itself. */
-static bool held(const sr_model *m, uint32_t w) { return sr_is_outside(m, w) && m->code->prog.weight[w].role != SR_W_TOKEN_EMBD; }
+static bool held(const sr_model *m, uint32_t w)
+{
+    const sr_weight *x = &m->code->prog.weight[w];
+    return sr_is_outside(m, w) && x->role != SR_W_TOKEN_EMBD && m->off->outside[x->unit] == 1;
+}
 
 /* The pages of the mapping that hold what lies outside, as few ranges as there are gaps. */
 static sr_status pin_mapping(sr_model *m, const sr_tensor **t, uint32_t n, sr_err *err)
@@ -334,7 +338,7 @@ const void *sr_offload_source(const sr_model *m, uint32_t w)
 {
     if (!sr_is_outside(m, w))
         return NULL;
-    return m->off->copied ? m->off->copied[w] : m->code->tensor[w]->data;
+    return m->off->copied && m->off->copied[w] ? m->off->copied[w] : m->code->tensor[w]->data;
 }
 
 /* Rows of the embedding are read one by one: they are not worth a slot, the device reads them over the bus. */
@@ -348,6 +352,53 @@ static sr_status hold_embedding(sr_model *m, sr_err *err)
         return err->status;
     memcpy(o->embedding, t->data, t->bytes);
     return SR_OK;
+}
+
+/* ---- the disk -------------------------------------------------------------------------------------------------------------- */
+
+static void list_reads(sr_model *m)
+{
+    sr_offload       *o = m->off;
+    const sr_program *p = &m->code->prog;
+    for (uint32_t u = 0; u < m->code->n_unit; u++) {
+        if (o->outside[u] != 2)
+            continue;
+        sr_readunit *r = &o->runit[o->n_runit++];
+        *r             = (sr_readunit){.first = o->n_rpart};
+        for (uint32_t w = 0; w < p->n_weight; w++) {
+            const sr_tensor *t = m->code->tensor[w];
+            if (p->weight[w].unit != u || !moves(m, w))
+                continue;
+            o->rpart[o->n_rpart++] = (sr_readpart){t->file, t->offset, t->bytes};
+            r->n++;
+        }
+    }
+}
+
+static sr_status open_reader(sr_model *m, sr_err *err)
+{
+    sr_offload *o = m->off;
+    uint32_t    files = sr_gguf_files(m->gguf);
+    const char *path[1024];
+    o->runit = sr_calloc(m->code->n_unit + 1u, sizeof *o->runit);
+    o->rpart = sr_calloc(m->code->prog.n_weight + 1u, sizeof *o->rpart);
+    if (!o->runit || !o->rpart)
+        return sr_raise(err, SR_NOMEM, "host: memory for %u units on disk", m->code->n_unit);
+    list_reads(m);
+    if (!o->n_runit)
+        return SR_OK;
+    if (files > SR_COUNT(path))
+        return sr_raise(err, SR_UNSUPPORTED, "weights on disk in %u files; at most %zu", files, SR_COUNT(path));
+    for (uint32_t i = 0; i < files; i++)
+        path[i] = sr_gguf_path(m->gguf, i);
+    size_t room = sr_reader_room(o->runit, o->n_runit, o->rpart);
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, PAGE + SR_READ_BUFFERS * room, "staging of weights on disk", &o->staging, err))
+        return err->status;
+    memset(o->staging, 0, PAGE);
+    sr_readcfg rc = {.path = path, .n_file = files, .unit = o->runit, .n_unit = o->n_runit, .part = o->rpart, .n_part = o->n_rpart, .word = o->staging};
+    for (uint32_t i = 0; i < SR_READ_BUFFERS; i++)
+        rc.staging[i] = (char *)o->staging + PAGE + i * room;
+    return sr_reader_open(&rc, &o->reader, err);
 }
 
 /* ---- routes --------------------------------------------------------------------------------------------------------------- */
@@ -413,13 +464,23 @@ static sr_status add_part(sr_model *m, sr_offroute *r, uint32_t w, size_t *at, s
 
 static void add_stop(sr_offroute *r, uint32_t op, sr_stopkind kind, uint32_t arg) { r->stop[r->n_stop++] = (sr_stop){op, (uint16_t)kind, arg}; }
 
+/* The reader's number of a unit on disk: they count in the program's order. */
+static uint32_t read_unit(const sr_model *m, uint32_t unit)
+{
+    uint32_t n = 0;
+    for (uint32_t u = 0; u < unit; u++)
+        n += m->off->outside[u] == 2;
+    return n;
+}
+
 /* Weights of a LINEAR's unit into the route, when its first op comes. */
 static sr_status add_unit(sr_model *m, sr_offroute *r, uint32_t op, sr_err *err)
 {
     const sr_program *p    = &r->code->prog;
     uint16_t          unit = p->op[op].unit;
     size_t            at   = 0;
-    r->unit[r->n_unit++]   = (sr_streamunit){.first = r->n_part};
+    bool              disk = m->off->outside[unit] == 2;
+    r->unit[r->n_unit++]   = (sr_streamunit){.first = r->n_part, .read = disk ? 1 + read_unit(m, unit) : 0};
     add_stop(r, op, STOP_AWAIT, r->n_unit - 1);
     for (uint32_t w = 0; w < p->n_weight; w++)
         if (p->weight[w].unit == unit && moves(m, w) && add_part(m, r, w, &at, err))
@@ -508,8 +569,9 @@ sr_status sr_offload_ready(sr_model *m, sr_err *err)
     sr_offload  *o = m->off;
     sr_streamcfg sc = {.be = m->be, .dev = m->dev, .n_slot = SR_MAX(o->n_slot, 1u)};
     o->route[0]     = (sr_offroute){.code = m->code, .plan = m->plan, .scratch = m->scratch, .max = m->max, .sampled = (void *)(uintptr_t)m->sampled_dev};
-    if (hold_weights(m, err) || hold_embedding(m, err))
+    if (hold_weights(m, err) || hold_embedding(m, err) || open_reader(m, err))
         return err->status;
+    sc.reader = o->reader;
     for (uint32_t i = 0; i < o->n_slot; i++)
         if (m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream slot", &o->slot[i], err))
             return err->status;
@@ -543,6 +605,7 @@ void sr_offload_close(sr_model *m)
     sr_err      ignored = {0};
     if (!o)
         return;
+    sr_reader_close(o->reader);
     if (m->dev) {
         sr_share_close(m);
         for (uint32_t i = 0; i < SR_STREAM_SLOTS; i++)
@@ -554,7 +617,10 @@ void sr_offload_close(sr_model *m)
         for (uint32_t i = 0; i < o->n_pin; i++)
             (void)m->be->pin(m->dev, o->pin[i].p, o->pin[i].n, false, &ignored);
         m->be->free(m->dev, o->copy);
+        m->be->free(m->dev, o->staging);
     }
+    sr_free(o->runit);
+    sr_free(o->rpart);
     sr_stream_close(o->stream);
     sr_compiled_close(o->route[1].code);
     for (uint32_t i = 0; i < SR_STREAM_ROUTES; i++) {
@@ -613,4 +679,10 @@ sr_status sr_offload_submit(sr_model *m, sr_err *err)
         at = s->kind == STOP_SKIP ? s->arg : SR_MAX(at, s->op);
     }
     return submit(m, r, at, r->code->prog.n_op, err);
+}
+
+sr_status sr_offload_failed(sr_model *m, sr_err *err)
+{
+    sr_status s = m->off->reader ? sr_reader_failed(m->off->reader, err) : SR_OK;
+    return s ? s : sr_share_failed(m, err);
 }

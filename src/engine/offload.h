@@ -48,7 +48,7 @@ typedef struct {                    /* the CPU beside the device */
 struct sr_offload {
     sr_hw        hw;
     sr_placement sum;
-    uint8_t     *outside;           /* by the program's unit */
+    uint8_t     *outside;           /* by the program's unit: 0 on the device, 1 in RAM, 2 on disk */
     uint32_t    *device;            /* by layer: hidden units that the device computes in route 1 */
     uint32_t     few;               /* most tokens of a step on route 1; 0: there is none */
     void        *slot[SR_STREAM_SLOTS], *tiles;
@@ -57,6 +57,10 @@ struct sr_offload {
     struct { char *p; size_t n; } *pin; uint32_t n_pin; /* ranges of the mapping */
     void        *copy, **copied;    /* where it cannot be page-locked: a copy of what lies outside; by weight id */
     void        *embedding;         /* page-locked rows, read over the bus; NULL: on the device */
+    sr_reader   *reader;            /* of what lies on disk; NULL: nothing does */
+    void        *staging;           /* page-locked: its word, its buffers */
+    sr_readunit *runit; uint32_t n_runit;
+    sr_readpart *rpart; uint32_t n_rpart;
     sr_stream   *stream;
     sr_offroute     route[SR_STREAM_ROUTES];
     sr_share     share;
@@ -73,6 +77,7 @@ SR_MUSTUSE sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err
 SR_MUSTUSE sr_status sr_offload_ready(sr_model *m, sr_err *err);   /* slots, memory, programs: before the KV pages are taken */
 SR_MUSTUSE sr_status sr_offload_bind(sr_model *m, const sr_batch *batch, sr_err *err);
 SR_MUSTUSE sr_status sr_offload_submit(sr_model *m, sr_err *err);  /* the whole program for the step in the block */
+SR_MUSTUSE sr_status sr_offload_failed(sr_model *m, sr_err *err);  /* after it: what went wrong on the CPU or the disk */
 void sr_offload_close(sr_model *m);                                /* both devices idle */
 const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locked blocks of a weight outside */
 

@@ -96,17 +96,27 @@ static sr_status fetch(sr_stream *s, uint32_t u, sr_err *err)
     char                 *base = s->cfg.slot[u % s->cfg.n_slot];
     sr_span               span[SPANS];
     uint32_t              n = 0;
+    uint32_t              read = r->unit[u].read;
+    const void           *at[SPANS];
+    sr_point              there = {0};
+    if (read)
+        sr_reader_next(s->cfg.reader, read - 1, &there, at);
     for (const sr_streampart *p = r->part + r->unit[u].first; n < r->unit[u].n; p++, n++) {
-        span[n] = p->piece == p->step ? (sr_span){.dst = base + p->at, .src = p->src, .bytes = p->piece * p->rows, .n = 1}
-                                      : (sr_span){.dst = base + p->at, .src = p->src, .bytes = p->piece, .n = p->rows,
+        const void *src = read ? at[n] : p->src;
+        span[n] = p->piece == p->step ? (sr_span){.dst = base + p->at, .src = src, .bytes = p->piece * p->rows, .n = 1}
+                                      : (sr_span){.dst = base + p->at, .src = src, .bytes = p->piece, .n = p->rows,
                                                   .dst_step = p->piece, .src_step = p->step};
         s->bytes += (uint64_t)p->piece * p->rows;
     }
     if (to->used.word)
         s->cfg.be->fence(s->cfg.dev, SR_Q_IN, to->used);
+    if (read)
+        s->cfg.be->fence(s->cfg.dev, SR_Q_IN, there);
     if (copy(s, span, n, err))
         return err->status;
     to->ready = s->cfg.be->mark(s->cfg.dev, SR_Q_IN);
+    if (read)
+        sr_reader_done(s->cfg.reader, to->ready);
     to->taken = true;
     to->unit  = u;
     return SR_OK;

@@ -19,19 +19,19 @@
  */
 #ifndef SR_WEIGHTS_STREAM_H
 #define SR_WEIGHTS_STREAM_H
-#include "backend/backend.h"
+#include "weights/reader.h"
 
 typedef struct sr_stream sr_stream;
 
 typedef struct {                     /* one weight, or some rows or columns of one */
-    const void *src;                 /* page-locked */
+    const void *src;                 /* page-locked; of a unit that is read from disk: not looked at */
     size_t      piece, step;         /* bytes of a row's piece, from one row's to the next one's (equal: all rows in one go) */
     size_t      at;                  /* in the slot, and in the tiles */
     uint32_t    rows, cols;
     uint16_t    format;
     bool        tile;
 } sr_streampart;
-typedef struct { uint32_t first, n; } sr_streamunit; /* parts */
+typedef struct { uint32_t first, n, read; } sr_streamunit; /* parts; 1 + the reader's unit with the same parts, 0: in RAM */
 typedef struct {
     const sr_streamunit *unit; uint32_t n_unit;      /* in the order of the ops */
     const sr_streampart *part; uint32_t n_part;
@@ -42,6 +42,7 @@ typedef struct {
     const sr_backend *be; sr_dev *dev;
     void             *slot[SR_STREAM_SLOTS]; uint32_t n_slot;
     void             *tiles;         /* NULL: no part has them */
+    sr_reader        *reader;        /* of units on disk; NULL: there are none */
     sr_streamroute    route[SR_STREAM_ROUTES];
 } sr_streamcfg;
 

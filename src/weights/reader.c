@@ -1,0 +1,318 @@
+#include "weights/reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/mem.h"
+
+enum { AHEAD = 16, THREADS = 4, CHUNK = 4 << 20 }; /* 16 MiB under way: what an NVMe disk wants to be busy */
+
+struct sr_reader {
+    sr_readcfg      cfg;             /* lists are copies */
+    int            *fd;
+    const char    **path;
+    bool            direct;
+    pthread_t       thread[THREADS];
+    uint32_t        started;
+    pthread_mutex_t lock;
+    pthread_cond_t  work, idle;      /* something to read; nothing is being read */
+    bool            quit, settling;  /* settling: only what has been handed out is still read */
+    uint64_t        base;            /* read number k is unit (base_unit + k - base) mod n */
+    uint32_t        base_unit;
+    uint64_t        taken, given;    /* reads that next() has handed out; copies that done() has named */
+    sr_point       *copied;          /* [n_unit + AHEAD], by read number: a whole step may be asked for before its first read is over */
+    uint64_t        begun, finished; /* reads */
+    uint32_t        part; uint64_t at; /* of the read under way: what is to be read next */
+    uint32_t        pieces;          /* being read by the threads */
+    uint64_t        bytes, ns, since;
+    sr_err          fail;
+};
+
+static size_t span_of(const sr_readpart *p)
+{
+    uint64_t from = p->offset / SR_READ_ALIGN * SR_READ_ALIGN;
+    return sr_align_up((size_t)(p->offset + p->bytes - from), SR_READ_ALIGN);
+}
+
+size_t sr_reader_room(const sr_readunit *unit, uint32_t n_unit, const sr_readpart *part)
+{
+    size_t most = 0;
+    for (uint32_t u = 0; u < n_unit; u++) {
+        size_t n = 0;
+        for (uint32_t i = 0; i < unit[u].n; i++)
+            n += span_of(&part[unit[u].first + i]);
+        most = SR_MAX(most, n);
+    }
+    return most;
+}
+
+static const sr_readunit *unit_of(const sr_reader *r, uint64_t k)
+{
+    return &r->cfg.unit[(r->base_unit + (k - r->base)) % r->cfg.n_unit];
+}
+
+/* Where part i of a unit begins in its buffer, blocks before its first byte included. */
+static char *place(const sr_reader *r, uint64_t k, uint32_t i)
+{
+    const sr_readunit *u  = unit_of(r, k);
+    char              *at = r->cfg.staging[k % SR_READ_BUFFERS];
+    for (uint32_t j = 0; j < i; j++)
+        at += span_of(&r->cfg.part[u->first + j]);
+    return at;
+}
+
+static void fail(sr_reader *r, const sr_readpart *p, uint64_t offset, ssize_t got, int code)
+{
+    if (r->fail.status)
+        return;
+    if (got < 0)
+        sr_raise(&r->fail, SR_IO, "%s: reading at byte %llu: %s", r->path[p->file], (unsigned long long)offset, strerror(code));
+    else
+        sr_raise(&r->fail, SR_IO, "%s ends at byte %llu; weights were expected up to %llu", r->path[p->file],
+                 (unsigned long long)(offset + (uint64_t)got), (unsigned long long)(p->offset + p->bytes));
+}
+
+/* [offset, offset + n) of the file, as far as the weights need it: the last block may lie beyond the end. */
+static void read_piece(sr_reader *r, const sr_readpart *p, uint64_t offset, size_t n, char *to)
+{
+    uint64_t end  = p->offset + p->bytes;
+    size_t   need = (size_t)(SR_MIN(offset + n, end) - offset), done = 0;
+    bool     deny = sr_fault(SR_FAULT_READ);
+    while (done < need) {
+        ssize_t got = deny ? -1 : pread(r->fd[p->file], to + done, n - done, (off_t)(offset + done));
+        int     code = deny ? EIO : errno;
+        if (got < 0 && code == EINTR)
+            continue;
+        if (got <= 0 || (done + (size_t)got < need && got % SR_READ_ALIGN && r->direct)) {
+            pthread_mutex_lock(&r->lock);
+            fail(r, p, offset + done, got, code);
+            pthread_mutex_unlock(&r->lock);
+            return;
+        }
+        done += (size_t)got;
+    }
+}
+
+/* Whether the next read may begin: its buffer is free.  Locked. */
+static bool free_to_begin(const sr_reader *r)
+{
+    if (r->begun >= r->taken + (r->settling ? 0 : SR_READ_BUFFERS) || r->pieces || r->begun != r->finished)
+        return false;
+    if (r->begun < SR_READ_BUFFERS)
+        return true;
+    uint64_t before = r->begun - SR_READ_BUFFERS; /* who had the buffer */
+    return r->given > before && sr_reached(r->copied[before % (r->cfg.n_unit + AHEAD)]);
+}
+
+/* A piece of the read under way, or of the next one.  Locked.  False: nothing to do now. */
+static bool take_piece(sr_reader *r, sr_readpart *p, uint64_t *offset, size_t *n, char **to)
+{
+    if (r->begun == r->finished) {
+        if (!free_to_begin(r))
+            return false;
+        r->begun++;
+        r->part  = 0;
+        r->at    = 0;
+        r->since = sr_now_ns();
+    }
+    uint64_t           k = r->begun - 1;
+    const sr_readunit *u = unit_of(r, k);
+    if (r->part == u->n)
+        return false; /* others are at its last pieces */
+    *p            = r->cfg.part[u->first + r->part];
+    uint64_t from = p->offset / SR_READ_ALIGN * SR_READ_ALIGN;
+    size_t   all  = span_of(p);
+    *n      = SR_MIN((size_t)CHUNK, all - (size_t)r->at);
+    *offset = from + r->at;
+    *to     = place(r, k, r->part) + r->at;
+    r->at += *n;
+    if (r->at == all) {
+        r->part++;
+        r->at = 0;
+    }
+    r->pieces++;
+    return true;
+}
+
+static void finish_piece(sr_reader *r, size_t n)
+{
+    r->bytes += n;
+    if (--r->pieces || r->part != unit_of(r, r->begun - 1)->n)
+        return;
+    r->finished = r->begun;
+    r->ns += sr_now_ns() - r->since;
+    __atomic_store_n(r->cfg.word, r->finished, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&r->idle);
+    pthread_cond_broadcast(&r->work);
+}
+
+static void *serve(void *arg)
+{
+    sr_reader *r = arg;
+    pthread_mutex_lock(&r->lock);
+    while (!r->quit) {
+        sr_readpart p;
+        uint64_t    offset;
+        size_t      n;
+        char       *to;
+        if (take_piece(r, &p, &offset, &n, &to)) {
+            pthread_mutex_unlock(&r->lock);
+            read_piece(r, &p, offset, n, to);
+            pthread_mutex_lock(&r->lock);
+            finish_piece(r, n);
+            continue;
+        }
+        /* A device's points wake nobody: look again soon while one is waited for. */
+        struct timespec t;
+        bool waits = r->begun == r->finished && r->begun < r->taken + SR_READ_BUFFERS;
+        clock_gettime(CLOCK_REALTIME, &t);
+        t.tv_nsec += 100000;
+        t.tv_sec += t.tv_nsec / 1000000000;
+        t.tv_nsec %= 1000000000;
+        if (waits)
+            pthread_cond_timedwait(&r->work, &r->lock, &t);
+        else
+            pthread_cond_wait(&r->work, &r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+static sr_status open_files(sr_reader *r, sr_err *err)
+{
+    r->direct = true;
+    for (uint32_t i = 0; i < r->cfg.n_file; i++) {
+        r->fd[i] = open(r->path[i], O_RDONLY | O_CLOEXEC | O_DIRECT);
+        if (r->fd[i] < 0 && errno == EINVAL) {
+            r->direct = false;
+            r->fd[i]  = open(r->path[i], O_RDONLY | O_CLOEXEC);
+        }
+        if (r->fd[i] < 0)
+            return sr_raise(err, SR_IO, "%s: %s", r->path[i], strerror(errno));
+    }
+    return SR_OK;
+}
+
+sr_status sr_reader_open(const sr_readcfg *cfg, sr_reader **out, sr_err *err)
+{
+    sr_reader *r = sr_calloc(1, sizeof *r);
+    if (!r)
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a reader", sizeof *r);
+    r->cfg            = *cfg;
+    sr_readunit *unit = sr_calloc(cfg->n_unit + 1u, sizeof *unit);
+    sr_readpart *part = sr_calloc(cfg->n_part + 1u, sizeof *part);
+    r->cfg.unit = unit;
+    r->cfg.part = part;
+    r->fd       = sr_malloc(cfg->n_file * sizeof *r->fd);
+    r->path     = sr_malloc(cfg->n_file * sizeof *r->path);
+    r->copied   = sr_calloc(cfg->n_unit + AHEAD, sizeof *r->copied);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->work, NULL);
+    pthread_cond_init(&r->idle, NULL);
+    for (uint32_t i = 0; r->fd && i < cfg->n_file; i++)
+        r->fd[i] = -1;
+    if (!unit || !part || !r->fd || !r->path || !r->copied) {
+        sr_reader_close(r);
+        return sr_raise(err, SR_NOMEM, "host: memory for a reader of %u units", cfg->n_unit);
+    }
+    memcpy(unit, cfg->unit, cfg->n_unit * sizeof *unit);
+    memcpy(part, cfg->part, cfg->n_part * sizeof *part);
+    memcpy(r->path, cfg->path, cfg->n_file * sizeof *r->path);
+    sr_status s = open_files(r, err);
+    for (; s == SR_OK && r->started < THREADS; r->started++)
+        if (pthread_create(&r->thread[r->started], NULL, serve, r)) {
+            s = sr_raise(err, SR_IO, "cannot start a thread that reads weights");
+            break;
+        }
+    if (s) {
+        sr_reader_close(r);
+        return s;
+    }
+    *out = r;
+    return SR_OK;
+}
+
+void sr_reader_close(sr_reader *r)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->lock);
+    r->quit = true;
+    pthread_cond_broadcast(&r->work);
+    pthread_mutex_unlock(&r->lock);
+    for (uint32_t i = 0; i < r->started; i++)
+        pthread_join(r->thread[i], NULL);
+    for (uint32_t i = 0; r->fd && i < r->cfg.n_file; i++)
+        if (r->fd[i] >= 0)
+            close(r->fd[i]);
+    pthread_cond_destroy(&r->idle);
+    pthread_cond_destroy(&r->work);
+    pthread_mutex_destroy(&r->lock);
+    sr_free((void *)(uintptr_t)r->cfg.unit);
+    sr_free((void *)(uintptr_t)r->cfg.part);
+    sr_free(r->fd);
+    sr_free(r->path);
+    sr_free(r->copied);
+    sr_free(r);
+}
+
+/* Forgets what was read ahead; the next read is unit u.  Numbers go on, so that the word only grows.  Locked. */
+static void restart(sr_reader *r, uint32_t u)
+{
+    r->settling = true; /* the device waits for all that was handed out */
+    while (r->finished < r->taken || r->begun != r->finished)
+        pthread_cond_wait(&r->idle, &r->lock);
+    r->settling = false;
+    for (uint64_t k = r->taken; k < r->begun; k++) /* nobody copies out of these */
+        r->copied[k % (r->cfg.n_unit + AHEAD)] = (sr_point){r->cfg.word, 0};
+    r->taken = r->given = r->base = r->begun;
+    r->base_unit = u;
+}
+
+void sr_reader_next(sr_reader *r, uint32_t u, sr_point *ready, const void **at)
+{
+    pthread_mutex_lock(&r->lock);
+    if ((uint32_t)(unit_of(r, r->taken) - r->cfg.unit) != u)
+        restart(r, u);
+    uint64_t           k = r->taken++;
+    const sr_readunit *x = unit_of(r, k);
+    for (uint32_t i = 0; i < x->n; i++)
+        at[i] = place(r, k, i) + r->cfg.part[x->first + i].offset % SR_READ_ALIGN;
+    *ready = (sr_point){r->cfg.word, k + 1};
+    pthread_cond_broadcast(&r->work);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void sr_reader_done(sr_reader *r, sr_point copied)
+{
+    pthread_mutex_lock(&r->lock);
+    r->copied[r->given++ % (r->cfg.n_unit + AHEAD)] = copied;
+    pthread_cond_broadcast(&r->work);
+    pthread_mutex_unlock(&r->lock);
+}
+
+bool sr_reader_direct(const sr_reader *r) { return r->direct; }
+
+sr_status sr_reader_failed(sr_reader *r, sr_err *err)
+{
+    pthread_mutex_lock(&r->lock);
+    sr_err e = r->fail;
+    pthread_mutex_unlock(&r->lock);
+    return e.status ? sr_raise(err, e.status, "%s", e.msg) : SR_OK;
+}
+
+uint64_t sr_reader_bytes(const sr_reader *r, uint64_t *ns)
+{
+    sr_reader *w = (sr_reader *)(uintptr_t)r;
+    pthread_mutex_lock(&w->lock);
+    uint64_t n = w->bytes;
+    *ns        = w->ns;
+    pthread_mutex_unlock(&w->lock);
+    return n;
+}
