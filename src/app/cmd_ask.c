@@ -116,6 +116,7 @@ int sr_cmd_ask(int argc, char **argv)
         SR_O_FLAG("ignore-end", 0, o.ignore_end, "go on past end tokens up to --max-tokens"),
         SR_O_DEVICE(o.session),
         SR_O_VRAM(o.session),
+        SR_O_RAM(o.session),
         SR_O_OFFLOAD(o.session),
         SR_O_THREADS(o.session),
         SR_O_KV_K(o.session),

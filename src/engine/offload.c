@@ -92,7 +92,7 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
     uint32_t threads = m->cfg.dev.threads ? m->cfg.dev.threads : SR_MAX(sr_cpu_cores(), 2u) - 1;
     *hw              = m->cfg.hw ? *m->cfg.hw : (sr_hw){0};
     hw->vram         = di->mem_free;
-    hw->ram          = hw->ram ? hw->ram : sr_cpu_memory();
+    hw->ram          = m->cfg.ram ? m->cfg.ram : hw->ram ? hw->ram : sr_cpu_memory();
     hw->dev_flops    = hw->dev_flops > 0 ? hw->dev_flops : di->units * 1e12; /* only ranks chunks: any card is beyond its bus there */
     hw->sync         = hw->sync > 0 ? hw->sync : 40e-6;
     if (m->be->alloc(m->dev, SR_MEM_DEVICE, 2 * bytes, "measuring", &a, err) ||
@@ -104,6 +104,11 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
         if (copy_rate(m, (char *)a + bytes, a, bytes, &hw->dev_read, err))
             goto done;
         hw->dev_read *= 2; /* read and written */
+    }
+    if (hw->nvme_read <= 0 && m->info.bytes > hw->ram) {
+        size_t part = (size_t)SR_MIN(SR_MIN((uint64_t)bytes - SR_READ_ALIGN, sr_gguf_file_bytes(m->gguf, 0)), (uint64_t)PROBE_BYTES) / SR_READ_ALIGN * SR_READ_ALIGN;
+        if (sr_reader_measure(sr_gguf_path(m->gguf, 0), part, host, &hw->nvme_read, err))
+            goto done;
     }
     if (hw->cpu_read <= 0 && sr_bench_read(threads, 0, &hw->cpu_read, err))
         goto done;

@@ -316,3 +316,28 @@ uint64_t sr_reader_bytes(const sr_reader *r, uint64_t *ns)
     pthread_mutex_unlock(&w->lock);
     return n;
 }
+
+sr_status sr_reader_measure(const char *path, uint64_t bytes, void *staging, double *bytes_per_s, sr_err *err)
+{
+    enum { TIMES = 3 };
+    const sr_readunit unit = {0, 1};
+    const sr_readpart part = {0, 0, bytes};
+    uint64_t          word = 0, ns = 0;
+    sr_reader        *r    = NULL;
+    sr_readcfg cfg = {.path = &path, .n_file = 1, .unit = &unit, .n_unit = 1, .part = &part, .n_part = 1, .staging = {staging, staging}, .word = &word};
+    if (sr_reader_open(&cfg, &r, err))
+        return err->status;
+    for (int i = 0; i < TIMES; i++) {
+        sr_point    ready;
+        const void *at;
+        sr_reader_next(r, 0, &ready, &at);
+        while (!sr_reached(ready))
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+        sr_reader_done(r, ready);
+    }
+    sr_status s = sr_reader_failed(r, err);
+    uint64_t  n = sr_reader_bytes(r, &ns);
+    *bytes_per_s = (double)n * 1e9 / (double)SR_MAX(ns, 1u);
+    sr_reader_close(r);
+    return s;
+}
