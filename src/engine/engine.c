@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/offload.h"
 
 enum { DEFAULT_QUEUE = 1024, FEW = 4, MANY = 32 };
 
@@ -353,6 +353,9 @@ sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
     sr_portstats *g = sr_port_gauges(e->port);
     uint64_t      t3 = sr_now_ns();
     step->ns_wait    = t2 - t1;
+    step->ns_predicted   = (uint64_t)(e->m->info.predicted_s * 1e9);
+    step->bytes_streamed = sr_offload_bytes(e->m) - g->bytes_streamed;
+    g->bytes_streamed += step->bytes_streamed;
     step->ns_host    = t1 - t0 + t3 - t2;
     g->steps++;
     g->ns_steps += t3 - t0;
@@ -401,6 +404,10 @@ sr_status sr_engine_open(sr_model *m, const sr_enginecfg *cfg, const sr_proposer
     }
     sr_portstats *g = sr_port_gauges(port);
     g->max_ctx      = m->cfg.ctx;
+    g->bytes_device   = m->info.bytes_device;
+    g->bytes_outside  = m->info.bytes - m->info.bytes_device;
+    g->bytes_streamed = sr_offload_bytes(m);
+    g->ns_predicted   = (uint64_t)(m->info.predicted_s * 1e9);
     g->page_tokens  = m->cfg.page_tokens;
     g->max_seqs     = m->cfg.max_seqs;
     gauges(e);

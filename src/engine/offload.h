@@ -78,6 +78,7 @@ SR_MUSTUSE sr_status sr_offload_ready(sr_model *m, sr_err *err);   /* slots, mem
 SR_MUSTUSE sr_status sr_offload_bind(sr_model *m, const sr_batch *batch, sr_err *err);
 SR_MUSTUSE sr_status sr_offload_submit(sr_model *m, sr_err *err);  /* the whole program for the step in the block */
 SR_MUSTUSE sr_status sr_offload_failed(sr_model *m, sr_err *err);  /* after it: what went wrong on the CPU or the disk */
+static inline uint64_t sr_offload_bytes(const sr_model *m) { return m->off && m->off->stream ? sr_stream_bytes(m->off->stream) : 0; }
 void sr_offload_close(sr_model *m);                                /* both devices idle */
 const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locked blocks of a weight outside */
 

@@ -75,6 +75,8 @@ typedef struct {                           /* gauges and counters, written by th
     uint64_t prefix_hits, prefix_misses;   /* tokens */
     uint64_t steps, tokens_prompt, tokens_cached, tokens_made, preemptions, requests_done, requests_failed, cancelled;
     uint64_t ns_steps, ns_host, ns_wait;
+    uint64_t bytes_device, bytes_outside, bytes_streamed; /* of weights: on the device; in RAM or on disk; brought in by steps so far */
+    uint64_t ns_predicted;                 /* of a step of one token, where weights come in every step; 0: all lie on the device */
     uint64_t max_ctx, page_tokens, max_seqs;
     uint64_t restarts;                     /* engines that have died and were replaced; the counters above begin anew with each */
 } sr_portstats;
