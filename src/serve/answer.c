@@ -211,6 +211,10 @@ static void on_start(sr_call *k, sr_part *p, const sr_event *e)
     bool first = !k->started;
     p->cached  = e->usage.cached;
     k->started = true;
+    if (first) {
+        k->started_ns = sr_httpd_now(k->s->http);
+        sr_scaled_add(&k->s->metrics.vllm.queue, sr_scale_request, (double)(k->started_ns - SR_MIN(k->posted_ns, k->started_ns)) * 1e-9);
+    }
     if (first && k->prep.params.stream) {
         sr_http_stream(k->c, k->d->type, STREAM_HEADERS);
         k->sent_ns = sr_httpd_now(k->s->http);
@@ -225,12 +229,15 @@ static void count_token(sr_call *k, sr_lane *l)
 {
     sr_metrics *m = &k->s->metrics;
     uint64_t    now = sr_httpd_now(k->s->http);
-    if (!k->first_ns)
+    if (!k->first_ns) {
+        k->first_ns = now;
         sr_hist_add(&m->ttft, now - k->begun_ns);
-    else if (l->last_ns)
+        sr_scaled_add(&m->vllm.ttft, sr_scale_ttft, (double)(now - k->begun_ns) * 1e-9);
+    } else if (l->last_ns) {
         sr_hist_add(&m->itl, now - l->last_ns);
-    k->first_ns = k->first_ns ? k->first_ns : now;
-    l->last_ns  = now;
+        sr_scaled_add(&m->vllm.itl, sr_scale_itl, (double)(now - l->last_ns) * 1e-9);
+    }
+    k->last_ns = l->last_ns = now;
     l->n_tok++;
     l->n_thought += l->thinker.marks && l->thinker.inside;
     m->tokens_sent++;
@@ -275,10 +282,14 @@ static bool on_done(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
         sort_text(l);
         end_lane(l, e->reason == SR_END_LENGTH ? SR_FIN_LENGTH : SR_FIN_STOP);
     }
+    sr_metrics *m = &k->s->metrics;
+    m->vllm.success[l->finish == SR_FIN_LENGTH]++;
+    m->vllm.drafted += e->usage.drafted;
+    m->vllm.accepted += e->usage.accepted;
     if (e->reason == SR_END_LENGTH)
-        k->s->metrics.finished_length++;
+        m->finished_length++;
     else
-        k->s->metrics.finished_stop++;
+        m->finished_stop++;
     return !sr_pieces_failed(&l->out);
 }
 

@@ -64,7 +64,7 @@ struct sr_call {
     sr_lane  *lane; uint32_t n_lane, n_done;
     sr_buf    prefix;                  /* of every frame, where frames have something in common */
     bool      preparing, prepared, started;
-    uint64_t  begun_ns, first_ns, sent_ns; /* first_ns: the first token; 0: not yet */
+    uint64_t  begun_ns, posted_ns, started_ns, first_ns, last_ns, sent_ns; /* first, last: tokens; 0: not yet */
     uint64_t  n_event;                 /* dialects that count their events */
 };
 

@@ -68,6 +68,8 @@ void sr_calls_late(sr_serve *s)
     memmove(s->late, s->late + done, s->n_late * sizeof *s->late);
 }
 
+sr_api sr_call_api(const sr_call *k) { return k->api; }
+
 void sr_call_end_choice(sr_call *k, sr_part *p, uint32_t choice, sr_endreason why) { end_in_engine(k->s, p->id, choice, why); }
 
 void sr_call_part_done(sr_call *k, sr_part *p)
@@ -114,9 +116,41 @@ void sr_call_end(sr_call *k)
     sr_free(k);
 }
 
+/* For the request's log line. */
+static void note(sr_call *k)
+{
+    static const char *const names[] = {NULL, "stop", "length", "tool_calls"};
+    sr_usage     u = sr_answer_usage(k);
+    sr_callnote *n = sr_http_note(k->c);
+    *n = (sr_callnote){.prompt = (uint32_t)u.prompt, .cached = (uint32_t)u.cached, .made = (uint32_t)u.made, .thoughts = (uint32_t)u.thought,
+                       .ttft_ns = k->first_ns ? k->first_ns - k->begun_ns : 0, .decode_ns = k->last_ns - k->first_ns, .n = k->n_lane,
+                       .finish = k->n_lane ? names[k->lane[0].finish] : NULL};
+}
+
+static void count_finished(const sr_call *k)
+{
+    sr_vllm *m = &k->s->metrics.vllm;
+    sr_usage u = sr_answer_usage(k);
+    uint64_t last = k->last_ns ? k->last_ns : sr_httpd_now(k->s->http);
+    sr_hist_add(&k->s->metrics.total, sr_httpd_now(k->s->http) - k->begun_ns);
+    sr_scaled_add(&m->e2e, sr_scale_request, (double)(last - k->begun_ns) * 1e-9);
+    sr_scaled_add(&m->inference, sr_scale_request, (double)(last - SR_MIN(k->started_ns, last)) * 1e-9);
+    if (k->first_ns) {
+        sr_scaled_add(&m->prefill, sr_scale_request, (double)(k->first_ns - k->started_ns) * 1e-9);
+        sr_scaled_add(&m->decode, sr_scale_request, (double)(last - k->first_ns) * 1e-9);
+    }
+    sr_scaled_add(&m->prompt_tokens, sr_scale_tokens, (double)u.prompt);
+    sr_scaled_add(&m->generation_tokens, sr_scale_tokens, (double)u.made);
+    sr_scaled_add(&m->n, sr_scale_n, (double)k->prep.params.n);
+    if (k->prep.params.max_tokens >= 0)
+        sr_scaled_add(&m->max_tokens, sr_scale_tokens, (double)k->prep.params.max_tokens);
+}
+
 void sr_call_gone(sr_call *k)
 {
     k->s->metrics.left++;
+    k->s->metrics.vllm.success[2] += k->n_lane - k->n_done;
+    note(k);
     sr_call_end(k);
 }
 
@@ -127,6 +161,7 @@ void sr_call_fail(sr_call *k, const sr_apierr *why)
     k->s->metrics.failed++;
     sr_route_mark(c, k->api);
     e.form = sr_route_errors(k->api);
+    note(k);
     if (sr_http_streaming(c)) {
         k->d->fail(k, &e, sr_http_chunk(c));
         sr_call_end(k);
@@ -148,7 +183,8 @@ void sr_call_finish(sr_call *k)
 {
     sr_conn *c = k->c;
     sr_buf   body = {0};
-    sr_hist_add(&k->s->metrics.total, sr_httpd_now(k->s->http) - k->begun_ns);
+    note(k);
+    count_finished(k);
     if (sr_http_streaming(c)) {
         k->d->end(k, sr_http_chunk(c));
         sr_route_mark(c, k->api);
@@ -214,11 +250,11 @@ static bool make_lanes(sr_call *k)
 {
     const sr_params *q = &k->prep.params;
     sr_err err = {0};
-    k->n_part = k->prep.n_prompt;
-    k->part   = sr_calloc(k->n_part, sizeof *k->part);
-    k->lane   = sr_calloc((size_t)k->n_part * (size_t)q->n, sizeof *k->lane);
+    k->part = sr_calloc(k->prep.n_prompt, sizeof *k->part);
+    k->lane = sr_calloc((size_t)k->prep.n_prompt * (size_t)q->n, sizeof *k->lane);
     if (!k->part || !k->lane)
         return false;
+    k->n_part = k->prep.n_prompt;
     k->n_lane = k->n_part * (uint32_t)q->n;
     for (uint32_t i = 0; i < k->n_lane; i++) {
         sr_lane *l = &k->lane[i];
@@ -306,6 +342,7 @@ static bool post(sr_call *k, sr_apierr *e)
         return false;
     if (!make_lanes(k) || !stop_tokens(k, &stop, &n_stop))
         return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
+    k->posted_ns = sr_httpd_now(s->http);
     if (k->prep.params.seed == -1)
         k->prep.params.seed = (int64_t)sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16);
     for (uint32_t i = 0; i < k->n_part; i++) {

@@ -130,6 +130,8 @@ static void put_head(sr_conn *c, int status, const char *type, const char *heade
         sr_buf_str(o, "Transfer-Encoding: chunked\r\n");
     if (c->id[0])
         sr_buf_fmt(o, "X-Request-Id: %s\r\n", c->id);
+    if (c->trace[0])
+        sr_buf_fmt(o, "Traceparent: %s\r\n", c->trace);
     if (hd->cfg.cors)
         sr_buf_fmt(o, "Access-Control-Allow-Origin: %s\r\nAccess-Control-Expose-Headers: x-request-id, retry-after\r\n",
                    hd->cfg.cors);
@@ -146,7 +148,8 @@ static void answered(sr_conn *c)
     c->streaming = c->is_head = false;
     c->keep_alive = c->keep_alive && !c->hd->draining;
     c->user  = NULL;
-    c->id[0] = 0;
+    c->id[0] = c->trace[0] = 0;
+    memset(c->note, 0, sizeof c->note);
     uncharge(c);
     sr_buf_end(&c->body);
     if (c->out.failed)
@@ -662,6 +665,16 @@ void    *sr_http_user(const sr_conn *c) { return c->user; }
 void     sr_http_set_user(sr_conn *c, void *user) { c->user = user; }
 const char *sr_http_id(const sr_conn *c) { return c->id; }
 uint64_t sr_http_started(const sr_conn *c) { return c->started_ns; }
+
+const char *sr_http_trace(const sr_conn *c) { return c->trace; }
+void *sr_http_note(sr_conn *c) { return c->note; }
+
+void sr_http_set_trace(sr_conn *c, const char *trace, size_t n)
+{
+    n = SR_MIN(n, (size_t)ID_BYTES);
+    memcpy(c->trace, trace, n);
+    c->trace[n] = 0;
+}
 
 void sr_http_set_id(sr_conn *c, const char *id, size_t n)
 {

@@ -76,6 +76,10 @@ void  *sr_http_user(const sr_conn *c);     /* the app's, per request; NULL again
 void   sr_http_set_user(sr_conn *c, void *user);
 void   sr_http_set_id(sr_conn *c, const char *id, size_t n); /* X-Request-Id of the answer; at most 64 bytes */
 const char *sr_http_id(const sr_conn *c);
+void   sr_http_set_trace(sr_conn *c, const char *trace, size_t n); /* Traceparent of the answer; at most 64 bytes */
+const char *sr_http_trace(const sr_conn *c); /* "" without one */
+enum { SR_HTTP_NOTE = 64 };
+void  *sr_http_note(sr_conn *c);           /* SR_HTTP_NOTE bytes of the app's, per request; zero again with the next request */
 uint64_t    sr_http_started(const sr_conn *c); /* when the first byte of the request was read */
 const char *sr_http_reason(int status);
 #endif

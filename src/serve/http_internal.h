@@ -29,7 +29,8 @@ struct sr_conn {
     size_t    discarded;
     sr_peer   peer;
     void     *user;
-    char      id[ID_BYTES + 1];
+    char      id[ID_BYTES + 1], trace[ID_BYTES + 1];
+    _Alignas(8) char note[SR_HTTP_NOTE];
 };
 
 struct sr_httpd {

@@ -67,7 +67,7 @@ void sr_info_metrics(sr_serve *s, sr_conn *c, const char *const *names, uint32_t
                                       .conns = sr_httpd_conns(s->http), .jobs = s->n_busy,
                                       .preparing = s->scribe ? sr_scribe_waiting(s->scribe) : 0,
                                       .refused = sr_httpd_refused(s->http), .slow = sr_httpd_slow(s->http),
-                                      .ready = s->ready && p.ready && !p.fault}, &out);
+                                      .model = s->cfg.model_id, .ready = s->ready && p.ready && !p.fault}, &out);
     sr_http_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, out.p, out.n);
     sr_buf_end(&out);
 }

@@ -16,6 +16,15 @@ typedef struct sr_call   sr_call;
 typedef struct sr_scribe sr_scribe;
 enum { KEY_BYTES = 256 };
 
+/* What the log line of a request says of its generation; stands in the connection's note. */
+typedef struct {
+    uint32_t prompt, cached, made, thoughts;
+    uint64_t ttft_ns, decode_ns;             /* decode: from the first token to the last */
+    uint32_t n;                              /* choices; 0: no generation */
+    const char *finish;
+} sr_callnote;
+_Static_assert(sizeof(sr_callnote) <= SR_HTTP_NOTE, "the note of a connection holds it");
+
 typedef enum {
     RT_NONE, RT_HEALTH, RT_LIVE, RT_READY, RT_METRICS, RT_VERSION, RT_PROPS, RT_MODELS, RT_MODEL, RT_MODEL_READY, RT_CHAT,
     RT_COMPLETIONS, RT_EMBEDDINGS, RT_TOKENIZE, RT_DETOKENIZE, RT_TEMPLATE, RT_MESSAGES,
@@ -61,6 +70,7 @@ void sr_scribe_close(sr_scribe *x);
 /* call.c, answer.c */
 void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body);
 void sr_call_gone(sr_call *call);               /* the client left */
+sr_api sr_call_api(const sr_call *call);
 void sr_call_fill(sr_call *call);
 void sr_call_sent(sr_call *call);
 void sr_call_tick(sr_call *call, uint64_t now_ns);

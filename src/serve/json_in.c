@@ -68,8 +68,8 @@ void sr_json_time(int64_t seconds, long ns, char out[40])
 {
     time_t    t = (time_t)seconds;
     struct tm tm;
-    char      day[32];
+    char      day[24];
     if (!gmtime_r(&t, &tm) || !strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm))
         day[0] = 0;
-    snprintf(out, 40, "%s.%06ldZ", day, ns / 1000);
+    snprintf(out, 40, "%s.%06uZ", day, (unsigned)(ns / 1000) % 1000000u);
 }

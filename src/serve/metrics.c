@@ -110,4 +110,5 @@ void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
     histogram(o, "time_to_first_token_seconds", "From the first byte of a request to its first token.", &m->ttft);
     histogram(o, "inter_token_latency_seconds", "Between two tokens of a choice.", &m->itl);
     histogram(o, "request_duration_seconds", "From the first byte of a request to the end of its answer.", &m->total);
+    sr_metrics_vllm(v, o);
 }

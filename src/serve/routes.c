@@ -179,6 +179,16 @@ static bool visible(sr_str id)
     return id.n > 0 && id.n <= 64;
 }
 
+/* 00-32 hex digits-16 hex digits-2 hex digits, lower case (W3C Trace Context, version 00). */
+static bool is_trace(sr_str t)
+{
+    static const char form[] = "00-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
+    bool ok = t.n == sizeof form - 1;
+    for (size_t i = 0; ok && i < t.n; i++)
+        ok = form[i] == 'h' ? hex(t.p[i]) >= 0 && (t.p[i] < 'A' || t.p[i] > 'F') : t.p[i] == form[i];
+    return ok;
+}
+
 static void name_request(sr_serve *s, sr_conn *c, const sr_httphead *h)
 {
     sr_str id = sr_http_header(h, "x-request-id");
@@ -189,6 +199,9 @@ static void name_request(sr_serve *s, sr_conn *c, const sr_httphead *h)
         id.p = own;
     }
     sr_http_set_id(c, id.p, id.n);
+    sr_str trace = sr_http_header(h, "traceparent");
+    if (is_trace(trace))
+        sr_http_set_trace(c, trace.p, trace.n);
 }
 
 static void preflight(sr_serve *s, sr_conn *c, const sr_httphead *h)
@@ -335,14 +348,33 @@ static sr_route route_of(uint32_t api)
 void sr_route_mark(sr_conn *c, uint32_t api) { sr_http_set_user(c, (void *)(uintptr_t)&route_mark[route_of(api)]); }
 sr_errform sr_route_errors(uint32_t api) { return routes[route_of(api)].errors; }
 
+/* One line for each request; nothing of what was asked or answered. */
+static void log_request(sr_serve *s, sr_conn *c, sr_route r, int status)
+{
+    const sr_callnote *n  = sr_http_note(c);
+    const char *trace = sr_http_trace(c);
+    double ms   = (double)(sr_httpd_now(s->http) - sr_http_started(c)) * 1e-6;
+    double rate = n->made > n->n && n->decode_ns ? (double)(n->made - n->n) / ((double)n->decode_ns * 1e-9) : 0;
+    if (!n->n)
+        sr_logf(SR_LOG_INFO, SR_FIELDS(SR_FSTR("id", sr_http_id(c)), SR_FSTR("route", routes[r].name), SR_FINT("status", status),
+                SR_FNUM("ms", ms), SR_FSTR("trace", *trace ? trace : NULL)), "request");
+    else
+        sr_logf(SR_LOG_INFO, SR_FIELDS(SR_FSTR("id", sr_http_id(c)), SR_FSTR("route", routes[r].name), SR_FSTR("model", s->cfg.model_id),
+                SR_FINT("status", status), SR_FINT("choices", n->n), SR_FINT("prompt", n->prompt), SR_FINT("cached", n->cached),
+                SR_FINT("made", n->made), SR_FINT("thoughts", n->thoughts), SR_FNUM("ttft_ms", (double)n->ttft_ns * 1e-6), SR_FNUM("tok_s", rate),
+                SR_FSTR("finish", status == 200 ? n->finish : NULL), SR_FNUM("ms", ms), SR_FSTR("trace", *trace ? trace : NULL)), "request");
+}
+
 static void on_gone(void *app, sr_conn *c)
 {
     sr_serve *s = app;
-    if (!call_of(c))
+    sr_call  *k = call_of(c);
+    if (!k)
         return;
+    sr_route r = route_of(sr_call_api(k));
     sr_metrics_http(&s->metrics, RT_NONE, 499);
-    sr_logf(SR_LOG_INFO, SR_FIELDS(SR_FSTR("id", sr_http_id(c))), "client left");
-    sr_call_gone(call_of(c));
+    sr_call_gone(k);
+    log_request(s, c, r, 499);
 }
 
 static void on_done(void *app, sr_conn *c, int status)
@@ -351,8 +383,7 @@ static void on_done(void *app, sr_conn *c, int status)
     const char *u = sr_http_user(c);
     uint32_t    r = u && u >= route_mark && u < route_mark + RT_COUNT ? (uint32_t)(u - route_mark) : RT_NONE;
     sr_metrics_http(&s->metrics, r, status);
-    sr_logf(SR_LOG_INFO, SR_FIELDS(SR_FSTR("id", sr_http_id(c)), SR_FSTR("route", routes[r].name), SR_FINT("status", status),
-            SR_FNUM("ms", (double)(sr_httpd_now(s->http) - sr_http_started(c)) * 1e-6)), "request");
+    log_request(s, c, (sr_route)r, status);
 }
 
 static void on_fault(void *app, int status, const char *why, sr_buf *body)
