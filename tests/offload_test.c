@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "backend/fake/fake.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "engine/offload.h"
@@ -164,6 +165,25 @@ static void weights_read_from_disk_give_the_same_bits(void **state)
     sr_free(want);
 }
 
+static void a_paced_bus_takes_its_time_and_changes_no_bit(void **state)
+{
+    (void)state;
+    float     *want = expected(BASE, 8);
+    sr_loadcfg c    = config(BASE, SR_OFFLOAD_STREAM);
+    c.bus           = 200e6;
+    sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB});
+    sr_model *m     = load(&c);
+    sr_free(eval(m, 8));
+    uint64_t before = sr_stream_bytes(m->off->stream), t = sr_now_ns();
+    float   *got    = eval(m, 8);
+    double   took   = (double)(sr_now_ns() - t) * 1e-9, due = (double)(sr_stream_bytes(m->off->stream) - before) / c.bus;
+    assert_memory_equal(want, got, 8 * m->info.n_vocab * sizeof *got);
+    assert_true(took > 0.8 * due); /* what comes for the next step is not waited for */
+    sr_model_close(m);
+    sr_free(got);
+    sr_free(want);
+}
+
 static void a_failed_read_ends_the_step_with_file_and_place(void **state)
 {
     (void)state;
@@ -271,6 +291,7 @@ int main(void)
         cmocka_unit_test(weights_that_stream_in_give_the_same_bits),
         cmocka_unit_test(feed_forwards_shared_with_the_cpu_agree_within_rounding),
         cmocka_unit_test(weights_read_from_disk_give_the_same_bits),
+        cmocka_unit_test(a_paced_bus_takes_its_time_and_changes_no_bit),
         cmocka_unit_test(a_failed_read_ends_the_step_with_file_and_place),
         cmocka_unit_test(a_model_that_cannot_fit_says_what_lacks),
         cmocka_unit_test(the_device_never_holds_more_than_its_budget_and_gives_all_back),

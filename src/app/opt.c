@@ -293,7 +293,7 @@ static void describe_default(const sr_opt *o, char *out, size_t cap)
         snprintf(out, cap, " (default %s)", s);
     else if (o->kind == SR_OPT_UINT && *(uint32_t *)o->out)
         snprintf(out, cap, " (default %u)", *(uint32_t *)o->out);
-    else if (o->kind == SR_OPT_REAL)
+    else if (o->kind == SR_OPT_REAL && (double)*(float *)o->out >= o->lo) /* else there is none */
         snprintf(out, cap, " (default %g)", (double)*(float *)o->out);
     else if (o->kind == SR_OPT_LIST && l->n) {
         size_t at = (size_t)snprintf(out, cap, " (default ");

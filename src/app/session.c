@@ -70,7 +70,7 @@ sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
                         .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us,
                                 .deterministic = cfg->deterministic,
                                 .mem_budget = cfg->vram},
-                        .offload = offload_mode(cfg->offload), .ram = cfg->ram,
+                        .offload = offload_mode(cfg->offload), .ram = cfg->ram, .bus = (double)cfg->pcie_gbs * 1e9,
                         .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v),
                         .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
 }

@@ -30,6 +30,7 @@ typedef struct {
     bool        deterministic;   /* GPU: cuts of work that do not depend on the batch */
     uint64_t    vram;            /* most bytes of a GPU's memory; 0: what is free */
     uint64_t    ram;             /* most bytes of weights in RAM beside a GPU; 0: what there is */
+    float       pcie_gbs;        /* a slower bus, rehearsed, GB/s; 0: the machine's own */
     const char *offload;         /* "auto", "none", "stream", "cpu"; NULL: auto */
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
     bool        profile;         /* time every op */
@@ -45,6 +46,7 @@ typedef struct {
 #define SR_O_VRAM(c)    SR_O_BYTES("vram", 0, (c).vram, "SIZE", "most of the GPU's memory to take, as 14G; without it, what is free", 1e6, 1e13)
 #define SR_O_RAM(c)     SR_O_BYTES("ram", 0, (c).ram, "SIZE", "most RAM for weights that do not fit the GPU, as 40G; the rest is read from disk in " \
     "every step", 1e6, 1e14)
+#define SR_O_PCIE(c)    SR_O_REAL("pcie-gbs", 0, (c).pcie_gbs, "GB/S", "rehearse a slower bus: weights come in no faster than this", 0.01, 1000)
 #define SR_O_OFFLOAD(c) SR_O_CHOICE("offload", 0, (c).offload, "auto|none|stream|cpu", "weights that do not fit the GPU: streamed to it in every step, " \
     "or computed by the CPU; auto divides them so that both end together")
 #define SR_O_DETERMINISTIC(c) SR_O_FLAG("deterministic", 0, (c).deterministic, "GPU: an answer's bits do not depend on who else is answered (a CPU's never do)")
@@ -55,7 +57,7 @@ typedef struct {
 #define SR_O_SPIN(c)    SR_O_UINT("spin", 0, (c).spin_us, "US", "microseconds an idle CPU thread spins before it sleeps; without it, 100", 1, 1000000)
 /* How it is computed, for commands that run for long. */
 #define SR_O_COMPUTE(c) \
-    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_OFFLOAD(c), SR_O_DETERMINISTIC(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
+    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_DETERMINISTIC(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {

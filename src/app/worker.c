@@ -23,6 +23,7 @@ typedef struct {
     char     version[16], path[4096], device[64], isa[16], kv_k[8], kv_v[8], offload[8];
     uint32_t ctx, threads, max_seqs, out_rows, max_step_tokens, kv_pages, spin_us;
     uint64_t vram, ram;
+    float    pcie_gbs;
     bool     pin, deterministic;
 } order;
 typedef enum { WORD_PROGRESS, WORD_READY, WORD_FAILED } wordkind;
@@ -102,7 +103,7 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
 {
     const sr_sessioncfg cfg = {.device = o->device, .isa = *o->isa ? o->isa : NULL, .kv_k = o->kv_k, .kv_v = o->kv_v, .ctx = o->ctx,
                                .threads = o->threads, .max_seqs = o->max_seqs, .out_rows = o->out_rows,
-                               .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us, .vram = o->vram, .ram = o->ram, .offload = o->offload,
+                               .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us, .vram = o->vram, .ram = o->ram, .pcie_gbs = o->pcie_gbs, .offload = o->offload,
                                .deterministic = o->deterministic};
     sr_model  *model  = NULL;
     sr_engine *engine = NULL;
@@ -320,7 +321,7 @@ static void *watch(void *arg)
 static void write_order(order *o, const sr_sessioncfg *c, const char *path)
 {
     *o = (order){.size = sizeof *o, .ctx = c->ctx, .threads = c->threads, .max_seqs = c->max_seqs, .out_rows = c->out_rows,
-                 .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .vram = c->vram, .ram = c->ram, .deterministic = c->deterministic,
+                 .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .vram = c->vram, .ram = c->ram, .pcie_gbs = c->pcie_gbs, .deterministic = c->deterministic,
                  .pin = c->pin};
     snprintf(o->version, sizeof o->version, "%s", SR_VERSION);
     snprintf(o->path, sizeof o->path, "%s", path);

@@ -39,6 +39,7 @@ typedef struct {                           /* what to load, and how much room it
     uint16_t kv_format_k, kv_format_v;     /* SR_F32 (zero): SR_F16 */
     uint16_t out_rows;                     /* 0: max_seqs; more for perplexity */
     sr_offloadmode offload;
+    double   bus;                          /* bytes/s of a slower bus, rehearsed: weights come in no faster than that; 0: the machine's own */
     uint64_t ram;                          /* most bytes of weights in RAM; 0: what the machine has */
     const sr_hw *hw;                       /* what the machine does; figures that are 0, or all (NULL), are measured when the plan needs them */
     void (*progress)(void *arg, double share, const char *what); void *arg;

@@ -92,6 +92,7 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
     uint32_t threads = m->cfg.dev.threads ? m->cfg.dev.threads : SR_MAX(sr_cpu_cores(), 2u) - 1;
     *hw              = m->cfg.hw ? *m->cfg.hw : (sr_hw){0};
     hw->vram         = di->mem_free;
+    hw->h2d          = m->cfg.bus > 0 ? m->cfg.bus : hw->h2d;
     hw->ram          = m->cfg.ram ? m->cfg.ram : hw->ram ? hw->ram : sr_cpu_memory();
     hw->dev_flops    = hw->dev_flops > 0 ? hw->dev_flops : di->units * 1e12; /* only ranks chunks: any card is beyond its bus there */
     hw->sync         = hw->sync > 0 ? hw->sync : 40e-6;
@@ -406,6 +407,17 @@ static sr_status open_reader(sr_model *m, sr_err *err)
     return sr_reader_open(&rc, &o->reader, err);
 }
 
+static sr_status open_pace(sr_model *m, sr_err *err)
+{
+    sr_offload *o = m->off;
+    if (m->cfg.bus <= 0)
+        return SR_OK;
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, PAGE, "pace of the bus", &o->pace_word, err))
+        return err->status;
+    memset(o->pace_word, 0, PAGE);
+    return sr_pace_open(m->cfg.bus, o->pace_word, &o->pace, err);
+}
+
 /* ---- routes --------------------------------------------------------------------------------------------------------------- */
 
 /* What the device computes of weight w on a route; the plain reference is of the whole. */
@@ -574,9 +586,10 @@ sr_status sr_offload_ready(sr_model *m, sr_err *err)
     sr_offload  *o = m->off;
     sr_streamcfg sc = {.be = m->be, .dev = m->dev, .n_slot = SR_MAX(o->n_slot, 1u)};
     o->route[0]     = (sr_offroute){.code = m->code, .plan = m->plan, .scratch = m->scratch, .max = m->max, .sampled = (void *)(uintptr_t)m->sampled_dev};
-    if (hold_weights(m, err) || hold_embedding(m, err) || open_reader(m, err))
+    if (hold_weights(m, err) || hold_embedding(m, err) || open_reader(m, err) || open_pace(m, err))
         return err->status;
     sc.reader = o->reader;
+    sc.pace   = o->pace;
     for (uint32_t i = 0; i < o->n_slot; i++)
         if (m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream slot", &o->slot[i], err))
             return err->status;
@@ -611,6 +624,7 @@ void sr_offload_close(sr_model *m)
     if (!o)
         return;
     sr_reader_close(o->reader);
+    sr_pace_close(o->pace);
     if (m->dev) {
         sr_share_close(m);
         for (uint32_t i = 0; i < SR_STREAM_SLOTS; i++)
@@ -623,6 +637,7 @@ void sr_offload_close(sr_model *m)
             (void)m->be->pin(m->dev, o->pin[i].p, o->pin[i].n, false, &ignored);
         m->be->free(m->dev, o->copy);
         m->be->free(m->dev, o->staging);
+        m->be->free(m->dev, o->pace_word);
     }
     sr_free(o->runit);
     sr_free(o->rpart);

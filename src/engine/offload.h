@@ -59,6 +59,8 @@ struct sr_offload {
     void        *embedding;         /* page-locked rows, read over the bus; NULL: on the device */
     sr_reader   *reader;            /* of what lies on disk; NULL: nothing does */
     void        *staging;           /* page-locked: its word, its buffers */
+    sr_pace     *pace;              /* of a rehearsed bus; NULL: none */
+    void        *pace_word;
     sr_readunit *runit; uint32_t n_runit;
     sr_readpart *rpart; uint32_t n_rpart;
     sr_stream   *stream;

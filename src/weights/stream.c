@@ -97,6 +97,7 @@ static sr_status fetch(sr_stream *s, uint32_t u, sr_err *err)
     sr_span               span[SPANS];
     uint32_t              n = 0;
     uint32_t              read = r->unit[u].read;
+    uint64_t              before = s->bytes;
     const void           *at[SPANS];
     sr_point              there = {0};
     if (read)
@@ -112,11 +113,15 @@ static sr_status fetch(sr_stream *s, uint32_t u, sr_err *err)
         s->cfg.be->fence(s->cfg.dev, SR_Q_IN, to->used);
     if (read)
         s->cfg.be->fence(s->cfg.dev, SR_Q_IN, there);
+    if (s->cfg.pace)
+        s->cfg.be->fence(s->cfg.dev, SR_Q_IN, sr_pace_last(s->cfg.pace));
     if (copy(s, span, n, err))
         return err->status;
     to->ready = s->cfg.be->mark(s->cfg.dev, SR_Q_IN);
     if (read)
         sr_reader_done(s->cfg.reader, to->ready);
+    if (s->cfg.pace)
+        to->ready = sr_pace_add(s->cfg.pace, s->bytes - before, to->used, to->ready);
     to->taken = true;
     to->unit  = u;
     return SR_OK;

@@ -19,6 +19,7 @@
  */
 #ifndef SR_WEIGHTS_STREAM_H
 #define SR_WEIGHTS_STREAM_H
+#include "weights/pace.h"
 #include "weights/reader.h"
 
 typedef struct sr_stream sr_stream;
@@ -43,6 +44,7 @@ typedef struct {
     void             *slot[SR_STREAM_SLOTS]; uint32_t n_slot;
     void             *tiles;         /* NULL: no part has them */
     sr_reader        *reader;        /* of units on disk; NULL: there are none */
+    sr_pace          *pace;          /* of a slower bus; NULL: the machine's own */
     sr_streamroute    route[SR_STREAM_ROUTES];
 } sr_streamcfg;
 
