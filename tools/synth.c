@@ -1,7 +1,7 @@
-/* strata-synth - writes GGUF models of true shape with random weights (synth_lib.h). */
+/* strata-synth - writes GGUF models of true shape with random weights (format/synth.h). */
 #include "app/opt.h"
 #include "base/mem.h"
-#include "synth_lib.h"
+#include "format/synth.h"
 
 #include <inttypes.h>
 #include <stdio.h>

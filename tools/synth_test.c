@@ -10,7 +10,7 @@
 
 #include "base/fault.h"
 #include "base/mem.h"
-#include "synth_lib.h"
+#include "format/synth.h"
 
 static sr_synth *plan(const sr_synthshape *shape, const char *mix, bool encoded)
 {

@@ -76,20 +76,18 @@ static double kv_seconds(const sr_hw *h, const sr_needs *w)
     return (double)w->kv_read / (h->vram ? own(h->dev_kv, h->dev_read) : own(h->cpu_kv, SR_MIN(h->cpu_read, h->dram_read)));
 }
 
-/* One chunk of a prompt; its attention goes at the rate of its products.  The head sees one row. */
-static double chunk_seconds(const sr_hw *h, const sr_unit *u, const sr_place *o, uint32_t n, double tokens, double attn)
+/* One chunk of a prompt.  The head sees one row of it. */
+static double chunk_seconds(const sr_hw *h, const sr_unit *u, const sr_place *o, uint32_t n, double tokens, double attn_s)
 {
-    double moved = 0, nvme = 0, work = 0, ops = 0, flops = 0;
+    double moved = 0, nvme = 0, work = attn_s, ops = 0;
     for (uint32_t i = 0; i < n; i++) {
         double f = flops_of(&u[i], u[i].kind == SR_UNIT_HEAD ? 1 : tokens);
         moved += o[i].tier == SR_WT_DEVICE ? 0 : read_of(&u[i], tokens);
         nvme += o[i].tier == SR_WT_NVME ? read_of(&u[i], tokens) : 0;
         work += over(f, h->vram ? own(u[i].dev_flops, h->dev_flops) : own(u[i].cpu_flops, h->cpu_flops));
-        flops += f;
         ops += op_seconds(h, &u[i]);
     }
     double bus = h->vram ? SR_MIN(h->h2d, h->dram_read) : SR_MIN(h->cpu_read, h->dram_read);
-    work += flops > 0 ? attn * work / flops : over(attn, h->vram ? h->dev_flops : h->cpu_flops);
     return SR_MAX(SR_MAX(moved / bus, work), over(nvme, h->nvme_read)) + ops;
 }
 
@@ -273,7 +271,7 @@ sr_status sr_plan_step(const sr_hw *h, const sr_needs *need, const sr_unit *u, u
 }
 
 sr_status sr_plan_prompt(const sr_hw *h, const sr_needs *need, const sr_unit *u, uint32_t n, const sr_place *place, uint32_t tokens,
-                         double attn, double *seconds, sr_err *err)
+                         double attn_s, double *seconds, sr_err *err)
 {
     uint32_t chunk = need->chunk ? need->chunk : CHUNK;
     *seconds       = 0;
@@ -281,7 +279,7 @@ sr_status sr_plan_prompt(const sr_hw *h, const sr_needs *need, const sr_unit *u,
         return err->status;
     for (uint32_t from = 0; from < tokens; from += chunk) {
         double part = SR_MIN(chunk, tokens - from);
-        *seconds += chunk_seconds(h, u, place, n, part, attn * part / tokens);
+        *seconds += chunk_seconds(h, u, place, n, part, attn_s * part / tokens);
     }
     return SR_OK;
 }

@@ -10,7 +10,7 @@
  *     unit   = ops * op + max(bytes / device read, 2 params m / flops)                                        DEVICE
  *              ops * op + max(gpu share * max(bytes / bus, 2 params m / flops),
  *                             cpu share * max(bytes / cpu, 2 params m / cpu flops), bytes / dram) + sync if shared   in RAM
- *     prompt = chunks of max(bytes outside / bus, NVMe, 2 params without the head * tokens / flops) + attention / flops
+ *     prompt = chunks of max(bytes outside / bus, NVMe, 2 params without the head * tokens / flops + attention)
  *
  * Rates may be a unit's own (of its formats, at this m); 0 stands for the machine's.
  * It predicts; nothing here moves a byte.  One device; several are not planned yet.
@@ -71,8 +71,8 @@ typedef struct { double s, device, bus, cpu, dram, disk, kv, ops; } sr_stepcost;
 
 SR_MUSTUSE sr_status sr_plan_place(const sr_hw *, const sr_needs *, const sr_unit *, uint32_t n, sr_place *out, sr_placement *sum, sr_err *);
 /* A step, or a prompt, over units that lie where `place` says.  need->tokens may differ from the placement's: the split
- * between CPU and bus is found anew.  attn: flops of the prompt's attention. */
+ * between CPU and bus is found anew.  attn_s: of the prompt's attention, alone. */
 SR_MUSTUSE sr_status sr_plan_step(const sr_hw *, const sr_needs *need, const sr_unit *, uint32_t n, const sr_place *place, sr_stepcost *, sr_err *);
 SR_MUSTUSE sr_status sr_plan_prompt(const sr_hw *, const sr_needs *need, const sr_unit *, uint32_t n, const sr_place *place, uint32_t tokens,
-                                    double attn, double *seconds, sr_err *);
+                                    double attn_s, double *seconds, sr_err *);
 #endif

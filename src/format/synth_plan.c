@@ -1,4 +1,4 @@
-#include "synth_lib.h"
+#include "format/synth.h"
 #include "base/mem.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* synth_lib.h - models of true shape with random weights: for speed, load and correctness tests without a download.
+/* synth.h - models of true shape with random weights: for speed, load and correctness tests without a download, and for plans.
  *
  *   shape  ("8b": 32 layers of 4096 ...)  +  mixture ("Q4_K_M")  +  seed   ->   plan: every tensor with its
  *   format, size and distribution        ->   fill: any range of any tensor, straight as quantised blocks
@@ -14,8 +14,8 @@
  * Owns:    the plan, until sr_synth_free().   Threads: after planning read-only, any thread.
  * Errors:  SR_INVALID for impossible shapes, naming the numbers.
  */
-#ifndef SR_TOOLS_SYNTH_LIB_H
-#define SR_TOOLS_SYNTH_LIB_H
+#ifndef SR_FORMAT_SYNTH_H
+#define SR_FORMAT_SYNTH_H
 #include "format/gguf_write.h"
 #include "format/mix.h"
 

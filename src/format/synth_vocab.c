@@ -1,7 +1,7 @@
 /* A made-up vocabulary of any size: all bytes, then all strings of two and three common characters, each the
  * merge of two shorter ones, so that real text is tokenised into a few characters a token.
  */
-#include "synth_lib.h"
+#include "format/synth.h"
 #include "base/mem.h"
 
 #include <stdio.h>

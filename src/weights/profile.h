@@ -1,0 +1,67 @@
+/* profile.h - a machine in figures: what its memory, its buses and its arithmetic give, so that a plan can be made anywhere.
+ *
+ *     {"profile": 1, "name": "t4", "source": "estimated ...", "date": "2026-11-21", "reference": "...",
+ *      "device":   {"name": "Tesla T4", "arch": 75, "vram_bytes": .., "dev_read_gbs": 250, "h2d_gbs": 12.3,
+ *                   "gemv_gbs": {"Q4_K": {"1": 200, "8": 180}}, "gemm_tflops": {"Q4_K": {"512": 30}} ..},
+ *      "together": {"h2d_gbs": 12, "cpu_gbs": 40, "threads": 8},
+ *      "host":     {"cores": 8, "ram_bytes": .., "dram_read_gbs": {"1": 12, "8": 60}, "cpu_gemv_gbs": {"Q4_K": {"1": 8, "8": 45}} ..}}
+ *
+ * The unit of a field is in its name: gbs are 1e9 bytes a second.  A table over threads or rows of x is a curve.  A machine
+ * without a device has no "device"; what was not measured is absent, never 0.  docs/PLAN.md explains every field.
+ *
+ * Between two points of a curve over threads the rate is interpolated, over rows the time; before the first it grows in
+ * proportion (threads) or is that of the first, behind the last it is that of the last.  A format without a curve takes the
+ * one with the nearest bits per weight; sr_profile_borrowed() tells.
+ *
+ * Owns:    plain data.   Threads: any.
+ * Errors:  SR_INVALID: field, value and what would be right; a field that is not known, missing or given twice.  SR_IO: the file.
+ */
+#ifndef SR_WEIGHTS_PROFILE_H
+#define SR_WEIGHTS_PROFILE_H
+#include "base/buf.h"
+#include "weights/plan.h"
+
+enum { SR_PROFILE_VERSION = 1, SR_CURVE_POINTS = 16, SR_CURVES = 10, SR_PROFILE_BYTES = 65536 };
+
+typedef struct { uint32_t at; double v; } sr_curvepoint;   /* threads or rows; bytes/s or flops/s */
+typedef struct { uint32_t format, n; sr_curvepoint p[SR_CURVE_POINTS]; } sr_curve; /* `at` grows */
+typedef struct { uint32_t n; sr_curve c[SR_CURVES]; } sr_curves;
+
+typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or empty: not known */
+    char name[64], source[96], date[16], reference[400];
+    struct {
+        char      name[64], driver[32];
+        uint32_t  arch, units;        /* arch 0: there is no device */
+        uint64_t  vram;
+        double    read, copy, h2d, d2h, zero_copy, kv, attn, op, sync; /* copy: read + written; kv, attn: attention reading, and its flops; op: the shortest */
+        sr_curves gemv, gemm;         /* over rows of x: bytes of weights; flops */
+    } dev;
+    struct { double h2d, cpu; uint32_t threads; } together; /* a copy to the device while the CPU multiplies */
+    struct {
+        char      name[64], isa[16], disk[160];             /* disk: what nvme was read from, or why it was not */
+        uint32_t  cores;
+        uint64_t  ram;
+        sr_curve  dram;               /* over threads */
+        sr_curves gemv, rows, gemm;   /* over threads, one row; over rows, all cores; over threads, many rows */
+        double    kv, attn, op, nvme;
+    } host;
+} sr_profile;
+
+/* Reading needs jansson: builds with STRATA_SERVER (profile_read.c). */
+SR_MUSTUSE sr_status sr_profile_parse(const char *text, size_t n, sr_profile *out, sr_err *err);
+SR_MUSTUSE sr_status sr_profile_read(const char *path, sr_profile *out, sr_err *err);
+SR_MUSTUSE sr_status sr_profile_check(const sr_profile *p, sr_err *err); /* what parse() asks of the figures together */
+void sr_profile_write(const sr_profile *p, sr_buf *out);                 /* reads back the same, but for the last digits */
+
+double    sr_curve_threads(const sr_curve *c, uint32_t threads);
+double    sr_curve_rows(const sr_curve *c, uint32_t rows);
+sr_curve *sr_curves_add(sr_curves *c, uint32_t format);                  /* NULL: full */
+void      sr_curve_put(sr_curve *c, uint32_t at, double v);              /* in any order; ignored when full */
+
+/* The machine as a plan wants it.  threads 0: all cores. */
+void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *out);
+/* What weights of a format go at in a step of so many tokens; 0: not known. */
+typedef struct { double dev_read, dev_flops, cpu_read, cpu_flops; } sr_formatrates;
+sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens);
+uint32_t sr_profile_borrowed(const sr_profile *p, uint32_t format);      /* the format whose figures stand in; `format`: its own */
+#endif

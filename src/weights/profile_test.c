@@ -1,0 +1,144 @@
+/* profile_test.c - profiles: what is read is what was written, what is wrong is named, the shipped ones are sound. */
+#include "weights/profile.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "ops/quant/quant.h"
+
+#define HOST "\"host\":{\"cpu\":\"x\",\"cores\":4,\"ram_bytes\":8000000000,\"dram_read_gbs\":{\"1\":10,\"4\":30}," \
+             "\"cpu_gemv_gbs\":{\"Q4_K\":{\"4\":24,\"1\":8,\"2\":14}},\"cpu_rows_gbs\":{\"Q4_K\":{\"1\":24,\"8\":12}},\"cpu_gemm_gflops\":{\"Q4_K\":{\"4\":200}}"
+#define HEAD "{\"profile\":1,\"name\":\"n\",\"source\":\"measured\",\"date\":\"2026-11-21\","
+#define DEVICE "\"device\":{\"name\":\"d\",\"arch\":75,\"vram_bytes\":16000000000,\"dev_read_gbs\":250,\"h2d_gbs\":12.5,\"gemm_tflops\":{\"F16\":{\"512\":30}}"
+
+static const char *const shipped[] = {"t4", "rtx3060", "rtx3090", "h200"};
+
+static sr_status parse(const char *text, sr_profile *p, sr_err *err)
+{
+    *err = (sr_err){0};
+    return sr_profile_parse(text, strlen(text), p, err);
+}
+
+static void refuses(const char *text, const char *says)
+{
+    static sr_profile p;
+    sr_err            err;
+    assert_int_equal(parse(text, &p, &err), SR_INVALID);
+    if (!strstr(err.msg, says))
+        fail_msg("\"%s\" does not say \"%s\"", err.msg, says);
+}
+
+static void figures_come_in_si_units(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    sr_err            err;
+    assert_int_equal(parse(HEAD DEVICE ",\"op_us\":3}," HOST "}}", &p, &err), SR_OK);
+    assert_true(fabs(p.dev.h2d - 12.5e9) < 1 && fabs(p.dev.op - 3e-6) < 1e-12 && p.dev.vram == 16000000000u);
+    assert_true(fabs(p.dev.gemm.c[0].p[0].v - 3e13) < 1 && p.host.cores == 4);
+    assert_int_equal(p.host.gemv.c[0].p[0].at, 1); /* sorted */
+    assert_int_equal(p.host.gemv.c[0].p[2].at, 4);
+    assert_true(p.dev.zero_copy == 0 && p.host.nvme == 0); /* absent: not known */
+}
+
+static void what_is_wrong_is_named_with_its_value(void **state)
+{
+    (void)state;
+    refuses("", "invalid JSON");
+    refuses("{\"name\":", "line 1");
+    refuses("[1]", "no JSON object");
+    refuses("{}", "profile is not 1");
+    refuses("{\"profile\":2}", "profile is not 1");
+    refuses(HEAD HOST "},\"cpus\":1}", "cpus is no field of a profile");
+    refuses(HEAD HOST ",\"nvme_read_gb\":1}}", "host.nvme_read_gb is no field");
+    refuses(HEAD DEVICE "}}", "host is missing");
+    refuses(HEAD "\"host\":3}", "host is no object");
+    refuses(HEAD "\"device\":{\"name\":\"d\"}," HOST "}}", "device.arch is missing");
+    refuses(HEAD HOST ",\"nvme_read_gbs\":-3}}", "host.nvme_read_gbs is -3; 0.001 to 100000 expected");
+    refuses(HEAD HOST ",\"nvme_read_gbs\":\"fast\"}}", "host.nvme_read_gbs is no number");
+    refuses(HEAD HOST ",\"cores\":4}}", "duplicate");
+    refuses(HEAD DEVICE ",\"units\":1.5}," HOST "}}", "device.units is no whole number");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"Q9_Z\":{\"1\":1}}}," HOST "}}", "device.gemv_gbs.Q9_Z is for no number format");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"0\":1}}}," HOST "}}", "device.gemv_gbs.F16.0 is not for a number of threads or rows");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"1\":1},\"f16\":{\"1\":1}}}," HOST "}}", "device.gemv_gbs.f16 is given twice");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{}}}," HOST "}}", "device.gemv_gbs.F16 is no object of 1 to");
+    refuses(HEAD "\"together\":{\"h2d_gbs\":1,\"cpu_gbs\":1,\"threads\":1}," HOST "}}", "together is given without a device");
+    refuses("{\"profile\":1,\"name\":\"n\",\"source\":\"guessed\",\"date\":\"d\"," HOST "}}", "source is \"guessed\"");
+    refuses("{\"profile\":1,\"name\":\"n\",\"source\":\"estimated\",\"date\":\"d\"," HOST "}}", "reference is missing");
+    refuses("{\"profile\":1,\"name\":\"n\\u001b[1m\",\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name holds a control character");
+}
+
+static void a_curve_is_followed_between_its_points(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    sr_err            err;
+    assert_int_equal(parse(HEAD HOST "}}", &p, &err), SR_OK);
+    const sr_curve *c = &p.host.gemv.c[0], *r = &p.host.rows.c[0];
+    assert_true(fabs(sr_curve_threads(c, 1) - 8e9) < 1 && fabs(sr_curve_threads(c, 3) - 19e9) < 1);
+    assert_true(fabs(sr_curve_threads(c, 4) - 24e9) < 1 && fabs(sr_curve_threads(c, 99) - 24e9) < 1);
+    for (uint32_t m = 1; m <= 8; m++) /* the time per byte grows evenly */
+        assert_true(fabs(1 / sr_curve_rows(r, m) - (1 + (m - 1) / 7.0) / 24e9) < 1e-15);
+    assert_true(fabs(sr_curve_rows(r, 100) - 12e9) < 1);
+    sr_formatrates f = sr_profile_rates(&p, 2, SR_Q4_K, 8);
+    assert_true(fabs(f.cpu_read - 7e9) < 1 && f.dev_read == 0); /* 14 at two threads, half of it at eight rows */
+    assert_int_equal(sr_profile_borrowed(&p, SR_Q8_0), SR_Q4_K);
+    assert_int_equal(sr_profile_borrowed(&p, SR_Q4_K), SR_Q4_K);
+}
+
+static void the_shipped_profiles_are_sound_and_say_what_they_are(void **state)
+{
+    (void)state;
+    static sr_profile p, q;
+    for (size_t i = 0; i < SR_COUNT(shipped); i++) {
+        char   path[64];
+        sr_err err  = {0};
+        sr_buf text = {0};
+        sr_hw  hw;
+        snprintf(path, sizeof path, "profiles/%s.json", shipped[i]);
+        if (sr_profile_read(path, &p, &err))
+            fail_msg("%s", err.msg);
+        assert_string_equal(p.name, shipped[i]);
+        assert_true(p.dev.arch && *p.reference && strncmp(p.source, i < 3 ? "estimated" : "measured", 8) == 0);
+        sr_profile_hw(&p, 0, &hw);
+        assert_true(hw.cpu_read <= hw.dram_read && hw.h2d < hw.dev_read && hw.dev_flops > hw.cpu_flops && hw.sync > 0 && hw.nvme_read > 0);
+        for (uint32_t t = 1; t < p.host.cores; t++)
+            assert_true(sr_profile_rates(&p, t, SR_Q4_K, 1).cpu_read <= sr_profile_rates(&p, t + 1, SR_Q4_K, 1).cpu_read);
+        for (uint32_t m = 1; m < 64; m++)
+            assert_true(sr_profile_rates(&p, 0, SR_Q4_K, m).dev_read >= sr_profile_rates(&p, 0, SR_Q4_K, m + 1).dev_read);
+        sr_profile_write(&p, &text);
+        if (sr_profile_parse(text.p, text.n, &q, &err))
+            fail_msg("%s: %s", path, err.msg);
+        assert_true(fabs(q.dev.h2d / p.dev.h2d - 1) < 1e-6 && q.dev.gemv.n == p.dev.gemv.n && q.together.threads == p.together.threads);
+        assert_string_equal(q.reference, p.reference);
+        sr_buf_end(&text);
+    }
+}
+
+static void a_file_that_cannot_be_read_is_named(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    sr_err            err = {0};
+    assert_int_equal(sr_profile_read("profiles/none.json", &p, &err), SR_IO);
+    assert_non_null(strstr(err.msg, "profiles/none.json: No such file"));
+    err = (sr_err){0};
+    assert_int_equal(sr_profile_read("README.md", &p, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "README.md"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest t[] = {
+        cmocka_unit_test(figures_come_in_si_units), cmocka_unit_test(what_is_wrong_is_named_with_its_value),
+        cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(the_shipped_profiles_are_sound_and_say_what_they_are),
+        cmocka_unit_test(a_file_that_cannot_be_read_is_named),
+    };
+    return cmocka_run_group_tests(t, NULL, NULL);
+}
