@@ -82,6 +82,12 @@ static void engine(const sr_portstats *p, sr_buf *o)
     seconds(o, "step_seconds_total", "Time in steps.", p->ns_steps);
     seconds(o, "step_host_seconds_total", "Time in steps spent on the host.", p->ns_host);
     seconds(o, "step_wait_seconds_total", "Time in steps spent waiting for the device.", p->ns_wait);
+    head(o, "weights_bytes", "gauge", "Bytes of weights by where they lie; those outside come in every step.");
+    sr_buf_fmt(o, "strata_weights_bytes{tier=\"device\"} %llu\nstrata_weights_bytes{tier=\"outside\"} %llu\n",
+               (unsigned long long)p->bytes_device, (unsigned long long)p->bytes_outside);
+    number(o, "streamed_bytes_total", "counter", "Bytes of weights brought to the device by steps.", p->bytes_streamed);
+    head(o, "step_predicted_seconds", "gauge", "A step of one token as the plan predicts it; 0: all weights lie on the device.");
+    sr_buf_fmt(o, "strata_step_predicted_seconds %.9f\n", (double)p->ns_predicted * 1e-9);
 }
 
 void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
