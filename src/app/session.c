@@ -1,6 +1,7 @@
 #include "app/session.h"
 #include "app/paths.h"
 #include "app/worker.h"
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/mem.h"
 
@@ -105,12 +106,12 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     return SR_OK;
 }
 
-static void describe(const sr_session *s)
+static void describe(const sr_session *s, uint64_t ns)
 {
     const sr_modelinfo *i = &s->info;
-    fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s%s%u %s)\n", s->id, i->arch,
+    fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s%s%u %s), loaded in %.2f s\n", s->id, i->arch,
             (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, *i->isa ? ", " : "", i->threads,
-            i->on_host ? "threads" : "multiprocessors");
+            i->on_host ? "threads" : "multiprocessors", (double)ns * 1e-9);
     if (i->bytes_device < i->bytes)
         fprintf(stderr, "%.2f of %.2f GB of weights on the device; the CPU computes %.0f %% of the feed-forwards of small steps; "
                 "predicted: %.2f tokens/s\n", (double)i->bytes_device * 1e-9, (double)i->bytes * 1e-9, i->cpu_share * 100, 1 / i->predicted_s);
@@ -119,6 +120,7 @@ static void describe(const sr_session *s)
 sr_status sr_session_open(const sr_sessioncfg *cfg, sr_session **out, sr_err *err)
 {
     sigset_t    ours, before;
+    uint64_t    start = sr_now_ns();
     sr_session *s = sr_calloc(1, sizeof *s);
     if (!s || !(s->runner = sr_calloc(1, sizeof *s->runner))) {
         sr_free(s);
@@ -139,7 +141,7 @@ sr_status sr_session_open(const sr_sessioncfg *cfg, sr_session **out, sr_err *er
         return st;
     }
     if (cfg->verbose)
-        describe(s);
+        describe(s, sr_now_ns() - start);
     *out = s;
     return SR_OK;
 }

@@ -60,6 +60,8 @@ SR_MUSTUSE sr_status sr_model_compute(sr_model *m, sr_err *err);
 
 /* place.c: where every weight lies.  On a device with memory of its own they are copied, packed into its kernels' tiles. */
 SR_MUSTUSE sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err);
+/* Layout of the tiles that the device's kernels have for rows of blocks at src; 0: they read them as in the file. */
+uint16_t sr_tile_layout(const sr_model *m, uint16_t format, uint32_t rows, uint32_t cols, const char *src, size_t row_bytes);
 
 /* sched.c */
 typedef struct sr_job    sr_job;

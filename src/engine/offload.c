@@ -440,24 +440,6 @@ static sr_wref part_of(const sr_model *m, const sr_offroute *r, uint32_t w, size
     return ref;
 }
 
-static uint16_t layout_of(const sr_model *m, const sr_wref *ref, const char *src, size_t row)
-{
-    const void *at[16];
-    uint16_t    layout = 0;
-    char        block[16 * 512];
-    if (!m->be->tile || ref->n_row % 16)
-        return 0;
-    /* One tile tells what whole rows would: its rows are cut to what a tile is deep. */
-    for (uint32_t cols = 64; cols <= 256; cols *= 4) {
-        for (uint32_t i = 0; i < 16; i++)
-            at[i] = src + i * row;
-        if (ref->n_col % cols == 0 && sr_row_bytes(ref->format, cols) * 16 <= sizeof block &&
-            m->be->pack(ref->format, 16, cols, at, block, &layout))
-            return layout;
-    }
-    return 0;
-}
-
 static sr_status add_part(sr_model *m, sr_offroute *r, uint32_t w, size_t *at, sr_err *err)
 {
     size_t      piece;
@@ -468,7 +450,7 @@ static sr_status add_part(sr_model *m, sr_offroute *r, uint32_t w, size_t *at, s
         r->weight[w] = (sr_wref){.format = ref.format};
         return SR_OK;
     }
-    ref.layout = layout_of(m, &ref, src, row);
+    ref.layout = m->be->tile ? sr_tile_layout(m, ref.format, ref.n_row, ref.n_col, src, row) : 0;
     uint32_t slot = (r->n_unit - 1) % m->off->n_slot;
     ref.p         = (char *)(ref.layout ? m->off->tiles : m->off->slot[slot]) + *at;
     r->weight[w]  = ref;

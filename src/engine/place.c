@@ -6,8 +6,7 @@
  *                                        staging 1      ... meanwhile
  *
  * Tiles are made on the device where it can do that and has room for the raw blocks of a piece; else on the way into staging.
- * A device's pack() says whether its kernels have tiles for a weight; the last rows are asked first, because they are
- * those that may not fill a tile.  Tiles have as many bytes as the rows they are made of, so places do not depend on it.
+ * A device's pack() says whether its kernels have tiles for a weight.  Tiles have as many bytes as the rows they are made of, so places do not depend on it.
  */
 #include <pthread.h>
 #include <string.h>
@@ -16,7 +15,7 @@
 #include "base/mem.h"
 #include "engine/offload.h"
 
-enum { STAGING = 32 << 20, GRAIN = 64, MAX_THREADS = 16, MAX_GRAIN_BYTES = 8 << 20 };
+enum { STAGING = 32 << 20, GRAIN = 64, MAX_THREADS = 16, TILE_ROWS = 16, MAX_TILE_ROW = 1024 };
 
 typedef struct {             /* rows row .. row+n-1 of a weight on their way to dst */
     const sr_backend *be;
@@ -107,17 +106,22 @@ static sr_status send(stage *st, batch *b, char *to, sr_err *err)
     return s;
 }
 
-/* Layout of a weight's tiles, 0: none. */
-static uint16_t layout_of(const stage *st, const batch *b, uint32_t rows)
+/* A tile of the last rows tells for all: they are those that may not fill one, and rows are whole tiles or none. */
+uint16_t sr_tile_layout(const sr_model *m, uint16_t format, uint32_t rows, uint32_t cols, const char *src, size_t row_bytes)
 {
     const void *at[GRAIN];
+    char        tile[GRAIN * MAX_TILE_ROW];
     uint16_t    layout = 0;
-    uint32_t    n = rows % GRAIN ? rows % GRAIN : GRAIN;
-    if (n > rows || n * b->row_bytes > MAX_GRAIN_BYTES)
-        return 0;
-    for (uint32_t i = 0; i < n; i++)
-        at[i] = b->src + (rows - n + i) * b->row_bytes;
-    return b->be->pack(b->format, n, b->cols, at, st->half[0], &layout) ? layout : 0;
+    uint32_t    n = rows % GRAIN ? rows % GRAIN : TILE_ROWS;
+    for (uint32_t depth = 64; depth <= 256; depth *= 4) {
+        if (n > rows || cols % depth || depth % sr_dtype_info(format)->block || sr_row_bytes(format, depth) > MAX_TILE_ROW)
+            continue;
+        for (uint32_t i = 0; i < n; i++)
+            at[i] = src + (rows - n + i) * row_bytes;
+        if (m->be->pack(format, n, depth, at, tile, &layout))
+            return layout;
+    }
+    return 0;
 }
 
 static sr_status send_weight(stage *st, uint32_t i, sr_err *err)
@@ -127,9 +131,7 @@ static sr_status send_weight(stage *st, uint32_t i, sr_err *err)
     sr_wref         *r = &m->weight[i];
     bool  head_only = w->role == SR_W_TOKEN_EMBD && !m->code->tied; /* read row by row, never multiplied */
     batch b = {.be = m->be, .src = r->p, .cols = w->cols, .format = w->format, .row_bytes = sr_row_bytes(w->format, w->cols)};
-    if (st->free_at[0].word && m->be->wait(m->dev, st->free_at[0], UINT64_MAX, err)) /* layout_of tries it out there */
-        return err->status;
-    b.layout = head_only ? 0 : layout_of(st, &b, w->rows);
+    b.layout = head_only ? 0 : sr_tile_layout(m, w->format, w->rows, w->cols, r->p, b.row_bytes);
     b.raw    = st->raw != NULL;
     uint32_t step = (uint32_t)SR_MAX(STAGING / b.row_bytes / GRAIN * GRAIN, (size_t)1);
     char    *to   = m->owned[i];
