@@ -62,7 +62,7 @@ fuzz:
 bench: all
 	@$(BUILD)/strata bench $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
-# The OpenAI SDK, fetched by npm, against a server of ours.
+# Clients that people use, fetched by npm, against servers of ours (tests/clients/README.md).
 test-clients: all
 	@tools/deps clients
 	@tests/clients/run.sh $(BUILD)/strata serve $(if $(MODEL),--model $(MODEL)) $(ARGS)
@@ -84,7 +84,7 @@ help:
 	@echo "make test-arm       build for 64-bit ARM and run the tests under QEMU, without the server"
 	@echo "make asan|ubsan|tsan  the same under a checker"
 	@echo "make fuzz           fuzz every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
-	@echo "make test-clients   the OpenAI SDK against a server"
+	@echo "make test-clients   clients that people use against a server"
 	@echo "make bench          tokens per second; MODEL=file.gguf ARGS='-p 512 -n 128'"
 	@echo "make check          include floors, banned calls, sizes"
 	@echo "make install        into PREFIX=$(PREFIX)"

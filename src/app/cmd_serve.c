@@ -4,6 +4,9 @@
  *     loader thread  opens the model, hands it over, ends
  *     signal thread  SIGINT, SIGTERM: finish what runs, take nothing new; a second one: end at once
  *     engine thread  computes (session.h)
+ *
+ * With --null-engine nothing is computed: of the model's file only the vocabulary and the template are read, and every
+ * answer is the same text.  That is for tests of clients and of what stands between them and us.
  */
 #include "app/ask.h"
 #include "app/commands.h"
@@ -12,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "serve/null_engine.h"
 #include "serve/serve.h"
 
 #include <errno.h>
@@ -30,7 +34,9 @@ typedef struct {
     sr_servecfg   serve;
     const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors;
     uint32_t      port, drain_s;
-    const char   *engine;
+    const char   *engine, *null_text;
+    float         null_rate;
+    bool          null_engine;
     bool          guard_metrics, strict_model, log_json, verbose;
 } options;
 typedef struct {
@@ -38,6 +44,9 @@ typedef struct {
     sr_serve   *serve;
     sr_session *session;
     sr_text     text;
+    sr_port    *null_port;        /* --null-engine, in place of the session */
+    sr_null    *null;
+    sr_ids      null_ids;
     pthread_t   loader, signals;
     int         over;             /* run() has returned: the signal thread may go */
     bool        failed;
@@ -98,16 +107,43 @@ static void say_loaded(const server *v, double seconds)
         sr_log(SR_LOG_WARN, "chat completions are refused: %s", v->text.chat_why);
 }
 
+static sr_status open_null(server *v, sr_err *err)
+{
+    const options *o   = v->o;
+    const char    *say = o->null_text ? o->null_text : "This is the null engine: it says the same to everybody.";
+    if (sr_text_open(o->cfg.model, &v->text, err) || sr_port_open(NULL, &v->null_port, err) ||
+        sr_tokenizer_encode(v->text.tok, say, strlen(say), SR_TOK_PARSE_SPECIAL, &v->null_ids, err))
+        return err->status;
+    const sr_nullcfg    cfg = {.tok = v->null_ids.p, .n_tok = (uint32_t)v->null_ids.n, .rate = o->null_rate, .max_seqs = o->cfg.max_seqs,
+                               .ctx = o->cfg.ctx};
+    const sr_servemodel m   = {.port = v->null_port, .tok = v->text.tok, .chat = v->text.chat, .ctx = o->cfg.ctx ? o->cfg.ctx : 8192,
+                               .arch = "null", .device = "none"};
+    if (sr_null_open(v->null_port, &cfg, &v->null, err))
+        return err->status;
+    return sr_serve_ready(v->serve, &m, err);
+}
+
+static void say_ready(const server *v, const char *id)
+{
+    printf("ready: http://%s:%u/v1 (%s)\n", v->o->host, sr_serve_port(v->serve), id);
+    fflush(stdout);
+}
+
 static void *load(void *arg)
 {
     server  *v     = arg;
     sr_err   err   = {0};
     uint64_t since = sr_now_ns();
-    if (sr_session_open(&v->o->cfg, &v->session, &err) == SR_OK && sr_text_open(v->session->path, &v->text, &err) == SR_OK &&
+    if (v->o->null_engine) {
+        if (open_null(v, &err) == SR_OK) {
+            sr_log(SR_LOG_WARN, "null engine: every answer is the same text");
+            say_ready(v, v->o->serve.model_id);
+            return NULL;
+        }
+    } else if (sr_session_open(&v->o->cfg, &v->session, &err) == SR_OK && sr_text_open(v->session->path, &v->text, &err) == SR_OK &&
         hand_over(v, &err) == SR_OK) {
         say_loaded(v, (double)(sr_now_ns() - since) * 1e-9);
-        printf("ready: http://%s:%u/v1 (%s)\n", v->o->host, sr_serve_port(v->serve), v->session->id);
-        fflush(stdout);
+        say_ready(v, v->session->id);
         return NULL;
     }
     sr_log(SR_LOG_ERROR, "%s", err.msg);
@@ -203,6 +239,9 @@ static int run(options *o)
     start(&v, &err);
 end:
     sr_serve_close(v.serve);
+    sr_null_close(v.null);
+    sr_port_close(v.null_port);
+    sr_ids_end(&v.null_ids);
     sr_text_close(&v.text);
     sr_session_close(v.session);
     sr_buf_end(&key_text);
@@ -230,6 +269,9 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_STR("api-prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
         SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),
         SR_O_UINT("drain", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),
+        SR_O_FLAG("null-engine", 0, o.null_engine, "compute nothing: every answer is the same text; for tests of clients"),
+        SR_O_STR("null-text", 0, o.null_text, "TEXT", "what the null engine says"),
+        SR_O_REAL("null-rate", 0, o.null_rate, "T", "its tokens a second for each answer; 0 as fast as they are read", 0, 1e6),
         SR_O_FLAG("log-json", 0, o.log_json, "one JSON object a line on stderr, instead of text"),
         SR_O_FLAG("verbose", 'v', o.verbose, "more lines"),
     };
