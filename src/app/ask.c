@@ -1,5 +1,6 @@
 #include "app/ask.h"
 #include "base/mem.h"
+#include "format/synth.h"
 #include "text/detok.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ sr_status sr_text_open(const char *path, sr_text *t, sr_err *err)
     sr_gguf *g        = NULL;
     sr_err   chat_err = {0};
     *t                = (sr_text){0};
-    if (sr_gguf_open(path, &g, err) || sr_tokenizer_open(g, &t->tok, err) || sr_specials_open(t->tok, &t->specials, err)) {
+    if (sr_synth_open(path, false, &g, err) || sr_tokenizer_open(g, &t->tok, err) || sr_specials_open(t->tok, &t->specials, err)) {
         sr_gguf_close(g);
         sr_text_close(t);
         return err->status;

@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "engine/probe.h"
 #include "base/philox.h"
-#include "format/gguf.h"
+#include "format/synth.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -193,7 +193,7 @@ static sr_status run_row(bench *b, const row *r, sr_err *err)
 static sr_status count_weights(bench *b, sr_err *err)
 {
     sr_gguf *g = NULL;
-    if (sr_gguf_open(b->s->path, &g, err))
+    if (sr_synth_open(b->s->path, false, &g, err))
         return err->status;
     bool tied = !sr_gguf_tensor(g, "output.weight");
     for (size_t i = 0; i < sr_gguf_n_tensors(g); i++) {

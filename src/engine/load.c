@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "engine/offload.h"
+#include "format/synth.h"
 
 enum { DEFAULT_SEQS = 8, DEFAULT_STEP = 512, GPU_STEP = 2048, DEFAULT_PAGE = 16, DEFAULT_CTX = 8192, POOL_CTX = 4096 };
 
@@ -171,7 +172,7 @@ static sr_status load(sr_model *m, sr_err *err)
     sr_devinfo  di = {.size = sizeof di};
     bool        step_given = c->max_step_tokens != 0;
     progress(c, 0, "reading");
-    if (sr_gguf_open(c->path, &m->gguf, err))
+    if (sr_synth_open(c->path, true, &m->gguf, err))
         return err->status;
     c->page_tokens = c->page_tokens ? c->page_tokens : DEFAULT_PAGE;
     if (c->page_tokens < 8 || c->page_tokens > 256 || (c->page_tokens & (c->page_tokens - 1)))

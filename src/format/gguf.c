@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct sr_gguf {
     sr_arena           arena; /* everything below but the mappings */
@@ -233,13 +234,17 @@ sr_status sr_gguf_open(const char *path, sr_gguf **out, sr_err *err)
     return SR_OK;
 }
 
-sr_status sr_gguf_open_mem(const void *bytes, size_t n, sr_gguf **out, sr_err *err)
+static sr_status open_bytes(const void *bytes, size_t n, bool ours, sr_gguf **out, sr_err *err)
 {
     *out       = NULL;
     sr_gguf *g = new_gguf(err);
-    if (!g)
+    if (!g) {
+        if (ours)
+            munmap((void *)(uintptr_t)bytes, n);
         return SR_NOMEM;
+    }
     sr_gguf_bytes *f = &g->files[0];
+    f->ours          = ours;
     snprintf(f->show, sizeof f->show, "(memory)");
     f->base = bytes;
     f->size = f->owned = n;
@@ -251,6 +256,10 @@ sr_status sr_gguf_open_mem(const void *bytes, size_t n, sr_gguf **out, sr_err *e
     *out = g;
     return SR_OK;
 }
+
+sr_status sr_gguf_open_mem(const void *bytes, size_t n, sr_gguf **out, sr_err *err) { return open_bytes(bytes, n, false, out, err); }
+
+sr_status sr_gguf_open_own(void *map, size_t n, sr_gguf **out, sr_err *err) { return open_bytes(map, n, true, out, err); }
 
 void sr_gguf_close(sr_gguf *g)
 {

@@ -59,6 +59,8 @@ typedef struct {
 SR_MUSTUSE sr_status sr_gguf_open(const char *path, sr_gguf **out, sr_err *err);
 /* The same over bytes in memory (tests, fuzzing, synthetic models); bytes must outlive the object. */
 SR_MUSTUSE sr_status sr_gguf_open_mem(const void *bytes, size_t n, sr_gguf **out, sr_err *err);
+/* The same over a mapping of the caller's, which the object unmaps in the end, also when this fails. */
+SR_MUSTUSE sr_status sr_gguf_open_own(void *map, size_t n, sr_gguf **out, sr_err *err);
 void sr_gguf_close(sr_gguf *g);
 SR_MUSTUSE sr_status sr_gguf_unchanged(const sr_gguf *g, sr_err *err); /* SR_IO: size, time or inode differs */
 

@@ -126,7 +126,7 @@ sr_status sr_gguf_bytes_recheck(const sr_gguf_bytes *f, sr_err *err)
 
 void sr_gguf_bytes_close(sr_gguf_bytes *f)
 {
-    if (f->mapped)
+    if (f->mapped || f->ours)
         munmap((void *)(uintptr_t)f->base, (size_t)f->size);
     if (f->fd >= 0)
         close(f->fd);

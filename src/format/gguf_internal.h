@@ -33,7 +33,8 @@ typedef struct {
     const uint8_t *base;
     uint64_t       size, owned;
     int            fd;     /* -1 once the header is read, and for bytes in memory */
-    bool           mapped; /* base is our mapping */
+    bool           mapped; /* base is our mapping of a file */
+    bool           ours;   /* base is memory that we unmap */
     struct stat    st;     /* as opened, to notice changes */
 } sr_gguf_bytes;
 

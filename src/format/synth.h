@@ -70,4 +70,10 @@ SR_MUSTUSE sr_status sr_synth_vocab(const sr_synthshape *shape, sr_gguf_writer *
 void                 sr_synth_no_vocab(const sr_synthshape *shape, sr_gguf_writer *w);
 SR_MUSTUSE sr_status sr_synth_vocab_size(const sr_gguf *from, uint32_t *n, sr_err *err);
 void                 sr_synth_copy_vocab(const sr_gguf *from, sr_gguf_writer *w);
+
+/* Models that are named instead of lying in a file: "synth:SHAPE:FORMAT". */
+bool                 sr_synth_named(const char *path);
+SR_MUSTUSE sr_status sr_synth_parse(const char *path, sr_synth **out, sr_err *err); /* a named one's plan */
+/* A file as sr_gguf_open() opens it, or a named model made in memory; data false: its tensors stay zero and take no memory. */
+SR_MUSTUSE sr_status sr_synth_open(const char *path, bool data, sr_gguf **out, sr_err *err);
 #endif
