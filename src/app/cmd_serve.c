@@ -10,6 +10,7 @@
  */
 #include "app/ask.h"
 #include "app/commands.h"
+#include "app/notify.h"
 #include "app/paths.h"
 #include "app/session.h"
 #include "base/clock.h"
@@ -107,6 +108,14 @@ static void say_loaded(const server *v, double seconds)
         sr_log(SR_LOG_WARN, "chat completions are refused: %s", v->text.chat_why);
 }
 
+/* A service manager that does not listen is no reason to end. */
+static void notify(const char *state)
+{
+    sr_err err = {0};
+    if (sr_notify(sr_app_env("NOTIFY_SOCKET"), state, &err))
+        sr_log(SR_LOG_WARN, "%s", err.msg);
+}
+
 static sr_status open_null(server *v, sr_err *err)
 {
     const options *o   = v->o;
@@ -127,6 +136,7 @@ static void say_ready(const server *v, const char *id)
 {
     printf("ready: http://%s:%u/v1 (%s)\n", v->o->host, sr_serve_port(v->serve), id);
     fflush(stdout);
+    notify("READY=1");
 }
 
 static void *load(void *arg)
@@ -167,6 +177,8 @@ static void *wait_for_signals(void *arg)
             return NULL;
         if (n)
             sr_log(SR_LOG_INFO, "asked again: ending at once");
+        else
+            notify("STOPPING=1");
         sr_serve_stop(v->serve);
     }
 }

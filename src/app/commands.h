@@ -19,6 +19,8 @@ int sr_cmd_render(int argc, char **argv);
 int sr_cmd_serve(int argc, char **argv);
 int sr_cmd_tokenize(int argc, char **argv);
 
+typedef struct { const char *name, *help; int (*run)(int argc, char **argv); } sr_appcommand;
+
 /* The environment variable, or NULL: main.c is the only place that reads it. */
 const char *sr_app_env(const char *name);
 char      **sr_app_environ(void); /* all of it, for a process of ours */

@@ -1,6 +1,7 @@
 /* main.c - the table of commands, and the only place that reads the environment or ends the process. */
 #include "app/commands.h"
 #include "app/opt.h"
+#include "app/optdoc.h"
 #include "backend/backend.h"
 #include "base/mem.h"
 
@@ -10,13 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { const char *name, *help; int (*run)(int argc, char **argv); } command;
-
 static int cmd_help(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
 
 /* In the order a person meets them.  SR_HAVE_TEXT: built with tokenizers, templates and the server (STRATA_SERVER). */
-static const command commands[] = {
+static const sr_appcommand commands[] = {
 #ifdef SR_HAVE_TEXT
     {"serve", "serve a model to OpenAI clients", sr_cmd_serve},
     {"chat", "talk to a model", sr_cmd_chat},
@@ -39,7 +38,7 @@ static const command commands[] = {
 const char *sr_app_env(const char *name) { return getenv(name); }
 char      **sr_app_environ(void) { return environ; }
 
-static const command *find(const char *name)
+static const sr_appcommand *find(const char *name)
 {
     for (size_t i = 0; i < SR_COUNT(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
@@ -80,18 +79,28 @@ static int cmd_version(int argc, char **argv)
 
 static int cmd_help(int argc, char **argv)
 {
-    const sr_optspec spec = {"help", "[COMMAND]", "Explain the program or one command.", NULL, 0, .max_operands = 1};
-    int              rc   = sr_opt_parse(&spec, &argc, argv);
+    const char      *form  = "text";
+    const sr_opt     opt[] = {SR_O_CHOICE("as", 0, form, "text|man|bash|zsh|fish", "a manual page, or what a shell needs to complete commands and options")};
+    const sr_optspec spec  = {"help", "[COMMAND]", "Explain the program or one command.", opt, SR_COUNT(opt), .max_operands = 1};
+    int              rc    = sr_opt_parse(&spec, &argc, argv);
     if (rc >= 0)
         return rc;
+    bool text = strcmp(form, "text") == 0;
     if (argc < 2) {
-        print_overview(stdout);
+        if (text)
+            print_overview(stdout);
+        else
+            (void)sr_optdoc_program(form, commands, SR_COUNT(commands)); /* parsing knows the forms */
         return 0;
     }
-    const command *c = find(argv[1]);
+    const sr_appcommand *c = find(argv[1]);
     if (!c)
         return unknown(argv[1]);
-    char *ask[] = {argv[1], (char[]){"--help"}, NULL};
+    if (!text && strcmp(form, "man") != 0) {
+        fprintf(stderr, "strata help: --as %s is for the whole program; leave out \"%s\"\n", form, c->name);
+        return 2;
+    }
+    char *ask[] = {argv[1], text ? (char[]){"--help"} : (char[]){SR_OPT_HELP_AS "man"}, NULL};
     return c->run(2, ask);
 }
 
@@ -115,7 +124,7 @@ static int dispatch(int argc, char **argv)
     }
     if (strcmp(name, "engine") == 0) /* nobody types this */
         return sr_cmd_engine(argc - 1, argv + 1);
-    const command *c = find(name);
+    const sr_appcommand *c = find(name);
     return c ? c->run(argc - 1, argv + 1) : unknown(name);
 }
 

@@ -1,4 +1,5 @@
 #include "app/opt.h"
+#include "app/optdoc.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -284,7 +285,7 @@ static void print_wrapped(const char *text, int at, int col)
     putchar('\n');
 }
 
-static void describe_default(const sr_opt *o, char *out, size_t cap)
+void sr_opt_default(const sr_opt *o, char *out, size_t cap)
 {
     const sr_optlist *l = o->out;
     const char       *s = o->kind == SR_OPT_STR || o->kind == SR_OPT_CHOICE ? *(const char **)o->out : NULL;
@@ -316,7 +317,7 @@ static void print_help(const sr_optspec *s)
         if (o->letter)
             snprintf(letter, sizeof letter, "-%c, ", o->letter);
         int at = printf("  %s--%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-        describe_default(o, def, sizeof def);
+        sr_opt_default(o, def, sizeof def);
         snprintf(text, sizeof text, "%s%s", o->help, def);
         print_wrapped(text, at, HELP_COL);
     }
@@ -327,8 +328,11 @@ static void print_help(const sr_optspec *s)
 
 int sr_opt_parse(const sr_optspec *s, int *argc, char **argv)
 {
-    sr_err    err = {0};
-    sr_status st  = sr_opt_read(s, argc, argv, &err);
+    sr_err       err = {0};
+    const size_t as  = strlen(SR_OPT_HELP_AS);
+    if (*argc == 2 && strncmp(argv[1], SR_OPT_HELP_AS, as) == 0 && sr_optdoc(s, argv[1] + as))
+        return 0;
+    sr_status st = sr_opt_read(s, argc, argv, &err);
     if (st == SR_AGAIN) {
         print_help(s);
         return 0;

@@ -66,8 +66,12 @@ typedef struct {
 
 /* SR_OK: *argc and argv hold the operands; SR_AGAIN: --help was asked for; SR_INVALID. */
 SR_MUSTUSE sr_status sr_opt_read(const sr_optspec *, int *argc, char **argv, sr_err *);
-/* The same for a command: prints help (stdout) or the error (stderr).  -1: go on; else the exit status. */
+/* The same for a command: prints help (stdout) or the error (stderr).  -1: go on; else the exit status.
+ * SR_OPT_HELP_AS "FORM" as the only argument prints the table in one of the forms of optdoc.h instead (strata help --as). */
+#define SR_OPT_HELP_AS "--help-as="
 int sr_opt_parse(const sr_optspec *, int *argc, char **argv);
+/* " (default 256)", or "" where there is none to speak of. */
+void sr_opt_default(const sr_opt *, char *out, size_t cap);
 /* Of n words the one most like `word`, or NULL if none is near.  step: bytes between the char pointers. */
 const char *sr_nearest(const char *word, const char *const *first, size_t n, size_t step);
 #endif
