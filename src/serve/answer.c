@@ -322,6 +322,12 @@ void sr_answer_event(sr_call *k, uint32_t part, const sr_event *e)
     case SR_EV_START:
         on_start(k, p, e);
         break;
+    case SR_EV_PROGRESS:
+        if (k->prep.params.progress && k->d->progress && sr_http_streaming(k->c) && sr_http_backlog(k->c) < LOW_WATER) {
+            k->d->progress(k, part, e->pos, sr_http_chunk(k->c));
+            k->sent_ns = sr_httpd_now(k->s->http);
+        }
+        break;
     case SR_EV_PROMPT: /* once for all choices: they share the prompt */
         for (uint32_t i = 0; k->prep.params.echo && i < n; i++)
             add_logprob(k, &k->lane[part * n + i], e, true);

@@ -456,6 +456,25 @@ static void silence_is_filled_with_comments(void **state)
     tc_stop(&s);
 }
 
+static void the_prompts_progress_is_told_on_request(void **state)
+{
+    (void)state;
+    tc_server s = {0};
+    tc_start(&s);
+    events v = stream(&s, CHAT, "{" HI ",'stream':true,'return_progress':true}");
+    json_t *p = tc_at(v.e[1], "prompt_progress"); /* behind the role, before the first token */
+    assert_int_equal(json_array_size(tc_at(v.e[1], "choices")), 0);
+    assert_true(json_integer_value(tc_at(p, "total")) > 3);
+    assert_int_equal(json_integer_value(tc_at(p, "processed")), json_integer_value(tc_at(p, "total")));
+    assert_int_equal(json_integer_value(tc_at(p, "cache")), 0);
+    events_end(&v);
+    v = stream(&s, CHAT, "{" HI ",'stream':true}");
+    for (size_t i = 0; i < v.n; i++)
+        assert_null(json_object_get(v.e[i], "prompt_progress"));
+    events_end(&v);
+    tc_stop(&s);
+}
+
 static void long_bodies_are_prepared_beside_the_io_thread(void **state)
 {
     (void)state;
@@ -500,6 +519,7 @@ int main(void)
         cmocka_unit_test(names_of_models),
         cmocka_unit_test(a_full_queue_is_429_and_a_failing_engine_500_or_an_event),
         cmocka_unit_test(silence_is_filled_with_comments),
+        cmocka_unit_test(the_prompts_progress_is_told_on_request),
         cmocka_unit_test(long_bodies_are_prepared_beside_the_io_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,7 @@ typedef struct {
     void (*end)(sr_call *k, sr_buf *o);
     void (*fail)(sr_call *k, const sr_apierr *e, sr_buf *o);
     void (*whole)(sr_call *k, sr_buf *o);
+    void (*progress)(sr_call *k, uint32_t part, uint32_t n_tok, sr_buf *o); /* a part's prompt is computed so far; NULL: not told */
 } sr_dialect;
 
 const sr_dialect *sr_dialect_of(sr_api api);   /* NULL: requests of this kind never reach the engine */

@@ -162,4 +162,4 @@ static void whole(sr_call *k, sr_buf *o)
     sr_buf_end(&thoughts);
 }
 
-const sr_dialect sr_dialect_ollama = {"ollama-", "application/x-ndjson", NULL, true, begin, piece, finish, end, fail, whole};
+const sr_dialect sr_dialect_ollama = {"ollama-", "application/x-ndjson", NULL, true, begin, piece, finish, end, fail, whole, NULL};

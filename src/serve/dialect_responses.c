@@ -329,4 +329,4 @@ static void whole(sr_call *k, sr_buf *o)
     sr_json_end(&w);
 }
 
-const sr_dialect sr_dialect_responses = {"resp_", "text/event-stream", ": ping\n\n", true, begin, piece, finish, end, fail, whole};
+const sr_dialect sr_dialect_responses = {"resp_", "text/event-stream", ": ping\n\n", true, begin, piece, finish, end, fail, whole, NULL};

@@ -197,6 +197,7 @@ static void admit(sr_null *e, uint64_t now)
         c->due_ns = now + (uint64_t)e->cfg.start_ms * 1000000;
         if (c->index == 0) {
             emit(e, &(sr_event){.id = c->id, .kind = SR_EV_START, .usage = {.prompt = c->n_prompt}});
+            emit(e, &(sr_event){.id = c->id, .kind = SR_EV_PROGRESS, .pos = c->n_prompt});
             sr_port_gauges(e->port)->tokens_prompt += c->n_prompt;
             score_prompt(e, c);
         }

@@ -341,6 +341,7 @@ static bool neutral(const json_t *v, double off1, double off2)
 static const row rows[] = {
     {"n", INT, BOTH, 1, 0, AT(n), NULL}, /* hi: limits.choices */
     {"stream", BOOL, BOTH, 0, 0, AT(stream), NULL},
+    {"return_progress", BOOL, BOTH, 0, 0, AT(progress), NULL},
     {"stream_options", SPECIAL, BOTH, 0, 0, 0, take_stream_options},
     {"n_predict", INT, BOTH, -1, MAX_I32, AT(max_tokens), NULL}, /* llama.cpp's; -1: up to the context's end */
     {"max_tokens", INT, CHAT, 1, MAX_I32, AT(max_tokens), NULL},

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 
 #define CHAT  "/v1/chat/completions"
@@ -287,6 +288,53 @@ static void a_prompt_may_begin_the_thoughts(void **state)
     tc_stop(&s);
 }
 
+/* Sends and reads to the end, whatever it is. */
+static void send_away(tc_server *s, const char *path, const char *body)
+{
+    tc_conn c;
+    sr_buf  q = {0};
+    tc_open(&c, s->at);
+    sr_buf_fmt(&q, "POST %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", path, strlen(body), body);
+    if (q.p)
+        tc_send(&c, q.p, q.n);
+    while (tc_more(&c, 500))
+        ;
+    sr_buf_end(&q);
+    tc_close(&c);
+}
+
+static void any_allocation_may_fail_in_any_dialect(void **state)
+{
+    (void)state;
+    static const struct { const char *path, *body; } asks[] = {
+        {CHAT, "{" HI "," TOOLS ",'stream':true}"}, {CHAT, "{" HI "," TOOLS "}"},
+        {"/v1/messages", "{'max_tokens':200," HI ",'stream':true,'tools':[{'name':'now','input_schema':{}}]}"},
+        {"/v1/messages/count_tokens", "{" HI ",'system':[{'type':'text','text':'x'}]}"},
+        {"/v1/responses", "{'input':[{'role':'user','content':'hi'}],'stream':true,'tools':[{'type':'function','name':'now'}]}"},
+        {"/api/chat", "{" HI "," TOOLS ",'options':{'seed':1}}"}, {"/tokenize", "{'content':'a b','with_pieces':true}"}};
+    tc_server s = {.template_source = hermes, .text = TWO};
+    char *body[SR_COUNT(asks)];
+    tc_start(&s);
+    for (size_t i = 0; i < SR_COUNT(asks); i++)
+        body[i] = tc_json("%s", asks[i].body);
+    for (size_t i = 0; i < SR_COUNT(asks); i++) {
+        int nth = 1;
+        for (bool fired = true; fired && nth < 3000; nth++) {
+            sr_fault_arm(SR_FAULT_ALLOC, (uint64_t)nth);
+            send_away(&s, asks[i].path, body[i]);
+            fired = sr_fault_fired(SR_FAULT_ALLOC);
+            sr_fault_arm(SR_FAULT_ALLOC, 0);
+        }
+        assert_true(nth > 10 && nth < 3000);
+        json_decref(tc_put(&s, CHAT, 200, "{" HI "," TOOLS "}"));
+    }
+    tc_wait_metric(&s, "strata_requests_running", 0);
+    tc_wait_metric(&s, "strata_http_generations", 0);
+    for (size_t i = 0; i < SR_COUNT(asks); i++)
+        sr_free(body[i]);
+    tc_stop(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +350,7 @@ int main(void)
         cmocka_unit_test(ids_are_nine_characters_where_the_template_wants_them),
         cmocka_unit_test(thoughts_have_a_member_of_their_own),
         cmocka_unit_test(a_prompt_may_begin_the_thoughts),
+        cmocka_unit_test(any_allocation_may_fail_in_any_dialect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
