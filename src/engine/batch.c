@@ -165,6 +165,8 @@ sr_status sr_model_compute(sr_model *m, sr_err *err)
         s = m->be->copyv(m->dev, SR_Q_COMPUTE, &back, 1, err);
     if (s == SR_OK)
         s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, err);
+    if (s == SR_OK)
+        s = sr_gguf_whole(m->gguf, err);
     if (s == SR_OK && m->off)
         s = sr_offload_failed(m, err);
     return s == SR_AGAIN ? sr_raise(err, SR_DEVLOST, "%s: the queue took no more work", m->be->name) : s;

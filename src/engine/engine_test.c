@@ -587,6 +587,44 @@ static void the_engine_may_be_a_process_of_its_own(void **state)
     sr_free(w);
 }
 
+static bool count_row(void *arg, uint32_t pos, const float *row)
+{
+    (void)pos, (void)row;
+    ++*(uint32_t *)arg;
+    return true;
+}
+
+/* Somebody truncates the model's file while it is served. */
+static void a_file_cut_short_is_an_error_not_a_signal(void **state)
+{
+    (void)state;
+    char     path[] = "/tmp/strata-cut-XXXXXX", buf[1 << 16];
+    int      fd     = mkstemp(path);
+    FILE    *from   = fopen(MODEL, "rb");
+    size_t   n;
+    sr_err   err  = {0};
+    uint32_t rows = 0;
+    int32_t  tok[] = {5, 6, 7, 8};
+    assert_true(fd >= 0 && from);
+    while ((n = fread(buf, 1, sizeof buf, from)) > 0)
+        assert_int_equal(write(fd, buf, n), n);
+    fclose(from);
+    sr_loadcfg c = usual;
+    sr_model  *m = NULL;
+    c.path       = path;
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_OK);
+    assert_int_equal(sr_model_eval(m, tok, 4, 3, count_row, &rows, &err), SR_OK);
+    assert_int_equal(rows, 1);
+    assert_int_equal(ftruncate(fd, 3 << 20), 0);
+    assert_int_equal(sr_model_eval(m, tok, 4, 3, count_row, &rows, &err), SR_IO);
+    assert_non_null(strstr(err.msg, "cut short"));
+    assert_non_null(strstr(err.msg, path));
+    assert_int_equal(rows, 1); /* nothing made of zeros came out */
+    sr_model_close(m);
+    close(fd);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -605,6 +643,7 @@ int main(void)
         cmocka_unit_test(steps_allocate_nothing),
         cmocka_unit_test(a_lost_device_ends_everybody_with_its_reason),
         cmocka_unit_test(a_failed_allocation_ends_one_request_and_nothing_else),
+        cmocka_unit_test(a_file_cut_short_is_an_error_not_a_signal),
         cmocka_unit_test(the_engine_may_be_a_process_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -196,7 +196,7 @@ static sr_status load(sr_model *m, sr_err *err)
     if (sr_offload_decide(m, &di, err) || sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))
         return err->status;
     progress(c, 1, "ready");
-    return SR_OK;
+    return sr_gguf_whole(m->gguf, err);
 }
 
 sr_status sr_model_load(const sr_loadcfg *cfg, sr_model **out, sr_err *err)

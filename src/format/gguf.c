@@ -281,6 +281,15 @@ sr_status sr_gguf_unchanged(const sr_gguf *g, sr_err *err)
     return SR_OK;
 }
 
+sr_status sr_gguf_whole(const sr_gguf *g, sr_err *err)
+{
+    for (uint32_t i = 0; i < g->n_files; i++)
+        if (sr_guard_hit(g->files[i].guard))
+            return sr_raise(err, SR_IO, "%s: cut short or unreadable while in use: it had %" PRIu64 " bytes", g->files[i].show,
+                            g->files[i].size);
+    return SR_OK;
+}
+
 /* ---- look-up -------------------------------------------------------------------------------- */
 
 const char *sr_gguf_path(const sr_gguf *g, uint32_t file)

@@ -7,7 +7,7 @@
  * its siblings too and presents their tensors as one list.
  *
  * Metadata are a private copy; tensor data are the file's own pages: if another program truncates the file
- * afterwards, touching them raises SIGBUS.  sr_gguf_unchanged() asks before a long read.
+ * afterwards they read as zeros, and sr_gguf_whole() tells (base/guard.h).  sr_gguf_unchanged() asks before a long read.
  *
  * Owns:    the mappings and all it returns, until close().
  * Threads: after open() read-only, any thread.
@@ -62,6 +62,8 @@ SR_MUSTUSE sr_status sr_gguf_open_mem(const void *bytes, size_t n, sr_gguf **out
 /* The same over a mapping of the caller's, which the object unmaps in the end, also when this fails. */
 SR_MUSTUSE sr_status sr_gguf_open_own(void *map, size_t n, sr_gguf **out, sr_err *err);
 void sr_gguf_close(sr_gguf *g);
+/* SR_IO: tensor data that somebody has read since open were not there any more, and read as zeros.  Cheap: ask after each use. */
+SR_MUSTUSE sr_status sr_gguf_whole(const sr_gguf *g, sr_err *err);
 SR_MUSTUSE sr_status sr_gguf_unchanged(const sr_gguf *g, sr_err *err); /* SR_IO: size, time or inode differs */
 
 const char *sr_gguf_path(const sr_gguf *g, uint32_t file);   /* as opened; "(memory)" */

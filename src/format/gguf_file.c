@@ -57,7 +57,8 @@ sr_status sr_gguf_bytes_open(sr_gguf_bytes *f, const char *path, sr_err *err)
                         strerror(errno));
     f->base   = p;
     f->mapped = true;
-    return SR_OK;
+    f->guard  = sr_guard_open(p, (size_t)f->size);
+    return f->guard ? SR_OK : sr_raise(err, SR_NOMEM, "%s: more than %d files are mapped", f->show, SR_GUARDS);
 }
 
 sr_status sr_gguf_bytes_read(const sr_gguf_bytes *f, void *p, uint64_t n, uint64_t at, sr_err *err)
@@ -112,6 +113,8 @@ sr_status sr_gguf_bytes_recheck(const sr_gguf_bytes *f, sr_err *err)
     struct stat now;
     if (!f->mapped)
         return SR_OK;
+    if (sr_guard_hit(f->guard))
+        return sr_raise(err, SR_IO, "%s: cut short or unreadable while in use: it had %llu bytes", f->show, (unsigned long long)f->size);
     if ((f->fd >= 0 ? fstat(f->fd, &now) : stat(f->path, &now)) < 0)
         return sr_raise(err, SR_IO, "%s: %s", f->show, strerror(errno));
     if (now.st_size != f->st.st_size)
@@ -126,6 +129,7 @@ sr_status sr_gguf_bytes_recheck(const sr_gguf_bytes *f, sr_err *err)
 
 void sr_gguf_bytes_close(sr_gguf_bytes *f)
 {
+    sr_guard_close(f->guard);
     if (f->mapped || f->ours)
         munmap((void *)(uintptr_t)f->base, (size_t)f->size);
     if (f->fd >= 0)

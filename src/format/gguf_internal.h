@@ -14,6 +14,7 @@
 #define SR_FORMAT_GGUF_INTERNAL_H
 #include <sys/stat.h>
 #include "base/arena.h"
+#include "base/guard.h"
 #include "format/gguf.h"
 
 enum {
@@ -35,6 +36,7 @@ typedef struct {
     int            fd;     /* -1 once the header is read, and for bytes in memory */
     bool           mapped; /* base is our mapping of a file */
     bool           ours;   /* base is memory that we unmap */
+    sr_guard      *guard;  /* of the mapping */
     struct stat    st;     /* as opened, to notice changes */
 } sr_gguf_bytes;
 
