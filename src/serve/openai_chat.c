@@ -64,15 +64,16 @@ static bool set(ctx *c, json_t *m, const char *key, json_t *owned)
 static bool take_content(ctx *c, const json_t *in, const char *role, json_t *m)
 {
     const json_t *v = json_object_get(in, "content");
+    bool calls = !strcmp(role, "assistant") && json_array_size(json_object_get(in, "tool_calls"));
+    if (calls && (!v || json_is_null(v) || (json_is_string(v) && !json_string_length(v)))) /* nothing but calls */
+        return set(c, m, "content", c->env->caps.null_content ? json_null() : json_string(""));
     if (json_is_string(v))
         return set(c, m, "content", json_incref((json_t *)v));
     if (json_is_array(v))
         return set(c, m, "content", join_parts(c, v));
     if (v && !json_is_null(v))
         return bad(c, "content", "must be a string or an array of parts");
-    if (strcmp(role, "assistant") || !json_array_size(json_object_get(in, "tool_calls")))
-        return bad(c, "content", "is missing");
-    return set(c, m, "content", json_null());
+    return bad(c, "content", "is missing");
 }
 
 /* Optional member `from` that must be a string, as `to`. */
@@ -84,13 +85,20 @@ static bool take_string(ctx *c, const json_t *in, const char *from, const char *
     return json_is_string(v) ? set(c, m, to, json_incref((json_t *)v)) : bad(c, from, "must be a string");
 }
 
-/* Arguments travel as a string; templates want the object that it spells. */
+/* Arguments travel as a string; most templates want the object that it spells. */
 static json_t *arguments(ctx *c, const json_t *v)
 {
     sr_err  err = {0};
     json_t *out = NULL;
     const sr_servelimits *l = &c->env->limits;
-    if (json_is_object(v))
+    if (c->env->caps.text_arguments && json_is_object(v)) {
+        sr_buf text = {0};
+        if (sr_json_dump(v, &text))
+            out = json_stringn_nocheck(text.p, text.n);
+        sr_buf_end(&text);
+        return out;
+    }
+    if (json_is_object(v) || c->env->caps.text_arguments)
         return json_incref((json_t *)v);
     if (sr_json_read(json_string_value(v), json_string_length(v), l->json_depth, l->json_values, &out, &err) || !json_is_object(out)) {
         json_decref(out);
@@ -201,9 +209,10 @@ static bool read_chat(ctx *c, const json_t *root, const sr_params *p, json_t **m
     *kwargs   = *messages ? take_kwargs(c, root) : NULL;
     if (!*kwargs)
         return false;
-    bool ok = env->shows_calls || sr_calls_into_text(*messages);
+    bool ok = !env->caps.no_calls || sr_calls_into_text(*messages);
     if (ok && p->tools)
-        ok = env->shows_tools ? !json_object_set_nocheck(*kwargs, "tools", p->tools) : sr_tools_into_system(*messages, p->tools);
+        ok = env->caps.no_tools ? sr_tools_into_system(*messages, p->tools) : !json_object_set_nocheck(*kwargs, "tools", p->tools);
+    ok = ok && (!env->caps.no_system || sr_system_into_user(*messages));
     return ok ? true : nomem(c);
 }
 

@@ -18,6 +18,7 @@
 #include "serve/prompt.h"
 #include "serve/reasoning.h"
 #include "serve/serve.h"
+#include "serve/template_caps.h"
 #include "serve/toolcall.h"
 #include "text/detok.h"
 
@@ -65,7 +66,7 @@ typedef struct {                    /* what preparing needs to know; lives as lo
     uint64_t           secret[2];   /* random, per process: keys of salts and ids */
     const sr_toolfamily *family;    /* how the model writes tool calls */
     const sr_thinkmarks *think;     /* how it marks its thoughts; NULL: it has none */
-    bool        shows_tools, shows_calls; /* its template knows tools; knows calls in messages */
+    sr_tplcaps  caps;               /* what its template can take */
     const char *model_id;
     const char *const *aliases; uint32_t n_aliases;
 } sr_prepenv;

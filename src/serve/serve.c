@@ -204,8 +204,7 @@ sr_status sr_serve_ready(sr_serve *s, const sr_servemodel *m, sr_err *err)
         s->next.chat_source = m->chat ? sr_tokenizer_template(m->tok) : NULL;
     s->env.family      = sr_toolfamily_of(s->next.chat_source);
     s->env.think       = sr_thinkmarks_of(s->next.chat_source);
-    s->env.shows_tools = s->next.chat_source && strstr(s->next.chat_source, "tools");
-    s->env.shows_calls = s->next.chat_source && strstr(s->next.chat_source, "tool_calls");
+    s->env.caps        = m->chat ? sr_tplcaps_of(m->chat, m->tok) : (sr_tplcaps){0};
     __atomic_store_n(&s->handed, 1, __ATOMIC_RELEASE);
     ring(s);
     return SR_OK;

@@ -115,3 +115,26 @@ bool sr_calls_into_text(json_t *messages)
     }
     return true;
 }
+
+bool sr_system_into_user(json_t *messages)
+{
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        json_t *m = json_array_get(messages, i), *next = json_array_get(messages, i + 1);
+        if (!role_is(m, "system"))
+            continue;
+        if (!role_is(next, "user") && !role_is(next, "system")) { /* nobody to tell it with: it is the user's */
+            if (json_object_set_new_nocheck(m, "role", json_string("user")))
+                return false;
+            continue;
+        }
+        sr_buf text = {0};
+        add_content(m, &text);
+        sr_buf_str(&text, "\n\n");
+        add_content(next, &text);
+        bool ok = set_content(next, &text) && !json_array_remove(messages, i--);
+        sr_buf_end(&text);
+        if (!ok)
+            return false;
+    }
+    return true;
+}

@@ -1,8 +1,9 @@
-/* tool_prompt.h - tools for chat templates that know none: told in the system message, calls and results as text.
+/* tool_prompt.h - for chat templates that know no tools, or no system message: they are told in words.
  *
  *     tools        -> system: "... You may call functions ... <tools>\n{...}\n</tools> ..."
  *     tool_calls   -> assistant: "<tool_call>\n{"name": "f", "arguments": {...}}\n</tool_call>"
  *     role tool    -> user: "<tool_response>\n...\n</tool_response>", neighbours in one message
+ *     role system  -> the beginning of the user's message that follows
  *
  * The words are those that Hermes and Qwen were trained on; other models understand them well enough, and the parser
  * (toolcall.h, generic) understands the answer.
@@ -17,4 +18,5 @@
 
 bool sr_tools_into_system(json_t *messages, const json_t *tools);
 bool sr_calls_into_text(json_t *messages);
+bool sr_system_into_user(json_t *messages);
 #endif
