@@ -147,6 +147,12 @@ void sr_call_tick(sr_call *k, uint64_t now)
 static void sort_text(sr_lane *l)
 {
     l->n_text += l->text.n;
+    if (!l->thinker.marks && !l->tools) {
+        sr_pieces_add(&l->out, SR_P_TEXT, 0, l->text.p, l->text.n);
+        l->out.bytes.failed |= l->text.failed;
+        l->text.n = 0;
+        return;
+    }
     sr_thinker_push(&l->thinker, l->text.p ? l->text.p : "", l->text.n, &l->out, &l->rest);
     if (l->tools)
         sr_toolparse_push(l->tools, l->rest.p ? l->rest.p : "", l->rest.n, &l->out);

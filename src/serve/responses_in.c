@@ -191,13 +191,15 @@ static bool put_format(ctx *c, const json_t *root, json_t *out)
     return sr_in_set(out, "response_format", to) ? true : sr_in_nomem(c->e);
 }
 
-/* What asks for a memory that this server does not have. */
-static bool check_stateless(const json_t *root, sr_apierr *e)
+/* What asks for a memory that this server does not have, and what only chat has. */
+static bool check_available(const json_t *root, sr_apierr *e)
 {
     static const char *const stored[] = {"previous_response_id", "conversation", "prompt"};
     for (size_t i = 0; i < sizeof stored / sizeof *stored; i++)
         if (sr_in_given(root, stored[i]))
             return sr_api_fail(e, 400, stored[i], "unsupported_parameter", "'%s' is not available: nothing is stored here, send the whole conversation.", stored[i]);
+    if (json_number_value(json_object_get(root, "top_logprobs")) > 0)
+        return sr_api_fail(e, 400, "top_logprobs", "unsupported_parameter", "'top_logprobs' is not available in responses; chat completions have it.");
     if (json_is_true(json_object_get(root, "background")))
         return sr_api_fail(e, 400, "background", "unsupported_parameter", "'background' is not available: nothing is stored here.");
     return true;
@@ -234,7 +236,7 @@ bool sr_responses_in(const json_t *root, json_t **out, json_t **echo, sr_apierr 
     *out  = json_object();
     *echo = echo_of(root);
     bool ok = c.messages && *out && *echo ? true : sr_in_nomem(e);
-    ok = ok && check_stateless(root, e) && put_messages(&c, root, *out) && put_numbers(&c, root, *out) &&
+    ok = ok && check_available(root, e) && put_messages(&c, root, *out) && put_numbers(&c, root, *out) &&
          (!sr_in_given(root, "tools") || put_tools(&c, json_object_get(root, "tools"), *out)) &&
          (!sr_in_given(root, "tool_choice") || put_tool_choice(&c, json_object_get(root, "tool_choice"), *out)) && put_format(&c, root, *out);
     json_decref(c.messages);
