@@ -288,8 +288,8 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_FLAG("verbose", 'v', o.verbose, "more lines"),
     };
     const sr_optspec spec = {"serve", NULL,
-                             "Serve a model to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/models, /health, "
-                             "/metrics. The port answers at once, 503 until the model is loaded; then one line on stdout says so. "
+                             "Serve a model to clients of OpenAI (/v1/chat/completions, /v1/completions, /v1/responses), Anthropic "
+                             "(/v1/messages) and ollama (/api/chat), with /v1/models, /health, /metrics. The port answers at once, 503 until the model is loaded; then one line on stdout says so. "
                              "SIGTERM finishes what runs.",
                              opt, SR_COUNT(opt), .max_operands = 0,
                              .more = "example:\n  strata serve -m model.gguf --port 8080 --parallel 16\n"};
