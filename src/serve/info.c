@@ -235,15 +235,13 @@ void sr_info_model(sr_serve *s, sr_conn *c, const char *id)
     sr_buf_end(&out);
 }
 
-static void tag(const sr_serve *s, const char *id, const char *when, sr_jsonw *w)
+/* ---- ollama's --------------------------------------------------------------------------------------------- */
+
+static void details(const sr_servemodel *m, sr_jsonw *w)
 {
-    const sr_servemodel *m = &s->env.model;
-    sr_json_obj(w, NULL);
-    sr_json_str(w, "name", id);
-    sr_json_str(w, "model", id);
-    sr_json_str(w, "modified_at", when);
-    sr_json_uint(w, "size", m->bytes);
-    sr_json_str(w, "digest", s->fingerprint); /* of name and version: the file's bytes are not read for it */
+    char size[32];
+    bool large = m->n_params >= 1000000000;
+    snprintf(size, sizeof size, large ? "%.1fB" : "%.1fM", (double)m->n_params / (large ? 1e9 : 1e6));
     sr_json_obj(w, "details");
     sr_json_str(w, "parent_model", "");
     sr_json_str(w, "format", "gguf");
@@ -252,26 +250,77 @@ static void tag(const sr_serve *s, const char *id, const char *when, sr_jsonw *w
     if (m->arch)
         sr_json_str(w, NULL, m->arch);
     sr_json_end(w);
-    char size[32];
-    snprintf(size, sizeof size, m->n_params >= 1000000000 ? "%.1fB" : "%.1fM",
-             (double)m->n_params / (m->n_params >= 1000000000 ? 1e9 : 1e6));
     sr_json_str(w, "parameter_size", size);
     sr_json_str(w, "quantization_level", m->ftype ? m->ftype : "");
     sr_json_end(w);
+}
+
+static void tag(const sr_serve *s, const char *id, bool loaded, sr_jsonw *w)
+{
+    const sr_servemodel *m = &s->env.model;
+    char when[40];
+    sr_json_time(s->created, 0, when);
+    sr_json_obj(w, NULL);
+    sr_json_str(w, "name", id);
+    sr_json_str(w, "model", id);
+    sr_json_str(w, "modified_at", when);
+    sr_json_uint(w, "size", m->bytes);
+    sr_json_str(w, "digest", s->fingerprint); /* of name and version: the file's bytes are not read for it */
+    details(m, w);
+    if (loaded) {
+        sr_json_str(w, "expires_at", "9999-12-31T23:59:59Z"); /* as long as the server runs */
+        sr_json_uint(w, "context_length", m->ctx);
+    }
     sr_json_end(w);
 }
 
-void sr_info_tags(sr_serve *s, sr_conn *c)
+static void tags(sr_serve *s, sr_conn *c, bool loaded)
 {
-    sr_buf    out = {0};
-    sr_jsonw  w   = {.out = &out};
-    char      when[40];
-    sr_json_time(s->created, 0, when);
+    sr_buf   out = {0};
+    sr_jsonw w   = {.out = &out};
     sr_json_obj(&w, NULL);
     sr_json_arr(&w, "models");
-    tag(s, s->cfg.model_id, when, &w);
+    tag(s, s->cfg.model_id, loaded, &w);
     for (uint32_t i = 0; i < s->cfg.n_aliases; i++)
-        tag(s, s->cfg.aliases[i], when, &w);
+        tag(s, s->cfg.aliases[i], loaded, &w);
+    sr_json_end(&w);
+    sr_json_end(&w);
+    sr_http_reply(c, 200, JSON, NULL, out.p, out.n);
+    sr_buf_end(&out);
+}
+
+void sr_info_tags(sr_serve *s, sr_conn *c) { tags(s, c, false); }
+void sr_info_ps(sr_serve *s, sr_conn *c) { tags(s, c, true); }
+
+static void arch_value(const char *arch, const char *name, uint64_t v, sr_jsonw *w)
+{
+    char key[96];
+    snprintf(key, sizeof key, "%.60s.%s", arch, name);
+    if (v)
+        sr_json_uint(w, key, v);
+}
+
+void sr_info_show(sr_serve *s, sr_conn *c)
+{
+    const sr_servemodel *m = &s->env.model;
+    const char *arch = m->arch ? m->arch : "unknown";
+    sr_buf   out = {0};
+    sr_jsonw w   = {.out = &out};
+    sr_json_obj(&w, NULL);
+    sr_json_str(&w, "template", m->chat ? m->chat_source : "");
+    details(m, &w);
+    sr_json_obj(&w, "model_info");
+    sr_json_str(&w, "general.architecture", arch);
+    sr_json_uint(&w, "general.parameter_count", m->n_params);
+    arch_value(arch, "context_length", m->ctx, &w);
+    arch_value(arch, "embedding_length", m->n_embd, &w);
+    sr_json_end(&w);
+    sr_json_arr(&w, "capabilities");
+    sr_json_str(&w, NULL, "completion");
+    if (m->chat)
+        sr_json_str(&w, NULL, "tools");
+    if (s->env.think)
+        sr_json_str(&w, NULL, "thinking");
     sr_json_end(&w);
     sr_json_end(&w);
     sr_http_reply(c, 200, JSON, NULL, out.p, out.n);

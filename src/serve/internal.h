@@ -28,7 +28,7 @@ _Static_assert(sizeof(sr_callnote) <= SR_HTTP_NOTE, "the note of a connection ho
 typedef enum {
     RT_NONE, RT_HEALTH, RT_LIVE, RT_READY, RT_METRICS, RT_VERSION, RT_PROPS, RT_MODELS, RT_MODEL, RT_MODEL_READY, RT_CHAT,
     RT_COMPLETIONS, RT_EMBEDDINGS, RT_TOKENIZE, RT_DETOKENIZE, RT_TEMPLATE, RT_MESSAGES,
-    RT_COUNT_TOKENS, RT_RESPONSES, RT_OLLAMA_VERSION, RT_OLLAMA_TAGS, RT_OLLAMA_CHAT, RT_OLLAMA_GENERATE, RT_COUNT
+    RT_COUNT_TOKENS, RT_RESPONSES, RT_OLLAMA_VERSION, RT_OLLAMA_TAGS, RT_OLLAMA_PS, RT_OLLAMA_SHOW, RT_OLLAMA_CHAT, RT_OLLAMA_GENERATE, RT_COUNT
 } sr_route;
 
 typedef struct { uint64_t id; sr_call *call; uint32_t part, next_free; } sr_slot; /* call NULL: free */
@@ -91,6 +91,8 @@ void sr_info_props(sr_serve *s, sr_conn *c);
 void sr_info_models(sr_serve *s, sr_conn *c);
 void sr_info_model(sr_serve *s, sr_conn *c, const char *id);
 void sr_info_tags(sr_serve *s, sr_conn *c);     /* ollama's list of models */
+void sr_info_ps(sr_serve *s, sr_conn *c);       /* ollama's list of loaded models: the same */
+void sr_info_show(sr_serve *s, sr_conn *c);     /* what ollama tells of a model */
 
 static inline uint64_t sr_ms(uint32_t ms) { return (uint64_t)ms * 1000000u; }
 /* routes.c: the call is over, the connection's log line and counters still want to know what it was. */

@@ -182,6 +182,17 @@ static void tags_and_version_are_told(void **state)
     assert_string_equal(tc_str(j, "models.0.details.family"), "null");
     json_decref(j);
     tc_reply_end(&r);
+    tc_ask(&s, "GET", "/api/ps", NULL, NULL, &r);
+    j = json_loadb(r.body.p, r.body.n, 0, NULL);
+    assert_int_equal(json_integer_value(tc_at(j, "models.0.context_length")), 2048);
+    json_decref(j);
+    tc_reply_end(&r);
+    j = tc_put(&s, "/api/show", 200, "{'model':'any'}");
+    const json_t *info = tc_at(j, "model_info");
+    assert_int_equal(json_integer_value(json_object_get(info, "null.context_length")), 2048);
+    assert_string_equal(tc_str(j, "capabilities.1"), "tools");
+    assert_non_null(strstr(tc_str(j, "template"), "im_start"));
+    json_decref(j);
     tc_ask(&s, "GET", "/api/version", NULL, NULL, &r);
     j = json_loadb(r.body.p, r.body.n, 0, NULL);
     assert_string_equal(tc_str(j, "version"), SR_VERSION);

@@ -40,6 +40,8 @@ static const route routes[RT_COUNT] = {
     [RT_RESPONSES]   = {"responses", M_POST, SR_API_RESPONSES, false, SR_ERR_OPENAI},
     [RT_OLLAMA_VERSION] = {"ollama_version", M_GET, 0, false, SR_ERR_OLLAMA},
     [RT_OLLAMA_TAGS] = {"ollama_tags", M_GET, 0, false, SR_ERR_OLLAMA},
+    [RT_OLLAMA_PS]   = {"ollama_ps", M_GET, 0, false, SR_ERR_OLLAMA},
+    [RT_OLLAMA_SHOW] = {"ollama_show", M_POST, 0, false, SR_ERR_OLLAMA},
     [RT_OLLAMA_CHAT] = {"ollama_chat", M_POST, SR_API_OLLAMA_CHAT, false, SR_ERR_OLLAMA},
     [RT_OLLAMA_GENERATE] = {"ollama_generate", M_POST, SR_API_OLLAMA_GENERATE, false, SR_ERR_OLLAMA},
 };
@@ -52,7 +54,7 @@ static const struct { const char *path; sr_route r; } paths[] = {
     {"/chat/completions", RT_CHAT}, {"/completions", RT_COMPLETIONS}, {"/embeddings", RT_EMBEDDINGS},
     {"/tokenize", RT_TOKENIZE}, {"/detokenize", RT_DETOKENIZE}, {"/apply-template", RT_TEMPLATE},
     {"/messages", RT_MESSAGES}, {"/messages/count_tokens", RT_COUNT_TOKENS}, {"/responses", RT_RESPONSES},
-    {"/api/version", RT_OLLAMA_VERSION}, {"/api/tags", RT_OLLAMA_TAGS}, {"/api/chat", RT_OLLAMA_CHAT}, {"/api/generate", RT_OLLAMA_GENERATE},
+    {"/api/version", RT_OLLAMA_VERSION}, {"/api/tags", RT_OLLAMA_TAGS}, {"/api/ps", RT_OLLAMA_PS}, {"/api/show", RT_OLLAMA_SHOW}, {"/api/chat", RT_OLLAMA_CHAT}, {"/api/generate", RT_OLLAMA_GENERATE},
 };
 
 void sr_reply_error(sr_conn *c, const sr_apierr *e)
@@ -247,7 +249,7 @@ static bool method_not_allowed(sr_apierr *e, unsigned methods)
 
 static bool check_get(sr_serve *s, sr_route r, sr_apierr *e)
 {
-    bool needs_model = r == RT_MODELS || r == RT_MODEL || r == RT_PROPS || r == RT_OLLAMA_TAGS;
+    bool needs_model = r == RT_MODELS || r == RT_MODEL || r == RT_PROPS || r == RT_OLLAMA_TAGS || r == RT_OLLAMA_PS;
     return !needs_model || s->ready ? true : sr_api_fail(e, 503, NULL, "model_loading", "The model is still being loaded.");
 }
 
@@ -262,6 +264,7 @@ static void answer_get(sr_serve *s, sr_conn *c, sr_route r, const char *id)
     case RT_OLLAMA_VERSION:
     case RT_VERSION:     sr_info_version(c); break;
     case RT_OLLAMA_TAGS: sr_info_tags(s, c); break;
+    case RT_OLLAMA_PS:   sr_info_ps(s, c); break;
     case RT_PROPS:       sr_info_props(s, c); break;
     case RT_MODELS:      sr_info_models(s, c); break;
     case RT_MODEL:       sr_info_model(s, c, id); break;
@@ -311,6 +314,11 @@ static void on_body(void *app, sr_conn *c, sr_buf *body)
         sr_buf_end(body);
         sr_api_fail(&e, 400, NULL, "unsupported", "Embeddings are not available on this server yet.");
         sr_reply_error(c, &e);
+        return;
+    }
+    if (r == RT_OLLAMA_SHOW) { /* whatever name is asked for: it is this model */
+        sr_buf_end(body);
+        sr_info_show(s, c);
         return;
     }
     sr_call_begin(s, c, routes[r].api, body);

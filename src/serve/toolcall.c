@@ -267,7 +267,9 @@ static bool call_byte(sr_toolparse *t, char c, sr_pieces *out)
         sr_buf_char(&t->key, c);
     else if (in_key && !t->marked && !key_allowed(t))
         return false;
-    if (t->role == IS_NAME || t->role == IS_TEXT_ARGS)
+    if ((t->role == IS_NAME || t->role == IS_TEXT_ARGS) && (unsigned char)c < ' ')
+        sr_buf_fmt(&t->value, "\\u%04x", (unsigned char)c);
+    else if (t->role == IS_NAME || t->role == IS_TEXT_ARGS)
         sr_buf_char(&t->value, c);
     else if (t->role == IS_ARGS)
         sr_callargs_feed(&t->args, c);

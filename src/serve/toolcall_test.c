@@ -132,6 +132,7 @@ static void hermes_puts_calls_between_tags(void **state)
     expect(HERMES, "<tool_call>{\"name\":\"made_up\",\"arguments\":{}}</tool_call>", "made_up({})"); /* between tags it is meant */
     expect(HERMES, "<tool_call>{\"name\":\"f\"}</tool_call>", "f({})");
     expect(HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":\"{\\\"s\\\":\\\"\\u00e4\\\"}\"}</tool_call>", "f({\"s\":\"\xc3\xa4\"})");
+    expect(HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":\"{\n\\\"n\\\": 1}\"}</tool_call>", "f({\n\"n\": 1})");
     expect(HERMES, "<tool_call>[{\"name\":\"f\",\"arguments\":{}}]</tool_call>", "f({})");
 }
 

@@ -12,6 +12,9 @@ test("models are listed", async () => {
   const m = (await client.list()).models[0];
   assert.ok(m.name && m.details.format === "gguf" && !Number.isNaN(Date.parse(m.modified_at)));
   assert.ok((await client.version()).version);
+  assert.equal((await client.ps()).models[0].name, m.name);
+  const about = await client.show({ model: m.name });
+  assert.ok(about.capabilities.includes("completion") && about.model_info["general.architecture"]);
 });
 
 test("chat, whole and streamed, says the same", async () => {
