@@ -36,9 +36,11 @@ uint32_t sr_block_adjust(const sr_model *m)
     return (uint32_t)SR_MIN(m->cfg.max_seqs * each, 1u << 22);
 }
 
+size_t sr_block_mask(const sr_model *m) { return (m->code->hp.n_vocab + 31) / 32 * sizeof(uint32_t); }
+
 static size_t sampling_bytes(const sr_model *m, const sr_shape *max)
 {
-    return max->out * sizeof(sr_sampdev) + (size_t)sr_block_adjust(m) * sizeof(sr_adjust);
+    return max->out * sizeof(sr_sampdev) + (size_t)sr_block_adjust(m) * sizeof(sr_adjust) + m->cfg.max_seqs * sr_block_mask(m);
 }
 
 size_t sr_block_bytes(const sr_model *m, const sr_shape *max) { return layout(max, m->code->prog.n_kv, sampling_bytes(m, max)).end; }

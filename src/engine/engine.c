@@ -180,6 +180,12 @@ static void token(sr_engine *e, sr_choice *c, const sr_sampled *r)
         sr_emit_done(e, c, SR_END_EOS);
         return;
     }
+    bool   whole = false;
+    sr_err err   = {0};
+    if (c->matcher && sr_constrain_accept(c, r->tok, &whole, &err)) {
+        sr_emit_error(e, c, err.status, err.msg);
+        return;
+    }
     sr_alt   alt[SR_MAX_ALT];
     uint32_t n_alt = j->n_logprobs ? SR_MIN(r->n_alt, (uint32_t)SR_MAX_ALT) : 0;
     for (uint32_t i = 0; i < n_alt; i++)
@@ -187,7 +193,9 @@ static void token(sr_engine *e, sr_choice *c, const sr_sampled *r)
     emit(e, &(sr_event){.id = j->id, .choice = c->index, .pos = c->made - 1, .kind = SR_EV_TOKEN, .token = r->tok,
                         .logprob = r->logprob, .alt = alt, .n_alt = n_alt});
     c->tok[c->n_tok++] = r->tok;
-    if (c->made >= j->max_new)
+    if (whole) /* its grammar ends here: no step for an end token that must come */
+        sr_emit_done(e, c, SR_END_EOS);
+    else if (c->made >= j->max_new)
         sr_emit_done(e, c, SR_END_LENGTH);
 }
 
@@ -430,6 +438,7 @@ void sr_engine_close(sr_engine *e)
         }
     if (e->port)
         sr_port_gauges(e->port)->ready = 0;
+    sr_constrain_close(e);
     sr_free(e->count);
     sr_free(e->touched);
     sr_free(e->turn);

@@ -1,6 +1,7 @@
 /* internal.h - what the files of the engine share: the loaded model, the batch, requests and choices.
  *
  *     load.c    file -> program -> device -> ready          batch.c   one step's inputs, host block and device block
+ *     constrain.c  requests with a grammar: which tokens may come next
  *     sched.c   requests, admission, preemption, budgets    engine.c  the step, and what comes out of it
  *     place.c   weights onto the device                     offload.c those that do not fit it
  */
@@ -48,6 +49,7 @@ struct sr_model {
 SR_MUSTUSE sr_status sr_block_open(sr_model *m, const sr_shape *max, sr_err *err);
 void     sr_block_close(sr_model *m);
 uint32_t sr_block_adjust(const sr_model *m);                   /* entries of bias and penalty lists: room for every sequence's at once */
+size_t   sr_block_mask(const sr_model *m);                      /* bytes of a mask of tokens */
 size_t   sr_block_bytes(const sr_model *m, const sr_shape *max);
 void     sr_block_address(const sr_model *m, sr_batch *out);   /* the device addresses to bind */
 void     sr_block_begin(sr_block *b);
@@ -83,6 +85,7 @@ struct sr_choice {            /* one answer of a request */
     uint32_t   scored;        /* prompt positions whose logprob has been sent */
     /* this step */
     uint32_t   row, rows, out, outs, given; /* token rows and wanted rows given to it; the first `given` are prompt scores */
+    struct sr_matcher *matcher; /* its place in the request's grammar; NULL: none */
     sr_endreason gone;        /* asked to end before its prompt was computed for the others */
     sr_status  fail;          /* why it must end, with */
     char       why[160];      /* its message */
@@ -96,7 +99,8 @@ struct sr_job {               /* one request */
     int32_t    priority;
     uint64_t   queue_deadline, deadline, ns_queue, ns_prompt;
     bool       started, forked, ignore_eos;
-    sr_sampling sampling;     /* bias points into this allocation */
+    sr_sampling sampling;     /* bias points into this allocation; no grammar here: */
+    struct sr_guide *guide;   /* NULL: anything goes */
     const int32_t *stop_tok;
     uint32_t   n_stop_tok;
     sr_job    *hash_next;
@@ -121,6 +125,7 @@ struct sr_engine {
     uint32_t     n_turn;
     double       ns_step, ns_per_token; /* measured: a step of few tokens; what each further token adds.  They size chunks while others decode */
     uint64_t     deadline_scan;
+    struct sr_lexicon *lexicon;     /* of the first request with a grammar */
     bool         lost;
 };
 
@@ -133,6 +138,14 @@ void      sr_choice_stop(sr_engine *e, sr_choice *c); /* leaves its list, gives 
 void      sr_sched_admit(sr_engine *e);
 /* Fills the block with what this step computes; false: nothing can run. */
 bool      sr_sched_build(sr_engine *e, sr_step *step);
+
+/* constrain.c */
+SR_MUSTUSE sr_status sr_constrain_begin(sr_engine *e, sr_job *j, const void *grammar, size_t n, sr_err *err); /* of all choices */
+void      sr_constrain_end(sr_job *j);
+/* Writes sr_block_mask() bytes.  SR_UNSUPPORTED: too ambiguous, or the vocabulary has no token that goes on. */
+SR_MUSTUSE sr_status sr_constrain_mask(sr_engine *e, sr_choice *c, uint32_t *mask, sr_err *err);
+SR_MUSTUSE sr_status sr_constrain_accept(sr_choice *c, int32_t tok, bool *whole, sr_err *err); /* *whole: nothing can follow */
+void      sr_constrain_close(sr_engine *e);
 
 /* engine.c */
 void sr_emit_done(sr_engine *e, sr_choice *c, sr_endreason reason);

@@ -65,7 +65,7 @@ struct sr_port {
 };
 
 /* What lies in the rings.  An event is followed by its usage (DONE), alternatives, vector and message, a POST
- * by the request's tokens, biases and stop tokens. */
+ * by the request's tokens, biases, stop tokens and grammar. */
 typedef struct { uint64_t id; uint32_t kind, choice, pos, reason; } wire_command;
 typedef struct { wire_command head; sr_request request; } wire_post; /* its pointers are NULL */
 typedef struct {
@@ -310,9 +310,8 @@ static sr_status post_check(const sr_request *q, sr_err *err)
     if ((q->n_stop_tok && !q->stop_tok) || (q->sampling.n_bias && !q->sampling.bias))
         return sr_raise(err, SR_INVALID, "request %llu: %u stop tokens and %u biases, but no list",
                         (unsigned long long)q->id, q->n_stop_tok, q->sampling.n_bias);
-    if (q->sampling.grammar)
-        return sr_raise(err, SR_UNSUPPORTED, "request %llu: grammars are not there yet",
-                        (unsigned long long)q->id);
+    if (q->sampling.n_grammar && !q->sampling.grammar)
+        return sr_raise(err, SR_INVALID, "request %llu: a grammar of %u bytes, but none", (unsigned long long)q->id, q->sampling.n_grammar);
     if (q->sampling.ext)
         return sr_raise(err, SR_UNSUPPORTED, "request %llu: extended samplers are not there yet",
                         (unsigned long long)q->id);
@@ -327,16 +326,18 @@ sr_status sr_port_post(sr_port *p, const sr_request *q, sr_err *err)
     wire_post w = {.head = {.id = q->id, .kind = SR_CMD_POST}, .request = *q};
     w.request.tok = w.request.stop_tok = NULL;
     w.request.sampling.bias            = NULL;
+    w.request.sampling.grammar         = NULL;
     sr_piece piece[] = {{&w, sizeof w},
-                        {q->tok, q->n_tok * sizeof *q->tok}, /* 2^32 of 8 bytes fit a size_t: three sums do, too */
+                        {q->tok, q->n_tok * sizeof *q->tok}, /* 2^32 of 8 bytes fit a size_t: four sums do, too */
                         {q->sampling.bias, q->sampling.n_bias * sizeof *q->sampling.bias},
-                        {q->stop_tok, q->n_stop_tok * sizeof *q->stop_tok}};
-    size_t bytes = sr_ring_record(piece[0].n + piece[1].n + piece[2].n + piece[3].n);
+                        {q->stop_tok, q->n_stop_tok * sizeof *q->stop_tok},
+                        {q->sampling.grammar, q->sampling.n_grammar}};
+    size_t bytes = sr_ring_record(piece[0].n + piece[1].n + piece[2].n + piece[3].n + piece[4].n);
     if (bytes > p->posts_cap)
         return sr_raise(err, SR_INVALID,
-                        "request %llu: %zu bytes (%u tokens, %u biases, %u stop tokens), the ring holds %zu",
+                        "request %llu: %zu bytes (%u tokens, %u biases, %u stop tokens, a grammar of %u), the ring holds %zu",
                         (unsigned long long)q->id, bytes, q->n_tok, q->sampling.n_bias, q->n_stop_tok,
-                        p->posts_cap);
+                        q->sampling.n_grammar, p->posts_cap);
     size_t reserve = p->commands.cap - p->posts_cap;
     if (!p->journal)
         return command_put(p, piece, SR_COUNT(piece), bytes, reserve) ? SR_OK : SR_AGAIN;
@@ -549,13 +550,16 @@ static bool post_read(const uint8_t *b, size_t n, sr_request *q)
     *q = ((const wire_post *)b)->request;
     size_t tok = sizeof(wire_post), bias = tok + q->n_tok * sizeof *q->tok;
     size_t stop = bias + q->sampling.n_bias * sizeof *q->sampling.bias;
-    if (stop + q->n_stop_tok * sizeof *q->stop_tok != n)
+    size_t grammar = stop + q->n_stop_tok * sizeof *q->stop_tok;
+    if (grammar + q->sampling.n_grammar != n)
         return false;
     q->tok = (const int32_t *)(b + tok);
     if (q->sampling.n_bias)
         q->sampling.bias = (const sr_bias *)(b + bias);
     if (q->n_stop_tok)
         q->stop_tok = (const int32_t *)(b + stop);
+    if (q->sampling.n_grammar)
+        q->sampling.grammar = b + grammar;
     return true;
 }
 

@@ -17,7 +17,7 @@
  * Owns:    the mapping and its descriptors.  Requests are copied in by value, events out.
  * Threads: post, end, ack: any thread.  poll: one thread.  down, await_renewal, gone: the watcher's.  The engine's side: its thread.
  * Errors:  post: SR_AGAIN = the ring is full, nothing was taken (a 429); SR_INVALID: larger than the ring;
- *          SR_UNSUPPORTED: a grammar or an extended sampler.
+ *          SR_UNSUPPORTED: an extended sampler.
  *          One request's fault is an event SR_EV_ERROR, never a failure of the port.
  */
 #ifndef SR_ENGINE_PORT_H
@@ -28,7 +28,6 @@
 #include "base/err.h"
 
 typedef struct sr_port sr_port;
-typedef struct sr_grammar sr_grammar;      /* text/grammar.h; not yet: must be NULL */
 typedef struct { int32_t tok; float bias; } sr_bias;
 typedef struct { int32_t tok; float logprob; } sr_alt;
 typedef struct {
@@ -37,7 +36,7 @@ typedef struct {
     uint32_t top_k, rep_last_n;            /* 0: off; window of the three penalties: last rep_last_n tokens of prompt and answer */
     uint64_t seed;                         /* draw for token t of choice c at position p = philox(seed, t, c, p): no state to save */
     const sr_bias *bias; uint32_t n_bias;
-    sr_grammar *grammar;                   /* NULL = none */
+    const void *grammar; uint32_t n_grammar; /* sr_grammar_bytes() of text/grammar.h; NULL, 0 = none.  A choice ends with SR_END_EOS when its text is whole */
     const void *ext;                       /* sr_sampext: dry, xtc, mirostat ...; NULL = none */
 } sr_sampling;
 typedef enum { SR_GENERATE, SR_SCORE, SR_EMBED } sr_what; /* SCORE: only the logprobs of the prompt; EMBED: not yet */

@@ -44,7 +44,7 @@ static void a_request_arrives_by_value_with_all_its_lists(void **state)
     sr_request q = {.id = 0xfedcba9876543210u, .salt = 42, .what = SR_GENERATE, .tok = tok, .n_tok = 300, .max_new = 17,
                     .min_new = 2, .n = 3, .stop_tok = stop, .n_stop_tok = 2, .ignore_eos = true, .n_logprobs = 6,
                     .priority = -4, .tenant = 11, .deadline_ns = 123456789012345, .window = 64,
-                    .sampling = {.temp = 0.75f, .top_p = 0.5f, .top_k = 40, .seed = ~0ull, .bias = bias, .n_bias = 3}};
+                    .sampling = {.temp = 0.75f, .top_p = 0.5f, .top_k = 40, .seed = ~0ull, .bias = bias, .n_bias = 3, .grammar = "rules", .n_grammar = 5}};
     assert_int_equal(sr_port_post(p, &q, &err), SR_OK);
     int32_t want[300];
     memcpy(want, tok, sizeof want);
@@ -58,6 +58,8 @@ static void a_request_arrives_by_value_with_all_its_lists(void **state)
     assert_memory_equal(c.request.tok, want, sizeof want);
     assert_memory_equal(c.request.stop_tok, stop, sizeof stop);
     assert_memory_equal(c.request.sampling.bias, bias, sizeof bias);
+    assert_int_equal(c.request.sampling.n_grammar, 5);
+    assert_memory_equal(c.request.sampling.grammar, "rules", 5);
     assert_true(c.request.ignore_eos && c.request.priority == -4 && c.request.sampling.temp == 0.75f);
     assert_false(sr_port_take(p, &c));
 
@@ -127,6 +129,8 @@ static void a_request_larger_than_the_ring_is_refused_with_numbers(void **state)
     assert_int_equal(sr_port_post(p, &(sr_request){.tok = tok}, &err), SR_INVALID);
     err = (sr_err){0};
     assert_int_equal(sr_port_post(p, &(sr_request){.tok = tok, .n_tok = 1, .n_stop_tok = 1}, &err), SR_INVALID);
+    err = (sr_err){0};
+    assert_int_equal(sr_port_post(p, &(sr_request){.tok = tok, .n_tok = 1, .sampling.n_grammar = 1}, &err), SR_INVALID);
     err = (sr_err){0};
     assert_int_equal(sr_port_post(p, &(sr_request){.tok = tok, .n_tok = 1, .sampling.ext = tok}, &err), SR_UNSUPPORTED);
     err = (sr_err){0};

@@ -63,8 +63,10 @@ static sr_status check(const sr_engine *e, const sr_request *r, sr_err *err)
     uint32_t        n = r->n ? r->n : 1;
     if (r->what == SR_EMBED)
         return sr_raise(err, SR_UNSUPPORTED, "embeddings");
-    if (r->sampling.grammar || r->sampling.ext || r->adapter)
-        return sr_raise(err, SR_UNSUPPORTED, "grammars, extended samplers and adapters");
+    if (r->sampling.ext || r->adapter)
+        return sr_raise(err, SR_UNSUPPORTED, "extended samplers and adapters");
+    if (r->sampling.n_grammar && r->what != SR_GENERATE)
+        return sr_raise(err, SR_INVALID, "a grammar for a request that generates nothing");
     if (r->n_tok == 0)
         return sr_raise(err, SR_INVALID, "empty prompt");
     if (r->n_tok > m->cfg.ctx)
@@ -120,7 +122,12 @@ sr_status sr_job_take(sr_engine *e, const sr_request *r, sr_err *err)
     at += r->n_stop_tok * sizeof(int32_t);
     if (r->sampling.n_bias)
         memcpy(at, r->sampling.bias, r->sampling.n_bias * sizeof(sr_bias));
-    j->sampling.bias = (const sr_bias *)at;
+    j->sampling.bias    = (const sr_bias *)at;
+    j->sampling.grammar = NULL; /* its bytes are the port's */
+    if (r->sampling.n_grammar && sr_constrain_begin(e, j, r->sampling.grammar, r->sampling.n_grammar, err)) {
+        sr_free(j);
+        return err->status;
+    }
     j->hash_next     = *bucket(e, j->id);
     *bucket(e, j->id) = j;
     e->jobs++;
@@ -135,6 +142,7 @@ void sr_job_free(sr_engine *e, sr_job *j)
         p = &(*p)->hash_next;
     *p = j->hash_next;
     e->jobs--;
+    sr_constrain_end(j);
     sr_free(j);
 }
 
@@ -255,8 +263,31 @@ static bool adjustments(sr_engine *e, const sr_choice *c, sr_sampdev *row)
     return ok;
 }
 
+static void fail(sr_choice *c, sr_status status, const char *why)
+{
+    c->fail = status;
+    snprintf(c->why, sizeof c->why, "%.*s", (int)sizeof c->why - 1, why);
+}
+
+/* The tokens that the choice's grammar allows next, behind the lists.  False: no room, or c has failed. */
+static bool allowed(sr_engine *e, sr_choice *c, sr_sampdev *row)
+{
+    sr_block *b     = &e->m->block;
+    size_t    bytes = sr_block_mask(e->m);
+    sr_err    err   = {0};
+    if (b->sampling_used + bytes > b->sampling_bytes)
+        return false;
+    if (sr_constrain_mask(e, c, (uint32_t *)(void *)(b->sampling + b->sampling_used), &err)) {
+        fail(c, err.status, err.msg);
+        return false;
+    }
+    row->mask = (uint32_t)b->sampling_used;
+    b->sampling_used += bytes;
+    return true;
+}
+
 /* One wanted row: the logits after token row `row`, for choice c. */
-static bool want(sr_engine *e, const sr_choice *c, uint32_t row, int32_t given)
+static bool want(sr_engine *e, sr_choice *c, uint32_t row, int32_t given)
 {
     sr_block          *b = &e->m->block;
     const sr_job      *j = c->job;
@@ -267,7 +298,7 @@ static bool want(sr_engine *e, const sr_choice *c, uint32_t row, int32_t given)
                       .freq_penalty = s->freq_penalty, .pres_penalty = s->pres_penalty, .top_k = s->top_k, .seed = s->seed,
                       .choice = c->index, .pos = c->n_tok, .n_alt = alt ? alt - 1 : 0, .given = given};
     b->out[b->now.out++] = row;
-    return given >= 0 || adjustments(e, c, d);
+    return given >= 0 || (adjustments(e, c, d) && (!c->matcher || allowed(e, c, d)));
 }
 
 /* What is wanted after the last rows: the next token (of every choice, if they part here), or the prompt's own. */
@@ -306,12 +337,6 @@ static uint32_t limit_by_outputs(const sr_engine *e, const sr_choice *c, uint32_
     if (j->n_prompt_logprobs && c->scored + 1 < j->n_prompt)
         return room > last ? SR_MIN(n, room - last) : 0;
     return c->computed + n == c->n_tok && room < last ? (n > 1 ? n - 1 : 0) : n;
-}
-
-static void fail(sr_choice *c, sr_status status, const char *why)
-{
-    c->fail = status;
-    snprintf(c->why, sizeof c->why, "%.*s", (int)sizeof c->why - 1, why);
 }
 
 /* Makes room for n more tokens of c.  Those after c in order that have no rows in this step yet may have to give
@@ -357,7 +382,7 @@ static uint32_t serve(sr_engine *e, sr_choice *c, uint32_t n, sr_step *step)
         b->sampling_used = used;
         c->outs          = 0;
         sr_kv_trim(c->seq);
-        if (b->now.seq == 0) /* nobody else used the room: it will never fit */
+        if (b->now.seq == 0 && !c->fail) /* nobody else used the room: it will never fit */
             fail(c, SR_NOMEM, "too many penalised or biased tokens");
         return 0;
     }
