@@ -10,7 +10,7 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 
-enum { SLOTS = 2, ALIGN = 256, PAGE = 4096, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, ROUNDS = 8, USUAL_TOKENS = 512 };
+enum { SLOTS = 2, ALIGN = 256, PAGE = 4096, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, USUAL_TOKENS = 512 };
 
 /* ---- what there is -------------------------------------------------------------------------------------------------------- */
 
@@ -60,7 +60,7 @@ static void describe_units(const sr_model *m, sr_unit *u)
             to->read  = m->code->tied ? 0 : bytes / p->weight[w].rows;
             continue;
         }
-        to->bytes += bytes;
+        to->bytes += sr_align_up(bytes, ALIGN);
         to->read += bytes;
         to->params += (uint64_t)p->weight[w].rows * p->weight[w].cols;
         to->hidden = to->kind == SR_UNIT_FFN ? m->info.n_ff : 0;
@@ -144,7 +144,22 @@ static need needs(const sr_model *m, const sr_shape *max)
     return n;
 }
 
-static void take_plan(sr_model *m, const sr_place *place)
+/* Most tokens of a step that the CPU takes part in; small steps have activations of their own. */
+static uint32_t most_shared(const sr_model *m)
+{
+    return SR_MIN((uint32_t)FEW, SR_MIN(m->cfg.max_step_tokens, SR_MIN(m->cfg.max_seqs, (uint32_t)m->cfg.out_rows)));
+}
+
+static sr_shape few_shape(const sr_model *m, uint32_t n) { return (sr_shape){.tok = n, .out = n, .seq = n, .pages = m->max.pages}; }
+
+/* With the partial sums, by token and by wanted row. */
+static uint64_t few_bytes(const sr_model *m, uint32_t n)
+{
+    sr_shape few = few_shape(m, n);
+    return n ? m->be->scratch(m->dev, &m->code->prog, &few) + 2 * sr_align_up(4ull * n * m->info.n_embd, ALIGN) : 0;
+}
+
+static void take_plan(sr_model *m, const sr_place *place, sr_offloadmode mode)
 {
     sr_offload *o = m->off;
     uint32_t    head = 1 + 3 * m->info.n_layer;
@@ -159,12 +174,11 @@ static void take_plan(sr_model *m, const sr_place *place)
     for (uint32_t l = 0; l < m->info.n_layer; l++) {
         const sr_place *ffn = &place[2 * l + 1];
         bool            out = ffn->tier != SR_WT_DEVICE, cut = m->info.n_ff % 256 == 0;
-        uint32_t        cpu = !out || ffn->tier == SR_WT_NVME || m->cfg.offload == SR_OFFLOAD_STREAM ? 0 : m->cfg.offload == SR_OFFLOAD_CPU && cut ? m->info.n_ff : ffn->cpu_hidden;
+        uint32_t        cpu = !out || ffn->tier == SR_WT_NVME || mode == SR_OFFLOAD_STREAM ? 0 : mode == SR_OFFLOAD_CPU && cut ? m->info.n_ff : ffn->cpu_hidden;
         o->device[l] = m->info.n_ff - cpu;
-        o->few       = cpu ? FEW : o->few;
+        o->few       = cpu ? most_shared(m) : o->few;
     }
-    o->few     = SR_MIN(o->few, SR_MIN(m->cfg.max_step_tokens, SR_MIN(m->cfg.max_seqs, (uint32_t)m->cfg.out_rows)));
-    o->n_slot  = o->slot_bytes ? SLOTS : 0;
+    o->n_slot = o->slot_bytes ? SLOTS : 0;
 }
 
 static size_t slots_bytes(const sr_model *m)
@@ -183,43 +197,38 @@ static uint64_t resident_bytes(const sr_model *m)
     return n;
 }
 
-/* Small steps have activations of their own. */
-static sr_shape few_shape(const sr_model *m)
+/* Places as the plan says, with the CPU taking part or not.  False: it does not fit, and err says what lacks. */
+static bool try_plan(sr_model *m, const need *n, const sr_unit *unit, sr_place *place, sr_offloadmode mode, sr_err *err)
 {
-    uint32_t n = m->off->few;
-    return (sr_shape){.tok = n, .out = n, .seq = n, .pages = m->max.pages};
+    sr_offload *o    = m->off;
+    sr_needs    want = {.kv = n->kv, .scratch = n->fixed, .slots = SLOTS + (m->be->tile != NULL), .few = FEW};
+    if (mode != SR_OFFLOAD_STREAM)
+        want.reserve = few_bytes(m, most_shared(m));
+    if (sr_plan_place(&o->hw, &want, unit, 2 * m->info.n_layer + 2, place, &o->sum, err))
+        return false;
+    take_plan(m, place, mode);
+    uint64_t used = n->kv + n->fixed + resident_bytes(m) + slots_bytes(m) + few_bytes(m, o->few);
+    if (used <= o->hw.vram)
+        return true;
+    sr_raise(err, SR_NOMEM, "the plan takes %.3f MB more than there is", (double)(used - o->hw.vram) * 1e-6);
+    return false;
 }
 
-static uint64_t few_bytes(const sr_model *m)
-{
-    sr_shape few = few_shape(m); /* and the partial sums, by token and by wanted row */
-    return few.tok ? m->be->scratch(m->dev, &m->code->prog, &few) + 2 * sr_align_up(4ull * few.tok * m->info.n_embd, ALIGN) : 0;
-}
-
-/* The plan counts slots in its own way: what it left out is asked of it as a reserve until all fits. */
+/* The CPU's part wants activations of its own on the device: where they do not fit, everything streams. */
 static sr_status plan(sr_model *m, const need *n, const sr_unit *unit, sr_err *err)
 {
-    sr_offload *o      = m->off;
-    uint32_t    n_unit = 2 * m->info.n_layer + 2;
-    sr_needs    want   = {.kv = n->kv, .scratch = n->fixed, .slots = SLOTS + (m->be->tile != NULL)};
-    sr_place   *place  = sr_calloc(n_unit, sizeof *place);
-    bool        fits   = false;
+    sr_err    first = {0}, second = {0};
+    sr_place *place = sr_calloc(2 * m->info.n_layer + 2, sizeof *place);
     if (!place)
-        return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u units", n_unit);
-    for (int i = 0; i < ROUNDS && !fits; i++) {
-        if (sr_plan_place(&o->hw, &want, unit, n_unit, place, &o->sum, err))
-            break;
-        take_plan(m, place);
-        uint64_t used = n->kv + n->fixed + resident_bytes(m) + slots_bytes(m) + few_bytes(m);
-        fits          = used <= o->hw.vram;
-        want.reserve += fits ? 0 : used - o->hw.vram;
-    }
+        return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u layers", m->info.n_layer);
+    bool fits = try_plan(m, n, unit, place, m->cfg.offload, &first) ||
+                (m->cfg.offload == SR_OFFLOAD_AUTO && first.status == SR_NOMEM && try_plan(m, n, unit, place, SR_OFFLOAD_STREAM, &second));
     sr_free(place);
-    if (err->status)
-        return sr_while(err, "placing %.1f MB of weights, %.1f MB of KV pages and %.1f MB of activations in the %.1f MB that are free", (double)n->weights * 1e-6,
-                        (double)n->kv * 1e-6, (double)n->fixed * 1e-6, (double)o->hw.vram * 1e-6);
-    return fits ? SR_OK : sr_raise(err, SR_NOMEM, "no placement of %.1f MB of weights was found in the %.1f MB that are free", (double)n->weights * 1e-6,
-                                   (double)o->hw.vram * 1e-6);
+    if (fits)
+        return SR_OK;
+    sr_raise(err, first.status, "%s", second.status ? second.msg : first.msg);
+    return sr_while(err, "placing %.1f MB of weights, %.1f MB of KV pages and %.1f MB of activations in the %.1f MB that are free",
+                    (double)n->weights * 1e-6, (double)n->kv * 1e-6, (double)n->fixed * 1e-6, (double)m->off->hw.vram * 1e-6);
 }
 
 sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err)
@@ -555,7 +564,7 @@ static sr_status open_few(sr_model *m, sr_err *err)
     sr_free(shared);
     if (s)
         return s;
-    r->max       = few_shape(m);
+    r->max       = few_shape(m, o->few);
     size_t bytes = m->be->scratch(m->dev, &r->code->prog, &r->max), at;
     if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, "activations (few tokens)", &r->scratch, err) ||
         m->be->prepare(m->dev, &r->code->prog, &r->max, r->scratch, bytes, &r->plan, err) || sr_share_open(m, err))
