@@ -11,7 +11,7 @@ compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja
 	cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
 
-.PHONY: all run test test-gpu test-arm asan ubsan tsan fuzz bench test-clients check install clean help
+.PHONY: all run test test-gpu test-arm asan ubsan tsan fuzz bench test-clients test-deploy check install uninstall deb clean help
 all:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE))
@@ -67,14 +67,34 @@ test-clients: all
 	@tools/deps clients
 	@tests/clients/run.sh $(BUILD)/strata serve $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
+# What deploy/ holds and the package, with the tools that read them; as root, because the package is installed in a chroot
+# (CHROOT: a Debian 12 to be copied for it).
+test-deploy: all deb
+	@tools/deps deploy
+	@tests/docs_test.sh $(BUILD)/strata
+	@tests/deploy_test.sh $(BUILD)
+	@tests/deploy_tools.sh $(BUILD)
+	@tests/deb_test.sh build-deb/strata_*.deb $(CHROOT)
+
 check:
 	@tools/check
 
+# What is installed is listed in $(BUILD)/install_manifest.txt; uninstall takes that away again.
 install: all
-	@cmake --install $(BUILD) --prefix $(PREFIX)
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+uninstall:
+	@tools/uninstall $(BUILD)/install_manifest.txt $(PREFIX) $(DESTDIR)
+
+# A Debian package, in build-deb/: for the release it is made on, whose libraries it names.
+hardened = -DCMAKE_C_FLAGS=-D_FORTIFY_SOURCE=2 -DCMAKE_EXE_LINKER_FLAGS=-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now
+deb:
+	@tools/deps build deb
+	@$(call compile,build-deb,$(TYPE),-DSTRATA_TESTS=OFF -DSTRATA_ZSH=zsh/vendor-completions $(hardened))
+	@cd build-deb && cpack -G DEB >cpack.log || { cat cpack.log; exit 1; }
+	@ls build-deb/strata_*.deb
 
 clean:
-	rm -rf build build-arm build-asan build-ubsan build-tsan build-fuzz
+	rm -rf build build-deb build-arm build-asan build-ubsan build-tsan build-fuzz
 
 help:
 	@echo "make                build strata into $(BUILD)/ (installs the Debian packages it needs)"
@@ -87,5 +107,7 @@ help:
 	@echo "make test-clients   clients that people use against a server"
 	@echo "make bench          tokens per second; MODEL=file.gguf ARGS='-p 512 -n 128'"
 	@echo "make check          include floors, banned calls, sizes"
-	@echo "make install        into PREFIX=$(PREFIX)"
+	@echo "make install        into PREFIX=$(PREFIX), below DESTDIR; make uninstall takes it away"
+	@echo "make deb            a Debian package, in build-deb/"
+	@echo "make test-deploy    the package in a chroot of its own, and what deploy/ holds, with the tools that read it"
 	@echo "make clean          remove the build folders"

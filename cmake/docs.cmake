@@ -1,0 +1,27 @@
+# cmake -DSTRATA="program [words before]" -DOUT=folder -P docs.cmake: manual pages and completions, as the program makes them.
+# OUT becomes share/ of an installation; what was there before goes, so that a command that is gone leaves no page.
+function(ask file)
+  execute_process(COMMAND ${STRATA} ${ARGN} OUTPUT_FILE ${OUT}/${file} RESULT_VARIABLE rc)
+  if(NOT rc EQUAL 0)
+    message(FATAL_ERROR "${STRATA} ${ARGN}: ${rc}")
+  endif()
+endfunction()
+
+file(REMOVE_RECURSE ${OUT})
+file(MAKE_DIRECTORY ${OUT}/man/man1 ${OUT}/bash-completion/completions ${OUT}/${ZSH} ${OUT}/fish/vendor_completions.d)
+ask(bash-completion/completions/strata help --as bash)
+ask(${ZSH}/_strata help --as zsh)
+ask(fish/vendor_completions.d/strata.fish help --as fish)
+
+execute_process(COMMAND ${STRATA} help OUTPUT_VARIABLE overview COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "\n  [a-z]+" commands "${overview}")
+ask(man/man1/strata.1 help --as man)
+foreach(command ${commands})
+  string(STRIP "${command}" command)
+  ask(man/man1/strata-${command}.1 help --as man ${command})
+endforeach()
+find_program(GZIP gzip)
+if(GZIP)
+  file(GLOB pages ${OUT}/man/man1/*.1)
+  execute_process(COMMAND ${GZIP} -9n ${pages} COMMAND_ERROR_IS_FATAL ANY)
+endif()
