@@ -79,10 +79,12 @@ static void man_option(const sr_opt *o)
     putchar('\n');
 }
 
-/* The first sentence of `about`, as whatis(1) shows it. */
+/* The beginning of `about`, as whatis(1) shows it on one line. */
 static void print_summary(const char *about)
 {
-    size_t n = strcspn(about, ".:;");
+    size_t n = strcspn(about, ".,:;(");
+    while (n > 0 && about[n - 1] == ' ')
+        n--;
     for (size_t i = 0; i < n; i++)
         putchar(i ? about[i] : tolower((unsigned char)about[i]));
 }
