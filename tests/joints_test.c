@@ -10,11 +10,14 @@
 
 #include "../tools/bisect.h"
 #include "backend/fake/fake.h"
+#include "base/cpu.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/siphash.h"
 #include "engine/internal.h"
 
 #define MODEL "models/strata-demo-draft-Q8_0.gguf"
+#define RECORDED 0x78f21694157d1b8full
 enum { N = 40 };
 
 static int32_t text[N];
@@ -406,6 +409,29 @@ static void a_device_too_small_says_how_much_was_free(void **state)
     assert_non_null(strstr(err.msg, MODEL));
 }
 
+/* Recorded on x86-64 with AMX, gcc 12, glibc 2.36 (whose pow() makes the rotation's frequencies): every instruction set of
+ * every architecture, with all cores, gives these bits. */
+static void the_logits_have_the_bits_recorded_on_another_machine(void **state)
+{
+    static const struct { const char *isa; uint32_t needs; } set[] = {
+        {"ref", 0}, {"avx2", SR_CPU_AVX2}, {"avx512", SR_CPU_AVX512 | SR_CPU_AVX512_VNNI}, {"amx", SR_CPU_AMX_INT8},
+        {"neon", SR_CPU_NEON}, {"neon-dot", SR_CPU_NEON_DOT},
+    };
+    (void)state;
+    for (size_t i = 0; i < SR_COUNT(set); i++) {
+        if (set[i].needs & ~sr_cpu_features())
+            continue;
+        sr_model *m = load(&sr_backend_cpu, 0, set[i].isa, 0);
+        float    *x = sr_calloc(m->info.n_vocab, sizeof *x);
+        eval(m, x);
+        uint64_t hash = sr_siphash64((const uint64_t[2]){1, 2}, x, m->info.n_vocab * sizeof *x);
+        if (hash != RECORDED)
+            fail_msg("%s: hash %#llx, not %#llx", set[i].isa, (unsigned long long)hash, (unsigned long long)RECORDED);
+        sr_free(x);
+        sr_model_close(m);
+    }
+}
+
 int main(void)
 {
     for (int i = 0; i < N; i++)
@@ -419,6 +445,7 @@ int main(void)
         cmocka_unit_test(a_failed_copy_or_submit_loses_the_device_with_its_reason),
         cmocka_unit_test(no_failed_allocation_while_loading_leaks_or_crashes),
         cmocka_unit_test(a_device_too_small_says_how_much_was_free),
+        cmocka_unit_test(the_logits_have_the_bits_recorded_on_another_machine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

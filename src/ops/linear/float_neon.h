@@ -12,8 +12,9 @@ enum { NEON_TILE = 8, ROWS = 4, PANEL_R = 3, PANEL_T = 2 }; /* rows of x that ar
 
 SR_INLINE v16 load16(uint32_t format, const uint8_t *p)
 {
-    if (format == SR_F32)
-        return v16_load((const float *)(const void *)p);
+    if (format == SR_F32) /* a row in a file may start anywhere */
+        return (v16){vreinterpretq_f32_u8(vld1q_u8(p)), vreinterpretq_f32_u8(vld1q_u8(p + 16)),
+                     vreinterpretq_f32_u8(vld1q_u8(p + 32)), vreinterpretq_f32_u8(vld1q_u8(p + 48))};
     if (format == SR_F16)
         return v16_from_f16(p);
     uint16x8_t lo = vreinterpretq_u16_u8(vld1q_u8(p)), hi = vreinterpretq_u16_u8(vld1q_u8(p + 16));
