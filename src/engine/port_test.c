@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -522,7 +523,11 @@ static void a_wake_ends_a_sleep_whenever_it_comes(void **state)
 
 static void a_poster_killed_with_the_lock_does_not_lock_out_the_others(void **state)
 {
+    void  *list;
+    size_t n;
     (void)state;
+    if (syscall(SYS_get_robust_list, 0, &list, &n)) /* QEMU: no kernel that would open the locks of the dead */
+        skip();
     sr_port *p = port_new(0, 0);
     for (int i = 0; i < 20; i++) {
         pid_t pid = fork();

@@ -44,11 +44,12 @@ static sr_status cpu_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err
         sr_raise(err, SR_INVALID, "unknown instruction set \"%s\"; known: ref, avx2, avx512, amx, neon, neon-dot", dev->cfg.isa);
         goto fail;
     }
-    if (dev->cfg.isa && allow != ~0u && (allow & sr_cpu_features()) == 0 && allow != 0) {
-        sr_raise(err, SR_UNSUPPORTED, "this CPU (%s) has no %s", sr_cpu_name(), dev->cfg.isa);
+    dev->features = sr_cpu_features() & allow;
+    if (dev->cfg.isa && strcmp(dev->cfg.isa, sr_cpu_isa_name(dev->features)) != 0) {
+        sr_raise(err, SR_UNSUPPORTED, "this CPU (%s) does not have all that \"%s\" needs; without it: %s", sr_cpu_name(), dev->cfg.isa,
+                 sr_cpu_isa_name(sr_cpu_features()));
         goto fail;
     }
-    dev->features = sr_cpu_features() & allow;
     uint32_t threads = dev->cfg.threads ? dev->cfg.threads : sr_cpu_cores();
     uint32_t spin    = dev->cfg.spin_us ? dev->cfg.spin_us : SPIN_US;
     if (threads > 1024) {

@@ -140,6 +140,29 @@ static void a_failure_is_kept_and_told_to_every_later_wait(void **state)
     sr_backend_cpu.close(d);
 }
 
+static void an_instruction_set_asked_for_is_had_or_refused(void **state)
+{
+    static const char *const names[] = {"ref", "avx2", "avx512", "amx", "neon", "neon-dot"};
+    (void)state;
+    uint32_t had = 0;
+    for (size_t i = 0; i < SR_COUNT(names); i++) {
+        sr_err     err = {0};
+        sr_dev    *d   = NULL;
+        sr_devinfo info = {.size = sizeof info};
+        sr_status  s = sr_backend_cpu.open(0, &(sr_devcfg){.threads = 1, .isa = names[i]}, &d, &err);
+        if (s == SR_OK) {
+            assert_int_equal(sr_backend_cpu.info(0, d, &info, &err), SR_OK);
+            assert_string_equal(info.isa, names[i]);
+            had++;
+        } else {
+            assert_int_equal(s, SR_UNSUPPORTED);
+            assert_non_null(strstr(err.msg, names[i]));
+        }
+        sr_backend_cpu.close(d);
+    }
+    assert_true(had > 0);
+}
+
 static void what_cannot_be_opened_is_named(void **state)
 {
     (void)state;
@@ -191,6 +214,7 @@ int main(void)
         cmocka_unit_test(a_fence_holds_a_queue_until_the_host_signals),
         cmocka_unit_test(a_full_queue_says_again_and_loses_nothing),
         cmocka_unit_test(a_failure_is_kept_and_told_to_every_later_wait),
+        cmocka_unit_test(an_instruction_set_asked_for_is_had_or_refused),
         cmocka_unit_test(what_cannot_be_opened_is_named),
         cmocka_unit_test(devices_are_picked_by_name_and_never_silently),
     };
