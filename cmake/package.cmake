@@ -1,5 +1,5 @@
 # What an installation is, and the Debian package made of it (make install, make deb).
-#   bin/strata  lib/strata/libstrata-cuda13.so (where built)  share/strata/models: found from the program's own folder
+#   bin/strata  lib/strata/libstrata-cuda13.so (where built)  share/strata/models and profiles: found from the program's own folder
 #   share/man, bash, zsh and fish completion: made by the program when it is built
 #   lib/systemd/system/strata.service: with the path of this installation in it
 # Component "plain" is not in the package, whose licence Debian keeps elsewhere; "debian" is in nothing else.
@@ -15,6 +15,7 @@ install(TARGETS strata RUNTIME DESTINATION bin COMPONENT program)
 if(TARGET strata-cuda)
   install(TARGETS strata-cuda LIBRARY DESTINATION lib/strata COMPONENT program)
 endif()
+install(DIRECTORY profiles DESTINATION share/strata COMPONENT program FILES_MATCHING PATTERN "*.json")
 install(FILES models/strata-demo-base-Q4_K_M.gguf models/README.md DESTINATION share/strata/models COMPONENT program)
 install(DIRECTORY ${docs}/ DESTINATION share COMPONENT program)
 install(FILES LICENSE README.md DESTINATION share/doc/strata COMPONENT plain)

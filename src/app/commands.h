@@ -14,6 +14,8 @@ int sr_cmd_devices(int argc, char **argv);
 int sr_cmd_engine(int argc, char **argv); /* started by a server for itself: worker.h */
 int sr_cmd_info(int argc, char **argv);
 int sr_cmd_perplexity(int argc, char **argv);
+int sr_cmd_plan(int argc, char **argv);
+int sr_cmd_probe(int argc, char **argv);
 int sr_cmd_quantize(int argc, char **argv);
 int sr_cmd_render(int argc, char **argv);
 int sr_cmd_serve(int argc, char **argv);

@@ -5,6 +5,9 @@
  *     <exe>/../models/               the build folder of a source tree
  *     <exe>/../share/strata/models/  an installed program
  *
+ * A machine profile by its name: the same places, with profiles/.  What is measured once is kept in
+ * $XDG_CACHE_HOME/strata, or ~/.cache/strata.
+ *
  * Threads: any.   Errors: SR_IO naming every place that was tried.
  */
 #ifndef SR_APP_PATHS_H
@@ -18,4 +21,8 @@
 SR_MUSTUSE sr_status sr_model_path(const char *given, char *out, size_t cap, sr_err *err);
 /* The file name without folders and without ".gguf": what a model is called. */
 void sr_model_id(const char *path, char *out, size_t cap);
+/* A profile's file: `name` itself when it holds a slash or ends in .json. */
+SR_MUSTUSE sr_status sr_profile_path(const char *name, char *out, size_t cap, sr_err *err);
+/* A file of the cache; its folder is made. */
+SR_MUSTUSE sr_status sr_cache_path(const char *file, char *out, size_t cap, sr_err *err);
 #endif

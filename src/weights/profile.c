@@ -197,11 +197,10 @@ static const sr_curve *nearest(const sr_curves *c, uint32_t format)
     return best;
 }
 
-uint32_t sr_profile_borrowed(const sr_profile *p, uint32_t format)
+uint32_t sr_profile_borrowed(const sr_profile *p, bool dev, uint32_t format)
 {
-    const sr_curve *dev = p->dev.arch ? nearest(p->dev.gemv.n ? &p->dev.gemv : &p->dev.gemm, format) : NULL;
-    const sr_curve *cpu = nearest(&p->host.gemv, format);
-    return dev && dev->format != format ? dev->format : cpu ? cpu->format : format;
+    const sr_curve *c = nearest(!dev ? &p->host.gemv : p->dev.gemv.n ? &p->dev.gemv : &p->dev.gemm, format);
+    return c ? c->format : format;
 }
 
 /* ---- for the plan -------------------------------------------------------------------------------------------- */
@@ -215,7 +214,7 @@ sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t 
     const sr_curve *c;
     if (p->dev.arch && (c = nearest(&p->dev.gemv, format)) != NULL)
         r.dev_read = sr_curve_rows(c, tokens);
-    if (p->dev.arch && (c = nearest(&p->dev.gemm, format)) != NULL)
+    if (p->dev.arch && (c = nearest(&p->dev.gemm, format)) != NULL && (tokens >= c->p[0].at || r.dev_read <= 0)) /* below, gemv says it all */
         r.dev_flops = sr_curve_rows(c, tokens);
     if ((c = nearest(&p->host.gemv, format)) != NULL)
         r.cpu_read = sr_curve_threads(c, t);

@@ -18,6 +18,7 @@
  */
 #ifndef SR_WEIGHTS_PROFILE_H
 #define SR_WEIGHTS_PROFILE_H
+#include <stdbool.h>
 #include "base/buf.h"
 #include "weights/plan.h"
 
@@ -63,5 +64,5 @@ void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *out);
 /* What weights of a format go at in a step of so many tokens; 0: not known. */
 typedef struct { double dev_read, dev_flops, cpu_read, cpu_flops; } sr_formatrates;
 sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens);
-uint32_t sr_profile_borrowed(const sr_profile *p, uint32_t format);      /* the format whose figures stand in; `format`: its own */
+uint32_t sr_profile_borrowed(const sr_profile *p, bool device, uint32_t format); /* the format whose figures stand in; `format`: its own */
 #endif

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         SR_ASSERT(hw.cpu_read > 0 && isfinite(hw.cpu_read) && hw.dram_read > 0 && isfinite(hw.dram_read), "%g %g", hw.cpu_read, hw.dram_read);
         for (uint32_t tokens = 1; tokens < 5000; tokens *= 3) {
             sr_formatrates r = sr_profile_rates(&p, threads, 12, tokens);
-            SR_ASSERT(r.cpu_read > 0 && r.cpu_flops > 0 && (!p.dev.arch || r.dev_flops > 0), "%g %g %g", r.cpu_read, r.cpu_flops, r.dev_flops);
+            SR_ASSERT(r.cpu_read > 0 && r.cpu_flops > 0 && (!p.dev.arch || r.dev_flops > 0 || r.dev_read > 0), "%g %g %g", r.cpu_read, r.cpu_flops, r.dev_flops);
         }
     }
     return 0;

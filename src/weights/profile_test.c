@@ -88,8 +88,8 @@ static void a_curve_is_followed_between_its_points(void **state)
     assert_true(fabs(sr_curve_rows(r, 100) - 12e9) < 1);
     sr_formatrates f = sr_profile_rates(&p, 2, SR_Q4_K, 8);
     assert_true(fabs(f.cpu_read - 7e9) < 1 && f.dev_read == 0); /* 14 at two threads, half of it at eight rows */
-    assert_int_equal(sr_profile_borrowed(&p, SR_Q8_0), SR_Q4_K);
-    assert_int_equal(sr_profile_borrowed(&p, SR_Q4_K), SR_Q4_K);
+    assert_int_equal(sr_profile_borrowed(&p, false, SR_Q8_0), SR_Q4_K);
+    assert_int_equal(sr_profile_borrowed(&p, false, SR_Q4_K), SR_Q4_K);
 }
 
 static void the_shipped_profiles_are_sound_and_say_what_they_are(void **state)

@@ -1,0 +1,117 @@
+/* cmd_probe.c - this machine in figures, for strata plan: measured in seconds, printed, kept. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "app/commands.h"
+#include "app/machine.h"
+#include "app/opt.h"
+#include "app/paths.h"
+#include "base/mem.h"
+#include "ops/quant/quant.h"
+
+#define GB 1e-9
+
+typedef struct { const char *device, *out, *model; bool json, cached; } options;
+
+static void print_curve(const char *label, const char *format, const sr_curve *c, double scale)
+{
+    printf("  %-22s %-5s", label, format);
+    for (uint32_t i = 0; i < c->n; i++)
+        printf("  %u: %.4g", c->p[i].at, c->p[i].v * scale);
+    putchar('\n');
+}
+
+static void print_curves(const char *label, const sr_curves *c, double scale)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        print_curve(i ? "" : label, sr_dtype_name(c->c[i].format), &c->c[i], scale);
+}
+
+static void print_device(const sr_profile *p)
+{
+    if (!p->dev.arch) {
+        puts("device: none that could be measured; strata devices says why");
+        return;
+    }
+    printf("device: %s, %.1f GB\n", p->dev.name, (double)p->dev.vram * GB);
+    printf("  %-22s %.1f GB/s read and written; from the host %.1f, to it %.1f\n", "copies", p->dev.copy * GB, p->dev.h2d * GB, p->dev.d2h * GB);
+    printf("  %-22s %.2f us; a handshake with the host %.1f us\n", "shortest op", p->dev.op * 1e6, p->dev.sync * 1e6);
+    print_curves("products, GB/s by rows", &p->dev.gemv, GB);
+    print_curves("TFLOP/s by rows", &p->dev.gemm, 1e-12);
+    if (p->together.threads)
+        printf("  %-22s copy %.1f GB/s while %u threads multiply at %.1f GB/s\n", "together", p->together.h2d * GB, p->together.threads,
+               p->together.cpu * GB);
+}
+
+static void print(const sr_profile *p)
+{
+    printf("host: %s, %u cores, %s, %.1f GB\n", p->host.name, p->host.cores, *p->host.isa ? p->host.isa : "plain", (double)p->host.ram * GB);
+    print_curve("memory, GB/s by threads", "", &p->host.dram, GB);
+    print_curves("products, GB/s by threads", &p->host.gemv, GB);
+    print_curves("and by rows", &p->host.rows, GB);
+    print_curves("GFLOP/s by threads", &p->host.gemm, GB);
+    printf("  %-22s %.2f us\n", "shortest op", p->host.op * 1e6);
+    if (p->host.kv > 0)
+        printf("  %-22s %.1f GB/s of K and V, %.0f GFLOP/s\n", "attention", p->host.kv * GB, p->host.attn * GB);
+    if (p->host.nvme > 0)
+        printf("  %-22s %.2f GB/s (%s)\n", "disk", p->host.nvme * GB, p->host.disk);
+    else
+        printf("  %-22s %s\n", "disk", p->host.disk);
+    print_device(p);
+}
+
+static sr_status save(const sr_buf *text, const char *path, sr_err *err)
+{
+    FILE *f  = fopen(path, "we");
+    bool  ok = f && fwrite(text->p, 1, text->n, f) == text->n;
+    ok       = f && fclose(f) == 0 && ok;
+    return ok ? SR_OK : sr_raise(err, SR_IO, "%s: %s", path, strerror(errno));
+}
+
+static sr_status probe(const options *o, sr_err *err)
+{
+    static sr_profile p; /* 30 KB */
+    char              where[4200], model[4096];
+    sr_buf            text = {0};
+    sr_err            none = {0};
+    bool              fresh, has = sr_model_path(o->model, model, sizeof model, &none) == SR_OK;
+    const sr_machineask ask = {.device = o->device, .disk_file = has ? model : NULL, .again = !o->cached};
+    if (sr_machine_get(&ask, &p, where, sizeof where, &fresh, err))
+        return err->status;
+    sr_profile_write(&p, &text);
+    if (o->out && save(&text, o->out, err) == SR_OK && !o->json)
+        fprintf(stderr, "written to %s\n", o->out);
+    if (o->json)
+        printf("%s", text.p ? text.p : "");
+    else if (!err->status)
+        print(&p);
+    if (*where && !o->json)
+        fprintf(stderr, fresh ? "kept in %s\n" : "measured before, from %s\n", where);
+    sr_buf_end(&text);
+    return err->status;
+}
+
+int sr_cmd_probe(int argc, char **argv)
+{
+    options      o     = {.device = "auto"};
+    const sr_opt opt[] = {
+        SR_O_STR("device", 0, o.device, "DEVICE", "auto, cpu, cuda, gpu or cuda:N; auto measures a GPU if one can be used"),
+        SR_O_STR("model", 'm', o.model, "FILE", "read the disk this file lies on, with O_DIRECT; without it, that of the demo model"),
+        SR_O_STR("out", 'o', o.out, "FILE", "write the profile there, too"),
+        SR_O_FLAG("cached", 0, o.cached, "what was measured before, if there is something"),
+        SR_O_FLAG("json", 0, o.json, "the profile as JSON on stdout"),
+    };
+    const sr_optspec spec = {"probe", NULL,
+                             "Measure this machine for strata plan: memory, products of the CPU and of a GPU, the bus, the disk. It takes some seconds "
+                             "and wants a machine that does nothing else.",
+                             opt, SR_COUNT(opt), .max_operands = 0, .more = "example:\n  strata probe --out here.json && strata plan model.gguf --profile here.json\n"};
+    sr_err err = {0};
+    int    rc  = sr_opt_parse(&spec, &argc, argv);
+    if (rc >= 0)
+        return rc;
+    if (probe(&o, &err) == SR_OK)
+        return 0;
+    fprintf(stderr, "strata probe: %s\n", err.msg);
+    return 1;
+}

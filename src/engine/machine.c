@@ -1,0 +1,340 @@
+#include "engine/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bench.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "engine/machine_rig.h"
+#include "engine/probe.h"
+
+enum { WIDE = 4096, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, MANY_OPS = 2, TINY_OPS = 64, BLOCK = 4 << 20, DISK_MOST = 1 << 30,
+       COPY = 32 << 20, SHAKES = 31 };
+#define POOL_LEAST ((size_t)256 << 20)
+#define POOL_MOST ((size_t)1 << 30)
+#define NS 40000000ull
+#define DISK_NS 1000000000ull
+
+static const uint32_t formats[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q8_0, SR_F16};
+static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 8, 16, 32, 64}, dev_many[] = {128, 512, 2048};
+
+typedef struct {
+    const sr_machinecfg *cfg;
+    sr_profile          *p;
+    size_t               pool;
+    uint32_t             side;
+    uint64_t             ns;
+    double               share;
+} probe;
+
+static void tell(probe *k, double part, const char *what)
+{
+    k->share += part;
+    if (k->cfg->progress)
+        k->cfg->progress(k->cfg->arg, SR_MIN(k->share, 1), what);
+}
+
+/* ---- host ------------------------------------------------------------------------------------------------------- */
+
+/* 1, 2, 4 .. and all. */
+static uint32_t next_threads(uint32_t t, uint32_t all) { return t >= all ? 0 : SR_MIN(2 * t, all); }
+
+static size_t pool_bytes(const probe *k, uint64_t cache, uint64_t memory)
+{
+    size_t want = k->cfg->pool ? k->cfg->pool : SR_MIN(SR_MAX((size_t)cache * 2, POOL_LEAST), POOL_MOST);
+    return SR_MIN(want, (size_t)memory / 8);
+}
+
+static sr_status memory(probe *k, sr_err *err)
+{
+    uint32_t all = k->p->host.cores;
+    for (uint32_t t = 1; t; t = next_threads(t, all)) {
+        double v;
+        if (sr_bench_read(t, k->cfg->pool, &v, err))
+            return sr_while(err, "measuring the memory with %u threads", t);
+        sr_curve_put(&k->p->host.dram, t, v);
+    }
+    return SR_OK;
+}
+
+/* What the fixed time of an op leaves of a measured op. */
+static double beyond(double s, double op) { return SR_MAX(s - op, s * 0.1); }
+
+typedef struct { const sr_backend *be; sr_dev *d; double op; } bench;
+
+static sr_status op_time(probe *k, const bench *b, double *out, sr_err *err)
+{
+    const sr_rigcfg c = {.format = SR_Q8_0, .rows = TINY_ROWS, .cols = TINY, .max_tokens = 1, .pool = TINY_OPS * TINY_ROWS * TINY * 34 / 32};
+    sr_rig          r;
+    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK)
+        (void)!sr_rig_time(&r, 1, TINY_OPS, k->ns / 4, out, err);
+    sr_rig_close(&r);
+    return err->status;
+}
+
+static sr_status rows_curve(probe *k, sr_rig *r, const bench *b, const uint32_t *rows, size_t n, sr_curve *to, sr_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        double s;
+        if (sr_rig_time(r, rows[i], rows[i] > 8 ? r->prog.n_op / 4 + 1 : r->prog.n_op, k->ns / 2, &s, err))
+            return err->status;
+        sr_curve_put(to, rows[i], (double)r->bytes / beyond(s, b->op));
+    }
+    return SR_OK;
+}
+
+static sr_status cpu_format(probe *k, const bench *b, uint32_t threads, uint32_t format, bool all, sr_err *err)
+{
+    const sr_rigcfg c = {.format = format, .rows = k->side, .cols = k->side, .max_tokens = CPU_MANY, .pool = k->pool};
+    sr_profile     *p = k->p;
+    sr_rig          r;
+    double          one, many;
+    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK && sr_rig_time(&r, 1, UINT32_MAX, k->ns, &one, err) == SR_OK &&
+        sr_rig_time(&r, CPU_MANY, MANY_OPS, k->ns, &many, err) == SR_OK) {
+        size_t i = 0;
+        while (i < p->host.gemv.n && p->host.gemv.c[i].format != format)
+            i++;
+        sr_curve *gemv = i < p->host.gemv.n ? &p->host.gemv.c[i] : sr_curves_add(&p->host.gemv, format);
+        sr_curve *gemm = i < p->host.gemm.n ? &p->host.gemm.c[i] : sr_curves_add(&p->host.gemm, format);
+        sr_curve_put(gemv, threads, (double)r.bytes / beyond(one, b->op));
+        sr_curve_put(gemm, threads, 2.0 * k->side * k->side * CPU_MANY / many);
+        if (all)
+            (void)!rows_curve(k, &r, b, cpu_rows, SR_COUNT(cpu_rows), sr_curves_add(&p->host.rows, format), err);
+    }
+    sr_rig_close(&r);
+    return err->status;
+}
+
+static sr_status products(probe *k, sr_err *err)
+{
+    uint32_t all = k->p->host.cores, steps = 0;
+    for (uint32_t t = 1; t; t = next_threads(t, all))
+        steps++;
+    for (uint32_t t = 1; t; t = next_threads(t, all)) {
+        bench     b   = {.be = &sr_backend_cpu};
+        sr_devcfg cfg = {.threads = t};
+        if (b.be->open(0, &cfg, &b.d, err) || op_time(k, &b, &b.op, err))
+            goto fail;
+        for (size_t i = 0; i < SR_COUNT(formats); i++) {
+            tell(k, 0.6 / steps / SR_COUNT(formats), "CPU");
+            if (cpu_format(k, &b, t, formats[i], t == all, err))
+                goto fail;
+        }
+        k->p->host.op = b.op;
+        b.be->close(b.d);
+        continue;
+    fail:
+        if (b.d)
+            b.be->close(b.d);
+        return sr_while(err, "measuring the CPU with %u threads", t);
+    }
+    return SR_OK;
+}
+
+/* ---- disk ------------------------------------------------------------------------------------------------------- */
+
+/* Reads the file again and again until enough bytes or time have gone. */
+static sr_status read_disk(int fd, size_t size, double *rate, sr_err *err)
+{
+    char    *buf  = sr_aligned(4096, BLOCK);
+    uint64_t from = sr_now_ns(), done = 0, t = from;
+    size_t   whole = size / 4096 * 4096, at = 0;
+    if (!buf)
+        return sr_raise(err, SR_NOMEM, "host: %d bytes to read the disk into", BLOCK);
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    while (done < DISK_MOST && t - from < DISK_NS) {
+        ssize_t n = pread(fd, buf, SR_MIN((size_t)BLOCK, whole - at), (off_t)at);
+        if (n <= 0)
+            break;
+        done += (uint64_t)n;
+        at = at + (size_t)n >= whole ? 0 : at + (size_t)n;
+        t  = sr_now_ns();
+    }
+    int e = errno;
+    sr_free(buf);
+    if (!done)
+        return sr_raise(err, SR_IO, "%s", strerror(e));
+    *rate = (double)done * 1e9 / (double)SR_MAX(t - from, (uint64_t)1);
+    return SR_OK;
+}
+
+/* A disk that cannot be measured is no failure of the probe: the profile says why. */
+static void disk(probe *k)
+{
+    const char *path = k->cfg->disk_file, *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
+    char       *say  = k->p->host.disk, shown[48];
+    size_t      cap  = sizeof k->p->host.disk;
+    struct stat st;
+    sr_err      e = {0};
+    if (!path) {
+        snprintf(say, cap, "not measured: no file was named");
+        return;
+    }
+    sr_escape(shown, sizeof shown, name, strlen(name));
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (fd < 0)
+        snprintf(say, cap, "not measured: %s cannot be opened with O_DIRECT: %s", shown, strerror(errno));
+    else if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < BLOCK)
+        snprintf(say, cap, "not measured: %s is no file of at least %d MB", shown, BLOCK >> 20);
+    else if (read_disk(fd, (size_t)st.st_size, &k->p->host.nvme, &e))
+        snprintf(say, cap, "not measured: %s cannot be read with O_DIRECT: %.60s", shown, e.msg);
+    else
+        snprintf(say, cap, "O_DIRECT, one reader, %s", shown);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* ---- device ------------------------------------------------------------------------------------------------------ */
+
+static sr_status dev_format(probe *k, const bench *b, size_t pool, uint32_t format, sr_err *err)
+{
+    const sr_rigcfg c = {.format = format, .rows = k->side, .cols = k->side, .max_tokens = DEV_MANY, .pool = pool};
+    sr_rig          r;
+    double          s;
+    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK &&
+        rows_curve(k, &r, b, dev_rows, SR_COUNT(dev_rows), sr_curves_add(&k->p->dev.gemv, format), err) == SR_OK) {
+        sr_curve *to = sr_curves_add(&k->p->dev.gemm, format);
+        for (size_t i = 0; i < SR_COUNT(dev_many) && sr_rig_time(&r, dev_many[i], MANY_OPS, k->ns / 2, &s, err) == SR_OK; i++)
+            sr_curve_put(to, dev_many[i], 2.0 * k->side * k->side * dev_many[i] / beyond(s, b->op));
+    }
+    sr_rig_close(&r);
+    return err->status;
+}
+
+/* A step that waits for a word of the host, and the host that waits for the step. */
+static sr_status handshake(const bench *b, double *out, sr_err *err)
+{
+    void  *page = NULL;
+    double v[SHAKES];
+    if (b->be->alloc(b->d, SR_MEM_PINNED, 4096, "measuring", &page, err))
+        return err->status;
+    uint64_t *word = page;
+    memset(page, 0, 4096);
+    for (uint64_t i = 1; i <= SHAKES; i++) {
+        b->be->fence(b->d, SR_Q_COMPUTE, (sr_point){word, i});
+        sr_point done = b->be->mark(b->d, SR_Q_COMPUTE);
+        uint64_t t    = sr_now_ns();
+        __atomic_store_n(word, i, __ATOMIC_RELEASE);
+        if (b->be->wait(b->d, done, UINT64_MAX, err))
+            break;
+        v[i - 1] = (double)(sr_now_ns() - t) * 1e-9;
+    }
+    if (!err->status)
+        *out = sr_bench_spread(v, SHAKES).median;
+    b->be->free(b->d, page);
+    return err->status;
+}
+
+/* Copies to the device while the CPU multiplies: what each of them keeps of its rate. */
+static sr_status run_both(probe *k, const bench *b, sr_rig *cpu, void *to, void *from, size_t bytes, sr_err *err)
+{
+    double   alone = (double)bytes / k->p->dev.h2d, passes = 0;
+    uint32_t n    = (uint32_t)SR_MIN(SR_MAX((double)k->ns * 4e-9 / alone, 2.0), 256.0);
+    sr_span  s    = {.dst = to, .src = from, .bytes = bytes, .n = 1};
+    uint32_t sent = 0;
+    uint64_t t    = sr_now_ns(), cpu_ns = 0, all_ns;
+    sr_status st  = SR_OK;
+    for (; sent < n && (st = b->be->copyv(b->d, SR_Q_IN, &s, 1, err)) == SR_OK; sent++)
+        ;
+    if (st != SR_OK && st != SR_AGAIN)
+        return st;
+    sr_point end = b->be->mark(b->d, SR_Q_IN);
+    while (!sr_reached(end) || passes < 1) {
+        if (sr_rig_send(cpu, 1, UINT32_MAX, err) || sr_rig_wait(cpu, err))
+            return err->status;
+        passes++;
+        cpu_ns = sr_now_ns() - t;
+        all_ns = cpu_ns;
+    }
+    if (b->be->wait(b->d, end, UINT64_MAX, err))
+        return err->status;
+    all_ns = SR_MAX(sr_now_ns() - t, (uint64_t)1); /* ends within a pass of the CPU after the copies did */
+    k->p->together.h2d = SR_MIN((double)bytes * sent * 1e9 / (double)all_ns, k->p->dev.h2d);
+    k->p->together.cpu = passes * cpu->prog.n_op * (double)cpu->bytes * 1e9 / (double)cpu_ns;
+    return SR_OK;
+}
+
+static sr_status both(probe *k, const bench *b, sr_err *err)
+{
+    uint32_t  threads = SR_MAX(k->p->host.cores, 2u) - 1;
+    sr_devcfg cfg     = {.threads = threads};
+    sr_rigcfg c       = {.format = SR_Q4_K, .rows = k->side, .cols = k->side, .max_tokens = 1, .pool = k->pool / 2};
+    size_t    bytes   = SR_MIN((size_t)COPY, k->pool);
+    sr_dev   *d       = NULL;
+    sr_rig    cpu     = {0};
+    void     *to = NULL, *from = NULL;
+    if (sr_backend_cpu.open(0, &cfg, &d, err) == SR_OK && sr_rig_open(&sr_backend_cpu, d, &c, &cpu, err) == SR_OK &&
+        b->be->alloc(b->d, SR_MEM_DEVICE, bytes, "measuring", &to, err) == SR_OK &&
+        b->be->alloc(b->d, SR_MEM_PINNED, bytes, "measuring", &from, err) == SR_OK && run_both(k, b, &cpu, to, from, bytes, err) == SR_OK)
+        k->p->together.threads = threads;
+    b->be->free(b->d, to);
+    b->be->free(b->d, from);
+    sr_rig_close(&cpu);
+    if (d)
+        sr_backend_cpu.close(d);
+    return err->status;
+}
+
+static sr_status device(probe *k, sr_err *err)
+{
+    const sr_machinecfg *c  = k->cfg;
+    sr_profile          *p  = k->p;
+    bench                b  = {.be = c->be};
+    sr_devinfo           di = {.size = sizeof di};
+    sr_rates             rates;
+    tell(k, 0.05, "device memory");
+    if (sr_probe_rates(c->be, c->device, &rates, err) || c->be->open(c->device, NULL, &b.d, err) || c->be->info(c->device, b.d, &di, err))
+        goto done;
+    snprintf(p->dev.name, sizeof p->dev.name, "%s", di.name);
+    snprintf(p->dev.driver, sizeof p->dev.driver, "%.31s", c->be->build ? c->be->build : "");
+    p->dev.arch  = SR_MAX(di.arch, 1u);
+    p->dev.units = di.units;
+    p->dev.vram  = di.mem_total;
+    p->dev.copy  = rates.copy;
+    p->dev.h2d   = rates.up;
+    p->dev.d2h   = rates.down;
+    p->dev.read  = rates.copy;
+    size_t pool  = pool_bytes(k, di.l2 * 2, di.mem_free);
+    if (handshake(&b, &p->dev.sync, err) || op_time(k, &b, &p->dev.op, err))
+        goto done;
+    b.op = p->dev.op;
+    for (size_t i = 0; i < SR_COUNT(formats); i++) {
+        tell(k, 0.2 / SR_COUNT(formats), "device");
+        if (dev_format(k, &b, pool, formats[i], err))
+            goto done;
+        p->dev.read = SR_MAX(p->dev.read, sr_curve_rows(&p->dev.gemv.c[i], 1)); /* products may read faster than copies read and write */
+    }
+    tell(k, 0.05, "device and CPU together");
+    (void)!both(k, &b, err);
+done:
+    if (b.d)
+        c->be->close(b.d);
+    return err->status ? sr_while(err, "measuring %s device %d", c->be->name, c->device) : SR_OK;
+}
+
+sr_status sr_machine_measure(const sr_machinecfg *cfg, sr_profile *p, sr_err *err)
+{
+    probe      k  = {.cfg = cfg, .p = p, .ns = cfg->ns ? cfg->ns : NS, .side = cfg->side ? cfg->side : WIDE};
+    sr_devinfo di = {.size = sizeof di};
+    long       l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    *p            = (sr_profile){.source = "measured"};
+    if (sr_backend_cpu.info(0, NULL, &di, err))
+        return err->status;
+    snprintf(p->host.name, sizeof p->host.name, "%.63s", sr_cpu_name());
+    snprintf(p->host.isa, sizeof p->host.isa, "%s", di.isa);
+    p->host.cores = sr_cpu_cores();
+    p->host.ram   = sr_cpu_memory();
+    k.pool        = pool_bytes(&k, l3 > 0 ? (uint64_t)l3 : 0, p->host.ram);
+    tell(&k, 0, "memory");
+    if (memory(&k, err) || products(&k, err))
+        return err->status;
+    tell(&k, 0.05, "disk");
+    disk(&k);
+    return cfg->be ? device(&k, err) : SR_OK;
+}

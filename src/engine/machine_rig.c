@@ -1,0 +1,173 @@
+#include "engine/machine_rig.h"
+
+#include <string.h>
+
+#include "base/bench.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+enum { GRAIN = 64, PASSES = 64, LEAST = 3, OPS_MOST = 4096 };
+
+static sr_status wait_all(sr_rig *r, sr_queue q, sr_err *err) { return r->be->wait(r->dev, r->be->mark(r->dev, q), UINT64_MAX, err); }
+
+static sr_status copy(sr_rig *r, void *dst, const void *src, size_t bytes, sr_err *err)
+{
+    sr_span   s = {.dst = dst, .src = src, .bytes = bytes, .n = 1};
+    sr_status st;
+    while ((st = r->be->copyv(r->dev, SR_Q_COMPUTE, &s, 1, err)) == SR_AGAIN)
+        if (wait_all(r, SR_Q_COMPUTE, err))
+            return err->status;
+    return st;
+}
+
+/* One weight in the staging memory, as the device's kernels want it.  Rows are alike: time does not depend on the values. */
+static sr_status make_weight(sr_rig *r, uint16_t *layout, sr_err *err)
+{
+    size_t      row = r->bytes / r->rows;
+    float      *x   = sr_calloc(r->cols, sizeof *x);
+    char       *one = sr_malloc(row);
+    const void *at[GRAIN];
+    *layout = 0;
+    if (!x || !one) {
+        sr_free(x);
+        sr_free(one);
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes of a weight to measure", row);
+    }
+    for (uint32_t i = 0; i < r->cols; i++)
+        x[i] = (float)((i * 37 % 101) - 50.0f) * 1e-3f;
+    sr_encode_row(r->format, x, one, r->cols);
+    for (int i = 0; i < GRAIN; i++)
+        at[i] = one;
+    bool packed = true;
+    for (uint32_t i = 0; i < r->rows && packed; i += GRAIN) {
+        uint32_t n = SR_MIN((uint32_t)GRAIN, r->rows - i);
+        packed = r->be->pack && r->be->pack((uint16_t)r->format, n, r->cols, at, r->staging + i * row, layout) == n * row;
+    }
+    for (uint32_t i = 0; i < r->rows && !packed; i++)
+        memcpy(r->staging + i * row, one, row);
+    *layout = packed ? *layout : 0;
+    sr_free(x);
+    sr_free(one);
+    return SR_OK;
+}
+
+static sr_status put_weights(sr_rig *r, uint32_t n, sr_err *err)
+{
+    uint16_t layout;
+    void    *host = NULL, *x;
+    size_t   x_bytes;
+    if (r->be->alloc(r->dev, SR_MEM_PINNED, r->bytes, "measuring", &host, err))
+        return err->status;
+    r->staging = host;
+    if (r->be->alloc(r->dev, SR_MEM_DEVICE, n * r->bytes, "measuring", &r->pool, err) || make_weight(r, &layout, err))
+        return err->status;
+    for (uint32_t i = 0; i < n; i++) {
+        char *to  = (char *)r->pool + i * r->bytes;
+        r->ref[i] = (sr_wref){.p = to, .n_row = r->rows, .n_col = r->cols, .format = (uint16_t)r->format, .layout = layout};
+        if (copy(r, to, r->staging, r->bytes, err))
+            return err->status;
+    }
+    if (wait_all(r, SR_Q_COMPUTE, err))
+        return err->status;
+    if (r->be->slot(r->plan, 0, &x, &x_bytes)) /* x: zeros, not whatever memory holds */
+        return sr_raise(err, SR_INVALID, "%s: no slot 0", r->be->name);
+    memset(r->staging, 0, r->bytes);
+    for (size_t at = 0; at < x_bytes; at += r->bytes)
+        if (copy(r, (char *)x + at, r->staging, SR_MIN(r->bytes, x_bytes - at), err))
+            return err->status;
+    return wait_all(r, SR_Q_COMPUTE, err);
+}
+
+static void describe(sr_rig *r, uint32_t n)
+{
+    r->slot[0] = (sr_slot){.width = r->cols, .dtype = SR_F32, .rows = SR_ROWS_TOK};
+    r->slot[1] = (sr_slot){.width = r->rows, .dtype = SR_F32, .rows = SR_ROWS_TOK};
+    for (uint32_t i = 0; i < n; i++) {
+        r->weight[i] = (sr_weight){.role = SR_W_FFN_UP, .layer = (uint16_t)i, .format = (uint16_t)r->format, .rows = r->rows, .cols = r->cols};
+        r->op[i] = (sr_op){.code = SR_OP_LINEAR, .in = {0, SR_NONE, SR_NONE, SR_NONE}, .out = {1, SR_NONE, SR_NONE}, .epilogue = SR_NONE, .w = i,
+                           .n_w = 1, .dim = {r->cols, r->rows}};
+    }
+    r->prog = (sr_program){.op = r->op, .n_op = n, .slot = r->slot, .n_slot = 2, .weight = r->weight, .n_weight = n, .page_tokens = 16,
+                           .logits = SR_NONE, .sampled = SR_NONE, .hidden = SR_NONE};
+}
+
+sr_status sr_rig_open(const sr_backend *be, sr_dev *d, const sr_rigcfg *c, sr_rig *r, sr_err *err)
+{
+    size_t   bytes = c->rows * sr_row_bytes(c->format, c->cols);
+    uint32_t n     = (uint32_t)SR_MIN(SR_MAX(c->pool / bytes, (size_t)2), (size_t)OPS_MOST);
+    *r = (sr_rig){.be = be, .dev = d, .bytes = bytes, .rows = c->rows, .cols = c->cols, .format = c->format,
+                  .max = {.tok = c->max_tokens, .out = 1, .seq = 1, .pages = 1}};
+    r->op     = sr_calloc(n, sizeof *r->op);
+    r->weight = sr_calloc(n, sizeof *r->weight);
+    r->ref    = sr_calloc(n, sizeof *r->ref);
+    if (!r->op || !r->weight || !r->ref)
+        return sr_raise(err, SR_NOMEM, "host: memory for a program of %u ops", n);
+    describe(r, n);
+    size_t need = be->scratch(d, &r->prog, &r->max);
+    void  *host = NULL;
+    if (be->alloc(d, SR_MEM_DEVICE, need, "measuring", &r->scratch, err) || be->alloc(d, SR_MEM_DEVICE, sizeof(sr_shape), "measuring", &r->count, err) ||
+        be->alloc(d, SR_MEM_PINNED, sizeof(sr_shape), "measuring", &host, err))
+        return err->status;
+    r->host_count = host;
+    if (be->prepare(d, &r->prog, &r->max, r->scratch, need, &r->plan, err) || put_weights(r, n, err))
+        return err->status;
+    const sr_batch b = {.n = r->count};
+    return be->bind(r->plan, &b, 0, n, r->ref, err);
+}
+
+void sr_rig_close(sr_rig *r)
+{
+    if (!r->be)
+        return;
+    sr_err ignored = {0};
+    (void)!wait_all(r, SR_Q_COMPUTE, &ignored);
+    r->be->discard(r->plan);
+    r->be->free(r->dev, r->pool);
+    r->be->free(r->dev, r->scratch);
+    r->be->free(r->dev, r->count);
+    r->be->free(r->dev, r->host_count);
+    r->be->free(r->dev, r->staging);
+    sr_free(r->op);
+    sr_free(r->weight);
+    sr_free(r->ref);
+    *r = (sr_rig){0};
+}
+
+static sr_status set_count(sr_rig *r, uint32_t tokens, sr_err *err)
+{
+    if (r->host_count->tok == tokens)
+        return SR_OK;
+    *r->host_count = (sr_shape){.tok = tokens, .out = 1, .seq = 1, .pages = 1};
+    return copy(r, r->count, r->host_count, sizeof *r->host_count, err) ? err->status : wait_all(r, SR_Q_COMPUTE, err);
+}
+
+sr_status sr_rig_send(sr_rig *r, uint32_t tokens, uint32_t most, sr_err *err)
+{
+    sr_status s;
+    if (set_count(r, tokens, err))
+        return err->status;
+    while ((s = r->be->submit(r->plan, 0, SR_MIN(most, r->prog.n_op), r->host_count, err)) == SR_AGAIN)
+        if (wait_all(r, SR_Q_COMPUTE, err))
+            return err->status;
+    return s;
+}
+
+sr_status sr_rig_wait(sr_rig *r, sr_err *err) { return wait_all(r, SR_Q_COMPUTE, err); }
+
+sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint32_t most, uint64_t ns, double *seconds, sr_err *err)
+{
+    double   v[PASSES];
+    uint64_t begin = 0, now = 0;
+    uint32_t n = 0, ops = SR_MIN(most, r->prog.n_op);
+    for (int i = -1; i < PASSES && (n < LEAST || now - begin < ns); i++) { /* the first one warms up */
+        uint64_t t = sr_now_ns();
+        if (sr_rig_send(r, tokens, most, err) || wait_all(r, SR_Q_COMPUTE, err))
+            return err->status;
+        now   = sr_now_ns();
+        begin = i < 0 ? now : begin;
+        if (i >= 0)
+            v[n++] = (double)SR_MAX(now - t, (uint64_t)1) * 1e-9 / ops;
+    }
+    *seconds = sr_bench_spread(v, n).min; /* what others take of the machine in a pass is not the machine's */
+    return SR_OK;
+}

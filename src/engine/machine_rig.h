@@ -1,0 +1,35 @@
+/* machine_rig.h - a program of equal LINEAR ops over one slot, each with weights of its own: opened on a device, timed.
+ *
+ * Owns:    its device memory, until close.   Threads: one.   Errors: those of the device.
+ */
+#ifndef SR_ENGINE_MACHINE_RIG_H
+#define SR_ENGINE_MACHINE_RIG_H
+#include "backend/backend.h"
+
+typedef struct {
+    const sr_backend *be;
+    sr_dev     *dev;
+    sr_program  prog;
+    sr_op      *op;
+    sr_slot     slot[2];
+    sr_weight  *weight;
+    sr_wref    *ref;
+    sr_plan    *plan;
+    sr_shape    max;
+    void       *scratch, *pool, *count; /* count: the step's shape, where kernels read it */
+    sr_shape   *host_count;
+    char       *staging;
+    size_t      bytes;                  /* of one weight */
+    uint32_t    rows, cols, format;
+} sr_rig;
+
+/* Weights [rows][cols], `pool` bytes of them, two at least; steps of up to max_tokens rows of x. */
+typedef struct { uint32_t format, rows, cols, max_tokens; size_t pool; } sr_rigcfg;
+SR_MUSTUSE sr_status sr_rig_open(const sr_backend *be, sr_dev *d, const sr_rigcfg *cfg, sr_rig *r, sr_err *err);
+void sr_rig_close(sr_rig *r);
+/* One pass of at most `most` ops over `tokens` rows of x is sent; it ends with the returned point. */
+SR_MUSTUSE sr_status sr_rig_send(sr_rig *r, uint32_t tokens, uint32_t most, sr_err *err);
+SR_MUSTUSE sr_status sr_rig_wait(sr_rig *r, sr_err *err);
+/* Seconds of an op in the fastest of the passes that take `ns` together, three at least. */
+SR_MUSTUSE sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint32_t most, uint64_t ns, double *seconds, sr_err *err);
+#endif
