@@ -38,7 +38,7 @@ typedef struct {
     const char   *engine, *null_text;
     float         null_rate;
     bool          null_engine;
-    bool          guard_metrics, strict_model, log_json, verbose;
+    bool          guard_metrics, strict_model, no_ui, log_json, verbose;
 } options;
 typedef struct {
     options    *o;
@@ -246,6 +246,7 @@ static int run(options *o)
     o->serve.n_api_keys    = n_keys;
     o->serve.guard_metrics = o->guard_metrics;
     o->serve.strict_model  = o->strict_model;
+    o->serve.no_ui         = o->no_ui;
     o->serve.model_id      = o->model_name ? o->model_name : id;
     o->serve.times.drain   = o->drain_s * 1000;
     start(&v, &err);
@@ -279,6 +280,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_COMPUTE(o.cfg),
         SR_O_CHOICE("engine", 0, o.engine, "auto|thread|process", "where the model is computed; a process of its own is replaced when it dies; auto: a process on a GPU"),
         SR_O_STR("api-prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
+        SR_O_FLAG("no-ui", 0, o.no_ui, "no page at /, the API alone"),
         SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),
         SR_O_UINT("drain", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),
         SR_O_FLAG("null-engine", 0, o.null_engine, "compute nothing: every answer is the same text; for tests of clients"),
@@ -289,7 +291,7 @@ int sr_cmd_serve(int argc, char **argv)
     };
     const sr_optspec spec = {"serve", NULL,
                              "Serve a model to clients of OpenAI (/v1/chat/completions, /v1/completions, /v1/responses), Anthropic "
-                             "(/v1/messages) and ollama (/api/chat), with /v1/models, /health, /metrics. The port answers at once, 503 until the model is loaded; then one line on stdout says so. "
+                             "(/v1/messages) and ollama (/api/chat), with /v1/models, /health, /metrics; a page to chat at /. The port answers at once, 503 until the model is loaded; then one line on stdout says so. "
                              "SIGTERM finishes what runs.",
                              opt, SR_COUNT(opt), .max_operands = 0,
                              .more = "example:\n  strata serve -m model.gguf --port 8080 --parallel 16\n"};

@@ -88,7 +88,7 @@ static void conn_free(sr_conn *c)
 const char *sr_http_reason(int status)
 {
     static const struct { int status; const char *reason; } t[] = {
-        {200, "OK"}, {204, "No Content"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"},
+        {200, "OK"}, {204, "No Content"}, {304, "Not Modified"}, {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"},
         {404, "Not Found"}, {405, "Method Not Allowed"}, {408, "Request Timeout"}, {413, "Content Too Large"},
         {414, "URI Too Long"}, {415, "Unsupported Media Type"}, {417, "Expectation Failed"},
         {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
@@ -124,7 +124,7 @@ static void put_head(sr_conn *c, int status, const char *type, const char *heade
                c->keep_alive ? "keep-alive" : "close");
     if (type)
         sr_buf_fmt(o, "Content-Type: %s\r\n", type);
-    if (length >= 0 && status != 204)
+    if (length >= 0 && status != 204 && status != 304)
         sr_buf_fmt(o, "Content-Length: %lld\r\n", (long long)length);
     else if (length < 0 && c->minor)
         sr_buf_str(o, "Transfer-Encoding: chunked\r\n");
@@ -164,7 +164,7 @@ void sr_http_reply(sr_conn *c, int status, const char *type, const char *headers
     if (c->state == ST_DEAD)
         return;
     put_head(c, status, type, headers, (int64_t)n);
-    if (!c->is_head && status != 204)
+    if (!c->is_head && status != 204 && status != 304)
         sr_buf_add(&c->out, body, n);
     answered(c);
 }

@@ -57,7 +57,7 @@ static void paths_methods_and_their_errors(void **state)
     expect(&s, "GET", "/v1/models/%00", NULL, NULL, 404);
     expect(&s, "GET", "/v1/models/%zz", NULL, NULL, 404);
     expect(&s, "GET", "/../../etc/passwd", NULL, NULL, 404);
-    expect(&s, "GET", "/", NULL, NULL, 404);
+    expect(&s, "GET", "/", NULL, NULL, 200);
     expect(&s, "GET", "/v1", NULL, NULL, 404);
     expect(&s, "GET", CHAT, NULL, NULL, 405);
     expect(&s, "DELETE", "/v1/models", NULL, NULL, 405);

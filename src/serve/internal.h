@@ -26,7 +26,7 @@ typedef struct {
 _Static_assert(sizeof(sr_callnote) <= SR_HTTP_NOTE, "the note of a connection holds it");
 
 typedef enum {
-    RT_NONE, RT_HEALTH, RT_LIVE, RT_READY, RT_METRICS, RT_VERSION, RT_PROPS, RT_MODELS, RT_MODEL, RT_MODEL_READY, RT_CHAT,
+    RT_NONE, RT_PAGE, RT_HEALTH, RT_LIVE, RT_READY, RT_METRICS, RT_VERSION, RT_PROPS, RT_MODELS, RT_MODEL, RT_MODEL_READY, RT_CHAT,
     RT_COMPLETIONS, RT_EMBEDDINGS, RT_TOKENIZE, RT_DETOKENIZE, RT_TEMPLATE, RT_MESSAGES,
     RT_COUNT_TOKENS, RT_RESPONSES, RT_OLLAMA_VERSION, RT_OLLAMA_TAGS, RT_OLLAMA_PS, RT_OLLAMA_SHOW, RT_OLLAMA_CHAT, RT_OLLAMA_GENERATE, RT_COUNT
 } sr_route;
@@ -93,6 +93,10 @@ void sr_info_model(sr_serve *s, sr_conn *c, const char *id);
 void sr_info_tags(sr_serve *s, sr_conn *c);     /* ollama's list of models */
 void sr_info_ps(sr_serve *s, sr_conn *c);       /* ollama's list of loaded models: the same */
 void sr_info_show(sr_serve *s, sr_conn *c);     /* what ollama tells of a model */
+
+/* page.c: the page and its files.  name: what stands behind /ui/; NULL: the page. */
+bool sr_page_has(const sr_serve *s, const char *name);
+void sr_page_answer(sr_conn *c, const char *name, const sr_httphead *h); /* only what there is */
 
 static inline uint64_t sr_ms(uint32_t ms) { return (uint64_t)ms * 1000000u; }
 /* routes.c: the call is over, the connection's log line and counters still want to know what it was. */

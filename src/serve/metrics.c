@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 
-const short sr_metric_status[SR_STATUSES] = {200, 204, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431, 499, 500, 501, 503, 505, 0};
+const short sr_metric_status[SR_STATUSES] = {200, 204, 304, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431, 499, 500, 501, 503, 505, 0};
 
 void sr_hist_add(sr_hist *h, uint64_t ns)
 {

@@ -20,6 +20,7 @@ typedef struct {
 } route;
 static const route routes[RT_COUNT] = {
     [RT_NONE]        = {"none", 0, 0, false, SR_ERR_OPENAI},
+    [RT_PAGE]        = {"page", M_GET, 0, true, SR_ERR_OPENAI},
     [RT_HEALTH]      = {"health", M_GET, 0, true, SR_ERR_OPENAI},
     [RT_LIVE]        = {"live", M_GET, 0, true, SR_ERR_OPENAI},
     [RT_READY]       = {"ready", M_GET, 0, true, SR_ERR_OPENAI},
@@ -47,6 +48,7 @@ static const route routes[RT_COUNT] = {
 };
 /* Without /v1, which may stand in front of any.  A path with '*' holds an id, which may hold slashes. */
 static const struct { const char *path; sr_route r; } paths[] = {
+    {"/", RT_PAGE}, {"/ui/*", RT_PAGE},
     {"/health", RT_HEALTH}, {"/health/ready", RT_READY}, {"/ready", RT_READY}, {"/v2/health/ready", RT_READY},
     {"/health/live", RT_LIVE}, {"/live", RT_LIVE}, {"/v2/health/live", RT_LIVE}, {"/ping", RT_LIVE},
     {"/metrics", RT_METRICS}, {"/version", RT_VERSION}, {"/props", RT_PROPS},
@@ -106,6 +108,8 @@ static bool tidy(const sr_serve *s, sr_str raw, char *out)
     size_t m = s->cfg.prefix ? strlen(s->cfg.prefix) : 0;
     if (m && !strncmp(out, s->cfg.prefix, m) && out[m] == '/')
         memmove(out, out + m, n + 1 - m);
+    else if (m && !strcmp(out, s->cfg.prefix))
+        out[1] = 0; /* the page under the prefix */
     if (!strncmp(out, "/v1/", 4))
         memmove(out, out + 3, strlen(out + 3) + 1);
     return true;
@@ -283,6 +287,8 @@ static void on_head(void *app, sr_conn *c, const sr_httphead *h)
     const char *id = NULL;
     sr_apierr   e = {0};
     sr_route    r = tidy(s, h->path, path) ? find(path, &id) : RT_NONE;
+    if (r == RT_PAGE && !sr_page_has(s, id))
+        r = RT_NONE;
     e.form = routes[r].errors;
     name_request(s, c, h);
     sr_http_set_user(c, (void *)(uintptr_t)&route_mark[r]);
@@ -301,6 +307,8 @@ static void on_head(void *app, sr_conn *c, const sr_httphead *h)
         sr_reply_error(c, &e);
     else if (routes[r].methods == M_POST)
         sr_http_accept(c);
+    else if (r == RT_PAGE)
+        sr_page_answer(c, id, h);
     else
         answer_get(s, c, r, id);
 }

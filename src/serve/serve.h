@@ -49,6 +49,7 @@ typedef struct {
     const char *const *api_keys; uint32_t n_api_keys; /* none: everybody may; 1..256 bytes each */
     bool        guard_metrics;             /* /metrics asks for a key, too */
     bool        strict_model;              /* another model name is a 404; else any name means this model */
+    bool        no_ui;                     /* nothing at "/" */
     const char *cors;                      /* Access-Control-Allow-Origin; NULL: "*", "": no CORS headers */
     sr_servelimits limits;
     sr_servetimes  times;

@@ -170,7 +170,7 @@ static bool read_body(tc_conn *c, tc_reply *r)
     bool sized = tc_header(r, "Content-Length", v, sizeof v) != NULL;
     if (sized)
         want = strtoul(v, NULL, 10);
-    if (r->status == 204 || r->no_body)
+    if (r->status == 204 || r->status == 304 || r->no_body)
         return true;
     for (;;) {
         if (r->chunked) {
