@@ -206,7 +206,8 @@ static void errors_are_in_anthropics_form(void **state)
         "{'max_tokens':5,'messages':[{'role':'user','content':[{'type':'image','source':{}}]}]}", "{'max_tokens':0,'messages':[{'role':'user','content':'hi'}]}",
         "{'max_tokens':5,'messages':[{'role':'user','content':[{'type':'tool_result'}]}]}", "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'system':5}",
         "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tools':[{'type':'web_search_20250305','name':'web_search'}]}",
-        "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tools':[{'name':'f'}],'tool_choice':{'type':'any'}}",
+        "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tools':[{'name':'f'}],'tool_choice':{'type':'tool','name':'g'}}",
+        "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tool_choice':{'type':'any'}}",
         "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'temperature':7}", "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'thinking':{'type':'x'}}"};
     static const char *const keys[] = {"k"};
     tc_server s = {0};

@@ -243,7 +243,9 @@ static bool make_tools(sr_call *k, sr_lane *l)
     if (!(l->tools = sr_calloc(1, sizeof *l->tools)))
         return false;
     sr_toolparse_begin(l->tools, k->s->env.family, q->tools, q->parallel ? 0 : 1);
-    return true;
+    if (q->prefill) /* the prompt's end is the beginning of what is parsed */
+        sr_toolparse_push(l->tools, q->prefill, strlen(q->prefill), &l->out);
+    return !sr_pieces_failed(&l->out);
 }
 
 static bool make_lanes(sr_call *k)
@@ -301,6 +303,8 @@ static sr_request request_of(sr_call *k, uint32_t part)
     uint32_t last = q->rep_last_n == -2 ? (q->rep_penalty != 1 && !q->freq_penalty && !q->pres_penalty ? 64 : k->s->env.model.ctx)
                     : q->rep_last_n == -1 ? k->s->env.model.ctx : (uint32_t)q->rep_last_n;
     uint64_t queue = k->s->cfg.times.queue;
+    size_t   n_grammar = 0;
+    const void *grammar = q->grammar ? sr_grammar_bytes(q->grammar, &n_grammar) : NULL;
     return (sr_request){
         .id = k->part[part].id, .salt = q->salt, .what = max ? SR_GENERATE : SR_SCORE, .tok = t->p, .n_tok = (uint32_t)t->n,
         .max_new = max, .min_new = (uint32_t)SR_MIN(q->min_tokens, (int64_t)max), .n = (uint32_t)q->n,
@@ -312,7 +316,7 @@ static sr_request request_of(sr_call *k, uint32_t part)
                      .typical_p = (float)(q->typical_p > 0 ? q->typical_p : 1), .rep_penalty = (float)q->rep_penalty,
                      .freq_penalty = (float)q->freq_penalty, .pres_penalty = (float)q->pres_penalty,
                      .top_k = q->top_k > 0 ? (uint32_t)q->top_k : 0, .rep_last_n = penal ? last : 0, .seed = (uint64_t)q->seed,
-                     .bias = q->bias, .n_bias = q->n_bias}};
+                     .bias = q->bias, .n_bias = q->n_bias, .grammar = grammar, .n_grammar = (uint32_t)n_grammar}};
 }
 
 /* What only the running server can say. */

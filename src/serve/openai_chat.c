@@ -230,6 +230,23 @@ static bool ends_in_thoughts(const sr_prepenv *env, const sr_thinkmarks *marks, 
     return yes;
 }
 
+/* An answer of a fixed form has no room for thoughts: those that the template began are ended.  Then what the form begins with. */
+static bool add_prefill(ctx *c, sr_prep *out)
+{
+    const sr_params *p = &out->params;
+    sr_buf text = {0};
+    sr_err err  = {0};
+    if (p->grammar && out->thinking) {
+        sr_buf_fmt(&text, "\n%s\n\n", p->think->close);
+        out->thinking = false;
+    }
+    if (p->prefill)
+        sr_buf_str(&text, p->prefill);
+    sr_status s = text.failed ? SR_NOMEM : text.n ? sr_tokenizer_encode(c->env->model.tok, text.p, text.n, SR_TOK_PARSE_SPECIAL, &out->prompt[0].ids, &err) : SR_OK;
+    sr_buf_end(&text);
+    return s ? sr_api_fail_err(c->e, s, err.msg, "messages") : true;
+}
+
 static sr_promptenv prompt_env(const sr_prepenv *env)
 {
     return (sr_promptenv){env->model.tok, env->model.chat, env->specials, (int64_t)time(NULL), sr_max_prompt_bytes(env)};
@@ -259,7 +276,7 @@ static bool encode(ctx *c, sr_prep *out, const json_t *messages, const json_t *k
     if (!out->prompt[0].ids.n)
         return sr_api_fail(c->e, 400, "messages", NULL, "The chat template made an empty prompt of the messages.");
     out->thinking = ends_in_thoughts(env, out->params.think, &out->prompt[0].ids);
-    return true;
+    return add_prefill(c, out);
 }
 
 bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/siphash.h"
+#include "serve/constraint.h"
 #include "serve/request.h"
 
 typedef struct {
@@ -21,6 +22,7 @@ typedef struct {
     sr_arena  *arena;
     sr_params *p;
     sr_apierr *e;
+    const char *must_call, *only; /* the parameter that forces a call; the function, or NULL */
 } ctx;
 
 typedef enum { BOOL, INT, NUM, SPECIAL, NOT_SERVED } kind;
@@ -197,16 +199,124 @@ static bool take_stream_options(ctx *c, const char *name, const json_t *v)
     return true;
 }
 
-static bool take_response_format(ctx *c, const char *name, const json_t *v)
+/* ---- what the answer must look like --------------------------------------------------------------------- */
+
+static bool text_of(ctx *c, const char *name, const json_t *v)
 {
-    const char *type = json_string_value(json_object_get(v, "type"));
-    if (!json_is_object(v) || !type)
-        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an object with a string 'type'.", name);
-    if (strcmp(type, "text"))
-        return sr_api_fail(c->e, 400, name, "unsupported_value",
-                           "'%s': only the type \"text\" is available; constrained output is not.", name);
+    return json_is_string(v) ? true : sr_api_fail(c->e, 400, name, NULL, "'%s' must be a string, not %s.", name, type_name(v));
+}
+
+/* s and err are those of the call that made it (and that is an argument, too: hence the pointer). */
+static bool set_grammar(ctx *c, const char *name, sr_status s, const sr_err *err, sr_grammar **made)
+{
+    sr_grammar *g = *made;
+    if (s)
+        return sr_api_fail_err(c->e, s, err->msg, name);
+    if (c->p->grammar) {
+        sr_grammar_close(g);
+        return sr_api_fail(c->e, 400, name, NULL, "'%s': the request says already what the answer must look like.", name);
+    }
+    c->p->grammar = g;
     return true;
 }
+
+static bool take_schema(ctx *c, const char *name, const json_t *v)
+{
+    sr_err err = {0};
+    sr_grammar *g = NULL;
+    sr_status s;
+    if (json_is_string(v)) /* the schema's text */
+        s = sr_grammar_schema(json_string_value(v), json_string_length(v), &g, &err);
+    else if (json_is_object(v) || json_is_boolean(v))
+        s = sr_constraint_schema(v, &g, &err);
+    else
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be a JSON schema, not %s.", name, type_name(v));
+    return set_grammar(c, name, s, &err, &g);
+}
+
+static bool take_gbnf(ctx *c, const char *name, const json_t *v)
+{
+    sr_err err = {0};
+    sr_grammar *g = NULL;
+    if (!text_of(c, name, v))
+        return false;
+    if (!json_string_length(v))
+        return true; /* some clients send "" for none */
+    return set_grammar(c, name, sr_grammar_gbnf(json_string_value(v), json_string_length(v), &g, &err), &err, &g);
+}
+
+static bool take_regex(ctx *c, const char *name, const json_t *v)
+{
+    sr_err err = {0};
+    sr_grammar *g = NULL;
+    if (!text_of(c, name, v))
+        return false;
+    return set_grammar(c, name, sr_grammar_regex(json_string_value(v), json_string_length(v), &g, &err), &err, &g);
+}
+
+static bool take_choice(ctx *c, const char *name, const json_t *v)
+{
+    sr_err err = {0};
+    sr_grammar *g = NULL;
+    size_t n = json_array_size(v);
+    sr_gtext *text = n ? sr_arena_alloc(c->arena, n * sizeof *text) : NULL;
+    if (!json_is_array(v) || !n)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an array with at least one string.", name);
+    if (!text)
+        return nomem(c, name);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *s = json_array_get(v, i);
+        if (!json_is_string(s))
+            return sr_api_fail(c->e, 400, name, NULL, "'%s' must hold strings only.", name);
+        text[i] = (sr_gtext){json_string_value(s), json_string_length(s)};
+    }
+    return set_grammar(c, name, sr_grammar_choice(text, n, &g, &err), &err, &g);
+}
+
+static bool take_any_object(ctx *c, const char *name)
+{
+    sr_err err = {0};
+    sr_grammar *g = NULL;
+    return set_grammar(c, name, sr_grammar_json_object(&g, &err), &err, &g);
+}
+
+/* {"type":"json_schema","json_schema":{"name","schema","strict"}} */
+static bool take_response_format(ctx *c, const char *name, const json_t *v)
+{
+    const char   *type = json_string_value(json_object_get(v, "type"));
+    const json_t *body = json_object_get(v, "json_schema"), *schema = json_object_get(body, "schema");
+    if (!json_is_object(v) || !type)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an object with a string 'type'.", name);
+    if (!strcmp(type, "text"))
+        return true;
+    if (!strcmp(type, "json_object"))
+        return take_any_object(c, name);
+    if (strcmp(type, "json_schema"))
+        return sr_api_fail(c->e, 400, name, "unsupported_value", "'%s': the type must be \"text\", \"json_object\" or \"json_schema\".", name);
+    if (!json_is_object(body) || !schema)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must hold a 'json_schema' with a 'schema'.", name);
+    return take_schema(c, name, schema);
+}
+
+/* vLLM's: {"json"|"regex"|"choice"|"grammar"|"json_object": ..} */
+static bool take_structured(ctx *c, const char *name, const json_t *v)
+{
+    static const struct { const char *key; bool (*take)(ctx *c, const char *name, const json_t *v); } kinds[] = {
+        {"json", take_schema}, {"regex", take_regex}, {"choice", take_choice}, {"grammar", take_gbnf}};
+    if (!json_is_object(v))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an object, not %s.", name, type_name(v));
+    for (size_t i = 0; i < SR_COUNT(kinds); i++) {
+        const json_t *x = json_object_get(v, kinds[i].key);
+        if (x && !json_is_null(x) && !kinds[i].take(c, name, x))
+            return false;
+    }
+    if (json_is_true(json_object_get(v, "json_object")))
+        return take_any_object(c, name);
+    const json_t *tag = json_object_get(v, "structural_tag");
+    return !tag || json_is_null(tag) ? true : sr_api_fail(c->e, 400, name, "unsupported_value", "'%s': structural tags are not available.", name);
+}
+
+/* ---- tools ---------------------------------------------------------------------------------------------- */
 
 enum { TOOLS = 256, TOOL_NAME = 64 };
 
@@ -257,10 +367,29 @@ static bool take_tool_choice(ctx *c, const char *name, const json_t *v)
     }
     if (s && !strcmp(s, "auto"))
         return true;
-    if ((s && !strcmp(s, "required")) || json_is_object(v))
-        return sr_api_fail(c->e, 400, name, "unsupported_value",
-                           "'%s' must be \"none\" or \"auto\": the model cannot be made to call a tool on this server.", name);
-    return sr_api_fail(c->e, 400, name, NULL, "'%s' must be \"none\", \"auto\", \"required\" or a function.", name);
+    const json_t *only = json_object_get(json_object_get(v, "function"), "name");
+    if ((!s || strcmp(s, "required")) && !json_is_string(only))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be \"none\", \"auto\", \"required\" or {\"type\":\"function\",\"function\":{\"name\"}}.", name);
+    c->must_call = name;
+    c->only      = json_string_value(only);
+    return true;
+}
+
+/* When all rows have been read: the calls that must come. */
+static bool force_calls(ctx *c)
+{
+    sr_err err = {0};
+    sr_grammar *g = NULL;
+    sr_params  *p = c->p;
+    if (!c->must_call)
+        return true;
+    bool several = p->parallel && !c->only;
+    if (!p->tools)
+        return sr_api_fail(c->e, 400, c->must_call, NULL, "'%s' needs 'tools'.", c->must_call);
+    if (!set_grammar(c, c->must_call, sr_constraint_calls(c->env->family, p->tools, c->only, several, &g, &err), &err, &g))
+        return false;
+    p->prefill = sr_toolfamily_form(c->env->family).prompt;
+    return true;
 }
 
 static bool take_function_call(ctx *c, const char *name, const json_t *v)
@@ -388,13 +517,13 @@ static const row rows[] = {
     {"prompt_logprobs", NOT_SERVED, BOTH, -1, -1, 0, NULL}, /* 0 asks for something */
     {"use_beam_search", NOT_SERVED, BOTH, 0, 0, 0, NULL},
     {"length_penalty", NOT_SERVED, BOTH, 1, 1, 0, NULL},
-    {"json_schema", NOT_SERVED, BOTH, 0, 0, 0, NULL},
-    {"grammar", NOT_SERVED, BOTH, 0, 0, 0, NULL},
-    {"structured_outputs", NOT_SERVED, BOTH, 0, 0, 0, NULL},
-    {"guided_json", NOT_SERVED, BOTH, 0, 0, 0, NULL},
-    {"guided_regex", NOT_SERVED, BOTH, 0, 0, 0, NULL},
-    {"guided_choice", NOT_SERVED, BOTH, 0, 0, 0, NULL},
-    {"guided_grammar", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"json_schema", SPECIAL, BOTH, 0, 0, 0, take_schema},
+    {"grammar", SPECIAL, BOTH, 0, 0, 0, take_gbnf},
+    {"structured_outputs", SPECIAL, BOTH, 0, 0, 0, take_structured},
+    {"guided_json", SPECIAL, BOTH, 0, 0, 0, take_schema},
+    {"guided_regex", SPECIAL, BOTH, 0, 0, 0, take_regex},
+    {"guided_choice", SPECIAL, BOTH, 0, 0, 0, take_choice},
+    {"guided_grammar", SPECIAL, BOTH, 0, 0, 0, take_gbnf},
     {"bad_words", NOT_SERVED, BOTH, 0, 0, 0, NULL},
     {"allowed_token_ids", NOT_SERVED, BOTH, 0, 0, 0, NULL},
     {"truncate_prompt_tokens", NOT_SERVED, BOTH, 0, 0, 0, NULL},
@@ -463,6 +592,10 @@ static bool check_together(ctx *c, const json_t *root)
     if (c->api == SR_API_CHAT && p->continue_final && json_is_true(json_object_get(root, "add_generation_prompt")))
         return sr_api_fail(c->e, 400, "continue_final_message", NULL,
                            "'continue_final_message' and 'add_generation_prompt' exclude each other.");
+    if (p->grammar && p->tools && !c->must_call)
+        return sr_api_fail(c->e, 400, "response_format", NULL, "An answer of a fixed form cannot call tools: 'tool_choice' must be \"none\" with it.");
+    if (p->grammar && p->echo && p->max_tokens == 0)
+        return sr_api_fail(c->e, 400, "max_tokens", NULL, "'max_tokens' is 0: there is no answer that could have a form.");
     if (p->max_tokens == 0 && p->n > 1)
         return sr_api_fail(c->e, 400, "n", NULL, "'n' must be 1 when 'max_tokens' is 0: nothing is chosen.");
     if (p->max_tokens >= 0 && p->min_tokens > p->max_tokens)
@@ -473,7 +606,7 @@ static bool check_together(ctx *c, const json_t *root)
 
 bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_arena *arena, sr_params *p, sr_apierr *e)
 {
-    ctx c = {env, api, arena, p, e};
+    ctx c = {env, api, arena, p, e, NULL, NULL};
     sr_params_default(p, api);
     p->think = api == SR_API_CHAT ? env->think : NULL;
     for (size_t i = 0; i < SR_COUNT(rows); i++) {
@@ -483,5 +616,5 @@ bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_ar
     }
     if (p->top_p <= 0) /* OpenAI allows 0: nothing but the likeliest token */
         p->top_p = 1e-6;
-    return check_together(&c, root);
+    return force_calls(&c) && check_together(&c, root);
 }

@@ -164,6 +164,7 @@ void sr_prep_end(sr_prep *p)
     for (uint32_t i = 0; i < p->n_prompt; i++)
         sr_ids_end(&p->prompt[i].ids);
     json_decref(p->params.tools);
+    sr_grammar_close(p->params.grammar);
     json_decref(p->echo);
     sr_buf_end(&p->reply);
     sr_arena_end(&p->arena);

@@ -20,6 +20,7 @@
 #include "serve/serve.h"
 #include "serve/template_caps.h"
 #include "serve/toolcall.h"
+#include "text/grammar.h"
 #include "text/detok.h"
 
 typedef enum { /* bits */
@@ -39,6 +40,8 @@ typedef struct {                    /* the parameters of a request; defaults: sr
     int32_t    *stop_tok;  uint32_t n_stop_tok;
     sr_bias    *bias;      uint32_t n_bias;
     uint64_t    salt;
+    sr_grammar *grammar;                /* what the answer must look like; NULL: anything; freed by sr_prep_end() */
+    const char *prefill;                /* text at the end of the prompt that the answer goes on from; NULL: none */
     json_t     *tools;                  /* what the model may call, checked; NULL: nothing; freed by sr_prep_end() */
     const sr_thinkmarks *think;         /* thoughts are told from the answer; NULL: they are not */
 } sr_params;

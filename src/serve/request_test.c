@@ -32,7 +32,7 @@ static int open_model(void **state)
         return -1;
     }
     sr_gguf_close(g);
-    env = (sr_prepenv){.model = {.tok = tok, .chat = tmpl, .ctx = 4096}, .specials = specials, .model_id = "m",
+    env = (sr_prepenv){.model = {.tok = tok, .chat = tmpl, .ctx = 4096}, .specials = specials, .model_id = "m", .family = sr_toolfamily_of(NULL),
                        .limits = {.json_depth = 64, .json_values = 1 << 20, .messages = 4096, .prompts = 256, .choices = 16,
                                   .stops = 16, .stop_bytes = 256, .bias = 1024}};
     return 0;
@@ -254,10 +254,10 @@ static void what_is_not_served_is_refused_unless_it_asks_for_nothing(void **stat
         {"'tools':[]", 0, NULL}, {"'tools':null", 0, NULL},
         {"'functions':[{}]", 400, "functions"}, {"'tool_choice':'none'", 0, NULL}, {"'tool_choice':'auto'", 0, NULL},
         {"'tool_choice':'required'", 400, "tool_choice"}, {"'tool_choice':{'type':'function'}", 400, "tool_choice"},
-        {"'response_format':{'type':'text'}", 0, NULL}, {"'response_format':{'type':'json_object'}", 400, "response_format"},
+        {"'response_format':{'type':'text'}", 0, NULL}, {"'response_format':{'type':'other'}", 400, "response_format"},
         {"'response_format':'json'", 400, "response_format"}, {"'response_format':{}", 400, "response_format"},
         {"'best_of':1", 0, NULL}, {"'best_of':3", 400, "best_of"}, {"'best_of':2,'n':2", 0, NULL}, {"'best_of':'x'", 400, "best_of"},
-        {"'guided_json':{'a':1}", 400, "guided_json"}, {"'grammar':'root ::= x'", 400, "grammar"}, {"'grammar':''", 0, NULL},
+        {"'grammar':''", 0, NULL},
         {"'mirostat':2", 400, "mirostat"}, {"'mirostat':0", 0, NULL}, {"'xtc_probability':0.5", 400, "xtc_probability"},
         {"'dry_multiplier':0.8", 400, "dry_multiplier"}, {"'dry_multiplier':0", 0, NULL}, {"'top_n_sigma':-1", 0, NULL},
         {"'top_n_sigma':1.5", 400, "top_n_sigma"}, {"'prompt_logprobs':0", 400, "prompt_logprobs"}, {"'use_beam_search':true", 400, "use_beam_search"},
@@ -290,8 +290,14 @@ static void tools_are_checked_one_by_one(void **state)
         {"'tools':[{'function':{'name':'a-b.c_1','description':'x','parameters':{'type':'object'},'strict':true}}]", 0, NULL},
         {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':'none'", 0, NULL},
         {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':'auto','parallel_tool_calls':false", 0, NULL},
-        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':'required'", 400, "tool_choice"},
-        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':{'type':'function','function':{'name':'f'}}", 400, "tool_choice"},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':'required'", 0, NULL},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':{'type':'function','function':{'name':'f'}}", 0, NULL},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':{'type':'function','function':{'name':'g'}}", 400, "tool_choice"},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':{'type':'function'}", 400, "tool_choice"},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'tool_choice':'sometimes'", 400, "tool_choice"},
+        {"'tool_choice':'required'", 400, "tool_choice"}, {"'tool_choice':'required','tools':[]", 400, "tool_choice"},
+        {"'tools':[{'type':'function','function':{'name':'f','parameters':{'type':'object','properties':{'a':{'type':'frog'}}}}}],'tool_choice':'required'", 400, "tool_choice"},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'response_format':{'type':'json_object'}", 400, "response_format"},
         {"'tools':{'a':1}", 400, "tools"}, {"'tools':'x'", 400, "tools"}, {"'tools':[5]", 400, "tools[0]"}, {"'tools':[{}]", 400, "tools[0]"},
         {"'tools':[{'type':'web_search'}]", 400, "tools[0]"}, {"'tools':[{'function':{'name':'f'}},{'function':{}}]", 400, "tools[1]"},
         {"'tools':[{'function':{'name':''}}]", 400, "tools[0]"}, {"'tools':[{'function':{'name':'a b'}}]", 400, "tools[0]"},
@@ -300,6 +306,31 @@ static void tools_are_checked_one_by_one(void **state)
         {"'tools':[{'function':{'name':'aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggggg'}}]", 400, "tools[0]"}};
     for (size_t i = 0; i < SR_COUNT(cases); i++)
         expect(SR_API_CHAT, cases[i].m, cases[i].status, cases[i].param);
+}
+
+static void forms_of_answers_are_compiled_or_named(void **state)
+{
+    (void)state;
+    static const struct { const char *m; int status; const char *param; } both[] = {
+        {"'response_format':{'type':'json_object'}", 0, NULL},
+        {"'response_format':{'type':'json_schema','json_schema':{'name':'x','strict':true,'schema':{'type':'object','properties':{'a':{'type':'integer'}},'required':['a']}}}", 0, NULL},
+        {"'response_format':{'type':'json_schema','json_schema':{'name':'x'}}", 400, "response_format"},
+        {"'response_format':{'type':'json_schema'}", 400, "response_format"},
+        {"'response_format':{'type':'json_schema','json_schema':{'schema':{'type':'frog'}}}", 400, "response_format"},
+        {"'response_format':{'type':'json_schema','json_schema':{'schema':5}}", 400, "response_format"},
+        {"'json_schema':{'type':'string'}", 0, NULL}, {"'json_schema':5", 400, "json_schema"},
+        {"'grammar':'root ::= [a-z]+'", 0, NULL}, {"'grammar':'root ::= ('", 400, "grammar"}, {"'grammar':5", 400, "grammar"},
+        {"'guided_json':{'type':'boolean'}", 0, NULL}, {"'guided_regex':'[0-9]{3}'", 0, NULL}, {"'guided_regex':'('", 400, "guided_regex"},
+        {"'guided_choice':['a','b']", 0, NULL}, {"'guided_choice':[]", 400, "guided_choice"}, {"'guided_choice':[5]", 400, "guided_choice"},
+        {"'guided_grammar':'root ::= \\u0022x\\u0022'", 0, NULL},
+        {"'structured_outputs':{'json':{'type':'integer'}}", 0, NULL}, {"'structured_outputs':{'regex':'a|b'}", 0, NULL},
+        {"'structured_outputs':{'choice':['x']}", 0, NULL}, {"'structured_outputs':{'json_object':true}", 0, NULL},
+        {"'structured_outputs':{'structural_tag':{}}", 400, "structured_outputs"}, {"'structured_outputs':5", 400, "structured_outputs"},
+        {"'guided_regex':'a','guided_choice':['a']", 400, "guided_choice"}, {"'response_format':{'type':'json_object'},'grammar':'root ::= [a]'", 400, "grammar"}};
+    for (size_t i = 0; i < SR_COUNT(both); i++) {
+        expect(SR_API_CHAT, both[i].m, both[i].status, both[i].param);
+        expect(SR_API_COMPLETION, both[i].m, both[i].status, both[i].param);
+    }
 }
 
 static void values_arrive_where_they_belong(void **state)
@@ -462,6 +493,7 @@ int main(void)
         cmocka_unit_test(lists_and_objects_have_their_limits),
         cmocka_unit_test(what_is_not_served_is_refused_unless_it_asks_for_nothing),
         cmocka_unit_test(tools_are_checked_one_by_one),
+        cmocka_unit_test(forms_of_answers_are_compiled_or_named),
         cmocka_unit_test(values_arrive_where_they_belong),
         cmocka_unit_test(messages_are_checked_one_by_one),
         cmocka_unit_test(prompts_come_in_four_forms),

@@ -89,6 +89,17 @@ sr_status sr_scribe_open(sr_serve *s, sr_scribe **out, sr_err *err)
     return SR_OK;
 }
 
+/* Compiling a grammar may take longer than parsing the body it comes in: any sign of one sends the body to the thread. */
+static bool may_hold_grammar(const sr_buf *b)
+{
+    static const char *const signs[] = {"_format", "\"format\"", "schema", "grammar", "guided_", "structured_outputs", "\"required\"",
+                                        "\"tool_choice\""};
+    for (size_t i = 0; b->n && i < SR_COUNT(signs); i++)
+        if (memmem(b->p, b->n, signs[i], strlen(signs[i])))
+            return true;
+    return false;
+}
+
 bool sr_scribe_post(sr_scribe *x, sr_api api, sr_buf *body, sr_prepared fn, void *arg)
 {
     work *w = sr_calloc(1, sizeof *w);
@@ -98,7 +109,7 @@ bool sr_scribe_post(sr_scribe *x, sr_api api, sr_buf *body, sr_prepared fn, void
     }
     *w    = (work){.api = api, .body = *body, .fn = fn, .arg = arg};
     *body = (sr_buf){0};
-    if (w->body.n <= AT_ONCE_BYTES) {
+    if (w->body.n <= AT_ONCE_BYTES && !may_hold_grammar(&w->body)) {
         run(x, w);
         fn(arg, &w->prep, &w->e);
         sr_free(w);

@@ -14,15 +14,18 @@ struct sr_toolfamily {
     bool        bare;                              /* an object at the very start of the answer is a call */
     bool        words;                             /* in a block a word is a function's name */
     bool        short_ids;
+    sr_callform form;
     struct { const char *open, *close; bool known; } mark[MARKS]; /* known: only a tool of the request makes it a call */
 };
 static const char FUNCTION[] = "<function=", END_FUNCTION[] = "</function>";
 
 static const sr_toolfamily families[] = {
-    {"mistral", {"[TOOL_CALLS]", NULL}, false, true, true, {{"[TOOL_CALLS]", NULL, false}}},
-    {"hermes", {"<tool_call>", NULL}, false, false, false, {{"<tool_call>", "</tool_call>", false}, {FUNCTION, NULL, true}}},
-    {"llama3", {"<|python_tag|>", "Environment: ipython"}, true, false, false, {{"<|python_tag|>", NULL, false}, {FUNCTION, NULL, true}}},
-    {"generic", {NULL, NULL}, true, false, false,
+    {"mistral", {"[TOOL_CALLS]", NULL}, false, true, true, {"[TOOL_CALLS]", "[", "]", "arguments", false}, {{"[TOOL_CALLS]", NULL, false}}},
+    {"hermes", {"<tool_call>", NULL}, false, false, false, {NULL, "<tool_call>\n", "\n</tool_call>", "arguments", true},
+     {{"<tool_call>", "</tool_call>", false}, {FUNCTION, NULL, true}}},
+    {"llama3", {"<|python_tag|>", "Environment: ipython"}, true, false, false, {NULL, "", "", "parameters", false},
+     {{"<|python_tag|>", NULL, false}, {FUNCTION, NULL, true}}},
+    {"generic", {NULL, NULL}, true, false, false, {NULL, "<tool_call>\n", "\n</tool_call>", "arguments", true},
      {{"<tool_call>", "</tool_call>", false}, {"[TOOL_CALLS]", NULL, false}, {"```json", "```", true}, {FUNCTION, NULL, true}}},
 };
 
@@ -37,6 +40,7 @@ const sr_toolfamily *sr_toolfamily_of(const char *src)
 }
 
 const char *sr_toolfamily_name(const sr_toolfamily *f) { return f->name; }
+sr_callform sr_toolfamily_form(const sr_toolfamily *f) { return f->form; }
 bool sr_toolfamily_short_ids(const sr_toolfamily *f) { return f->short_ids; }
 
 static bool is(const char *p, size_t n, const char *s) { return s && n == strlen(s) && !memcmp(p, s, n); }

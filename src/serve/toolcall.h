@@ -30,6 +30,10 @@ typedef struct sr_toolfamily sr_toolfamily;
 const sr_toolfamily *sr_toolfamily_of(const char *template_source); /* never NULL; a NULL source is generic */
 const char *sr_toolfamily_name(const sr_toolfamily *f);
 bool sr_toolfamily_short_ids(const sr_toolfamily *f);               /* its template takes ids of nine letters and digits alone */
+/* How a call is to be written where it is forced: open {"name": "f", "<arguments>": {..}} close.  prompt: goes to the end of the
+ * prompt, because no text can make it; NULL: nothing. */
+typedef struct { const char *prompt, *open, *close, *arguments; bool several; } sr_callform;
+sr_callform sr_toolfamily_form(const sr_toolfamily *f);
 /* A control token with this text is part of a call: it must be seen in the answer's text. */
 bool sr_toolfamily_token(const sr_toolfamily *f, const char *p, size_t n);
 

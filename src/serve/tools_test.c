@@ -288,6 +288,35 @@ static void a_prompt_may_begin_the_thoughts(void **state)
     tc_stop(&s);
 }
 
+/* No grammar can make a control token: the mark of a forced call ends the prompt, and the answer goes on from there. */
+static void a_forced_call_may_begin_in_the_prompt(void **state)
+{
+    (void)state;
+    tc_server s = {.template_source = "{{ '[TOOL_CALLS]' if tools }}{% for m in messages %}{{ m.content }}{% endfor %}",
+                   .text = "[{\"name\": \"now\", \"arguments\": {}}]"};
+    tc_start(&s);
+    json_t *a = tc_put(&s, CHAT, 200, "{" HI "," TOOLS "}"), *b = tc_put(&s, CHAT, 200, "{" HI "," TOOLS ",'tool_choice':'required'}");
+    assert_null(json_object_get(tc_at(a, "choices.0.message"), "tool_calls"));
+    assert_string_equal(tc_str(b, "choices.0.message.tool_calls.0.function.name"), "now");
+    assert_true(json_is_null(tc_at(b, "choices.0.message.content")));
+    assert_true(json_integer_value(tc_at(b, "usage.prompt_tokens")) > json_integer_value(tc_at(a, "usage.prompt_tokens")));
+    json_decref(a);
+    json_decref(b);
+    tc_stop(&s);
+}
+
+static void an_answer_of_a_form_has_no_thoughts(void **state)
+{
+    (void)state;
+    tc_server s = {.template_source = thinking, .text = "{\"a\": 1}"};
+    tc_start(&s);
+    json_t *j = tc_put(&s, CHAT, 200, "{" HI ",'chat_template_kwargs':{'open_thoughts':true},'response_format':{'type':'json_object'}}");
+    assert_string_equal(tc_str(j, "choices.0.message.content"), "{\"a\": 1}");
+    assert_null(json_object_get(tc_at(j, "choices.0.message"), "reasoning_content"));
+    json_decref(j);
+    tc_stop(&s);
+}
+
 /* Sends and reads to the end, whatever it is. */
 static void send_away(tc_server *s, const char *path, const char *body)
 {
@@ -307,7 +336,8 @@ static void any_allocation_may_fail_in_any_dialect(void **state)
 {
     (void)state;
     static const struct { const char *path, *body; } asks[] = {
-        {CHAT, "{" HI "," TOOLS ",'stream':true}"}, {CHAT, "{" HI "," TOOLS "}"},
+        {CHAT, "{" HI "," TOOLS ",'stream':true}"}, {CHAT, "{" HI "," TOOLS ",'tool_choice':'required'}"},
+        {CHAT, "{" HI ",'response_format':{'type':'json_object'}}"},
         {"/v1/messages", "{'max_tokens':200," HI ",'stream':true,'tools':[{'name':'now','input_schema':{}}]}"},
         {"/v1/messages/count_tokens", "{" HI ",'system':[{'type':'text','text':'x'}]}"},
         {"/v1/responses", "{'input':[{'role':'user','content':'hi'}],'stream':true,'tools':[{'type':'function','name':'now'}]}"},
@@ -350,6 +380,8 @@ int main(void)
         cmocka_unit_test(ids_are_nine_characters_where_the_template_wants_them),
         cmocka_unit_test(thoughts_have_a_member_of_their_own),
         cmocka_unit_test(a_prompt_may_begin_the_thoughts),
+        cmocka_unit_test(a_forced_call_may_begin_in_the_prompt),
+        cmocka_unit_test(an_answer_of_a_form_has_no_thoughts),
         cmocka_unit_test(any_allocation_may_fail_in_any_dialect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

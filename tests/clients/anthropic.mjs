@@ -72,6 +72,15 @@ toolTest("a tool's input is streamed", async () => {
   assert.ok(inputs.length > 2);
 });
 
+test("a tool that must be used is used", async () => {
+  const short = { ...tool, input_schema: { ...weather, properties: { city: { type: "string", maxLength: 12 } } } };
+  for (const tool_choice of [{ type: "any", disable_parallel_tool_use: true }, { type: "tool", name: "get_weather" }]) {
+    const m = await client.messages.create({ ...ask, max_tokens: 200, tools: [short], tool_choice });
+    assert.equal(m.stop_reason, "tool_use");
+    assert.equal(typeof m.content[0].input.city, "string");
+  }
+});
+
 test("errors have their classes", async () => {
   await fails(client.messages.create({ ...ask, temperature: 9 }), (e) => {
     assert.ok(e instanceof Anthropic.BadRequestError);

@@ -42,6 +42,13 @@ for (const useResponsesApi of [false, true]) {
   });
 }
 
+for (const method of ["jsonSchema", "functionCalling"])
+  test(`structured output by ${method}`, async () => {
+    const chat = make(url, { maxTokens: 200 }).withStructuredOutput(z.object({ name: z.string().max(12), ok: z.boolean() }), { name: "answer", method });
+    const r = await chat.invoke(messages);
+    assert.ok(typeof r.name === "string" && typeof r.ok === "boolean");
+  });
+
 test("logprobs", async () => {
   const m = await make(url, { logprobs: true, topLogprobs: 2 }).invoke(messages);
   assert.equal(m.response_metadata.logprobs.content[0].top_logprobs.length, 2);

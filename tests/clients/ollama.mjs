@@ -53,6 +53,11 @@ toolTest("tools are called with objects", async () => {
   await tools.chat({ model, messages: [...messages, whole.message, { role: "tool", content: "warm", tool_name: "get_weather" }], tools: [tool] });
 });
 
+test("a format is kept to", async () => {
+  const format = { type: "object", properties: { ok: { type: "boolean" } }, required: ["ok"] };
+  assert.equal(typeof JSON.parse((await client.chat({ model, messages, format, options: { num_predict: 50 } })).message.content).ok, "boolean");
+});
+
 test("errors carry a message", async () => {
   await fails(client.chat({ model, messages, options: { temperature: 9 } }), (e) => {
     assert.equal(e.status_code, 400);

@@ -196,6 +196,24 @@ toolTest("responses call tools", async () => {
   await toolClient.responses.create({ ...ask, input: [{ role: "user", content: "The weather?" }, ...whole.output, { type: "function_call_output", call_id: call.call_id, output: "warm" }] });
 });
 
+test("answers keep to a schema, and calls are made when they must be", async () => {
+  const schema = { type: "object", properties: { name: { type: "string", maxLength: 12 }, age: { type: "integer" } }, required: ["name", "age"], additionalProperties: false };
+  const r = await client.chat.completions.create({ model, messages, max_tokens: 200,
+    response_format: { type: "json_schema", json_schema: { name: "person", strict: true, schema } } });
+  const person = JSON.parse(r.choices[0].message.content);
+  assert.ok(typeof person.name === "string" && Number.isInteger(person.age) && Object.keys(person).length === 2);
+  const city = { ...weather, properties: { city: { type: "string", maxLength: 12 } } };
+  const short = [{ type: "function", function: { name: "get_weather", parameters: city } }];
+  for (const tool_choice of ["required", { type: "function", function: { name: "get_weather" } }]) {
+    const c = await client.chat.completions.create({ model, messages, max_tokens: 200, tools: short, tool_choice, parallel_tool_calls: false });
+    assert.equal(c.choices[0].finish_reason, "tool_calls");
+    assert.equal(typeof JSON.parse(c.choices[0].message.tool_calls[0].function.arguments).city, "string");
+  }
+  await rejects(client.chat.completions.create({ model, messages, tool_choice: "required" }), OpenAI.BadRequestError, 400, "tool_choice");
+  await rejects(client.chat.completions.create({ model, messages, response_format: { type: "json_schema", json_schema: { name: "x", schema: { not: {} } } } }),
+    OpenAI.BadRequestError, 400, "response_format");
+});
+
 test("thirty requests at once", async () => {
   const all = await Promise.all(Array.from({ length: 30 }, (_, i) =>
     client.chat.completions.create({ model, messages: [{ role: "user", content: `Number ${i}` }], max_tokens: 8 })));

@@ -1,6 +1,6 @@
 // Checks with Vercel's ai and @ai-sdk/openai-compatible, which validates every chunk.
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, stepCountIs, streamText, tool } from "ai";
+import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 import { apiKey, assert, fails, nothingRuns, run, test, toolTest, toolsUrl, url } from "./harness.mjs";
 
@@ -42,6 +42,12 @@ toolTest("a tool's input is streamed", async () => {
   assert.deepEqual(JSON.parse(deltas), { city: "Ulm" });
   assert.equal(call.toolName, "get_weather");
   assert.deepEqual(call.input, { city: "Ulm" });
+});
+
+test("objects keep to their schema", async () => {
+  const strict = createOpenAICompatible({ name: "strata", baseURL: `${url}/v1`, apiKey, supportsStructuredOutputs: true })("any");
+  const { object } = await generateObject({ ...settings, model: strict, maxOutputTokens: 200, schema: z.object({ name: z.string().max(12), ok: z.boolean() }) });
+  assert.ok(typeof object.name === "string" && typeof object.ok === "boolean");
 });
 
 test("errors carry status and message", async () => {
