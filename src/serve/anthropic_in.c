@@ -29,7 +29,8 @@ static bool add_text(ctx *c, const json_t *block, json_t *parts)
 
 static bool add_tool_use(ctx *c, const json_t *block, json_t *calls)
 {
-    const json_t *name = json_object_get(block, "name"), *input = json_object_get(block, "input"), *id = json_object_get(block, "id");
+    const json_t *name = json_object_get(block, "name"), *input = json_object_get(block, "input"),
+                 *id = json_object_get(block, "id");
     if (!json_is_string(name) || (input && !json_is_object(input)) || (id && !json_is_string(id)))
         return bad(c, "holds a tool_use block without 'id', 'name' and 'input'");
     json_t *call = json_pack("{s:s,s:{s:O,s:o}}", "type", "function", "function", "name", name, "arguments",
@@ -50,8 +51,9 @@ static bool add_tool_result(ctx *c, const json_t *block)
         parts = json_array();
         for (size_t i = 0; parts && i < json_array_size(content); i++) {
             const json_t *part = json_array_get(content, i);
-            bool ok = strcmp(type_of(part), "text") ? bad(c, "holds a tool_result that is not text; this model reads text only")
-                                                    : add_text(c, part, parts);
+            bool ok = strcmp(type_of(part), "text")
+                          ? bad(c, "holds a tool_result that is not text; this model reads text only")
+                          : add_text(c, part, parts);
             if (!ok) {
                 json_decref(parts);
                 return false;
@@ -66,8 +68,9 @@ static bool add_tool_result(ctx *c, const json_t *block)
     }
     if (!parts)
         return sr_in_nomem(c->e);
-    return sr_in_append(c->messages, json_pack("{s:s,s:O,s:o}", "role", "tool", "tool_call_id", id, "content", parts)) ? true
-                                                                                                            : sr_in_nomem(c->e);
+    return sr_in_append(c->messages, json_pack("{s:s,s:O,s:o}", "role", "tool", "tool_call_id", id, "content", parts))
+               ? true
+               : sr_in_nomem(c->e);
 }
 
 typedef struct { json_t *parts, *calls; const json_t *thought; } turn;
@@ -83,12 +86,15 @@ static bool add_block(ctx *c, const json_t *block, bool assistant, turn *t)
         return add_tool_result(c, block);
     if (assistant && !strcmp(type, "thinking")) {
         t->thought = json_object_get(block, "thinking");
-        return !t->thought || json_is_string(t->thought) ? true : bad(c, "holds a thinking block without a string 'thinking'");
+        return !t->thought || json_is_string(t->thought)
+                   ? true
+                   : bad(c, "holds a thinking block without a string 'thinking'");
     }
     if (assistant && !strcmp(type, "redacted_thinking"))
         return true;
     bool media = !strcmp(type, "image") || !strcmp(type, "document");
-    return bad(c, media ? "holds a block that is not text; this model reads text only" : "holds a block of a type that is not known here");
+    return bad(c, media ? "holds a block that is not text; this model reads text only"
+                        : "holds a block of a type that is not known here");
 }
 
 static bool add_blocks(ctx *c, const json_t *blocks, bool assistant)
@@ -104,7 +110,8 @@ static bool add_blocks(ctx *c, const json_t *blocks, bool assistant)
     if (ok && !(empty && results)) { /* nothing but results: they are there already */
         ok = (!json_object_set_nocheck(m, "content", empty && calls ? json_null() : t.parts)) &&
              (!calls || !json_object_set_nocheck(m, "tool_calls", t.calls)) &&
-             (!t.thought || !json_object_set_nocheck(m, "reasoning_content", (json_t *)t.thought)) && !json_array_append(c->messages, m);
+             (!t.thought || !json_object_set_nocheck(m, "reasoning_content", (json_t *)t.thought)) &&
+             !json_array_append(c->messages, m);
         ok = ok ? true : sr_in_nomem(c->e);
     }
     json_decref(t.parts);
@@ -124,7 +131,8 @@ static bool add_message(ctx *c, const json_t *m)
         return add_blocks(c, content, assistant);
     if (!json_is_string(content) && !json_is_array(content))
         return bad(c, "must have a 'content' that is a string or an array of blocks");
-    return sr_in_append(c->messages, json_pack("{s:s,s:O}", "role", role, "content", content)) ? true : sr_in_nomem(c->e);
+    return sr_in_append(c->messages, json_pack("{s:s,s:O}", "role", role, "content", content)) ? true
+                                                                                               : sr_in_nomem(c->e);
 }
 
 /* A string, or blocks of text: their cache_control asks for what happens anyway. */
@@ -136,9 +144,12 @@ static bool add_system(ctx *c, const json_t *v)
     if (!json_is_array(v) && !json_is_string(v))
         ok = bad(c, "must be a string or an array of text blocks");
     for (size_t i = 0; ok && i < json_array_size(v); i++)
-        ok = strcmp(type_of(json_array_get(v, i)), "text") ? bad(c, "must hold text blocks only") : add_text(c, json_array_get(v, i), parts);
+        ok = strcmp(type_of(json_array_get(v, i)), "text") ? bad(c, "must hold text blocks only")
+                                                           : add_text(c, json_array_get(v, i), parts);
     if (ok && (json_is_string(v) ? json_string_length(v) : json_array_size(v)))
-        ok = sr_in_append(c->messages, json_pack("{s:s,s:O}", "role", "system", "content", parts)) ? true : sr_in_nomem(c->e);
+        ok = sr_in_append(c->messages, json_pack("{s:s,s:O}", "role", "system", "content", parts))
+                 ? true
+                 : sr_in_nomem(c->e);
     json_decref(parts);
     return ok;
 }
@@ -179,9 +190,12 @@ static bool put_tool_choice(ctx *c, const json_t *v, json_t *out)
     else if (!strcmp(type, "tool") && json_is_string(json_object_get(v, "name")))
         to = json_pack("{s:s,s:{s:O}}", "type", "function", "function", "name", json_object_get(v, "name"));
     else
-        return sr_api_fail(c->e, 400, "tool_choice", NULL, "'tool_choice' must be {\"type\": \"auto\", \"any\", \"tool\" or \"none\"}.");
+        return sr_api_fail(c->e, 400, "tool_choice", NULL,
+                           "'tool_choice' must be {\"type\": \"auto\", \"any\", \"tool\" or \"none\"}.");
     bool single = json_is_true(json_object_get(v, "disable_parallel_tool_use"));
-    return sr_in_set(out, "tool_choice", to) && (!single || sr_in_set(out, "parallel_tool_calls", json_false())) ? true : sr_in_nomem(c->e);
+    return sr_in_set(out, "tool_choice", to) && (!single || sr_in_set(out, "parallel_tool_calls", json_false()))
+               ? true
+               : sr_in_nomem(c->e);
 }
 
 /* Thoughts are off unless asked for; templates that can switch call it enable_thinking. */
@@ -190,13 +204,15 @@ static bool put_thinking(ctx *c, const json_t *v, json_t *out)
     const char *type = type_of(v);
     bool on = !strcmp(type, "enabled") || !strcmp(type, "adaptive");
     if (v && !json_is_null(v) && !on && strcmp(type, "disabled"))
-        return sr_api_fail(c->e, 400, "thinking", NULL, "'thinking' must be {\"type\": \"enabled\", \"adaptive\" or \"disabled\"}.");
+        return sr_api_fail(c->e, 400, "thinking", NULL,
+                           "'thinking' must be {\"type\": \"enabled\", \"adaptive\" or \"disabled\"}.");
     return sr_in_set(out, "chat_template_kwargs", json_pack("{s:b}", "enable_thinking", on)) ? true : sr_in_nomem(c->e);
 }
 
 static bool put_numbers(ctx *c, const json_t *root, json_t *out)
 {
-    static const char *const same[] = {"max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stream", "priority", "cache_salt"};
+    static const char *const same[] = {"max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stream",
+                                       "priority", "cache_salt"};
     bool ok = sr_in_copy(root, "stop_sequences", out, "stop");
     for (size_t i = 0; ok && i < sizeof same / sizeof *same; i++)
         ok = sr_in_copy(root, same[i], out, same[i]);
@@ -228,8 +244,9 @@ bool sr_anthropic_in(const json_t *root, bool count_only, json_t **out, sr_apier
     bool ok = c.messages && *out ? true : sr_in_nomem(e);
     if (ok && !count_only && !sr_in_given(root, "max_tokens"))
         ok = sr_api_fail(e, 400, "max_tokens", NULL, "'max_tokens' is missing.");
-    ok = ok && (!sr_in_given(root, "system") || add_system(&c, json_object_get(root, "system"))) && put_messages(&c, root, *out) &&
-         put_numbers(&c, root, *out) && (!sr_in_given(root, "tools") || put_tools(&c, json_object_get(root, "tools"), *out)) &&
+    ok = ok && (!sr_in_given(root, "system") || add_system(&c, json_object_get(root, "system"))) &&
+         put_messages(&c, root, *out) && put_numbers(&c, root, *out) &&
+         (!sr_in_given(root, "tools") || put_tools(&c, json_object_get(root, "tools"), *out)) &&
          (!sr_in_given(root, "tool_choice") || put_tool_choice(&c, json_object_get(root, "tool_choice"), *out)) &&
          put_thinking(&c, json_object_get(root, "thinking"), *out);
     json_decref(c.messages);

@@ -8,7 +8,10 @@ bool sr_in_given(const json_t *root, const char *key)
     return v && !json_is_null(v);
 }
 
-bool sr_in_set(json_t *o, const char *key, json_t *owned) { return owned && !json_object_set_new_nocheck(o, key, owned); }
+bool sr_in_set(json_t *o, const char *key, json_t *owned)
+{
+    return owned && !json_object_set_new_nocheck(o, key, owned);
+}
 
 bool sr_in_copy(const json_t *from, const char *key, json_t *to, const char *as)
 {

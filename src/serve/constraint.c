@@ -60,7 +60,8 @@ static sr_status one_tool(const sr_callform *form, const json_t *function, bool 
 {
     sr_buf  before = {0}, schema = {0}, behind = {0};
     json_t *p = parameters_of(function);
-    sr_buf_fmt(&before, "%s{\"name\": \"%s\", \"%s\": ", form->open, json_string_value(json_object_get(function, "name")), form->arguments);
+    sr_buf_fmt(&before, "%s{\"name\": \"%s\", \"%s\": ", form->open,
+               json_string_value(json_object_get(function, "name")), form->arguments);
     sr_buf_fmt(&behind, "}%s", form->close);
     bool ok = p && sr_json_dump(p, &schema) && !before.failed && !behind.failed;
     const sr_gpart part[] = {{SR_GPART_LITERAL, {before.p, before.n}}, {SR_GPART_SCHEMA, {schema.p, schema.n}},
@@ -88,8 +89,9 @@ static json_t *any_tool(const sr_callform *form, const json_t *tools)
             ok = false;
             break;
         }
-        json_t *one = json_pack("{s:s,s:{s:{s:O},s:o},s:[s,s],s:b}", "type", "object", "properties", "name", "const", json_object_get(f, "name"),
-                                form->arguments, p, "required", "name", form->arguments, "additionalProperties", 0);
+        json_t *one = json_pack("{s:s,s:{s:{s:O},s:o},s:[s,s],s:b}", "type", "object", "properties", "name", "const",
+                                json_object_get(f, "name"), form->arguments, p, "required", "name", form->arguments,
+                                "additionalProperties", 0);
         ok = one && !json_array_append_new(list, one);
     }
     json_t *schema = ok ? json_pack("{s:O}", "anyOf", list) : NULL;
@@ -111,7 +113,8 @@ static sr_status some_tool(const sr_callform *form, const json_t *tools, bool se
     return s;
 }
 
-sr_status sr_constraint_calls(const sr_toolfamily *f, const json_t *tools, const char *only, bool several, sr_grammar **out, sr_err *err)
+sr_status sr_constraint_calls(const sr_toolfamily *f, const json_t *tools, const char *only, bool several,
+                              sr_grammar **out, sr_err *err)
 {
     const sr_callform form = sr_toolfamily_form(f);
     const json_t *one = NULL;
@@ -125,6 +128,7 @@ sr_status sr_constraint_calls(const sr_toolfamily *f, const json_t *tools, const
     }
     several = several && form.several;
     if (!n)
-        return only ? sr_raise(err, SR_INVALID, "there is no tool \"%.64s\"", only) : sr_raise(err, SR_INVALID, "there are no tools");
+        return only ? sr_raise(err, SR_INVALID, "there is no tool \"%.64s\"", only)
+                    : sr_raise(err, SR_INVALID, "there are no tools");
     return n == 1 || only ? one_tool(&form, one, several, out, err) : some_tool(&form, tools, several, out, err);
 }

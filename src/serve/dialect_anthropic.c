@@ -215,4 +215,7 @@ static void whole(sr_call *k, sr_buf *o)
     sr_json_end(&w);
 }
 
-const sr_dialect sr_dialect_anthropic = {"msg_", "text/event-stream", "event: ping\ndata: {\"type\":\"ping\"}\n\n", false, begin, piece, finish, end, fail, whole, NULL};
+const sr_dialect sr_dialect_anthropic = {
+    .id = "msg_", .type = "text/event-stream", .ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+    .begin = begin, .piece = piece, .finish = finish, .end = end, .fail = fail, .whole = whole,
+};

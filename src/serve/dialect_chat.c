@@ -103,4 +103,7 @@ static void choice(const sr_call *k, const sr_lane *l, sr_jsonw *w)
 
 static void whole(sr_call *k, sr_buf *o) { sr_openai_whole(k, "chat.completion", choice, o); }
 
-const sr_dialect sr_dialect_chat = {"chatcmpl-", "text/event-stream", ": ping\n\n", false, begin, piece, finish, sr_openai_end, sr_openai_fail, whole, sr_openai_progress};
+const sr_dialect sr_dialect_chat = {
+    .id = "chatcmpl-", .type = "text/event-stream", .ping = ": ping\n\n",
+    .begin = begin, .piece = piece, .finish = finish, .end = sr_openai_end, .fail = sr_openai_fail, .whole = whole, .progress = sr_openai_progress,
+};

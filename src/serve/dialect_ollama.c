@@ -1,4 +1,4 @@
-/* dialect_ollama.c - POST /api/chat and /api/generate: a line of JSON for each piece, the last with "done" and the times.
+/* dialect_ollama.c - POST /api/chat and /api/generate: a line of JSON for each piece, the last with "done" and times.
  *
  * Calls leave whole, as ollama's clients expect them: they are written when they are over.
  */
@@ -162,4 +162,7 @@ static void whole(sr_call *k, sr_buf *o)
     sr_buf_end(&thoughts);
 }
 
-const sr_dialect sr_dialect_ollama = {"ollama-", "application/x-ndjson", NULL, true, begin, piece, finish, end, fail, whole, NULL};
+const sr_dialect sr_dialect_ollama = {
+    .id = "ollama-", .type = "application/x-ndjson", .keeps = true,
+    .begin = begin, .piece = piece, .finish = finish, .end = end, .fail = fail, .whole = whole,
+};

@@ -92,11 +92,12 @@ void sr_openai_progress(sr_call *k, uint32_t part, uint32_t n_tok, sr_buf *o)
 {
     uint64_t ns = sr_httpd_now(k->s->http) - k->started_ns;
     sr_buf_add(o, k->prefix.p, k->prefix.n);
-    sr_buf_fmt(o, "],\"prompt_progress\":{\"total\":%zu,\"cache\":%u,\"processed\":%u,\"time_ms\":%llu}}\n\n", k->prep.prompt[part].ids.n,
-               k->part[part].cached, n_tok, (unsigned long long)(ns / 1000000));
+    sr_buf_fmt(o, "],\"prompt_progress\":{\"total\":%zu,\"cache\":%u,\"processed\":%u,\"time_ms\":%llu}}\n\n",
+               k->prep.prompt[part].ids.n, k->part[part].cached, n_tok, (unsigned long long)(ns / 1000000));
 }
 
-void sr_openai_whole(const sr_call *k, const char *object, void (*choice)(const sr_call *k, const sr_lane *l, sr_jsonw *w), sr_buf *o)
+void sr_openai_whole(const sr_call *k, const char *object,
+                     void (*choice)(const sr_call *k, const sr_lane *l, sr_jsonw *w), sr_buf *o)
 {
     sr_jsonw w = {.out = o};
     sr_json_obj(&w, NULL);

@@ -149,7 +149,8 @@ static void response(const sr_call *k, const char *status, const sr_pieces *q, c
     } else {
         sr_json_null(w, "error");
     }
-    sr_json_raw(w, "incomplete_details", incomplete ? "{\"reason\":\"max_output_tokens\"}" : "null", incomplete ? 30 : 4);
+    sr_json_raw(w, "incomplete_details", incomplete ? "{\"reason\":\"max_output_tokens\"}" : "null",
+                incomplete ? 30 : 4);
     sr_json_str(w, "model", k->s->cfg.model_id);
     if (q) {
         output(k, q, incomplete ? "incomplete" : "completed", w);
@@ -193,7 +194,8 @@ static void close_event(sr_jsonw *w)
     sr_buf_str(w->out, "\n\n");
 }
 
-static void response_event(sr_call *k, const char *name, const char *status, const sr_pieces *q, const sr_apierr *e, sr_buf *o)
+static void response_event(sr_call *k, const char *name, const char *status, const sr_pieces *q, const sr_apierr *e,
+                           sr_buf *o)
 {
     sr_jsonw w = {.out = o};
     open_event(k, name, &w);
@@ -238,7 +240,8 @@ static void part_event(sr_call *k, const char *name, const item *x, bool begun, 
     close_event(&w);
 }
 
-static void text_event(sr_call *k, const char *name, sr_piecekind kind, uint32_t index, const char *member, const char *p, size_t n, sr_buf *o)
+static void text_event(sr_call *k, const char *name, sr_piecekind kind, uint32_t index, const char *member,
+                       const char *p, size_t n, sr_buf *o)
 {
     sr_jsonw w = {.out = o};
     open_content(k, name, kind, index, &w);
@@ -288,7 +291,9 @@ static void piece(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_b
     }
     if (x->kind == SR_P_CALL || l->block != 1 + x->kind) {
         close_item(k, l, "completed", o);
-        open_item(k, l, &(item){.index = l->n_block, .call = x->call, .kind = x->kind, .name = p, .n_name = x->n, .p = ""}, o);
+        open_item(k, l,
+                  &(item){.index = l->n_block, .call = x->call, .kind = x->kind, .name = p, .n_name = x->n, .p = ""},
+                  o);
     }
     if (x->kind == SR_P_TEXT)
         text_event(k, "response.output_text.delta", x->kind, l->n_block - 1, "delta", p, x->n, o);
@@ -307,7 +312,8 @@ static void finish(sr_call *k, sr_lane *l, sr_buf *o)
 static void end(sr_call *k, sr_buf *o)
 {
     bool cut = k->lane[0].finish == SR_FIN_LENGTH;
-    response_event(k, cut ? "response.incomplete" : "response.completed", cut ? "incomplete" : "completed", &k->lane[0].kept, NULL, o);
+    response_event(k, cut ? "response.incomplete" : "response.completed", cut ? "incomplete" : "completed",
+                   &k->lane[0].kept, NULL, o);
 }
 
 static void fail(sr_call *k, const sr_apierr *e, sr_buf *o)
@@ -329,4 +335,7 @@ static void whole(sr_call *k, sr_buf *o)
     sr_json_end(&w);
 }
 
-const sr_dialect sr_dialect_responses = {"resp_", "text/event-stream", ": ping\n\n", true, begin, piece, finish, end, fail, whole, NULL};
+const sr_dialect sr_dialect_responses = {
+    .id = "resp_", .type = "text/event-stream", .ping = ": ping\n\n", .keeps = true,
+    .begin = begin, .piece = piece, .finish = finish, .end = end, .fail = fail, .whole = whole,
+};

@@ -7,7 +7,8 @@ void sr_pieces_add(sr_pieces *q, sr_piecekind kind, uint32_t call, const char *p
     sr_piece x = {kind, call, q->bytes.n, n};
     if (!n && kind != SR_P_CALL)
         return;
-    sr_buf_add(&q->bytes, p, n);
+    if (!sr_buf_add(&q->bytes, p, n))
+        return; /* `failed` says so: a piece never claims bytes that are not there */
     if (q->n && kind != SR_P_CALL) {
         sr_piece last = sr_pieces_at(q, q->n - 1);
         if (last.kind == kind && last.call == call) {

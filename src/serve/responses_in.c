@@ -32,7 +32,8 @@ static json_t *take_parts(ctx *c, const json_t *v)
     for (size_t i = 0; parts && i < json_array_size(v); i++) {
         const json_t *part = json_array_get(v, i);
         const char   *type = string_of(part, "type");
-        bool refusal = !strcmp(type, "refusal"), text = !strcmp(type, "input_text") || !strcmp(type, "output_text") || !strcmp(type, "text");
+        bool refusal = !strcmp(type, "refusal"),
+             text = !strcmp(type, "input_text") || !strcmp(type, "output_text") || !strcmp(type, "text");
         const json_t *s = json_object_get(part, refusal ? "refusal" : "text");
         if (!text && !refusal)
             bad(c, "holds a part that is not text; this model reads text only");
@@ -68,20 +69,23 @@ static bool add_message(ctx *c, const json_t *item)
 /* Calls of one turn are items in a row; in chat they are one message. */
 static bool add_call(ctx *c, const json_t *item)
 {
-    const json_t *name = json_object_get(item, "name"), *args = json_object_get(item, "arguments"), *id = json_object_get(item, "call_id");
+    const json_t *name = json_object_get(item, "name"), *args = json_object_get(item, "arguments"),
+                 *id = json_object_get(item, "call_id");
     json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1);
     if (!json_is_string(name) || !json_is_string(args) || !json_is_string(id))
         return bad(c, "must have the strings 'call_id', 'name' and 'arguments'");
     if (!last || strcmp(string_of(last, "role"), "assistant")) {
         last = json_pack("{s:s,s:n}", "role", "assistant", "content");
-        if (!sr_in_append(c->messages, last) || (c->thought && json_object_set_nocheck(last, "reasoning_content", c->thought)))
+        if (!sr_in_append(c->messages, last) ||
+            (c->thought && json_object_set_nocheck(last, "reasoning_content", c->thought)))
             return sr_in_nomem(c->e);
         c->thought = NULL;
     }
     json_t *calls = json_object_get(last, "tool_calls");
     if (!calls && !sr_in_set(last, "tool_calls", calls = json_array()))
         return sr_in_nomem(c->e);
-    return sr_in_append(calls, json_pack("{s:O,s:s,s:{s:O,s:O}}", "id", id, "type", "function", "function", "name", name, "arguments", args))
+    return sr_in_append(calls, json_pack("{s:O,s:s,s:{s:O,s:O}}", "id", id, "type", "function", "function", "name",
+                                         name, "arguments", args))
                ? true
                : sr_in_nomem(c->e);
 }
@@ -94,7 +98,9 @@ static bool add_output(ctx *c, const json_t *item)
     json_t *text = take_parts(c, json_object_get(item, "output"));
     if (!text)
         return false;
-    return sr_in_append(c->messages, json_pack("{s:s,s:O,s:o}", "role", "tool", "tool_call_id", id, "content", text)) ? true : sr_in_nomem(c->e);
+    return sr_in_append(c->messages, json_pack("{s:s,s:O,s:o}", "role", "tool", "tool_call_id", id, "content", text))
+               ? true
+               : sr_in_nomem(c->e);
 }
 
 /* Thoughts come back to be shown to the model with the message they led to. */
@@ -169,7 +175,8 @@ static bool put_tools(ctx *c, const json_t *tools, json_t *out)
 static bool put_tool_choice(ctx *c, const json_t *v, json_t *out)
 {
     const json_t *name = json_object_get(v, "name");
-    json_t *to = json_is_object(v) && name ? json_pack("{s:s,s:{s:O}}", "type", "function", "function", "name", name) : json_incref((json_t *)v);
+    json_t *to = json_is_object(v) && name ? json_pack("{s:s,s:{s:O}}", "type", "function", "function", "name", name)
+                                           : json_incref((json_t *)v);
     return sr_in_set(out, "tool_choice", to) ? true : sr_in_nomem(c->e);
 }
 
@@ -182,7 +189,8 @@ static bool put_format(ctx *c, const json_t *root, json_t *out)
         return true;
     if (!strcmp(string_of(f, "type"), "json_schema")) {
         json_t *schema = json_object();
-        bool ok = schema && sr_in_copy(f, "name", schema, "name") && sr_in_copy(f, "schema", schema, "schema") && sr_in_copy(f, "strict", schema, "strict");
+        bool ok = schema && sr_in_copy(f, "name", schema, "name") && sr_in_copy(f, "schema", schema, "schema") &&
+                  sr_in_copy(f, "strict", schema, "strict");
         to = ok ? json_pack("{s:s,s:O}", "type", "json_schema", "json_schema", schema) : NULL;
         json_decref(schema);
     } else {
@@ -197,18 +205,23 @@ static bool check_available(const json_t *root, sr_apierr *e)
     static const char *const stored[] = {"previous_response_id", "conversation", "prompt"};
     for (size_t i = 0; i < sizeof stored / sizeof *stored; i++)
         if (sr_in_given(root, stored[i]))
-            return sr_api_fail(e, 400, stored[i], "unsupported_parameter", "'%s' is not available: nothing is stored here, send the whole conversation.", stored[i]);
+            return sr_api_fail(e, 400, stored[i], "unsupported_parameter",
+                               "'%s' is not available: nothing is stored here, send the whole conversation.",
+                               stored[i]);
     if (json_number_value(json_object_get(root, "top_logprobs")) > 0)
-        return sr_api_fail(e, 400, "top_logprobs", "unsupported_parameter", "'top_logprobs' is not available in responses; chat completions have it.");
+        return sr_api_fail(e, 400, "top_logprobs", "unsupported_parameter",
+                           "'top_logprobs' is not available in responses; chat completions have it.");
     if (json_is_true(json_object_get(root, "background")))
-        return sr_api_fail(e, 400, "background", "unsupported_parameter", "'background' is not available: nothing is stored here.");
+        return sr_api_fail(e, 400, "background", "unsupported_parameter",
+                           "'background' is not available: nothing is stored here.");
     return true;
 }
 
 static bool put_numbers(ctx *c, const json_t *root, json_t *out)
 {
-    static const char *const same[] = {"temperature", "top_p", "top_k", "min_p", "seed", "stop", "stream", "parallel_tool_calls", "priority",
-                                       "cache_salt", "chat_template_kwargs", "reasoning_format"};
+    static const char *const same[] = {"temperature", "top_p", "top_k", "min_p", "seed", "stop", "stream",
+                                       "parallel_tool_calls", "priority", "cache_salt", "chat_template_kwargs",
+                                       "reasoning_format"};
     bool ok = sr_in_copy(root, "max_output_tokens", out, "max_tokens") &&
               sr_in_copy(json_object_get(root, "reasoning"), "effort", out, "reasoning_effort");
     for (size_t i = 0; ok && i < sizeof same / sizeof *same; i++)
@@ -219,8 +232,9 @@ static bool put_numbers(ctx *c, const json_t *root, json_t *out)
 /* What the answer repeats. */
 static json_t *echo_of(const json_t *root)
 {
-    static const char *const keys[] = {"instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "reasoning", "temperature", "text",
-                                       "tool_choice", "tools", "top_p", "truncation", "user"};
+    static const char *const keys[] = {"instructions", "max_output_tokens", "metadata", "parallel_tool_calls",
+                                       "reasoning", "temperature", "text", "tool_choice", "tools", "top_p",
+                                       "truncation", "user"};
     json_t *echo = json_object();
     for (size_t i = 0; echo && i < sizeof keys / sizeof *keys; i++)
         if (!sr_in_copy(root, keys[i], echo, keys[i])) {
@@ -238,7 +252,8 @@ bool sr_responses_in(const json_t *root, json_t **out, json_t **echo, sr_apierr 
     bool ok = c.messages && *out && *echo ? true : sr_in_nomem(e);
     ok = ok && check_available(root, e) && put_messages(&c, root, *out) && put_numbers(&c, root, *out) &&
          (!sr_in_given(root, "tools") || put_tools(&c, json_object_get(root, "tools"), *out)) &&
-         (!sr_in_given(root, "tool_choice") || put_tool_choice(&c, json_object_get(root, "tool_choice"), *out)) && put_format(&c, root, *out);
+         (!sr_in_given(root, "tool_choice") || put_tool_choice(&c, json_object_get(root, "tool_choice"), *out)) &&
+         put_format(&c, root, *out);
     json_decref(c.messages);
     if (!ok) {
         json_decref(*out);

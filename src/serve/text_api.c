@@ -72,7 +72,8 @@ static void put_tokens(const sr_prepenv *env, const sr_ids *ids, bool with_piece
 static bool text_tokens(const sr_prepenv *env, const json_t *root, const char *name, sr_ids *ids, sr_apierr *e)
 {
     const json_t *v = json_object_get(root, name);
-    bool   special = !strcmp(name, "prompt"), parse = true; /* vLLM adds BOS where it is not told otherwise, llama.cpp does not */
+    bool special = !strcmp(name, "prompt"),
+         parse = true; /* vLLM adds BOS where it is not told otherwise, llama.cpp does not */
     sr_err err = {0};
     if (!json_is_string(v))
         return sr_api_fail(e, 400, name, NULL, "'%s' must be a string.", name);
@@ -80,9 +81,11 @@ static bool text_tokens(const sr_prepenv *env, const json_t *root, const char *n
         !take_bool(root, "parse_special", &parse, e))
         return false;
     if (json_string_length(v) > sr_max_prompt_bytes(env))
-        return sr_prompt_too_long(env, SR_API_COMPLETION, json_string_length(v) / sr_specials_longest(env->specials), true, e);
-    sr_status s = sr_tokenizer_encode(env->model.tok, json_string_value(v), json_string_length(v),
-                                      (special ? SR_TOK_ADD_SPECIAL : 0u) | (parse ? SR_TOK_PARSE_SPECIAL : 0u), ids, &err);
+        return sr_prompt_too_long(env, SR_API_COMPLETION, json_string_length(v) / sr_specials_longest(env->specials),
+                                  true, e);
+    sr_status s =
+        sr_tokenizer_encode(env->model.tok, json_string_value(v), json_string_length(v),
+                            (special ? SR_TOK_ADD_SPECIAL : 0u) | (parse ? SR_TOK_PARSE_SPECIAL : 0u), ids, &err);
     return s ? sr_api_fail_err(e, s, err.msg, name) : true;
 }
 
@@ -143,7 +146,8 @@ bool sr_text_template(const sr_prepenv *env, const json_t *root, sr_prep *out, s
 {
     sr_buf   text = {0};
     sr_jsonw w    = {.out = &out->reply};
-    bool     ok   = sr_params_read(env, SR_API_CHAT, root, &out->arena, &out->params, e) && sr_chat_text(env, root, out, &text, e);
+    bool ok = sr_params_read(env, SR_API_CHAT, root, &out->arena, &out->params, e) &&
+              sr_chat_text(env, root, out, &text, e);
     if (ok) {
         sr_json_obj(&w, NULL);
         sr_json_strn(&w, "prompt", text.p ? text.p : "", text.n);

@@ -7,9 +7,10 @@
 
 static const char before[] = "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
                              "You are provided with function signatures within <tools></tools> XML tags:\n<tools>";
-static const char behind[] = "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
-                             "<tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": "
-                             "<args-json-object>}\n</tool_call>";
+static const char behind[] =
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+    "<tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": "
+    "<args-json-object>}\n</tool_call>";
 
 static bool role_is(const json_t *m, const char *role)
 {
@@ -26,7 +27,8 @@ static void add_content(const json_t *m, sr_buf *o)
 
 static bool set_content(json_t *m, const sr_buf *text)
 {
-    return !text->failed && !json_object_set_new_nocheck(m, "content", json_stringn_nocheck(text->p ? text->p : "", text->n));
+    return !text->failed &&
+           !json_object_set_new_nocheck(m, "content", json_stringn_nocheck(text->p ? text->p : "", text->n));
 }
 
 static json_t *message(const char *role)
