@@ -339,6 +339,11 @@ static void any_allocation_may_fail_in_any_dialect(void **state)
         {CHAT, "{" HI "," TOOLS ",'stream':true}"}, {CHAT, "{" HI "," TOOLS ",'tool_choice':'required'}"},
         {CHAT, "{" HI ",'response_format':{'type':'json_object'}}"},
         {"/v1/messages", "{'max_tokens':200," HI ",'stream':true,'tools':[{'name':'now','input_schema':{}}]}"},
+        {"/v1/messages", "{'max_tokens':200," HI ",'tools':[{'name':'now'}],'tool_choice':{'type':'any'}}"},
+        {"/v1/responses", "{'input':[{'type':'function_call','call_id':'c','name':'now','arguments':'{}'},{'type':'function_call_output',"
+                          "'call_id':'c','output':'x'}],'tools':[{'type':'function','name':'now'}]}"},
+        {"/api/chat", "{" HI "," TOOLS ",'stream':false}"}, {"/api/generate", "{'prompt':'a','format':{'type':'object'}}"},
+        {"/apply-template", "{" HI "," TOOLS "}"}, {"/detokenize", "{'tokens':[1,2]}"},
         {"/v1/messages/count_tokens", "{" HI ",'system':[{'type':'text','text':'x'}]}"},
         {"/v1/responses", "{'input':[{'role':'user','content':'hi'}],'stream':true,'tools':[{'type':'function','name':'now'}]}"},
         {"/api/chat", "{" HI "," TOOLS ",'options':{'seed':1}}"}, {"/tokenize", "{'content':'a b','with_pieces':true}"}};
