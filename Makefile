@@ -68,13 +68,14 @@ test-clients: all
 	@tests/clients/run.sh $(BUILD)/strata serve $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 # What deploy/ holds and the package, with the tools that read them; as root, because the package is installed in a chroot
-# (CHROOT: a Debian 12 to be copied for it).
+# and a container (CHROOT: a Debian 12 to be copied for them).
 test-deploy: all deb
 	@tools/deps deploy
 	@tests/docs_test.sh $(BUILD)/strata
 	@tests/deploy_test.sh $(BUILD)
 	@tests/deploy_tools.sh $(BUILD)
 	@tests/deb_test.sh build-deb/strata_*.deb $(CHROOT)
+	@tests/service_test.sh build-deb/strata_*.deb $(CHROOT)
 
 check:
 	@tools/check

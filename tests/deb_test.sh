@@ -3,12 +3,13 @@
 # usage: deb_test.sh PACKAGE.deb [CHROOT]   as root; CHROOT: a Debian 12 that is copied (default: debootstrap makes one)
 set -eu
 deb=$(realpath "$1") base=${2:-}
+# shellcheck source=tests/chroot.sh
+. "$(dirname "$0")/chroot.sh"
 [ "$(id -u)" = 0 ] || { echo "deb_test: chroot needs root"; exit 77; }
 dir=$(mktemp -d) root=$dir/root server=
 leave() {
     [ -z "$server" ] || kill "$server" 2>/dev/null || true
-    mountpoint -q "$root/proc" && umount "$root/proc"
-    mountpoint -q "$root/dev" && umount "$root/dev"
+    free_chroot "$root"
     rm -rf --one-file-system "$dir"
 }
 trap leave EXIT
@@ -16,7 +17,6 @@ n=0 failed=0
 ok() { n=$((n + 1)); echo "ok: $1"; }
 no() { n=$((n + 1)) failed=$((failed + 1)); echo "FAILED: $1"; }
 is() { if [ "$2" = "$3" ]; then ok "$1"; else no "$1: wanted \"$2\", found \"$3\""; fi; }
-inside() { chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"; }
 
 if command -v lintian >/dev/null; then
     is "lintian has nothing to say" "" "$(lintian -I --allow-root "$deb" 2>&1 | grep -v '^running with root' || true)"
@@ -24,39 +24,22 @@ else
     echo "not here, not asked: lintian"
 fi
 
-# ---- a Debian 12 with this machine's sources of packages
-if [ -n "$base" ]; then
-    cp -a "$base" "$root"
-else
-    debootstrap --variant=minbase bookworm "$root" >"$dir/log" 2>&1 || { tail -5 "$dir/log"; exit 1; }
-fi
-rm -rf "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d "$root"/etc/apt/apt.conf.d
-cp -a /etc/apt/apt.conf.d "$root/etc/apt/"
-cp -a /etc/apt/sources.list.d "$root/etc/apt/" 2>/dev/null || mkdir -p "$root/etc/apt/sources.list.d"
-[ ! -f /etc/apt/sources.list ] || cp /etc/apt/sources.list "$root/etc/apt/"
-cp /etc/resolv.conf /etc/hosts "$root/etc/"
-mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
-printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" && chmod +x "$root/usr/sbin/policy-rc.d" # no service starts in here
-inside apt-get -q update >"$dir/log" 2>&1 || { tail -5 "$dir/log"; exit 1; }
-is "a Debian 12" 12 "$(inside sed -n 's/^VERSION_ID="\(.*\)"/\1/p' /etc/os-release)"
-
 # ---- its dependencies by name, then itself by dpkg alone
 depends=$(dpkg-deb -f "$deb" Depends | tr ',' '\n' | sed 's/ *([^)]*)//; s/^ *//')
 echo "depends on: $(echo "$depends" | paste -sd" ")"
-# shellcheck disable=SC2086
-inside apt-get -qy install --no-install-recommends $depends >"$dir/log" 2>&1 || { tail -5 "$dir/log"; exit 1; }
+make_chroot "$root" "$base" "$depends"
+is "a Debian 12" 12 "$(inside "$root" sed -n 's/^VERSION_ID="\(.*\)"/\1/p' /etc/os-release)"
 files() { (cd "$root" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./tmp -o -path ./var/lib/dpkg -o -path ./var/log -o -path ./var/cache \) -prune \
     -o -print | LC_ALL=C sort); }
 files >"$dir/before"
 cp "$deb" "$root/tmp/strata.deb"
-if inside dpkg -i /tmp/strata.deb >"$dir/log" 2>&1; then ok "dpkg -i"; else no "dpkg -i: $(tail -3 "$dir/log")"; fi
+if inside "$root" dpkg -i /tmp/strata.deb >"$dir/log" 2>&1; then ok "dpkg -i"; else no "dpkg -i: $(tail -3 "$dir/log")"; fi
 files >"$dir/installed"
 # shellcheck disable=SC2016
-is "no conffiles" "" "$(inside dpkg-query -W -f '${Conffiles}' strata)"
-is "every file as dpkg knows it" "" "$(inside dpkg --verify strata)"
-is "the program says its version" "strata $(dpkg-deb -f "$deb" Version)" "$(inside strata --version)"
-is "the demo model is found and speaks" yes "$(inside sh -c 'cd / && strata ask -n 4 --temperature 0 Hello' | grep -q '[a-z]' && echo yes)"
+is "no conffiles" "" "$(inside "$root" dpkg-query -W -f '${Conffiles}' strata)"
+is "every file as dpkg knows it" "" "$(inside "$root" dpkg --verify strata)"
+is "the program says its version" "strata $(dpkg-deb -f "$deb" Version)" "$(inside "$root" strata --version)"
+is "the demo model is found and speaks" yes "$(inside "$root" sh -c 'cd / && strata ask -n 4 --temperature 0 Hello' | grep -q '[a-z]' && echo yes)"
 
 # nobody's server: exec all the way, so that the signal reaches it
 (exec chroot --userspec=65534:65534 "$root" /usr/bin/strata serve --port 0) >"$dir/out" 2>"$dir/err" &
@@ -74,7 +57,7 @@ is "SIGTERM ends it with status" 0 $rc
 server=
 
 # ---- gone again
-if inside dpkg -P strata >"$dir/log" 2>&1; then ok "dpkg -P"; else no "dpkg -P: $(tail -3 "$dir/log")"; fi
+if inside "$root" dpkg -P strata >"$dir/log" 2>&1; then ok "dpkg -P"; else no "dpkg -P: $(tail -3 "$dir/log")"; fi
 is "dpkg -P removes without a warning" "" "$(grep -i 'warning' "$dir/log" || true)"
 files >"$dir/after"
 is "the package added files" yes "$(cmp -s "$dir/before" "$dir/installed" && echo no || echo yes)"

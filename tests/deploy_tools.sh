@@ -21,7 +21,7 @@ if have promtool; then
 fi
 if have shellcheck; then
     run "shell scripts" shellcheck deploy/docker/healthcheck deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm tools/uninstall \
-        tests/deb_test.sh tests/deploy_test.sh tests/deploy_tools.sh tests/docs_test.sh
+        tests/chroot.sh tests/deb_test.sh tests/service_test.sh tests/deploy_test.sh tests/deploy_tools.sh tests/docs_test.sh
 fi
 if have systemd-analyze; then
     cmake --install "$build" --prefix "$dir/usr" --component program >/dev/null
