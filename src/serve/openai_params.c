@@ -289,8 +289,9 @@ static bool take_response_format(ctx *c, const char *name, const json_t *v)
         return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an object with a string 'type'.", name);
     if (!strcmp(type, "text"))
         return true;
+    const json_t *beside = json_object_get(v, "schema"); /* llama.cpp: of a json_object, too */
     if (!strcmp(type, "json_object"))
-        return take_any_object(c, name);
+        return beside && !json_is_null(beside) ? take_schema(c, name, beside) : take_any_object(c, name);
     if (strcmp(type, "json_schema"))
         return sr_api_fail(c->e, 400, name, "unsupported_value", "'%s': the type must be \"text\", \"json_object\" or \"json_schema\".", name);
     if (!json_is_object(body) || !schema)
@@ -310,10 +311,18 @@ static bool take_structured(ctx *c, const char *name, const json_t *v)
         if (x && !json_is_null(x) && !kinds[i].take(c, name, x))
             return false;
     }
-    if (json_is_true(json_object_get(v, "json_object")))
-        return take_any_object(c, name);
-    const json_t *tag = json_object_get(v, "structural_tag");
-    return !tag || json_is_null(tag) ? true : sr_api_fail(c->e, 400, name, "unsupported_value", "'%s': structural tags are not available.", name);
+    if (json_is_true(json_object_get(v, "json_object")) && !take_any_object(c, name))
+        return false;
+    for (void *it = json_object_iter((json_t *)v); it; it = json_object_iter_next((json_t *)v, it)) {
+        const char   *key = json_object_iter_key(it);
+        const json_t *x   = json_object_iter_value(it);
+        bool known = !strcmp(key, "json_object");
+        for (size_t i = 0; i < SR_COUNT(kinds); i++)
+            known |= !strcmp(key, kinds[i].key);
+        if (!known && !json_is_null(x) && !json_is_false(x)) /* structural_tag, disable_any_whitespace ..: not to be passed over */
+            return sr_api_fail(c->e, 400, name, "unsupported_value", "'%s': '%.40s' is not available.", name, key);
+    }
+    return true;
 }
 
 /* ---- tools ---------------------------------------------------------------------------------------------- */
@@ -524,6 +533,9 @@ static const row rows[] = {
     {"guided_regex", SPECIAL, BOTH, 0, 0, 0, take_regex},
     {"guided_choice", SPECIAL, BOTH, 0, 0, 0, take_choice},
     {"guided_grammar", SPECIAL, BOTH, 0, 0, 0, take_gbnf},
+    {"grammar_lazy", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"guided_whitespace_pattern", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"structural_tag", NOT_SERVED, BOTH, 0, 0, 0, NULL},
     {"bad_words", NOT_SERVED, BOTH, 0, 0, 0, NULL},
     {"allowed_token_ids", NOT_SERVED, BOTH, 0, 0, 0, NULL},
     {"truncate_prompt_tokens", NOT_SERVED, BOTH, 0, 0, 0, NULL},
