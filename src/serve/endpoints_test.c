@@ -199,6 +199,9 @@ static void version_and_configuration_are_told(void **state)
     assert_int_equal(json_integer_value(tc_at(j, "limits.body_bytes")), 32 << 20);
     assert_string_equal(tc_str(j, "model_alias"), "strata/test");
     assert_true(json_is_true(tc_at(j, "api_key")));
+    assert_string_equal(tc_str(j, "chat.tool_calls"), "generic");
+    assert_true(json_is_null(tc_at(j, "chat.thoughts")));
+    assert_true(json_is_false(tc_at(j, "chat.template_shows_tools")) && json_is_true(tc_at(j, "chat.template_takes_system")));
     json_decref(j);
     tc_reply_end(&r);
     tc_ask(&s, "GET", "/version", "x-api-key: secret-key\r\n", NULL, &r);

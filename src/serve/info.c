@@ -166,6 +166,13 @@ void sr_info_props(sr_serve *s, sr_conn *c)
     sr_json_bool(&w, "audio", false);
     sr_json_end(&w);
     sr_json_str(&w, "chat_template", m->chat ? m->chat_source : NULL);
+    sr_json_obj(&w, "chat");
+    sr_json_str(&w, "tool_calls", m->chat ? sr_toolfamily_name(s->env.family) : NULL); /* the form the model writes them in */
+    sr_json_str(&w, "thoughts", s->env.think ? s->env.think->open : NULL);
+    sr_json_bool(&w, "template_shows_tools", m->chat && !s->env.caps.no_tools);
+    sr_json_bool(&w, "template_shows_calls", m->chat && !s->env.caps.no_calls);
+    sr_json_bool(&w, "template_takes_system", m->chat && !s->env.caps.no_system);
+    sr_json_end(&w);
     put_token(m->tok, "bos_token", sr_tokenizer_bos(m->tok), &w);
     put_token(m->tok, "eos_token", sr_tokenizer_eos(m->tok), &w);
     sr_json_str(&w, "build_info", "strata " SR_VERSION);
