@@ -39,6 +39,8 @@ static void print_device(const sr_profile *p)
     printf("  %-22s %.2f us; a handshake with the host %.1f us\n", "shortest op", p->dev.op * 1e6, p->dev.sync * 1e6);
     print_curves("products, GB/s by rows", &p->dev.gemv, GB);
     print_curves("TFLOP/s by rows", &p->dev.gemm, 1e-12);
+    if (p->dev.kv > 0)
+        printf("  %-22s %.1f GB/s of K and V, %.1f TFLOP/s\n", "attention", p->dev.kv * GB, p->dev.attn * 1e-12);
     if (p->together.threads)
         printf("  %-22s copy %.1f GB/s while %u threads multiply at %.1f GB/s\n", "together", p->together.h2d * GB, p->together.threads,
                p->together.cpu * GB);

@@ -297,6 +297,7 @@ static void a_device_is_measured_through_its_table_alone(void **state)
     assert_true(p.together.threads >= 1 && p.together.cpu > 0 && p.together.h2d > 0 && p.together.h2d < 4.4e9); /* the fake's copies take their time */
     assert_true(p.host.dram.n >= 1 && p.host.gemv.n == 5 && p.host.rows.n == 5 && p.host.disk[0]);
     assert_true((p.host.nvme > 0) == (strncmp(p.host.disk, "not measured", 12) != 0));
+    assert_true(p.dev.kv > 0 && p.dev.attn > 0 && p.host.kv > 0 && p.host.attn > 0);
     assert_true(p.dev.zero_copy == 0); /* not measured: absent */
     snprintf(p.name, sizeof p.name, "fake");
     snprintf(p.date, sizeof p.date, "2026-11-21");

@@ -1,7 +1,7 @@
 /* machine.h - this machine's profile, measured in seconds: memory, disk, the products of the CPU and of a device, the way between.
  *
  *     machine.c      what is measured, in which order; memory and disk
- *     machine_rig.c  a program of equal ops on any backend, timed
+ *     machine_rig.c  a program of equal products on any backend, timed; machine_attn.c: one of attention
  *
  * Products and attention go through backend.h and the ops that models use, on weights larger than the caches.  What cannot be
  * measured stays absent (0) in the profile; for the disk `host.disk` says why.  Figures are those of a machine that

@@ -6,7 +6,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { GRAIN = 64, PASSES = 64, LEAST = 3, OPS_MOST = 4096 };
+enum { GRAIN = 64, PIECES = 256, LEAST = 3, OPS_MOST = 4096 };
+#define PIECE_S 2e-3 /* shorter than the turns that an operating system gives: on a machine with other work some run undisturbed */
 
 static sr_status wait_all(sr_rig *r, sr_queue q, sr_err *err) { return r->be->wait(r->dev, r->be->mark(r->dev, q), UINT64_MAX, err); }
 
@@ -141,33 +142,44 @@ static sr_status set_count(sr_rig *r, uint32_t tokens, sr_err *err)
     return copy(r, r->count, r->host_count, sizeof *r->host_count, err) ? err->status : wait_all(r, SR_Q_COMPUTE, err);
 }
 
-sr_status sr_rig_send(sr_rig *r, uint32_t tokens, uint32_t most, sr_err *err)
+static sr_status send(sr_rig *r, uint32_t tokens, uint32_t first, uint32_t n, sr_err *err)
 {
     sr_status s;
     if (set_count(r, tokens, err))
         return err->status;
-    while ((s = r->be->submit(r->plan, 0, SR_MIN(most, r->prog.n_op), r->host_count, err)) == SR_AGAIN)
+    while ((s = r->be->submit(r->plan, first, n, r->host_count, err)) == SR_AGAIN)
         if (wait_all(r, SR_Q_COMPUTE, err))
             return err->status;
     return s;
 }
 
+sr_status sr_rig_send(sr_rig *r, uint32_t tokens, sr_err *err) { return send(r, tokens, 0, r->prog.n_op, err); }
 sr_status sr_rig_wait(sr_rig *r, sr_err *err) { return wait_all(r, SR_Q_COMPUTE, err); }
 
-sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint32_t most, uint64_t ns, double *seconds, sr_err *err)
+/* Seconds of an op over ops first .. first+n-1. */
+static sr_status piece(sr_rig *r, uint32_t tokens, uint32_t first, uint32_t n, double *out, sr_err *err)
 {
-    double   v[PASSES];
-    uint64_t begin = 0, now = 0;
-    uint32_t n = 0, ops = SR_MIN(most, r->prog.n_op);
-    for (int i = -1; i < PASSES && (n < LEAST || now - begin < ns); i++) { /* the first one warms up */
-        uint64_t t = sr_now_ns();
-        if (sr_rig_send(r, tokens, most, err) || wait_all(r, SR_Q_COMPUTE, err))
+    uint64_t t = sr_now_ns();
+    if (send(r, tokens, first, n, err) || wait_all(r, SR_Q_COMPUTE, err))
+        return err->status;
+    *out = (double)SR_MAX(sr_now_ns() - t, (uint64_t)1) * 1e-9 / n;
+    return SR_OK;
+}
+
+sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, sr_err *err)
+{
+    double   v[PIECES], once;
+    uint32_t n = 0, first = 0;
+    if (piece(r, tokens, 0, 1, &once, err) || piece(r, tokens, 1, 1, &once, err)) /* warm; how long is one */
+        return err->status;
+    uint32_t ops   = (uint32_t)SR_MIN(SR_MAX(PIECE_S / once, 1.0), (double)r->prog.n_op);
+    uint64_t begin = sr_now_ns();
+    while (n < PIECES && (n < LEAST || sr_now_ns() - begin < ns)) {
+        first = first + ops > r->prog.n_op ? 0 : first; /* all weights in turn: a piece finds its own in memory, not in a cache */
+        if (piece(r, tokens, first, ops, &v[n++], err))
             return err->status;
-        now   = sr_now_ns();
-        begin = i < 0 ? now : begin;
-        if (i >= 0)
-            v[n++] = (double)SR_MAX(now - t, (uint64_t)1) * 1e-9 / ops;
+        first += ops;
     }
-    *seconds = sr_bench_spread(v, n).min; /* what others take of the machine in a pass is not the machine's */
+    *seconds = sr_bench_spread(v, n).min;
     return SR_OK;
 }

@@ -27,9 +27,10 @@ typedef struct {
 typedef struct { uint32_t format, rows, cols, max_tokens; size_t pool; } sr_rigcfg;
 SR_MUSTUSE sr_status sr_rig_open(const sr_backend *be, sr_dev *d, const sr_rigcfg *cfg, sr_rig *r, sr_err *err);
 void sr_rig_close(sr_rig *r);
-/* One pass of at most `most` ops over `tokens` rows of x is sent; it ends with the returned point. */
-SR_MUSTUSE sr_status sr_rig_send(sr_rig *r, uint32_t tokens, uint32_t most, sr_err *err);
+/* All ops over `tokens` rows of x are sent; wait() returns when they are done. */
+SR_MUSTUSE sr_status sr_rig_send(sr_rig *r, uint32_t tokens, sr_err *err);
 SR_MUSTUSE sr_status sr_rig_wait(sr_rig *r, sr_err *err);
-/* Seconds of an op in the fastest of the passes that take `ns` together, three at least. */
-SR_MUSTUSE sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint32_t most, uint64_t ns, double *seconds, sr_err *err);
+/* Seconds of an op in the fastest of the pieces of about 2 ms that fill `ns`, three at least: what others take of the machine
+ * is not the machine's. */
+SR_MUSTUSE sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, sr_err *err);
 #endif
