@@ -182,7 +182,10 @@ static bool is_shown(const sr_call *k, const sr_lane *l, int32_t tok)
 {
     const sr_params *q = &k->prep.params;
     size_t n = 0;
-    if (!q->skip_special || (!q->tools && !q->think) || sr_tokenizer_type(k->s->env.model.tok, tok) != SR_TOK_CONTROL)
+    if (!q->skip_special || (!q->tools && !q->think))
+        return true;
+    sr_tokenizer_piece(k->s->env.model.tok, tok, false, &n);
+    if (n)
         return true;
     const char *p = sr_tokenizer_piece(k->s->env.model.tok, tok, true, &n);
     bool thought = q->think && ((n == strlen(q->think->open) && !memcmp(p, q->think->open, n)) ||

@@ -65,7 +65,7 @@ void tc_start(tc_server *s)
     if (!s->no_template)
         must(sr_template_compile(src, strlen(src), &s->tmpl, &err), &err);
     const char *text = s->text ? s->text : "One two three. Gr\xc3\xbc\xc3\x9f" "e, \xe4\xb8\x96\xe7\x95\x8c! \xf0\x9f\x98\x80 And that is all there is to say.";
-    must(sr_tokenizer_encode(s->tok, text, strlen(text), 0, &s->ids, &err), &err);
+    must(sr_tokenizer_encode(s->tok, text, strlen(text), s->control_text ? SR_TOK_PARSE_SPECIAL : 0, &s->ids, &err), &err);
     must(sr_port_open(NULL, &s->port, &err), &err);
     s->null.tok   = s->ids.p;
     s->null.n_tok = (uint32_t)s->ids.n;

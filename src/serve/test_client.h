@@ -10,7 +10,7 @@ typedef struct {
     sr_servecfg   cfg;
     sr_nullcfg    null;
     const char   *text;               /* of every answer */
-    bool          not_ready, no_template;
+    bool          not_ready, no_template, control_text; /* control_text: control tokens in the text are meant */
     const char   *template_source;    /* NULL: the plain ChatML below */
     uint32_t      ctx;
     /* Filled in by tc_start(). */

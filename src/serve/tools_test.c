@@ -237,6 +237,27 @@ static void ids_are_nine_characters_where_the_template_wants_them(void **state)
     tc_stop(&s);
 }
 
+/* Where marks may be control tokens all of them are looked at, and only the marks are seen. */
+static void other_control_tokens_stay_unseen(void **state)
+{
+    (void)state;
+    tc_server s = {.template_source = hermes, .control_text = true, .text = "Well<|im_start|>, yes."};
+    tc_start(&s);
+    json_t *j = tc_put(&s, CHAT, 200, "{" HI "," TOOLS "}");
+    assert_string_equal(tc_str(j, "choices.0.message.content"), "Well, yes.");
+    json_decref(j);
+    j = tc_put(&s, CHAT, 200, "{" HI "," TOOLS ",'skip_special_tokens':false}");
+    assert_string_equal(tc_str(j, "choices.0.message.content"), s.text);
+    json_decref(j);
+    tc_stop(&s);
+    tc_server m = {.template_source = "{{ '<|im_start|>' }}{# [TOOL_CALLS] #}{{ messages[0].content }}", .control_text = true, .text = "<|im_start|>x"};
+    tc_start(&m);
+    j = tc_put(&m, CHAT, 200, "{" HI "}");
+    assert_string_equal(tc_str(j, "choices.0.message.content"), "x"); /* without tools as ever */
+    json_decref(j);
+    tc_stop(&m);
+}
+
 static void thoughts_have_a_member_of_their_own(void **state)
 {
     (void)state;
@@ -383,6 +404,7 @@ int main(void)
         cmocka_unit_test(templates_without_tools_are_told_in_words),
         cmocka_unit_test(descriptions_of_tools_become_no_control_tokens),
         cmocka_unit_test(ids_are_nine_characters_where_the_template_wants_them),
+        cmocka_unit_test(other_control_tokens_stay_unseen),
         cmocka_unit_test(thoughts_have_a_member_of_their_own),
         cmocka_unit_test(a_prompt_may_begin_the_thoughts),
         cmocka_unit_test(a_forced_call_may_begin_in_the_prompt),
