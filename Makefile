@@ -11,7 +11,7 @@ compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja
 	cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
 
-.PHONY: all run test test-gpu test-arm asan ubsan tsan fuzz bench test-clients test-deploy check install uninstall deb clean help
+.PHONY: all run test test-gpu test-arm asan ubsan tsan fuzz bench test-clients test-ui test-deploy check install uninstall deb clean help
 all:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE))
@@ -77,6 +77,11 @@ test-deploy: all deb
 	@tests/deb_test.sh build-deb/strata_*.deb $(CHROOT)
 	@tests/service_test.sh build-deb/strata_*.deb $(CHROOT)
 
+# The page in Chromium, driven by playwright-core, which npm fetches.
+test-ui: all
+	@tools/deps ui
+	@tests/ui/run.sh $(BUILD)/strata $(MODEL)
+
 check:
 	@tools/check
 
@@ -106,6 +111,7 @@ help:
 	@echo "make asan|ubsan|tsan  the same under a checker"
 	@echo "make fuzz           fuzz every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make test-clients   clients that people use against a server"
+	@echo "make test-ui        the page of the server in a browser"
 	@echo "make bench          tokens per second; MODEL=file.gguf ARGS='-p 512 -n 128'"
 	@echo "make check          include floors, banned calls, sizes"
 	@echo "make install        into PREFIX=$(PREFIX), below DESTDIR; make uninstall takes it away"

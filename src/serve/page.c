@@ -14,7 +14,7 @@ static const char HEADERS[] =
     "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'\r\n"
-    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Opener-Policy: same-origin\r\n";
+    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
 
 /* name: what stands behind /ui/; NULL: the page itself. */
 static const sr_uifile *file_of(const char *name)

@@ -73,10 +73,10 @@ function rename(c, row) {
   row.replaceChildren(input);
   input.select();
 }
-async function forget(c) {
+function forget(c) {
   running.get(c.id)?.abort.abort();
   chats = chats.filter(x => x !== c);
-  await store.remove(c.id);
+  store.remove(c.id);
   if (c === chat) open(chats[0] || fresh()); else drawList();
   $("new").focus();
   toast(`"${c.title}" is deleted.`, "Undo", () => { keep(c); open(c); });

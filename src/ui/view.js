@@ -48,7 +48,7 @@ function tokens(box, list) {
 // ---- one message ----
 function stats(n) {
   const made = n.made || 0;
-  return [made && `${made} token${made === 1 ? "" : "s"}`, made > 1 && n.last > n.first && `${((made - 1) / (n.last - n.first) * 1000).toFixed(1)} a second`,
+  return [made && `${made} token${made === 1 ? "" : "s"}`, n.last - n.first > 200 && `${((made - 1) / (n.last - n.first) * 1000).toFixed(1)} a second`,
         n.first && `first after ${(n.first / 1000).toFixed(2)} s`, n.finish === "length" && "ended at its length",
         n.finish === "stopped" && "stopped"].filter(Boolean).join(" · ");
 }
