@@ -1,6 +1,6 @@
 #!/bin/sh
 # tests/ui/run.sh STRATA [MODEL]: serve MODEL (default: the demo model), and the null engine with fixed texts, then run the page's
-# checks in Chromium.  SHOTS=folder: leaves pictures of the page there.
+# checks in Chromium.  SHOTS=folder: leaves pictures of the page there (docs/images/).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 strata=${1:?usage: $0 STRATA [MODEL]}

@@ -27,7 +27,11 @@ for (const scheme of ["light", "dark"]) {
   for (const text of ["Tell me about the sea.", "What do you like to eat?"]) await talk(desktop, text);
   for (const n of [0, 1]) await desktop.click(`.assistant >> nth=${n} >> [aria-pressed="true"]`, { force: true });
   await desktop.locator(".token").nth(5).hover();
-  for (let i = 0; i < 50 && Number(await desktop.textContent("#gauges .big")) < 10; i++) await desktop.waitForTimeout(50);
+  await desktop.evaluate(() => { // three other clients, so that there is something to see
+    for (const prompt of ["Once", "The", "A"])
+      fetch("v1/completions", { method: "POST", body: JSON.stringify({ prompt, max_tokens: 700, ignore_eos: true }) });
+  });
+  for (let i = 0; i < 50 && !/3 running/.test(await desktop.innerText("#gauges")); i++) await desktop.waitForTimeout(50);
   await desktop.screenshot({ path: `${SHOTS}/page-desktop-${scheme}.png` });
 
   const phone = await begin({ viewport: { width: 390, height: 760 }, isMobile: true, hasTouch: true, colorScheme: scheme }, { temperature: 0, max_tokens: 60 });
