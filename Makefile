@@ -92,7 +92,8 @@ uninstall:
 	@tools/uninstall $(BUILD)/install_manifest.txt $(PREFIX) $(DESTDIR)
 
 # A Debian package, in build-deb/: for the release it is made on, whose libraries it names.
-hardened = -DCMAKE_C_FLAGS=-D_FORTIFY_SOURCE=2 -DCMAKE_EXE_LINKER_FLAGS=-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now
+now      = -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now
+hardened = -DCMAKE_C_FLAGS=-D_FORTIFY_SOURCE=2 -DCMAKE_EXE_LINKER_FLAGS=$(now) -DCMAKE_MODULE_LINKER_FLAGS=$(now)
 deb:
 	@tools/deps build deb
 	@$(call compile,build-deb,$(TYPE),-DSTRATA_TESTS=OFF -DSTRATA_ZSH=zsh/vendor-completions $(hardened))
