@@ -117,12 +117,10 @@ SR_INLINE void sr_codes(uint32_t format, const uint8_t *w, int i, int8x16_t q[4]
             c[k + 2]     = vshrq_n_u8(v, 4);
         }
     V16_UNROLL for (int k = 0; k < 4; k++) {
-        if (format == SR_Q6_K) {
-            int8x16_t left = vdupq_n_s8((int8_t)(i % 2 ? k / 2 * -2 : 4 - k / 2 * 2));
-            c[k]           = vorrq_u8(c[k], vandq_u8(vshlq_u8(vld1q_u8(h + k % 2 * 16), left), vdupq_n_u8(0x30)));
-        } else if (format == SR_Q5_K) {
-            uint8x16_t set = vtstq_u8(vld1q_u8(h + k % 2 * 16), vdupq_n_u8((uint8_t)(1 << (2 * i + k / 2))));
-            c[k]           = vorrq_u8(c[k], vandq_u8(set, vdupq_n_u8(16)));
+        if (format != SR_Q4_K) { /* from bit 4 on, one bit of h or two */
+            int        left = format == SR_Q5_K ? 4 - 2 * i - k / 2 : i % 2 ? k / 2 * -2 : 4 - k / 2 * 2;
+            uint8x16_t high = vshlq_u8(vld1q_u8(h + k % 2 * 16), vdupq_n_s8((int8_t)left));
+            c[k]            = vbslq_u8(vdupq_n_u8(format == SR_Q5_K ? 0x10 : 0x30), high, c[k]);
         }
         q[k] = vreinterpretq_s8_u8(c[k]);
     }
