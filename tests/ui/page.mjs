@@ -215,6 +215,30 @@ test("a hundred thousand characters of unclosed markup do not stop the page", DE
   for (const [unit, t] of Object.entries(ms)) assert.ok(t < 3000, `${JSON.stringify(unit)}: ${t.toFixed(0)} ms`);
 });
 
+test("whatever the text, only harmless elements come of it", DESKTOP, async (page) => {
+  await open(page, MODEL_URL);
+  const bad = await page.evaluate(async () => {
+    const { render } = await import(new URL("ui/markdown.js", document.baseURI));
+    const parts = ["*", "**", "_", "`", "```", "~~", "[", "]", "(", ")", "!", "<", ">", "\"", "'", "\\", "\n", "\n\n", " ", "    ", "- ", "1. ", "# ", "> ", "|", "|-|-|", "---", "a", "onerror=", "<script>",
+      "javascript:alert(1)", "http://x.y/", "https://a@b/", "[a](https://x.y)", "[a](javascript:x)", "data:text/html,", "\u0000", "\u202e", "\ud800", "&lt;"];
+    const allowed = new Set("P BR H3 H4 H5 H6 HR UL OL LI BLOCKQUOTE STRONG EM DEL CODE PRE A DIV BUTTON TABLE THEAD TBODY TR TH TD svg path".split(" "));
+    const names = new Set("href title target rel class tabindex type aria-label aria-hidden viewBox d start".split(" "));
+    const found = [];
+    let seed = 7;
+    const draw = (n) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0, (seed >>> 8) % n);
+    for (let i = 0; i < 3000; i++) {
+      const text = Array.from({ length: 1 + draw(40) }, () => parts[draw(parts.length)]).join(""), box = document.createElement("div"), grown = document.createElement("div");
+      render(box, text);
+      for (let n = 0; n <= text.length; n += 7) render(grown, text.slice(0, n));
+      render(grown, text);
+      const wrong = [...box.querySelectorAll("*")].some((e) => !allowed.has(e.tagName) || e.getAttributeNames().some((n) => !names.has(n)) || (e.tagName === "A" && (!/^https?:/.test(e.href) || e.querySelector("a"))));
+      if (wrong || grown.innerHTML !== box.innerHTML) found.push(text); // and growing makes the same as all at once
+    }
+    return found.slice(0, 5);
+  });
+  assert.deepEqual(bad, []);
+});
+
 test("a key is asked for, a wrong one refused, a right one taken", DESKTOP, async (page, errors) => {
   await page.goto(HOSTILE_URL);
   await page.waitForSelector("#key:not([hidden])");
@@ -253,6 +277,23 @@ test("the panel of a real model shows its weights", DESKTOP, async (page) => {
   await page.click("#open-live");
   await page.waitForSelector("#gauges .legend");
   assert.match(await page.innerText("#gauges"), /on the device\s+26\.\d MB/);
+});
+
+test("the panel shows tiers of weights, and nothing that was not reported", DESKTOP, async (page) => {
+  let streamed = 1e9;
+  await page.route("**/metrics", (route) => route.fulfill({ contentType: "text/plain", body: `# HELP x y
+strata_weights_bytes{tier="device"} 6000000000
+strata_weights_bytes{tier="outside"} 3000000000
+strata_streamed_bytes_total ${streamed += 4e9}
+` }));
+  await open(page, SLOW_URL);
+  await page.click("#open-live");
+  await until(page, () => /now\s+[\d.]+ GB\/s/.test(document.getElementById("gauges").innerText));
+  const text = await page.innerText("#gauges"), wide = (cls) => page.getAttribute(`#gauges rect.${cls}`, "width").then(Number);
+  assert.match(text, /on the device\s+6\.00 GB\s+in RAM or on disk\s+3\.00 GB/);
+  assert.ok(Math.abs((await wide("used")) - 2 * (await wide("cached"))) < 1);
+  assert.ok(!/Speed|Queue|KV cache|undefined|NaN/.test(text), text);
+  await shot(page, "tiers");
 });
 
 // ---- conversations ----
@@ -359,6 +400,29 @@ test("a phone shows everything without scrolling sideways", PHONE, async (page) 
   }
   const small = await page.evaluate(() => [...document.querySelectorAll("button")].filter((e) => e.offsetParent && (e.offsetWidth < 32 || e.offsetHeight < 32)).map((e) => e.outerHTML.slice(0, 90)));
   assert.deepEqual(small, []);
+});
+
+test("between phone and desktop nothing scrolls sideways either", DESKTOP, async (page) => {
+  await open(page, HOSTILE_URL);
+  await talk(page, "Show me");
+  for (const w of [320, 480, 768, 1024, 1100, 1600]) {
+    await page.setViewportSize({ width: w, height: 700 });
+    assert.equal(await width(page), 0, `at ${w}`);
+  }
+  await page.setViewportSize({ width: 900, height: 700 });
+  await page.click("#open-settings");
+  assert.equal(await page.isVisible("#shade"), true);
+  await shot(page, "tablet");
+  await page.click("#shade", { position: { x: 500, y: 300 } });
+  assert.equal(await page.isHidden("#settings"), true);
+});
+
+test("the page works under a prefix", DESKTOP, async (page) => {
+  await open(page, SLOW_URL + "openai/");
+  await say(page, "Go on");
+  await until(page, () => document.querySelector(".assistant .text").textContent.includes("Sentence"));
+  await page.click("#stop");
+  await idle(page);
 });
 
 // WCAG: at least 4.5 : 1 for text.

@@ -33,7 +33,7 @@ serve model
 MODEL_URL=$URL
 serve hostile --null-engine --null-text "$(cat "$here/hostile.md")" --api-key page-test-key
 HOSTILE_URL=$URL
-serve slow --null-engine --null-rate 25 --null-text "$(for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do printf 'Sentence %s of a slow answer goes on for a while. ' $i; done)"
+serve slow --api-prefix /openai --null-engine --null-rate 25 --null-text "$(for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do printf 'Sentence %s of a slow answer goes on for a while. ' $i; done)"
 SLOW_URL=$URL
 serve bare --null-engine --no-ui
 BARE_URL=$URL
