@@ -114,13 +114,16 @@ static bool room(sr_guide *g, uint32_t pairs)
     sr_gset  *set = sr_realloc(g->set, cap * sizeof *set);
     uint32_t *trans;
     uint8_t  *flag;
+    sr_gloop *loop;
     if (set)
         g->set = set;
     if ((trans = sr_realloc(g->trans, (size_t)cap * g->n_class * sizeof *trans)))
         g->trans = trans;
     if ((flag = sr_realloc(g->flag, cap)))
         g->flag = flag;
-    if (!set || !trans || !flag)
+    if ((loop = sr_realloc(g->loop, cap * sizeof *loop)))
+        g->loop = loop;
+    if (!set || !trans || !flag || !loop)
         return fail(g, SR_GF_NOMEM);
     g->cap_set = cap;
     return true;
@@ -150,6 +153,7 @@ static uint32_t intern(sr_guide *g, uint32_t n, bool done)
     if (n)
         memcpy(g->pair + g->n_pair, g->todo, n * sizeof *g->todo);
     g->set[s]  = (sr_gset){g->n_pair, n, deep, 0, h, *at};
+    g->loop[s] = (sr_gloop){.known = false};
     g->flag[s] = (uint8_t)((done ? SR_GS_DONE : 0) | (n ? SR_GS_MORE : 0));
     memset(g->trans + (size_t)s * g->n_class, 0, g->n_class * sizeof *g->trans);
     g->n_pair += n;
@@ -225,6 +229,75 @@ uint32_t sr_guide_caller(sr_guide *g, uint32_t frame)
     return s;
 }
 
+/* ---- loops ---------------------------------------------------------------------------------------------------- */
+
+/* Every way of k bytes 80..BF from a set (the first from lo to hi) ends in `to`. */
+static bool all_lead_to(sr_guide *g, uint32_t set, uint32_t lo, uint32_t hi, int k, uint32_t to)
+{
+    for (uint32_t b = lo; b <= hi; b++) {
+        if (b > lo && g->class_of[b] == g->class_of[b - 1])
+            continue;
+        uint32_t next = sr_guide_step(g, set, (uint8_t)b);
+        if (next < 2 || (k == 1 ? next != to : !all_lead_to(g, next, 0x80, 0xbf, k - 1, to)))
+            return false;
+    }
+    return true;
+}
+
+static bool high_leads_to(sr_guide *g, uint32_t set, uint32_t to)
+{
+    static const struct { uint8_t lo, hi, then_lo, then_hi, k; } leads[] = {{0xc2, 0xdf, 0x80, 0xbf, 1}, {0xe0, 0xe0, 0xa0, 0xbf, 2}, {0xe1, 0xec, 0x80, 0xbf, 2},
+        {0xed, 0xed, 0x80, 0x9f, 2}, {0xee, 0xef, 0x80, 0xbf, 2}, {0xf0, 0xf0, 0x90, 0xbf, 3}, {0xf1, 0xf3, 0x80, 0xbf, 3}, {0xf4, 0xf4, 0x80, 0x8f, 3}};
+    for (size_t i = 0; i < SR_COUNT(leads); i++)
+        for (uint32_t b = leads[i].lo; b <= leads[i].hi; b++) {
+            if (b > leads[i].lo && g->class_of[b] == g->class_of[b - 1])
+                continue;
+            uint32_t next = sr_guide_step(g, set, (uint8_t)b);
+            if (next < 2 || !all_lead_to(g, next, leads[i].then_lo, leads[i].then_hi, leads[i].k, to))
+                return false;
+        }
+    return true;
+}
+
+/* Bytes that a set reads, at least about: a few are no loop worth looking for. */
+static uint32_t breadth(const sr_guide *g, uint32_t set)
+{
+    uint32_t n = 0;
+    for (uint32_t i = g->set[set].first, z = i + g->set[set].n; i < z && n < 24; i++) {
+        uint32_t s = g->pair[i].state;
+        for (uint32_t e = sr_g_first(g->g, s); e < g->calls[s]; e++)
+            n += (g->g->edge[e].what & 0xff) - (g->g->edge[e].what >> 8) + 1;
+    }
+    return n;
+}
+
+const sr_gloop *sr_guide_loop(sr_guide *g, uint32_t set)
+{
+    enum { WORTH = 24 };
+    uint32_t to[128], best = 0, most = 0;
+    sr_gloop l = {.known = true};
+    if (g->loop[set].known)
+        return &g->loop[set];
+    if (breadth(g, set) >= WORTH) {
+        for (uint32_t b = 0; b < 128; b++)
+            if (!(to[b] = sr_guide_step(g, set, (uint8_t)b)))
+                return NULL;
+        for (uint32_t b = 0, n = 0; b < 128; b++) { /* the longest run of bytes is of the set looked for, whatever lies between */
+            n    = b && to[b] == to[b - 1] ? n + 1 : 1;
+            best = to[b] > 1 && n > most ? to[b] : best;
+            most = to[b] > 1 ? SR_MAX(most, n) : most;
+        }
+        for (uint32_t b = 0; best && b < 128; b++)
+            l.ascii[b / 64] |= (uint64_t)(to[b] == best) << b % 64;
+        l.next = best;
+        l.high = best && high_leads_to(g, set, best);
+        if (g->fail)
+            return NULL;
+    }
+    g->loop[set] = l;
+    return &g->loop[set];
+}
+
 /* ---- a guide -------------------------------------------------------------------------------------------------- */
 
 static void classify(sr_guide *g)
@@ -291,12 +364,13 @@ static bool allocate(sr_guide *g)
     g->pair     = sr_malloc(FIRST_PAIRS * sizeof *g->pair);
     g->set      = sr_malloc(FIRST_SETS * sizeof *g->set);
     g->flag     = sr_malloc(FIRST_SETS);
+    g->loop     = sr_malloc(FIRST_SETS * sizeof *g->loop);
     g->todo     = sr_malloc(SR_GM_TODO * sizeof *g->todo);
     g->seen     = sr_calloc(SR_GM_SEEN, sizeof *g->seen);
     g->frame_bucket = sr_malloc(SR_GM_BUCKETS * sizeof *g->frame_bucket);
     g->set_bucket   = sr_malloc(SR_GM_BUCKETS * sizeof *g->set_bucket);
     g->cap_frame = FIRST_FRAMES, g->cap_pair = FIRST_PAIRS, g->cap_set = FIRST_SETS;
-    if (!g->kind || !g->calls || !g->rule_key || !g->frame || !g->pair || !g->set || !g->flag || !g->todo || !g->seen ||
+    if (!g->kind || !g->calls || !g->rule_key || !g->frame || !g->pair || !g->set || !g->flag || !g->loop || !g->todo || !g->seen ||
         !g->frame_bucket || !g->set_bucket)
         return false;
     classify(g);
@@ -334,7 +408,7 @@ void sr_guide_free(sr_guide *g)
 {
     if (!g)
         return;
-    void *all[] = {g->kind, g->calls, g->rule_key, g->frame, g->pair, g->set, g->trans, g->flag, g->frame_bucket, g->set_bucket, g->masks,
+    void *all[] = {g->kind, g->calls, g->rule_key, g->frame, g->pair, g->set, g->trans, g->flag, g->loop, g->frame_bucket, g->set_bucket, g->masks,
                    g->todo, g->seen};
     for (size_t i = 0; i < SR_COUNT(all); i++)
         sr_free(all[i]);
@@ -345,7 +419,7 @@ void sr_guide_free(sr_guide *g)
 size_t sr_guide_memory(const sr_guide *g)
 {
     return sizeof *g + g->g->bytes + g->g->head->n_state * 5u + g->cap_frame * sizeof *g->frame + g->cap_pair * sizeof *g->pair +
-           g->cap_set * (sizeof *g->set + 1 + g->n_class * sizeof *g->trans) + (size_t)g->cap_mask * g->l->words * 4 +
+           g->cap_set * (sizeof *g->set + sizeof *g->loop + 1 + g->n_class * sizeof *g->trans) + (size_t)g->cap_mask * g->l->words * 4 +
            SR_GM_TODO * sizeof *g->todo + SR_GM_SEEN * sizeof *g->seen + 2 * SR_GM_BUCKETS * sizeof(uint32_t);
 }
 

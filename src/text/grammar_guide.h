@@ -10,9 +10,17 @@ enum { SR_GM_MAX_TOKEN = 1024, SR_GM_MAX_DEPTH = 256, SR_GM_MAX_PAIRS = 1024, SR
 typedef struct {            /* a node of the trie, in preorder: children follow, `skip` is behind the last of them */
     uint32_t skip;
     int32_t  tok;           /* the token that ends here, -1: none; others with the same bytes: same[tok] .. */
+    uint32_t first, sum;    /* its tokens and those below begin at order[first]; what lies below, 0: too little to be worth it */
     uint16_t depth;         /* bytes up to and with this one */
     uint8_t  byte;
 } sr_tnode;
+
+typedef struct {            /* all bytes below a node */
+    uint64_t ascii[2];
+    uint16_t depth;         /* of the longest way down */
+    uint8_t  high, utf8;    /* some are not ASCII; all ways are UTF-8 (or the beginning of it), from here where a character ends, from this
+                             * byte on where one begins */
+} sr_tsum;
 
 typedef struct sr_shared {  /* what may follow a state while its rule lasts */
     struct sr_shared *next;
@@ -28,6 +36,8 @@ struct sr_lexicon {
     uint32_t   n_vocab, n_token, n_node, words;
     sr_tnode  *node;
     int32_t   *same;
+    uint32_t  *order, n_order; /* tokens by their bytes */
+    sr_tsum   *sum; uint32_t n_sum;
     uint32_t  *piece;       /* [n_token + 1] where each token's bytes begin */
     char      *bytes;
     uint64_t   key[2], tick; /* of the hash */
@@ -41,6 +51,7 @@ struct sr_lexicon {
 typedef struct { uint32_t state, frame; } sr_gpair;
 typedef struct { uint32_t ret, up, depth, next, caller; } sr_gframe; /* ret: state to go on with; caller: its set, 0 = not asked yet */
 typedef struct { uint32_t first, n, deep, mask, hash, next; } sr_gset;  /* pairs; deepest frame; cached mask, +1 */
+typedef struct { uint64_t ascii[2]; uint32_t next; bool known, high; } sr_gloop; /* bytes that all lead to one set; high: every character beyond ASCII does, too */
 enum { SR_GS_DONE = 1, SR_GS_MORE = 2 };                              /* of flag[]: may end; may go on.  0: dead */
 enum { SR_GK_BYTES = 1, SR_GK_ACCEPT = 2, SR_GK_END = 4 };            /* of kind[]: END: accepts and does nothing else */
 typedef enum { SR_GF_NONE, SR_GF_FULL, SR_GF_WORK, SR_GF_NOMEM } sr_gfail;
@@ -60,6 +71,7 @@ struct sr_guide {
     sr_gset    *set;   uint32_t n_set, cap_set, max_set; /* 0: not known, 1: dead */
     uint32_t   *trans;      /* [cap_set][n_class] */
     uint8_t    *flag;       /* [cap_set] */
+    sr_gloop   *loop;       /* [cap_set] */
     uint32_t   *frame_bucket, *set_bucket;
     uint32_t   *masks; uint32_t n_mask, cap_mask;
     uint32_t    start;
@@ -80,6 +92,7 @@ struct sr_matcher {
 
 /* grammar_guide.c; 0: failed, guide->fail says why. */
 uint32_t sr_guide_step(sr_guide *g, uint32_t set, uint8_t byte);
+const sr_gloop *sr_guide_loop(sr_guide *g, uint32_t set);    /* NULL: failed */
 uint32_t sr_guide_single(sr_guide *g, uint32_t state);      /* {(state, bottom)} */
 uint32_t sr_guide_caller(sr_guide *g, uint32_t frame);      /* what goes on when the rule on top of it ends */
 bool     sr_guide_renew(sr_guide *g);                       /* forgets all sets but those of the matchers */

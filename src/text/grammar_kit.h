@@ -9,7 +9,15 @@
 #include "text/tiny_vocab.h"
 #include "text/tokenizer_internal.h"
 
+enum { KIT_TOKENS = 1400 };
 typedef struct { sr_tokenizer *tok; sr_lexicon *lex; uint32_t *mask; } kit;
+
+static inline uint64_t kit_random(uint64_t *s)
+{
+    *s ^= *s << 13;
+    *s ^= *s >> 7;
+    return *s ^= *s << 17;
+}
 
 static inline void kit_token(sr_buf *list, int32_t *type, size_t *n, const char *bytes, size_t k, int32_t kind)
 {
@@ -30,12 +38,29 @@ static inline sr_status kit_open(kit *k, sr_err *err)
         "2024-", "T0", "name", "age", "the", " the", " a", "ab", "abc", "aa", "aaa", "aaaaaaaa", "foo", "bar", "é", "日本", "日", "\xe6\x97", "x\"", "ab\":", "e\"}"};
     tiny_gguf g = {0};
     sr_buf    tokens = {0}, merges = {0};
-    int32_t   type[512];
+    int32_t   type[KIT_TOKENS];
+    uint64_t  seed = 11;
     size_t    n = 0;
     for (unsigned b = 0; b < 256; b++)
         kit_token(&tokens, type, &n, (char[]){(char)b}, 1, SR_TOK_NORMAL);
     for (size_t i = 0; i < SR_COUNT(runs); i++)
         kit_token(&tokens, type, &n, runs[i], strlen(runs[i]), SR_TOK_NORMAL);
+    while (n < KIT_TOKENS - 1) { /* pieces put together; none twice */
+        static const char *const pieces[] = {"a", "b", "c", "ab", "é", "日", "\xe6", "\xa5", "\"", "\\", "n", "u00", "}", ",", ":", " ", "1", "0", "x", "\n", "foo", "-", "]", "\xf0\x9f"};
+        char   t[40] = "";
+        size_t at = 0, parts = 2 + kit_random(&seed) % 4;
+        sr_buf all = {0};
+        char   c[4];
+        for (size_t i = 0; i < parts; i++)
+            at += (size_t)snprintf(t + at, sizeof t - at, "%s", pieces[kit_random(&seed) % SR_COUNT(pieces)]);
+        sr_buf_char(&all, '\xff');
+        for (size_t i = 0; i < at; i++)
+            sr_buf_add(&all, c, sr_gpt2_encode((unsigned char)t[i], c));
+        sr_buf_char(&all, '\xff');
+        if (!memmem(tokens.p, tokens.n, all.p, all.n))
+            kit_token(&tokens, type, &n, t, at, SR_TOK_NORMAL);
+        sr_buf_end(&all);
+    }
     kit_token(&tokens, type, &n, "<|end|>", 7, SR_TOK_CONTROL);
     tiny_item(&merges, "a b", 3);
     tiny_str(&g, "tokenizer.ggml.model", "gpt2");
@@ -62,12 +87,6 @@ static inline void kit_close(kit *k)
 
 static inline bool kit_bit(const kit *k, int32_t t) { return k->mask[t / 32] >> t % 32 & 1; }
 
-static inline uint64_t kit_random(uint64_t *s)
-{
-    *s ^= *s << 13;
-    *s ^= *s >> 7;
-    return *s ^= *s << 17;
-}
 /* For fuzzers: takes allowed tokens as the bytes say; each must be accepted, and some forbidden one must not.  Frees g. */
 static inline void kit_walk(sr_grammar *g, const uint8_t *bytes, size_t n)
 {

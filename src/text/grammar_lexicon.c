@@ -62,12 +62,68 @@ static bool add_token(sr_lexicon *l, builder *b, uint32_t tok)
     }
     for (; k < n; k++) {
         b->open[++b->depth]    = l->n_node;
-        l->node[l->n_node++] = (sr_tnode){.tok = -1, .depth = (uint16_t)b->depth, .byte = p[k]};
+        l->node[l->n_node++] = (sr_tnode){.tok = -1, .first = l->n_order, .depth = (uint16_t)b->depth, .byte = p[k]};
     }
     int32_t *at = &l->node[b->open[n]].tok;
     l->same[tok] = *at;
     *at          = (int32_t)tok;
+    l->n_order++;
     return true;
+}
+
+/* UTF-8 byte by byte: 0 between characters, BAD for ever, else what must come: how many bytes, from where. */
+enum { BAD = 255 };
+static uint8_t utf8_step(uint8_t state, uint8_t c)
+{
+    static const uint8_t lo[] = {0, 0x80, 0x80, 0x80, 0xa0, 0x80, 0x90, 0x80}, hi[] = {0, 0xbf, 0xbf, 0xbf, 0xbf, 0x9f, 0xbf, 0x8f},
+                         then[] = {0, 0, 1, 2, 1, 1, 2, 2};
+    if (state == BAD)
+        return BAD;
+    if (state)
+        return c >= lo[state] && c <= hi[state] ? then[state] : BAD;
+    return c < 0x80 ? 0 : c < 0xc2 ? BAD : c < 0xe0 ? 1 : c == 0xe0 ? 4 : c == 0xed ? 5 : c < 0xf0 ? 2 : c == 0xf0 ? 6 : c < 0xf4 ? 3 : c == 0xf4 ? 7 : BAD;
+}
+
+/* What lies below each node, kept for those with enough of it. */
+static bool sum_up(sr_lexicon *l)
+{
+    enum { WORTH = 12 };
+    sr_tsum  *s  = sr_calloc((size_t)l->n_node + 1, sizeof *s);
+    uint32_t *up = sr_malloc(((size_t)l->n_node + 1) * sizeof *up), path[SR_GM_MAX_TOKEN + 1];
+    uint8_t  *u  = sr_malloc((size_t)l->n_node + 1);
+    bool      ok = s && up && u;
+    l->n_sum     = 1;
+    for (uint32_t i = 0; ok && i < l->n_node; i++) {
+        const sr_tnode *t = &l->node[i];
+        up[i]             = t->depth > 1 ? path[t->depth - 1] : UINT32_MAX;
+        u[i]              = utf8_step(t->depth > 1 ? u[up[i]] : 0, t->byte);
+        path[t->depth]    = i;
+        l->n_sum += t->skip - i > WORTH;
+    }
+    for (uint32_t i = ok ? l->n_node : 0; i-- > 0;) {
+        uint32_t p = up[i], b = l->node[i].byte;
+        bool bad  = s[i].utf8 || u[i] == BAD; /* until here the field said: some way below is no UTF-8 */
+        s[i].utf8 = !bad && (u[i] == 0 || p == UINT32_MAX || u[p] == 0);
+        if (p == UINT32_MAX)
+            continue;
+        s[p].ascii[0] |= s[i].ascii[0] | (b < 64 ? 1ull << b : 0);
+        s[p].ascii[1] |= s[i].ascii[1] | (b >= 64 && b < 128 ? 1ull << (b - 64) : 0);
+        s[p].high |= s[i].high | (b >= 128);
+        s[p].depth = SR_MAX(s[p].depth, s[i].depth + 1);
+        s[p].utf8 |= bad;
+    }
+    l->sum = ok ? sr_malloc(l->n_sum * sizeof *l->sum) : NULL;
+    ok     = ok && l->sum;
+    l->n_sum = 1;
+    for (uint32_t i = 0; ok && i < l->n_node; i++)
+        if (l->node[i].skip - i > WORTH) {
+            l->sum[l->n_sum] = s[i];
+            l->node[i].sum   = l->n_sum++;
+        }
+    sr_free(s);
+    sr_free(up);
+    sr_free(u);
+    return ok;
 }
 
 static bool build(sr_lexicon *l, builder *b)
@@ -83,8 +139,8 @@ static bool build(sr_lexicon *l, builder *b)
         ok = add_token(l, b, order[i]);
     while (ok && b->depth)
         l->node[b->open[b->depth--]].skip = l->n_node;
-    sr_free(order);
-    return ok;
+    l->order = order;
+    return ok && sum_up(l);
 }
 
 sr_status sr_lexicon_open(const sr_tokenizer *t, uint32_t n_vocab, sr_lexicon **out, sr_err *err)
@@ -135,6 +191,8 @@ void sr_lexicon_close(sr_lexicon *l)
             drop_shared(l, &l->table[i]);
     sr_free(l->node);
     sr_free(l->same);
+    sr_free(l->order);
+    sr_free(l->sum);
     sr_free(l->piece);
     sr_free(l->bytes);
     sr_free(l);
@@ -145,7 +203,7 @@ sr_guidestats sr_lexicon_stats(const sr_lexicon *l) { return l->stats; }
 
 size_t sr_lexicon_memory(const sr_lexicon *l)
 {
-    size_t n = sizeof *l + l->n_node * sizeof *l->node + (size_t)l->n_token * 8 + l->piece[l->n_token] + l->shared_bytes;
+    size_t n = sizeof *l + l->n_node * sizeof *l->node + (size_t)l->n_token * 12 + l->n_sum * sizeof *l->sum + l->piece[l->n_token] + l->shared_bytes;
     for (const sr_guide *g = l->guides; g; g = g->next)
         n += sr_guide_memory(g);
     return n;

@@ -87,6 +87,30 @@ static void allow(const sr_lexicon *l, uint32_t *mask, int32_t tok)
         mask[tok / 32] |= 1u << tok % 32;
 }
 
+/* Everything below a node goes on, whatever it is: the set's loop (a string's body) reads all of its bytes, up to `depth` characters. */
+static bool all_below(sr_guide *g, const sr_tsum *s, uint32_t set, uint32_t depth, sink *out)
+{
+    for (uint32_t k = 0; k < depth; k++) {
+        if (out->collect && g->flag[set] & SR_GS_DONE)
+            return false;
+        const sr_gloop *l = sr_guide_loop(g, set);
+        if (!l || (s->ascii[0] & ~l->ascii[0]) || (s->ascii[1] & ~l->ascii[1]) || !l->next || (s->high && !(s->utf8 && l->high)))
+            return false;
+        out->high = SR_MAX(out->high, g->set[l->next].deep);
+        if (l->next == set)
+            return true;
+        set = l->next;
+    }
+    return true;
+}
+
+static void allow_below(const sr_lexicon *l, const sr_tnode *t, uint32_t *mask)
+{
+    uint32_t end = t->skip < l->n_node ? l->node[t->skip].first : l->n_order;
+    for (uint32_t i = t->first; i < end; i++)
+        mask[l->order[i] / 32] |= 1u << l->order[i] % 32;
+}
+
 /* Nodes [i, end), children of a node of that depth, from a set. */
 static bool walk(sr_guide *g, uint32_t from, uint32_t i, uint32_t end, uint32_t depth, sink *out)
 {
@@ -95,8 +119,15 @@ static bool walk(sr_guide *g, uint32_t from, uint32_t i, uint32_t end, uint32_t 
     uint32_t         *at   = g->path, seen = 0;
     at[depth] = from;
     while (i < end) {
-        const sr_tnode *t  = &node[i];
-        uint32_t        to = g->trans[(size_t)at[t->depth - 1] * g->n_class + g->class_of[t->byte]];
+        const sr_tnode *t = &node[i];
+        if (t->byte >= 0x80 && t->sum && all_below(g, &l->sum[t->sum], at[t->depth - 1], l->sum[t->sum].depth + 1u, out)) {
+            allow_below(l, t, out->mask);
+            i = t->skip;
+            continue;
+        }
+        if (g->fail)
+            return false;
+        uint32_t to = g->trans[(size_t)at[t->depth - 1] * g->n_class + g->class_of[t->byte]];
         if (!to && !(to = sr_guide_step(g, at[t->depth - 1], t->byte)))
             return false;
         uint8_t flag = g->flag[to];
@@ -112,6 +143,13 @@ static bool walk(sr_guide *g, uint32_t from, uint32_t i, uint32_t end, uint32_t 
             if (flag & SR_GS_DONE && t->skip > i + 1)
                 sr_buf_add(&out->resume, &i, sizeof i);
         }
+        if (t->sum && flag & SR_GS_MORE && all_below(g, &l->sum[t->sum], to, l->sum[t->sum].depth, out)) {
+            allow_below(l, t, out->mask);
+            i = t->skip;
+            continue;
+        }
+        if (g->fail)
+            return false;
         at[t->depth] = to;
         i            = flag & SR_GS_MORE ? i + 1 : t->skip;
     }
@@ -201,13 +239,19 @@ static sr_status by_parts(sr_guide *g, uint32_t set, uint32_t *mask)
     sink        s = {.mask = mask};
     for (uint32_t i = 0; i < g->set[set].n; i++) {
         sr_gpair         p = g->pair[g->set[set].first + i];
+        if (!p.frame) { /* nothing comes after its rule: no need to know where it may end */
+            uint32_t alone = sr_guide_single(g, p.state);
+            if (!alone || !walk(g, alone, 0, l->n_node, 0, &s))
+                return SR_UNSUPPORTED;
+            continue;
+        }
         const sr_shared *e = shared_of(g, p.state);
         if (!e)
             return SR_UNSUPPORTED;
         if (g->frame[p.frame].depth + e->high > SR_GM_MAX_DEPTH)
             return SR_AGAIN;
         merge(l, e, mask);
-        uint32_t caller = p.frame && e->n_resume ? sr_guide_caller(g, p.frame) : 1;
+        uint32_t caller = e->n_resume ? sr_guide_caller(g, p.frame) : 1;
         if (!caller)
             return SR_UNSUPPORTED;
         for (uint32_t k = 0; caller > 1 && k < e->n_resume; k++) {

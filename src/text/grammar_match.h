@@ -8,6 +8,8 @@
  *         tokens that stay inside the state's rule             (cached in the lexicon by what the rule says, for all grammars)
  *       + tokens that leave it, walked on from the caller      (few; and the whole is cached by set)
  *
+ * Where a set reads all that lies below a node of the trie and stays what it is (the body of a string), the node is not walked.
+ *
  * A token is allowed when some text of the grammar begins with what was accepted and the token's bytes, exactly.
  * Control tokens and tokens without bytes are never allowed, nor are tokens of more than 1024 bytes; ends of generation are the
  * caller's business: it allows them when sr_matcher_can_end().
@@ -16,7 +18,7 @@
  * Threads: one lexicon and all that stands on it: one thread at a time.
  * Errors:  accept: SR_INVALID = the token does not fit, the matcher has not moved.  mask, accept: SR_UNSUPPORTED = this
  *          grammar needs more work or memory for one step than is allowed (named); the matcher is as it was.  SR_NOMEM.
- * Limits:  work is bounded: 4 M steps of the automaton for one mask (some 50 ms at the very worst), nesting 256, 1024 pairs in a set,
+ * Limits:  work is bounded: 4 M steps of the automaton for one mask, nesting 256, 1024 pairs in a set,
  *          32768 sets and 32 MiB for a guide (then it begins anew with what its matchers stand on), 64 MiB of shared masks.
  *          Where the nesting is at its end, what would nest deeper is forbidden.
  * Source:  masks by context-independent part: XGrammar (Dong et al. 2024).  Lazy automaton: as in RE2.
