@@ -1,4 +1,4 @@
-// The server: JSON, the stream of an answer, its gauges.  Paths are relative, so that a prefix before the page is one before the API.
+// The server: JSON, the stream of an answer, its gauges.  Paths are relative: a prefix before the page is one before the API.
 const base = new URL("./", document.baseURI);
 const KEY = "strata.key";
 let key = "";

@@ -6,7 +6,7 @@ import * as settings from "./settings.js";
 import * as live from "./live.js";
 import {message} from "./view.js";
 
-let chats = [], chat = null;           // all of them, newest first; the one that is shown (not in `chats` before its first message)
+let chats = [], chat = null;           // all of them, newest first; the one shown (not in `chats` before its first message)
 let model = null, ready = false;
 let views = new Map();                 // node id -> view, of the messages that are shown
 const running = new Map();             // chat id -> {node, abort}
@@ -53,7 +53,7 @@ async function keep(c) {
   try {
     await store.put(c);
   } catch (e) {
-    toast(`The browser could not store this conversation: ${e.message}`);
+    toast(`Not stored: ${e.message}`);
   }
 }
 function rename(c, row) {
@@ -83,9 +83,12 @@ function forget(c) {
 }
 function drawList() {
   $("list").replaceChildren(...chats.map(c => {
-    const row = el("li", {"data-on": c === chat}), title = el("button.chat", {"data-id": c.id, "aria-current": c === chat ? "true" : null, onclick: () => { open(c); drawer(null); }}, c.title);
-    row.append(title, tool("edit", `Rename "${c.title}"`, () => rename(c, row)),
-      tool("down", `Export "${c.title}" as Markdown`, () => save(`${c.title.replace(/[^\p{L}\p{N} ]/gu, "")}.md`, "text/markdown", store.asMarkdown(c))),
+    const on = c === chat, row = el("li", {"data-on": on});
+    row.append(
+      el("button.chat", {"data-id": c.id, "aria-current": on && "true", onclick: () => { open(c); drawer(null); }}, c.title),
+      tool("edit", `Rename "${c.title}"`, () => rename(c, row)),
+      tool("down", `Export "${c.title}" as Markdown`, () =>
+        save(`${c.title.replace(/[^\p{L}\p{N} ]/gu, "")}.md`, "text/markdown", store.asMarkdown(c))),
       tool("trash", `Delete "${c.title}"`, () => forget(c)));
     return row;
   }));
@@ -132,7 +135,8 @@ async function answer(n) {       // n: a node of `chat` that is to be filled
   draw();
   say("The model answers.");
   try {
-    await api.chat({model: model?.id, stream: true, stream_options: {include_usage: true}, ...settings.parameters(), messages: messages(n.up)}, abort.signal, event => {
+    const stream = {model: model?.id, stream: true, stream_options: {include_usage: true}};
+    await api.chat({...stream, ...settings.parameters(), messages: messages(n.up)}, abort.signal, event => {
       const choice = event.choices[0], now = performance.now() - since;
       if (event.usage) n.made = event.usage.completion_tokens;
       if (!choice) return;
@@ -310,7 +314,7 @@ for (const e of document.querySelectorAll("[data-icon]")) e.prepend(icon(e.datas
 theme(root.dataset.theme || "auto");
 settings.build($("fields"), {}, draw);
 await store.open();
-if (!store.lasting()) toast("This browser stores nothing for the page: the history ends with it.");
+if (!store.lasting()) toast("This browser stores nothing: the history ends with the page.");
 chats = await store.all();
 open(chats[0] || fresh());
 lay();

@@ -25,7 +25,8 @@ const ICONS = { // 24 x 24, strokes
   copy: "M9 9h11v11H9zM6 15H4V4h11v2", done: "M5 13l4.5 4.5L19 7.5", trash: "M4.5 7h15M9.5 7V4.5h5V7M6.5 7l.8 12.5h9.4L17.5 7",
   down: "M12 4v11M7 10.5l5 5 5-5M5 20h14", end: "M12 5v14M6 13l6 6 6-6", left: "M14.5 6l-6 6 6 6", right: "M9.5 6l6 6-6 6",
   close: "M6 6l12 12M18 6L6 18", tune: "M4 8h8.5M17.5 8H20M4 16h2.5M11.5 16H20M15 5.5v5M9 13.5v5", live: "M3 13h4l3-7 4 12 3-5h4",
-  prob: "M5 20v-9M12 20V4M19 20v-5", strata: "M12 3l9 4.5-9 4.5-9-4.5zM3 12l9 4.5 9-4.5M3 16.5l9 4.5 9-4.5", auto: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16",
+  prob: "M5 20v-9M12 20V4M19 20v-5", strata: "M12 3l9 4.5-9 4.5-9-4.5zM3 12l9 4.5 9-4.5M3 16.5l9 4.5 9-4.5",
+  auto: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16",
   light: "M12 8a4 4 0 1 0 .1 0zM12 2.5v2M12 19.5v2M2.5 12h2M19.5 12h2M5.3 5.3l1.4 1.4M17.3 17.3l1.4 1.4M5.3 18.7l1.4-1.4M17.3 6.7l1.4-1.4",
   dark: "M19.5 14.5A8 8 0 0 1 9.5 4.5a8 8 0 1 0 10 10z",
 };
@@ -64,7 +65,8 @@ async function copy(text) {
     return done;
   }
 }
-export const copyButton = (label, text) => tool("copy", label, async () => toast(await copy(text()) ? "Copied" : "This browser does not allow copying"));
+export const copyButton = (label, text) => tool("copy", label, async () =>
+  toast(await copy(text()) ? "Copied" : "This browser does not allow copying"));
 
 export function save(name, type, text) {
   const href = URL.createObjectURL(new Blob([text], {type}));

@@ -1,6 +1,6 @@
 // Markdown as models write it, into DOM nodes.  Nothing of the text becomes HTML: a tag is shown as it was written, links are made
-// for http and https alone, images are links.  Whatever the text is, the time stays in proportion: nesting is limited, a search
-// that failed is remembered, patterns have bounds.
+// for http and https alone, images are links.  The time is in proportion to the text: nesting is limited, a search that failed is
+// remembered, patterns have bounds.
 import {el, copyButton} from "./dom.js";
 
 const DEEP = 8;

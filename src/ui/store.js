@@ -2,8 +2,7 @@
 //
 // A conversation is a tree, so that no edit and no second answer throws anything away:
 //   {id, title, used, nodes: [{id, up, role, text, ...}], pick: {up: id of the child that is shown}}
-// `up` is the id of the message before, "" for the first.  Flat, because a tree of objects as deep as a conversation is long is
-// more than some browsers copy.
+// `up` is the id of the message before, "" for the first.  Flat: some browsers cannot copy a tree as deep as a conversation.
 let db = null;
 const memory = new Map();        // when there is no database
 export const lasting = () => !!db;
@@ -29,7 +28,8 @@ export function path(chat) {
     list.push({among, node: among.find(n => n.id === chat.pick[up]) || among.at(-1)});
   return list;
 }
-export const asMarkdown = chat => [`# ${chat.title}`, ...path(chat).map(({node}) => `## ${node.role === "user" ? "You" : "Model"}\n\n${node.text}`)].join("\n\n") + "\n";
+const part = ({node}) => `\n## ${node.role === "user" ? "You" : "Model"}\n\n${node.text}\n`;
+export const asMarkdown = chat => `# ${chat.title}\n${path(chat).map(part).join("")}`;
 
 export function settings() {
   try { return JSON.parse(localStorage.getItem("strata.settings")) || {}; } catch { return {}; }

@@ -48,7 +48,8 @@ function tokens(box, list) {
 // ---- one message ----
 function stats(n) {
   const made = n.made || 0;
-  return [made && `${made} token${made === 1 ? "" : "s"}`, n.last - n.first > 200 && `${((made - 1) / (n.last - n.first) * 1000).toFixed(1)} a second`,
+  return [made && `${made} token${made === 1 ? "" : "s"}`,
+    n.last - n.first > 200 && `${((made - 1) / (n.last - n.first) * 1000).toFixed(1)} a second`,
         n.first && `first after ${(n.first / 1000).toFixed(2)} s`, n.finish === "length" && "ended at its length",
         n.finish === "stopped" && "stopped"].filter(Boolean).join(" · ");
 }
@@ -83,7 +84,8 @@ export function message({node: n, among}, on, probabilities) {
   function versions() {
     const at = among.indexOf(n);
     const go = (name, label, to) => { const b = tool(name, label, () => on.pick(to)); b.disabled = !to; return b; };
-    return el("span.versions.stats", {role: "group", "aria-label": "Versions"}, go("left", "Version before", among[at - 1]), `${at + 1} / ${among.length}`, go("right", "Next version", among[at + 1]));
+    return el("span.versions.stats", {role: "group", "aria-label": "Versions"}, go("left", "Version before", among[at - 1]),
+      `${at + 1} / ${among.length}`, go("right", "Next version", among[at + 1]));
   }
   function drawText(busy) {
     const asTokens = scored && n.tokens?.length && !busy;
@@ -105,7 +107,11 @@ export function message({node: n, among}, on, probabilities) {
     acts.replaceChildren();
     if (!busy) {
       const change = tool("edit", mine ? "Edit and send again" : "Edit this answer", edit);
-      const toggle = tool("prob", "Probabilities of the tokens", () => { scored = !scored; draw(); acts.querySelector("[aria-pressed]").focus(); });
+      const toggle = tool("prob", "Probabilities of the tokens", () => {
+        scored = !scored;
+        draw();
+        acts.querySelector("[aria-pressed]").focus();
+      });
       change.dataset.edit = "";
       toggle.setAttribute("aria-pressed", scored);
       acts.append(...[among.length > 1 && versions(), n.text && copyButton("Copy the message", () => n.text), change,
