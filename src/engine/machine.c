@@ -17,7 +17,7 @@
 
 enum { WIDE = 4096, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_MOST = 1 << 30,
        COPY = 32 << 20, SHAKES = 31, READS = 3 };
-#define POOL_LEAST ((size_t)256 << 20)
+#define POOL_LEAST ((size_t)768 << 20)
 #define POOL_MOST ((size_t)1 << 30)
 #define NS 40000000ull
 #define DISK_NS 1000000000ull

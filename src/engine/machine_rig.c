@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { GRAIN = 64, PIECES = 256, LEAST = 3, OPS_MOST = 4096 };
+enum { GRAIN = 64, PIECES = 512, LEAST = 3, PATIENCE = 8, OPS_MOST = 4096 };
 #define PIECE_S 2e-3 /* shorter than the turns that an operating system gives: on a machine with other work some run undisturbed */
 
 static sr_status wait_all(sr_rig *r, sr_queue q, sr_err *err) { return r->be->wait(r->dev, r->be->mark(r->dev, q), UINT64_MAX, err); }
@@ -166,6 +166,18 @@ static sr_status piece(sr_rig *r, uint32_t tokens, uint32_t first, uint32_t n, d
     return SR_OK;
 }
 
+/* Whether the fastest piece was no accident: several are about as fast. */
+static bool agreed(const double *v, uint32_t n)
+{
+    double   least = v[0];
+    uint32_t near = 0;
+    for (uint32_t i = 0; i < n; i++)
+        least = SR_MIN(least, v[i]);
+    for (uint32_t i = 0; i < n; i++)
+        near += v[i] <= least * 1.04;
+    return near >= LEAST;
+}
+
 sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, sr_err *err)
 {
     double   v[PIECES], once;
@@ -174,7 +186,7 @@ sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, 
         return err->status;
     uint32_t ops   = (uint32_t)SR_MIN(SR_MAX(PIECE_S / once, 1.0), (double)r->prog.n_op);
     uint64_t begin = sr_now_ns();
-    while (n < PIECES && (n < LEAST || sr_now_ns() - begin < ns)) {
+    for (uint64_t spent = 0; n < PIECES && (n < LEAST || spent < ns || (spent < PATIENCE * ns && !agreed(v, n))); spent = sr_now_ns() - begin) {
         first = first + ops > r->prog.n_op ? 0 : first; /* all weights in turn: a piece finds its own in memory, not in a cache */
         if (piece(r, tokens, first, ops, &v[n++], err))
             return err->status;

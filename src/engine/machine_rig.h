@@ -30,7 +30,7 @@ void sr_rig_close(sr_rig *r);
 /* All ops over `tokens` rows of x are sent; wait() returns when they are done. */
 SR_MUSTUSE sr_status sr_rig_send(sr_rig *r, uint32_t tokens, sr_err *err);
 SR_MUSTUSE sr_status sr_rig_wait(sr_rig *r, sr_err *err);
-/* Seconds of an op in the fastest of the pieces of about 2 ms that fill `ns`, three at least: what others take of the machine
- * is not the machine's. */
+/* Seconds of an op in the fastest of the pieces of about 2 ms that fill `ns`, and up to 8 times that until three of them agree:
+ * what others take of the machine is not the machine's. */
 SR_MUSTUSE sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, sr_err *err);
 #endif
