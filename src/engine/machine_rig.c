@@ -109,7 +109,8 @@ sr_status sr_rig_open(const sr_backend *be, sr_dev *d, const sr_rigcfg *c, sr_ri
     if (be->alloc(d, SR_MEM_DEVICE, need, "measuring", &r->scratch, err) || be->alloc(d, SR_MEM_DEVICE, sizeof(sr_shape), "measuring", &r->count, err) ||
         be->alloc(d, SR_MEM_PINNED, sizeof(sr_shape), "measuring", &host, err))
         return err->status;
-    r->host_count = host;
+    r->host_count  = host;
+    *r->host_count = (sr_shape){0}; /* none has been sent yet */
     if (be->prepare(d, &r->prog, &r->max, r->scratch, need, &r->plan, err) || put_weights(r, n, err))
         return err->status;
     const sr_batch b = {.n = r->count};

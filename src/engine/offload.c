@@ -1,6 +1,7 @@
 /* offload.c - what lies where, and a step over it. */
 #include "engine/offload.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 
-enum { SLOTS = 2, ALIGN = 256, PAGE = 4096, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, USUAL_TOKENS = 512 };
+enum { COPIERS = 32, COPY_PIECE = 16 << 20, SLOTS = 2, ALIGN = 256, PAGE = 4096, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, USUAL_TOKENS = 512 };
 
 /* ---- what there is -------------------------------------------------------------------------------------------------------- */
 
@@ -307,32 +308,69 @@ static sr_status pin_mapping(sr_model *m, const sr_tensor **t, uint32_t n, sr_er
     return SR_OK;
 }
 
+typedef struct { const sr_span *span; uint32_t n; uint32_t next; } copies;
+
+static void *copy_pieces(void *arg)
+{
+    copies  *c = arg;
+    uint32_t i;
+    while ((i = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED)) < c->n)
+        memcpy(c->span[i].dst, c->span[i].src, c->span[i].bytes);
+    return NULL;
+}
+
+/* A core copies a few GB/s, all of them what the memory gives. */
+static void copy_all(copies *c)
+{
+    pthread_t thread[COPIERS];
+    uint32_t  started = 0;
+    while (started + 1 < SR_MIN(sr_cpu_cores(), (uint32_t)COPIERS) && pthread_create(&thread[started], NULL, copy_pieces, c) == 0)
+        started++;
+    copy_pieces(c);
+    while (started)
+        pthread_join(thread[--started], NULL);
+}
+
+/* Page-locking the pages of a file hangs on some machines: they are copied. */
 static sr_status copy_weights(sr_model *m, sr_err *err)
 {
     sr_offload       *o = m->off;
     const sr_program *p = &m->code->prog;
-    size_t            all = 0, at = 0;
-    for (uint32_t w = 0; w < p->n_weight; w++)
-        all += held(m, w) ? sr_align_up(m->code->tensor[w]->bytes, ALIGN) : 0;
-    o->copied = sr_calloc(p->n_weight, sizeof *o->copied);
-    if (!o->copied)
+    size_t            all = 0, at = 0, pieces = 0;
+    copies            c = {0};
+    for (uint32_t w = 0; w < p->n_weight; w++) {
+        size_t bytes = held(m, w) ? m->code->tensor[w]->bytes : 0;
+        all += sr_align_up(bytes, ALIGN);
+        pieces += (bytes + COPY_PIECE - 1) / COPY_PIECE;
+    }
+    o->copied     = sr_calloc(p->n_weight, sizeof *o->copied);
+    sr_span *span = sr_calloc(pieces + 1, sizeof *span);
+    if (!o->copied || !span) {
+        sr_free(span);
         return sr_raise(err, SR_NOMEM, "host: memory for %u addresses", p->n_weight);
-    if (m->be->alloc(m->dev, SR_MEM_PINNED, all, "weights outside the device", &o->copy, err))
+    }
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, all, "weights outside the device", &o->copy, err)) {
+        sr_free(span);
         return err->status;
+    }
     for (uint32_t w = 0; w < p->n_weight; w++) {
         if (!held(m, w))
             continue;
         const sr_tensor *t = m->code->tensor[w];
         o->copied[w]       = (char *)o->copy + at;
-        memcpy(o->copied[w], t->data, t->bytes);
+        for (size_t k = 0; k < t->bytes; k += COPY_PIECE)
+            span[c.n++] = (sr_span){.dst = (char *)o->copied[w] + k, .src = (const char *)t->data + k, .bytes = SR_MIN(t->bytes - k, (size_t)COPY_PIECE)};
         at += sr_align_up(t->bytes, ALIGN);
-        if (m->cfg.progress)
-            m->cfg.progress(m->cfg.arg, (double)at / (double)all, "weights in RAM");
     }
+    if (m->cfg.progress)
+        m->cfg.progress(m->cfg.arg, 0.5, "weights in RAM");
+    c.span = span;
+    copy_all(&c);
+    sr_free(span);
     return SR_OK;
 }
 
-/* Page-locked where they are, else copied into memory that is. */
+/* Page-locked where they are if that is memory of ours, else copied into memory that is. */
 static sr_status hold_weights(sr_model *m, sr_err *err)
 {
     const sr_program *p = &m->code->prog;
@@ -344,7 +382,7 @@ static sr_status hold_weights(sr_model *m, sr_err *err)
     for (uint32_t w = 0; w < p->n_weight; w++)
         if (held(m, w))
             t[n++] = m->code->tensor[w];
-    sr_status s = n ? pin_mapping(m, t, n, &refused) : SR_OK;
+    sr_status s = !n ? SR_OK : sr_gguf_in_memory(m->gguf) ? pin_mapping(m, t, n, &refused) : SR_UNSUPPORTED;
     sr_free(t);
     return s ? copy_weights(m, err) : SR_OK;
 }

@@ -297,6 +297,8 @@ const char *sr_gguf_path(const sr_gguf *g, uint32_t file)
     return file >= g->n_files ? NULL : g->files[file].path ? g->files[file].path : "(memory)";
 }
 
+bool sr_gguf_in_memory(const sr_gguf *g) { return !g->files[0].mapped; }
+
 uint32_t sr_gguf_files(const sr_gguf *g) { return g->n_files; }
 
 uint64_t sr_gguf_file_bytes(const sr_gguf *g, uint32_t file) { return file < g->n_files ? g->files[file].size : 0; }

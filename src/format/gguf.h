@@ -67,6 +67,7 @@ SR_MUSTUSE sr_status sr_gguf_whole(const sr_gguf *g, sr_err *err);
 SR_MUSTUSE sr_status sr_gguf_unchanged(const sr_gguf *g, sr_err *err); /* SR_IO: size, time or inode differs */
 
 const char *sr_gguf_path(const sr_gguf *g, uint32_t file);   /* as opened; "(memory)" */
+bool        sr_gguf_in_memory(const sr_gguf *g);             /* not the pages of a file */
 uint32_t    sr_gguf_files(const sr_gguf *g);
 uint64_t    sr_gguf_file_bytes(const sr_gguf *g, uint32_t file);
 
