@@ -85,12 +85,21 @@ static sr_status copy_rate(sr_model *m, void *dst, const void *src, size_t bytes
     return SR_OK;
 }
 
+/* Of most feed-forwards. */
+static uint16_t usual_format(const sr_model *m)
+{
+    const sr_program *p = &m->code->prog;
+    for (uint32_t w = 0; w < p->n_weight; w++)
+        if (p->weight[w].role == SR_W_FFN_GATE)
+            return p->weight[w].format;
+    return SR_Q8_0;
+}
+
 /* Rates that the plan weighs against each other.  What the caller gives is taken as it is. */
 static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *err)
 {
     void    *a = NULL, *host = NULL;
     size_t   bytes   = SR_MIN((size_t)PROBE_BYTES, (size_t)(di->mem_free / 4) / ALIGN * ALIGN);
-    uint32_t threads = m->cfg.dev.threads ? m->cfg.dev.threads : SR_MAX(sr_cpu_cores(), 2u) - 1;
     *hw              = m->cfg.hw ? *m->cfg.hw : (sr_hw){0};
     hw->vram         = di->mem_free;
     hw->h2d          = m->cfg.bus > 0 ? m->cfg.bus : hw->h2d;
@@ -112,7 +121,7 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
         if (sr_reader_measure(sr_gguf_path(m->gguf, 0), part, host, &hw->nvme_read, err))
             goto done;
     }
-    if (hw->cpu_read <= 0 && sr_bench_read(threads, 0, &hw->cpu_read, err))
+    if (hw->cpu_read <= 0 && sr_share_rate(m, usual_format(m), &hw->cpu_read, err))
         goto done;
     hw->dram_read = hw->dram_read > 0 ? hw->dram_read : hw->cpu_read + hw->h2d;
 done:
