@@ -31,43 +31,6 @@ static size_t unit_bytes(const sr_model *m, uint32_t unit)
     return at;
 }
 
-/* Two program units, gate + up and down, are one feed-forward to the plan; a tied head has the embedding's bytes. */
-static uint32_t plan_unit(const sr_model *m, uint32_t unit)
-{
-    uint32_t n = m->info.n_layer;
-    if (unit == 0)
-        return 2 * n + 1;
-    if (unit == 1 + 3 * n)
-        return 2 * n;
-    return (unit - 1) / 3 * 2 + ((unit - 1) % 3 != 0);
-}
-
-static void describe_units(const sr_model *m, sr_unit *u)
-{
-    const sr_program *p = &m->code->prog;
-    uint32_t          n = m->info.n_layer;
-    for (uint32_t i = 0; i < 2 * n + 2; i++)
-        u[i] = (sr_unit){.kind = (uint16_t)(i == 2 * n ? SR_UNIT_HEAD : i > 2 * n ? SR_UNIT_EMBED : i % 2 ? SR_UNIT_FFN : SR_UNIT_ATTN),
-                         .layer = (uint16_t)(i / 2)};
-    for (uint32_t i = 1; i < m->code->n_unit; i++)
-        u[plan_unit(m, i)].slot = SR_MAX(u[plan_unit(m, i)].slot, unit_bytes(m, i));
-    for (uint32_t w = 0; w < p->n_weight; w++) {
-        if (!moves(m, w))
-            continue;
-        sr_unit *to    = &u[plan_unit(m, p->weight[w].unit)];
-        size_t   bytes = weight_bytes(p, w);
-        if (to->kind == SR_UNIT_EMBED) {
-            to->bytes = m->code->tied ? 0 : bytes;
-            to->read  = m->code->tied ? 0 : bytes / p->weight[w].rows;
-            continue;
-        }
-        to->bytes += sr_align_up(bytes, ALIGN);
-        to->read += bytes;
-        to->params += (uint64_t)p->weight[w].rows * p->weight[w].cols;
-        to->hidden = to->kind == SR_UNIT_FFN ? m->info.n_ff : 0;
-    }
-}
-
 /* ---- what the machine does ------------------------------------------------------------------------------------------------ */
 
 static sr_status copy_rate(sr_model *m, void *dst, const void *src, size_t bytes, double *out, sr_err *err)
@@ -175,7 +138,7 @@ static void take_plan(sr_model *m, const sr_place *place, sr_offloadmode mode)
     uint32_t    head = 1 + 3 * m->info.n_layer;
     o->slot_bytes = 0;
     for (uint32_t u = 0; u < m->code->n_unit; u++) {
-        const sr_place *at = &place[plan_unit(m, u == 0 && m->code->tied ? head : u)];
+        const sr_place *at = &place[sr_units_of(m->code, u == 0 && m->code->tied ? head : u)];
         o->outside[u]      = at->tier == SR_WT_DEVICE ? 0 : at->tier == SR_WT_NVME && u ? 2 : 1;
         if (o->outside[u] && u)
             o->slot_bytes = SR_MAX(o->slot_bytes, unit_bytes(m, u));
@@ -212,8 +175,7 @@ static bool try_plan(sr_model *m, const need *n, const sr_unit *unit, sr_place *
 {
     sr_offload *o    = m->off;
     sr_needs    want = {.kv = n->kv, .scratch = n->fixed, .slots = SLOTS + (m->be->tile != NULL), .few = FEW};
-    if (mode != SR_OFFLOAD_STREAM)
-        want.reserve = few_bytes(m, most_shared(m));
+    want.reserve = (uint64_t)m->code->prog.n_weight * ALIGN + (mode == SR_OFFLOAD_STREAM ? 0 : few_bytes(m, most_shared(m)));
     if (sr_plan_place(&o->hw, &want, unit, 2 * m->info.n_layer + 2, place, &o->sum, err))
         return false;
     take_plan(m, place, mode);
@@ -248,20 +210,21 @@ sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err)
         return SR_OK;
     if (m->code->prog.n_kv != 1)
         return sr_raise(err, SR_UNSUPPORTED, "a model with %u groups of KV pages that does not fit its device", m->code->prog.n_kv);
-    sr_unit *unit = sr_calloc(2 * m->info.n_layer + 2, sizeof *unit);
-    m->off        = sr_calloc(1, sizeof *m->off);
+    sr_units units;
+    if (sr_units_open(m->code, NULL, &units, err))
+        return err->status;
+    m->off = sr_calloc(1, sizeof *m->off);
     if (m->off) {
         m->off->outside = sr_calloc(m->code->n_unit, 1);
         m->off->device  = sr_calloc(m->info.n_layer, sizeof *m->off->device);
     }
-    if (!unit || !m->off || !m->off->outside || !m->off->device) {
-        sr_free(unit);
+    if (!m->off || !m->off->outside || !m->off->device) {
+        sr_units_close(&units);
         return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u layers", m->info.n_layer);
     }
-    describe_units(m, unit);
     if (measure(m, di, &m->off->hw, err) == SR_OK)
-        (void)!plan(m, &n, unit, err);
-    sr_free(unit);
+        (void)!plan(m, &n, units.u, err);
+    sr_units_close(&units);
     if (err->status)
         return err->status;
     sr_modelinfo *info = &m->info;

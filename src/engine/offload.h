@@ -17,6 +17,7 @@
 #ifndef SR_ENGINE_OFFLOAD_H
 #define SR_ENGINE_OFFLOAD_H
 #include "engine/internal.h"
+#include "engine/units.h"
 #include "weights/plan.h"
 #include "weights/stream.h"
 

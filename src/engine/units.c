@@ -5,7 +5,7 @@
 #include "base/mem.h"
 
 /* Program units are embedding, per layer attention, gate+up, down, then head; a plan moves a feed-forward as one. */
-static uint32_t plan_unit(const sr_compiled *c, uint32_t unit)
+uint32_t sr_units_of(const sr_compiled *c, uint32_t unit)
 {
     uint32_t n = c->hp.n_layer;
     if (unit == 0)
@@ -24,16 +24,26 @@ static void add_part(sr_unitpart *part, uint32_t format, uint64_t bytes, uint64_
         }
 }
 
+static bool moves(const sr_compiled *c, uint32_t w) { return c->tensor[w] && c->prog.weight[w].rows > 1; }
+
+static size_t row_bytes(const sr_compiled *c, const sr_mix *as, uint32_t w, uint32_t *format)
+{
+    const sr_weight  *at = &c->prog.weight[w];
+    const sr_tensor  *t  = c->tensor[w];
+    const sr_mixmodel mm = {c->hp.arch->name, c->hp.n_layer, c->hp.n_head, c->hp.n_head_kv, c->tied};
+    uint32_t          f  = as && t ? sr_mix_dtype(as, &mm, t->name, t->n_dims, t->ne) : at->format;
+    *format = f == SR_DTYPE_NONE ? at->format : f;
+    return sr_row_bytes(*format, at->cols);
+}
+
 static void add_weight(sr_units *s, const sr_compiled *c, const sr_mix *as, uint32_t w)
 {
     const sr_weight  *at  = &c->prog.weight[w];
-    const sr_tensor  *t   = c->tensor[w];
-    const sr_mixmodel mm  = {c->hp.arch->name, c->hp.n_layer, c->hp.n_head, c->hp.n_head_kv, c->tied};
-    uint32_t          to  = plan_unit(c, at->unit), f = as && t ? sr_mix_dtype(as, &mm, t->name, t->n_dims, t->ne) : at->format;
-    uint64_t          row = sr_row_bytes(f == SR_DTYPE_NONE ? at->format : f, at->cols), bytes = row * at->rows;
+    uint32_t          to  = sr_units_of(c, at->unit), f;
+    uint64_t          row = row_bytes(c, as, w, &f), bytes = row * at->rows;
     sr_unit          *u   = &s->u[to];
-    if (at->rows == 1 || !t) {
-        s->vectors += t || c->derived[w] ? sr_row_bytes(at->format, at->cols) : 0;
+    if (!moves(c, w)) {
+        s->vectors += c->tensor[w] || c->derived[w] ? sr_row_bytes(at->format, at->cols) : 0;
         return;
     }
     if (u->kind == SR_UNIT_EMBED) {
@@ -52,17 +62,14 @@ static void add_weight(sr_units *s, const sr_compiled *c, const sr_mix *as, uint
 }
 
 /* The largest program unit of a plan's unit is what comes in at once. */
-static void set_slots(sr_units *s, const sr_compiled *c)
+static void add_slot(sr_units *s, const sr_compiled *c, const sr_mix *as, uint32_t unit)
 {
-    uint64_t down = 0;
-    for (uint32_t w = 0; w < c->prog.n_weight; w++) {
-        const sr_weight *at = &c->prog.weight[w];
-        if (at->role != SR_W_FFN_DOWN)
-            continue;
-        sr_unit *u = &s->u[plan_unit(c, at->unit)];
-        down       = u->bytes * at->rows * at->cols / SR_MAX(u->params, 1u); /* its share of the unit, by numbers */
-        u->slot    = SR_MAX(down, u->bytes - down);
-    }
+    uint64_t bytes = 0;
+    for (uint32_t w = 0; w < c->prog.n_weight; w++)
+        if (c->prog.weight[w].unit == unit && moves(c, w))
+            bytes += (uint64_t)row_bytes(c, as, w, &(uint32_t){0}) * c->prog.weight[w].rows;
+    sr_unit *u = &s->u[sr_units_of(c, unit)];
+    u->slot    = SR_MAX(u->slot, bytes);
 }
 
 static void count_ops(sr_units *s, const sr_compiled *c)
@@ -72,7 +79,7 @@ static void count_ops(sr_units *s, const sr_compiled *c)
     for (uint32_t i = 0; i < p->n_op; i++) {
         const sr_op *o = &p->op[i];
         bool has_unit = o->code == SR_OP_NORM || o->code == SR_OP_LINEAR, rest = o->code == SR_OP_SAMPLE;
-        uint32_t to = has_unit ? plan_unit(c, o->unit) : o->layer >= n ? (rest ? 2 * n : 2 * n + 1) : 2u * o->layer + (o->code == SR_OP_GLU);
+        uint32_t to = has_unit ? sr_units_of(c, o->unit) : o->layer >= n ? (rest ? 2 * n : 2 * n + 1) : 2u * o->layer + (o->code == SR_OP_GLU);
         s->u[to].ops++;
     }
     s->n_ops = p->n_op;
@@ -93,7 +100,8 @@ sr_status sr_units_open(const sr_compiled *c, const sr_mix *as, sr_units *s, sr_
                             .layer = (uint16_t)(i / 2)};
     for (uint32_t w = 0; w < c->prog.n_weight; w++)
         add_weight(s, c, as, w);
-    set_slots(s, c);
+    for (uint32_t unit = 1; unit < c->n_unit; unit++)
+        add_slot(s, c, as, unit);
     count_ops(s, c);
     for (uint32_t i = 0; i < s->n; i++)
         s->read += s->u[i].read;

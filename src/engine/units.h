@@ -27,6 +27,7 @@ typedef struct {
 /* as: in the formats that this mixture would give; NULL: as they are in the file. */
 SR_MUSTUSE sr_status sr_units_open(const sr_compiled *, const sr_mix *as, sr_units *, sr_err *);
 void sr_units_close(sr_units *);
+uint32_t sr_units_of(const sr_compiled *, uint32_t unit); /* which of them a unit of the program belongs to */
 /* Units with rates of their own for steps of so many tokens.  out: [n] */
 void sr_units_rate(const sr_units *, const sr_profile *, uint32_t threads, uint32_t tokens, sr_unit *out);
 #endif
