@@ -132,3 +132,16 @@ sr_status sr_constraint_calls(const sr_toolfamily *f, const json_t *tools, const
                     : sr_raise(err, SR_INVALID, "there are no tools");
     return n == 1 || only ? one_tool(&form, one, several, out, err) : some_tool(&form, tools, several, out, err);
 }
+
+sr_status sr_constraint_call_or(const sr_toolfamily *f, const json_t *tools, const json_t *schema, sr_grammar **out, sr_err *err)
+{
+    const sr_callform form = sr_toolfamily_form(f);
+    json_t *any = any_tool(&form, tools), *list = json_object_get(any, "anyOf"), *answer = json_deep_copy(schema);
+    char    at[40];
+    snprintf(at, sizeof at, "#/anyOf/%zu", json_array_size(list));
+    bool ok = list && answer && move_references(answer, at) && !json_array_append(list, answer);
+    sr_status s = ok ? sr_constraint_schema(any, out, err) : nomem(err);
+    json_decref(any);
+    json_decref(answer);
+    return s;
+}

@@ -19,4 +19,7 @@ SR_MUSTUSE sr_status sr_constraint_schema(const json_t *schema, sr_grammar **out
 /* only: the function that must be called; NULL: any of the tools.  several: more than one call may come. */
 SR_MUSTUSE sr_status sr_constraint_calls(const sr_toolfamily *f, const json_t *tools, const char *only, bool several, sr_grammar **out,
                                          sr_err *err);
+/* A call of one of the tools, or an answer that keeps to the schema: both are JSON, and the parser knows calls without marks. */
+SR_MUSTUSE sr_status sr_constraint_call_or(const sr_toolfamily *f, const json_t *tools, const json_t *schema, sr_grammar **out,
+                                           sr_err *err);
 #endif

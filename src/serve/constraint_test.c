@@ -130,6 +130,22 @@ static void nothing_else_is_let_through(void **state)
     sr_grammar_close(g);
 }
 
+static void a_call_or_an_answer(void **state)
+{
+    (void)state;
+    sr_err err = {0};
+    sr_grammar *g = NULL;
+    json_t *schema = json_loads("{\"type\":\"object\",\"properties\":{\"t\":{\"$ref\":\"#/$defs/n\"}},\"required\":[\"t\"],\"$defs\":{\"n\":{\"type\":\"integer\"}}}", 0, NULL);
+    assert_int_equal(sr_constraint_call_or(sr_toolfamily_of("<tool_call>"), tools, schema, &g, &err), SR_OK);
+    assert_int_equal(fits(g, "{\"t\": 5}"), 2);
+    assert_int_equal(fits(g, "{\"name\": \"move\", \"arguments\": {\"to\": {\"x\": 3}}}"), 2);
+    assert_int_equal(fits(g, "{\"name\": \"now\", \"arguments\": {}}"), 2);
+    assert_int_equal(fits(g, "{\"name\": \"fly"), 0);
+    assert_int_equal(fits(g, "{\"t\": \"x"), 0);
+    sr_grammar_close(g);
+    json_decref(schema);
+}
+
 static void what_cannot_be_forced_is_said(void **state)
 {
     (void)state;
@@ -152,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_forced_call_is_what_the_parser_reads),
         cmocka_unit_test(nothing_else_is_let_through),
+        cmocka_unit_test(a_call_or_an_answer),
         cmocka_unit_test(what_cannot_be_forced_is_said),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

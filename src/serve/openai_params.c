@@ -23,6 +23,9 @@ typedef struct {
     sr_params *p;
     sr_apierr *e;
     const char *must_call, *only; /* the parameter that forces a call; the function, or NULL */
+    const char *form;             /* the parameter that gave the answer's form */
+    json_t     *schema;           /* that form, where it is a schema; borrowed from the request */
+    bool        any_object;       /* that form is any JSON object */
 } ctx;
 
 typedef enum { BOOL, INT, NUM, SPECIAL, NOT_SERVED } kind;
@@ -217,6 +220,7 @@ static bool set_grammar(ctx *c, const char *name, sr_status s, const sr_err *err
         return sr_api_fail(c->e, 400, name, NULL, "'%s': the request says already what the answer must look like.", name);
     }
     c->p->grammar = g;
+    c->form       = name;
     return true;
 }
 
@@ -231,7 +235,10 @@ static bool take_schema(ctx *c, const char *name, const json_t *v)
         s = sr_constraint_schema(v, &g, &err);
     else
         return sr_api_fail(c->e, 400, name, NULL, "'%s' must be a JSON schema, not %s.", name, type_name(v));
-    return set_grammar(c, name, s, &err, &g);
+    if (!set_grammar(c, name, s, &err, &g))
+        return false;
+    c->schema = json_is_object(v) ? (json_t *)v : NULL;
+    return true;
 }
 
 static bool take_gbnf(ctx *c, const char *name, const json_t *v)
@@ -277,7 +284,8 @@ static bool take_any_object(ctx *c, const char *name)
 {
     sr_err err = {0};
     sr_grammar *g = NULL;
-    return set_grammar(c, name, sr_grammar_json_object(&g, &err), &err, &g);
+    c->any_object = set_grammar(c, name, sr_grammar_json_object(&g, &err), &err, &g);
+    return c->any_object;
 }
 
 /* {"type":"json_schema","json_schema":{"name","schema","strict"}} */
@@ -384,21 +392,30 @@ static bool take_tool_choice(ctx *c, const char *name, const json_t *v)
     return true;
 }
 
-/* When all rows have been read: the calls that must come. */
-static bool force_calls(ctx *c)
+/* When all rows have been read: calls that must come, or may come in place of an answer of a given form. */
+static bool form_with_tools(ctx *c)
 {
     sr_err err = {0};
     sr_grammar *g = NULL;
     sr_params  *p = c->p;
-    if (!c->must_call)
-        return true;
-    bool several = p->parallel && !c->only;
-    if (!p->tools)
+    const char *name = c->must_call ? c->must_call : c->form;
+    if (c->must_call && !p->tools)
         return sr_api_fail(c->e, 400, c->must_call, NULL, "'%s' needs 'tools'.", c->must_call);
-    if (!set_grammar(c, c->must_call, sr_constraint_calls(c->env->family, p->tools, c->only, several, &g, &err), &err, &g))
-        return false;
+    if (!p->tools || !name)
+        return true;
+    if (p->grammar && !c->schema && !c->any_object)
+        return sr_api_fail(c->e, 400, c->form, NULL, "'%s' is not available with tools that may be called: a schema is, or 'tool_choice' \"none\".", c->form);
+    sr_grammar_close(p->grammar); /* a call comes first; where it need not, both are in the new one */
+    p->grammar = NULL;
+    if (!c->must_call) {
+        json_t *form = c->schema ? json_incref(c->schema) : json_pack("{s:s}", "type", "object");
+        bool ok = set_grammar(c, name, sr_constraint_call_or(c->env->family, p->tools, form, &g, &err), &err, &g);
+        json_decref(form);
+        return ok;
+    }
+    bool several = p->parallel && !c->only;
     p->prefill = sr_toolfamily_form(c->env->family).prompt;
-    return true;
+    return set_grammar(c, name, sr_constraint_calls(c->env->family, p->tools, c->only, several, &g, &err), &err, &g);
 }
 
 static bool take_function_call(ctx *c, const char *name, const json_t *v)
@@ -604,8 +621,6 @@ static bool check_together(ctx *c, const json_t *root)
     if (c->api == SR_API_CHAT && p->continue_final && json_is_true(json_object_get(root, "add_generation_prompt")))
         return sr_api_fail(c->e, 400, "continue_final_message", NULL,
                            "'continue_final_message' and 'add_generation_prompt' exclude each other.");
-    if (p->grammar && p->tools && !c->must_call)
-        return sr_api_fail(c->e, 400, "response_format", NULL, "An answer of a fixed form cannot call tools: 'tool_choice' must be \"none\" with it.");
     if (p->grammar && p->echo && p->max_tokens == 0)
         return sr_api_fail(c->e, 400, "max_tokens", NULL, "'max_tokens' is 0: there is no answer that could have a form.");
     if (p->max_tokens == 0 && p->n > 1)
@@ -618,7 +633,7 @@ static bool check_together(ctx *c, const json_t *root)
 
 bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_arena *arena, sr_params *p, sr_apierr *e)
 {
-    ctx c = {env, api, arena, p, e, NULL, NULL};
+    ctx c = {env, api, arena, p, e, NULL, NULL, NULL, NULL, false};
     sr_params_default(p, api);
     p->think = api == SR_API_CHAT ? env->think : NULL;
     for (size_t i = 0; i < SR_COUNT(rows); i++) {
@@ -628,5 +643,5 @@ bool sr_params_read(const sr_prepenv *env, sr_api api, const json_t *root, sr_ar
     }
     if (p->top_p <= 0) /* OpenAI allows 0: nothing but the likeliest token */
         p->top_p = 1e-6;
-    return force_calls(&c) && check_together(&c, root);
+    return form_with_tools(&c) && check_together(&c, root);
 }

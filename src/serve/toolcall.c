@@ -11,7 +11,6 @@ enum { MARKS = 4 };
 struct sr_toolfamily {
     const char *name;
     const char *sign[2];                           /* in the source of the template: any of them */
-    bool        bare;                              /* an object at the very start of the answer is a call */
     bool        words;                             /* in a block a word is a function's name */
     bool        short_ids;
     sr_callform form;
@@ -20,12 +19,12 @@ struct sr_toolfamily {
 static const char FUNCTION[] = "<function=", END_FUNCTION[] = "</function>";
 
 static const sr_toolfamily families[] = {
-    {"mistral", {"[TOOL_CALLS]", NULL}, false, true, true, {"[TOOL_CALLS]", "[", "]", "arguments", false}, {{"[TOOL_CALLS]", NULL, false}}},
-    {"hermes", {"<tool_call>", NULL}, false, false, false, {NULL, "<tool_call>\n", "\n</tool_call>", "arguments", true},
+    {"mistral", {"[TOOL_CALLS]", NULL}, true, true, {"[TOOL_CALLS]", "[", "]", "arguments", false}, {{"[TOOL_CALLS]", NULL, false}}},
+    {"hermes", {"<tool_call>", NULL}, false, false, {NULL, "<tool_call>\n", "\n</tool_call>", "arguments", true},
      {{"<tool_call>", "</tool_call>", false}, {FUNCTION, NULL, true}}},
-    {"llama3", {"<|python_tag|>", "Environment: ipython"}, true, false, false, {NULL, "", "", "parameters", false},
+    {"llama3", {"<|python_tag|>", "Environment: ipython"}, false, false, {NULL, "", "", "parameters", false},
      {{"<|python_tag|>", NULL, false}, {FUNCTION, NULL, true}}},
-    {"generic", {NULL, NULL}, true, false, false, {NULL, "<tool_call>\n", "\n</tool_call>", "arguments", true},
+    {"generic", {NULL, NULL}, false, false, {NULL, "<tool_call>\n", "\n</tool_call>", "arguments", true},
      {{"<tool_call>", "</tool_call>", false}, {"[TOOL_CALLS]", NULL, false}, {"```json", "```", true}, {FUNCTION, NULL, true}}},
 };
 
@@ -546,8 +545,8 @@ static bool read_text(sr_toolparse *t, sr_pieces *out)
     t->at += space;
     if (!left(t))
         return false;
-    if (t->fresh && t->family->bare && (*rest(t) == '{' || *rest(t) == '[')) {
-        match m = looking_at_mark(t, &len); /* generic knows [TOOL_CALLS], too */
+    if (t->fresh && (*rest(t) == '{' || *rest(t) == '[')) {
+        match m = looking_at_mark(t, &len); /* [TOOL_CALLS] */
         if (m == MAYBE)
             return false;
         if (m == NO) {

@@ -4,7 +4,8 @@
  *     coder    text <tool_call><function=f><parameter=a>1</parameter></function></tool_call>       Qwen 3 Coder
  *     llama3   {"name": "f", "parameters": {"a": 1}}   or behind <|python_tag|>, several with ';' between
  *     mistral  text [TOOL_CALLS][{"name": "f", "arguments": {"a": 1}}]   or [TOOL_CALLS]f[ARGS]{"a": 1}
- *     generic  {"name": "f", "arguments": {"a": 1}} at the start of the answer, or any of the marks above
+ *     generic  any of the marks above
+ *     all      {"name": "f", "arguments": {"a": 1}} at the start of the answer, for models forget their marks
  *
  * A mark opens a block, a block holds calls, a call has a name and arguments:
  *
