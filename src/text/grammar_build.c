@@ -23,7 +23,7 @@ void sr_gb_end(sr_gbuild *b)
     b->rule = NULL;
 }
 
-static sr_gx out_of_memory(sr_gbuild *b)
+sr_gx sr_gb_nomem(sr_gbuild *b)
 {
     (void)!sr_raise(b->err, SR_NOMEM, "host: no memory for a grammar");
     return 0;
@@ -40,7 +40,7 @@ static sr_gnode *add(sr_gbuild *b, sr_gnode n)
         uint32_t  cap = b->cap_node ? b->cap_node * 2 : 256;
         sr_gnode *p   = sr_realloc(b->node, cap * sizeof *p);
         if (!p)
-            return out_of_memory(b), NULL;
+            return sr_gb_nomem(b), NULL;
         b->node     = p;
         b->cap_node = cap;
         b->n_node   = SR_MAX(b->n_node, 1); /* 0 is failure */
@@ -59,7 +59,7 @@ sr_gx sr_gb_lit(sr_gbuild *b, const char *bytes, size_t n)
         return sr_gb_empty(b);
     char *p = sr_arena_strndup(&b->mem, bytes, n);
     if (!p)
-        return out_of_memory(b);
+        return sr_gb_nomem(b);
     return index_of(b, add(b, (sr_gnode){.kind = SR_GN_LIT, .n = (uint32_t)n, .size = (uint32_t)SR_MIN(n, UINT32_MAX / 2), .lit = p}));
 }
 
@@ -69,7 +69,7 @@ sr_gx sr_gb_class(sr_gbuild *b, const sr_cprange *r, uint32_t n)
 {
     sr_cprange *p = sr_arena_alloc(&b->mem, (n + 1) * sizeof *p);
     if (!p)
-        return out_of_memory(b);
+        return sr_gb_nomem(b);
     if (n)
         memcpy(p, r, n * sizeof *p);
     return index_of(b, add(b, (sr_gnode){.kind = SR_GN_CLASS, .n = n, .size = 1 + 2 * n, .range = p}));
@@ -89,7 +89,7 @@ static sr_gx many(sr_gbuild *b, int kind, const sr_gx *x, uint32_t n)
         return x[0];
     sr_gx *p = sr_arena_alloc(&b->mem, (n + 1) * sizeof *p);
     if (!p)
-        return out_of_memory(b);
+        return sr_gb_nomem(b);
     if (n)
         memcpy(p, x, n * sizeof *p);
     return index_of(b, add(b, (sr_gnode){.kind = (uint8_t)kind, .depth = (uint16_t)(depth + 1), .n = n, .kid = p,
@@ -111,7 +111,7 @@ sr_gx sr_gb_rep(sr_gbuild *b, sr_gx x, uint32_t min, uint32_t max)
         return x;
     sr_gx *kid = sr_arena_alloc(&b->mem, sizeof *kid);
     if (!kid)
-        return out_of_memory(b);
+        return sr_gb_nomem(b);
     *kid = x;
     const sr_gnode *of     = &b->node[x];
     uint64_t        copies = max == SR_G_NOMAX ? min + 1 : max, size = copies * of->size;
@@ -158,13 +158,13 @@ uint32_t sr_gb_rule(sr_gbuild *b, const char *name, size_t n)
         uint32_t  cap = b->cap_rule ? b->cap_rule * 2 : 64;
         sr_grule *p   = sr_realloc(b->rule, cap * sizeof *p);
         if (!p)
-            return out_of_memory(b), UINT32_MAX;
+            return sr_gb_nomem(b), UINT32_MAX;
         b->rule     = p;
         b->cap_rule = cap;
     }
     char *copy = name ? sr_arena_strndup(&b->mem, name, n) : NULL;
     if (name && !copy)
-        return out_of_memory(b), UINT32_MAX;
+        return sr_gb_nomem(b), UINT32_MAX;
     b->rule[b->n_rule] = (sr_grule){.name = copy, .n_name = n, .next = at ? *at : 0};
     if (at)
         *at = b->n_rule + 1;

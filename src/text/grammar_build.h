@@ -36,6 +36,7 @@ typedef struct {
 
 void  sr_gb_begin(sr_gbuild *b, sr_err *err);
 void  sr_gb_end(sr_gbuild *b);
+sr_gx sr_gb_nomem(sr_gbuild *b);                                  /* 0, and says why */
 sr_gx sr_gb_empty(sr_gbuild *b);
 sr_gx sr_gb_lit(sr_gbuild *b, const char *bytes, size_t n);
 sr_gx sr_gb_str(sr_gbuild *b, const char *s);

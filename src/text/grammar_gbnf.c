@@ -85,9 +85,9 @@ static sr_gx literal(parser *q)
     while (!at(q, '"') && character(q, &c))
         sr_buf_add(&bytes, u, sr_g_encode(c, u));
     sr_gx x = 0;
-    if (!q->failed && !bytes.failed) {
+    if (!q->failed) {
         q->p++;
-        x = sr_gb_lit(q->b, bytes.p, bytes.n);
+        x = bytes.failed ? sr_gb_nomem(q->b) : sr_gb_lit(q->b, bytes.p, bytes.n);
     }
     sr_buf_end(&bytes);
     return x;
@@ -118,7 +118,7 @@ static sr_gx class_of(parser *q)
         sr_cpset_invert(&s);
     else
         sr_cpset_tidy(&s);
-    sr_gx x = q->failed || s.failed ? 0 : sr_gb_class(q->b, s.p, s.n);
+    sr_gx x = q->failed ? 0 : s.failed ? sr_gb_nomem(q->b) : sr_gb_class(q->b, s.p, s.n);
     sr_cpset_end(&s);
     return x;
 }
@@ -222,16 +222,16 @@ static void put(list *l, sr_gx x)
 
 static sr_gx sequence(parser *q, bool nested)
 {
-    list l = {0};
+    list  l = {0};
+    sr_gx x = 1;
     while (!q->failed && q->p < q->end && *q->p != '|' && *q->p != ')' && *q->p != '\n' && *q->p != '\r') {
-        sr_gx x = repeated(q, atom(q), nested);
+        x = repeated(q, atom(q), nested);
         if (!x)
             break;
         put(&l, x);
         space(q, nested);
     }
-    bool  ok = !q->failed && !l.mem.failed && !q->b->err->status;
-    sr_gx x  = ok ? sr_gb_seq(q->b, l.p, l.n) : 0;
+    x = !x || q->failed ? 0 : l.mem.failed ? sr_gb_nomem(q->b) : sr_gb_seq(q->b, l.p, l.n);
     sr_buf_end(&l.mem);
     return x;
 }
@@ -247,7 +247,7 @@ static sr_gx alternatives(parser *q, bool nested)
         x = sequence(q, nested);
         put(&l, x);
     }
-    x = x && !l.mem.failed ? sr_gb_alt(q->b, l.p, l.n) : 0;
+    x = !x ? 0 : l.mem.failed ? sr_gb_nomem(q->b) : sr_gb_alt(q->b, l.p, l.n);
     sr_buf_end(&l.mem);
     return x;
 }

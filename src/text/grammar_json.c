@@ -60,7 +60,7 @@ sr_gx sr_gj_class(sr_gbuild *b, const sr_cprange *r, uint32_t n)
         if (from <= r[i].hi)
             sr_cpset_add(&plain, from, r[i].hi);
     }
-    x[k++] = plain.failed ? 0 : sr_gb_class(b, plain.p, plain.n);
+    x[k++] = plain.failed ? sr_gb_nomem(b) : sr_gb_class(b, plain.p, plain.n);
     sr_cpset_end(&plain);
     for (uint32_t c = 0; c <= '\\'; c++) {
         bool in = false;
@@ -87,7 +87,7 @@ static sr_gx hex_class(sr_gbuild *b, const char *of) /* each letter in both case
             sr_cpset_add(&s, (unsigned char)(*of - 32), (unsigned char)(*of - 32));
     }
     sr_cpset_tidy(&s);
-    sr_gx x = s.failed ? 0 : sr_gb_class(b, s.p, s.n);
+    sr_gx x = s.failed ? sr_gb_nomem(b) : sr_gb_class(b, s.p, s.n);
     sr_cpset_end(&s);
     return x;
 }
@@ -278,14 +278,14 @@ sr_gx sr_gj_constant(sr_gbuild *b, json_t *v)
     } else {
         json_object_foreach(v, key, item) {
             json_t *k = json_string(key);
-            x         = SR_GB_SEQ(b, l.n > sizeof x ? sr_gj_comma(b) : sr_gb_empty(b), k ? scalar(b, k) : 0, sr_gj_colon(b), sr_gj_constant(b, item));
+            x         = SR_GB_SEQ(b, l.n > sizeof x ? sr_gj_comma(b) : sr_gb_empty(b), k ? scalar(b, k) : sr_gb_nomem(b), sr_gj_colon(b), sr_gj_constant(b, item));
             json_decref(k);
             sr_buf_add(&l, &x, sizeof x);
         }
     }
     x = SR_GB_SEQ(b, sr_gj_space(b), sr_gb_str(b, list ? "]" : "}"));
     sr_buf_add(&l, &x, sizeof x);
-    x = l.failed ? 0 : sr_gb_seq(b, (sr_gx *)(void *)l.p, (uint32_t)(l.n / sizeof x));
+    x = l.failed ? sr_gb_nomem(b) : sr_gb_seq(b, (sr_gx *)(void *)l.p, (uint32_t)(l.n / sizeof x));
     sr_buf_end(&l);
     return x;
 }

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <pcre2.h>
 
+#include "base/fault.h"
 #include "text/grammar_kit.h"
 
 static kit K;
@@ -593,6 +594,51 @@ static void nesting_has_an_end(void **state)
     run_close(&r);
 }
 
+/* From the vocabulary to a few tokens; anything may run out of memory, and says so. */
+static sr_status all_of_it(sr_err *err)
+{
+    static const char text[] = "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"maxLength\":40},\"b\":{\"$ref\":\"#\"}},\"additionalProperties\":{\"pattern\":\"x.*\"}}";
+    static const char more[] = "root ::= [^a]{2,5} (\"x\" | \"y\")*";
+    sr_lexicon *l = NULL;
+    sr_grammar *g = NULL, *h = NULL;
+    sr_guide   *guide = NULL;
+    sr_matcher *m = NULL;
+    size_t      n;
+    bool        any;
+    sr_status   s = sr_lexicon_open(K.tok, sr_tokenizer_n_vocab(K.tok), &l, err);
+    if (!s && !(s = sr_grammar_gbnf(more, sizeof more - 1, &h, err)) && !(s = sr_grammar_schema(text, sizeof text - 1, &g, err))) {
+        const void *block = sr_grammar_bytes(g, &n);
+        s = sr_guide_open(l, block, n, &guide, err);
+    }
+    if (!s && !(s = sr_matcher_open(guide, &m, err)))
+        for (const char *p = "{\"a\": \"abc\", \"zz\":"; *p && !s; p++)
+            if (!(s = sr_matcher_mask(m, K.mask, &any, err)))
+                s = sr_matcher_accept_bytes(m, p, 1, err);
+    sr_matcher_close(m);
+    sr_guide_close(guide);
+    sr_grammar_close(g);
+    sr_grammar_close(h);
+    sr_lexicon_close(l);
+    return s;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    bool     fired = true;
+    uint64_t n     = 1;
+    for (; fired; n++) {
+        sr_err err = {0};
+        sr_fault_arm(SR_FAULT_ALLOC, n);
+        sr_status s = all_of_it(&err);
+        fired       = sr_fault_fired(SR_FAULT_ALLOC);
+        sr_fault_arm(SR_FAULT_ALLOC, 0);
+        if (s != (fired ? SR_NOMEM : SR_OK) && !(fired && s == SR_OK)) /* a mask that is not remembered is still right */
+            fail_msg("allocation %llu: %d %s", (unsigned long long)n, s, err.msg);
+    }
+    assert_true(n > 50);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -616,6 +662,7 @@ int main(void)
         cmocka_unit_test(a_guide_that_is_full_begins_anew),
         cmocka_unit_test(what_is_too_ambiguous_ends_with_an_error),
         cmocka_unit_test(nesting_has_an_end),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -32,7 +32,7 @@ static sr_gx class_of(parser *q, sr_cpset *s, bool invert)
         sr_cpset_invert(s);
     else
         sr_cpset_tidy(s);
-    sr_gx x = q->failed || s->failed ? 0 : q->json ? sr_gj_class(q->b, s->p, s->n) : sr_gb_class(q->b, s->p, s->n);
+    sr_gx x = q->failed ? 0 : s->failed ? sr_gb_nomem(q->b) : q->json ? sr_gj_class(q->b, s->p, s->n) : sr_gb_class(q->b, s->p, s->n);
     sr_cpset_end(s);
     return x;
 }
@@ -321,7 +321,7 @@ static sr_gx sequence(parser *q)
         x = sr_gb_rep(q->b, any(q), 0, SR_G_NOMAX);
         sr_buf_add(&l, &x, sizeof x);
     }
-    x = q->failed || l.failed ? 0 : sr_gb_seq(q->b, (sr_gx *)(void *)l.p, (uint32_t)(l.n / sizeof x));
+    x = q->failed ? 0 : l.failed ? sr_gb_nomem(q->b) : sr_gb_seq(q->b, (sr_gx *)(void *)l.p, (uint32_t)(l.n / sizeof x));
     sr_buf_end(&l);
     return x;
 }
@@ -336,7 +336,7 @@ static sr_gx alternatives(parser *q)
         x = sequence(q);
         sr_buf_add(&l, &x, sizeof x);
     }
-    x = q->failed || l.failed ? 0 : sr_gb_alt(q->b, (sr_gx *)(void *)l.p, (uint32_t)(l.n / sizeof x));
+    x = q->failed ? 0 : l.failed ? sr_gb_nomem(q->b) : sr_gb_alt(q->b, (sr_gx *)(void *)l.p, (uint32_t)(l.n / sizeof x));
     sr_buf_end(&l);
     return x;
 }

@@ -57,9 +57,15 @@ static sr_gx wrong(const reader *q, const path *at, sr_status s, const char *key
     return 0;
 }
 
-static sr_gx nomem(const reader *q)
+/* Says where something that has failed already was. */
+static sr_gx within(const reader *q, const path *at, const char *key)
 {
-    (void)!sr_raise(q->b->err, SR_NOMEM, "host: no memory for a JSON schema");
+    char   shown[160];
+    sr_buf b = {0};
+    sr_buf_str(&b, q->base);
+    spell(at, &b);
+    (void)!sr_while(q->b->err, "reading %s/%s of a JSON schema", sr_escape(shown, sizeof shown, b.p ? b.p : "", b.n), key);
+    sr_buf_end(&b);
     return 0;
 }
 
@@ -68,7 +74,7 @@ static sr_gx nomem(const reader *q)
 static void put(sr_buf *l, sr_gx x) { sr_buf_add(l, &x, sizeof x); }
 static sr_gx end_list(sr_gbuild *b, sr_buf *l, sr_gx (*join)(sr_gbuild *, const sr_gx *, uint32_t))
 {
-    sr_gx x = l->failed ? 0 : join(b, (const sr_gx *)(const void *)l->p, (uint32_t)(l->n / sizeof x));
+    sr_gx x = l->failed ? sr_gb_nomem(b) : join(b, (const sr_gx *)(const void *)l->p, (uint32_t)(l->n / sizeof x));
     sr_buf_end(l);
     return x;
 }
@@ -180,11 +186,11 @@ static sr_gx read_string(reader *q, json_t *s, const path *at)
         if (!json_is_string(pattern))
             return wrong(q, at, SR_INVALID, "pattern", "not a string");
         sr_gx x = sr_gb_regex(q->b, json_string_value(pattern), json_string_length(pattern), true, true);
-        return x ? sr_gj_quoted(q->b, x) : wrong(q, at, SR_INVALID, "pattern", "not understood");
+        return x ? sr_gj_quoted(q->b, x) : within(q, at, "pattern");
     }
     if (format) {
         sr_gx x = json_is_string(format) ? sr_gj_format(q->b, json_string_value(format)) : 0;
-        return x ? x : wrong(q, at, SR_UNSUPPORTED, "format", "not one of date, time, date-time, uuid");
+        return x || q->b->err->status ? x : wrong(q, at, SR_UNSUPPORTED, "format", "not one of date, time, date-time, uuid");
     }
     return sr_gj_string(q->b, min, max);
 }
@@ -256,7 +262,7 @@ static sr_gx read_number(reader *q, const path *at, bound lo, bound hi)
         if (neg)
             x[k++] = SR_GB_SEQ(q->b, sr_gb_str(q->b, "-"), neg);
     }
-    return k ? sr_gb_alt(q->b, x, k) : wrong(q, at, SR_INVALID, NULL, "no number lies between the bounds");
+    return k ? sr_gb_alt(q->b, x, k) : q->b->err->status ? 0 : wrong(q, at, SR_INVALID, NULL, "no number lies between the bounds");
 }
 
 static sr_gx read_numeric(reader *q, json_t *s, bool whole, const path *at)
@@ -350,7 +356,7 @@ static sr_gx other_key(sr_gbuild *b, const char *const *name, size_t n, size_t s
         i = z;
     }
     sr_cpset_invert(&left);
-    put(&ways, left.failed ? 0 : SR_GB_SEQ(b, sr_gj_class(b, left.p, left.n), sr_gb_rep(b, sr_gj_class(b, all, 2), 0, SR_G_NOMAX)));
+    put(&ways, left.failed ? sr_gb_nomem(b) : SR_GB_SEQ(b, sr_gj_class(b, left.p, left.n), sr_gb_rep(b, sr_gj_class(b, all, 2), 0, SR_G_NOMAX)));
     sr_cpset_end(&left);
     if (!ends)
         put(&ways, sr_gb_empty(b));
@@ -360,7 +366,7 @@ static sr_gx other_key(sr_gbuild *b, const char *const *name, size_t n, size_t s
 static sr_gx key_of(reader *q, const char *key)
 {
     json_t *k = json_string(key);
-    sr_gx   x = k ? sr_gj_constant(q->b, k) : nomem(q);
+    sr_gx   x = k ? sr_gj_constant(q->b, k) : sr_gb_nomem(q->b);
     json_decref(k);
     return x;
 }
@@ -383,7 +389,7 @@ static sr_gx extra_member(reader *q, json_t *s, json_t *props, const path *at, b
         return SR_GB_SEQ(q->b, sr_gj_string(q->b, 0, SR_G_NOMAX), sr_gj_colon(q->b), value);
     const char **name = sr_malloc(all * sizeof *name);
     if (!name)
-        return nomem(q);
+        return sr_gb_nomem(q->b);
     json_object_foreach(props, key, v) {
         (void)v;
         name[n++] = key;
@@ -439,7 +445,7 @@ static sr_gx members(sr_gbuild *b, const member *m, size_t n, sr_gx extra)
         tail = SR_GB_SEQ(b, m[i].required ? more : sr_gb_rep(b, more, 0, 1), rest);
         must |= m[i].required;
     }
-    if (!begin.n)
+    if (!begin.n && !begin.failed)
         return sr_gb_str(b, "{}");
     first      = end_list(b, &begin, sr_gb_alt);
     sr_gx full = SR_GB_SEQ(b, sr_gb_str(b, "{"), sr_gj_space(b), first, sr_gj_space(b), sr_gb_str(b, "}"));
@@ -464,7 +470,7 @@ static sr_gx read_object(reader *q, json_t *s, const path *at)
         return 0;
     member *m = sr_malloc((all + 1) * sizeof *m);
     if (!m)
-        return nomem(q);
+        return sr_gb_nomem(q->b);
     sr_gx x = 1;
     json_object_foreach(props, key, v) {
         path  here  = {&up, key, 0};
@@ -536,13 +542,13 @@ static sr_gx read_ref(reader *q, json_t *ref, const path *at)
             uint32_t cap  = q->cap_todo ? q->cap_todo * 2 : 16;
             pending *todo = sr_realloc(q->todo, cap * sizeof *todo);
             if (!todo)
-                return nomem(q);
+                return sr_gb_nomem(q->b);
             q->todo     = todo;
             q->cap_todo = cap;
         }
         char *copy = sr_strdup(p);
         if (!copy)
-            return nomem(q);
+            return sr_gb_nomem(q->b);
         q->todo[q->n_todo++] = (pending){copy, target, r};
     }
     return sr_gb_ref(q->b, r);
@@ -604,7 +610,7 @@ static sr_gx read_enum(reader *q, json_t *s, const char *key, const path *at)
         if (type_of(v) & types)
             put(&l, sr_gj_constant(q->b, v));
     }
-    if (!l.n)
+    if (!l.n && !l.failed)
         return wrong(q, at, SR_INVALID, key, "holds nothing of the type asked for");
     return end_list(q->b, &l, sr_gb_alt);
 }
