@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "serve/json_in.h"
 
 enum { CALLS = 16 }; /* at most, where several may come */
@@ -41,9 +42,12 @@ static json_t *parameters_of(const json_t *function)
     const json_t *p = json_object_get(function, "parameters");
     if (!json_is_object(p) || !json_object_size(p))
         return json_pack("{s:s,s:{},s:b}", "type", "object", "properties", "additionalProperties", 0);
+    static const char *const telling[] = {"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"};
     json_t *copy = json_deep_copy(p);
-    if (copy && !json_object_get(copy, "type") && !json_object_get(copy, "$ref") && !json_object_get(copy, "anyOf") &&
-        json_object_set_new_nocheck(copy, "type", json_string("object"))) {
+    bool    told = false;
+    for (size_t i = 0; i < SR_COUNT(telling); i++)
+        told |= json_object_get(p, telling[i]) != NULL;
+    if (copy && !told && json_object_set_new_nocheck(copy, "type", json_string("object"))) {
         json_decref(copy);
         return NULL;
     }

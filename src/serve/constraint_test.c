@@ -130,6 +130,29 @@ static void nothing_else_is_let_through(void **state)
     sr_grammar_close(g);
 }
 
+static void parameters_need_not_say_that_they_are_an_object(void **state)
+{
+    (void)state;
+    static const struct { const char *parameters, *good, *bad; } cases[] = {
+        {"{\"properties\":{\"a\":{\"type\":\"integer\"}},\"required\":[\"a\"]}", "{\"a\": 1}", "[1]"},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"null\"}},\"required\":[\"a\"]}]}", "{\"a\": null}", "{}"},
+        {"{}", "{}", "{\"a\""}, {"{\"$ref\":\"#/$defs/x\",\"$defs\":{\"x\":{\"type\":\"object\",\"properties\":{}}}}", "{}", "5"}};
+    for (size_t i = 0; i < SR_COUNT(cases); i++) {
+        sr_err err = {0};
+        sr_grammar *g = NULL;
+        char text[200];
+        json_t *one = json_pack("[{s:{s:s,s:o}}]", "function", "name", "f", "parameters", json_loads(cases[i].parameters, 0, NULL));
+        if (sr_constraint_calls(sr_toolfamily_of(NULL), one, "f", false, &g, &err))
+            fail_msg("%s: %s", cases[i].parameters, err.msg);
+        snprintf(text, sizeof text, "<tool_call>\n{\"name\": \"f\", \"arguments\": %s}\n</tool_call>", cases[i].good);
+        assert_int_equal(fits(g, text), 2);
+        snprintf(text, sizeof text, "<tool_call>\n{\"name\": \"f\", \"arguments\": %s", cases[i].bad);
+        assert_int_equal(fits(g, text), 0);
+        sr_grammar_close(g);
+        json_decref(one);
+    }
+}
+
 static void a_call_or_an_answer(void **state)
 {
     (void)state;
@@ -168,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_forced_call_is_what_the_parser_reads),
         cmocka_unit_test(nothing_else_is_let_through),
+        cmocka_unit_test(parameters_need_not_say_that_they_are_an_object),
         cmocka_unit_test(a_call_or_an_answer),
         cmocka_unit_test(what_cannot_be_forced_is_said),
     };
