@@ -244,19 +244,24 @@ static bool all_lead_to(sr_guide *g, uint32_t set, uint32_t lo, uint32_t hi, int
     return true;
 }
 
-static bool high_leads_to(sr_guide *g, uint32_t set, uint32_t to)
+/* SR_GH_ bits of the characters that all lead from a set to another. */
+static uint8_t high_leads_to(sr_guide *g, uint32_t set, uint32_t to)
 {
-    static const struct { uint8_t lo, hi, then_lo, then_hi, k; } leads[] = {{0xc2, 0xdf, 0x80, 0xbf, 1}, {0xe0, 0xe0, 0xa0, 0xbf, 2}, {0xe1, 0xec, 0x80, 0xbf, 2},
-        {0xed, 0xed, 0x80, 0x9f, 2}, {0xee, 0xef, 0x80, 0xbf, 2}, {0xf0, 0xf0, 0x90, 0xbf, 3}, {0xf1, 0xf3, 0x80, 0xbf, 3}, {0xf4, 0xf4, 0x80, 0x8f, 3}};
+    static const struct { uint8_t lo, hi, then_lo, then_hi, k, bit; } leads[] = {
+        {0xe2, 0xe2, 0x80, 0xbf, 2, SR_GH_E2}, {0xc2, 0xdf, 0x80, 0xbf, 1, SR_GH_MOST}, {0xe0, 0xe0, 0xa0, 0xbf, 2, SR_GH_MOST},
+        {0xe1, 0xe1, 0x80, 0xbf, 2, SR_GH_MOST}, {0xe3, 0xec, 0x80, 0xbf, 2, SR_GH_MOST}, {0xed, 0xed, 0x80, 0x9f, 2, SR_GH_MOST},
+        {0xee, 0xef, 0x80, 0xbf, 2, SR_GH_MOST}, {0xf0, 0xf0, 0x90, 0xbf, 3, SR_GH_MOST}, {0xf1, 0xf3, 0x80, 0xbf, 3, SR_GH_MOST},
+        {0xf4, 0xf4, 0x80, 0x8f, 3, SR_GH_MOST}};
+    uint8_t all = SR_GH_MOST | SR_GH_E2;
     for (size_t i = 0; i < SR_COUNT(leads); i++)
-        for (uint32_t b = leads[i].lo; b <= leads[i].hi; b++) {
+        for (uint32_t b = leads[i].lo; b <= leads[i].hi && all & leads[i].bit; b++) {
             if (b > leads[i].lo && g->class_of[b] == g->class_of[b - 1])
                 continue;
             uint32_t next = sr_guide_step(g, set, (uint8_t)b);
             if (next < 2 || !all_lead_to(g, next, leads[i].then_lo, leads[i].then_hi, leads[i].k, to))
-                return false;
+                all &= (uint8_t)~leads[i].bit;
         }
-    return true;
+    return all;
 }
 
 /* Bytes that a set reads, at least about: a few are no loop worth looking for. */
@@ -290,7 +295,7 @@ const sr_gloop *sr_guide_loop(sr_guide *g, uint32_t set)
         for (uint32_t b = 0; best && b < 128; b++)
             l.ascii[b / 64] |= (uint64_t)(to[b] == best) << b % 64;
         l.next = best;
-        l.high = best && high_leads_to(g, set, best);
+        l.high = best ? high_leads_to(g, set, best) : 0;
         if (g->fail)
             return NULL;
     }

@@ -18,7 +18,7 @@ typedef struct {            /* a node of the trie, in preorder: children follow,
 typedef struct {            /* all bytes below a node */
     uint64_t ascii[2];
     uint16_t depth;         /* of the longest way down */
-    uint8_t  high, utf8;    /* some are not ASCII; all ways are UTF-8 (or the beginning of it), from here where a character ends, from this
+    uint8_t  high, utf8;    /* SR_GH_ bits: what is not ASCII; all ways are UTF-8 (or the beginning of it), from here where a character ends, from this
                              * byte on where one begins */
 } sr_tsum;
 
@@ -51,7 +51,11 @@ struct sr_lexicon {
 typedef struct { uint32_t state, frame; } sr_gpair;
 typedef struct { uint32_t ret, up, depth, next, caller; } sr_gframe; /* ret: state to go on with; caller: its set, 0 = not asked yet */
 typedef struct { uint32_t first, n, deep, mask, hash, next; } sr_gset;  /* pairs; deepest frame; cached mask, +1 */
-typedef struct { uint64_t ascii[2]; uint32_t next; bool known, high; } sr_gloop; /* bytes that all lead to one set; high: every character beyond ASCII does, too */
+/* Bytes that all lead to one set; high: characters beyond ASCII that all do, too.  Those that begin with E2 (U+2000 .. U+2FFF) stand
+ * apart, because what excludes line ends, as . does, excludes two of them. */
+enum { SR_GH_MOST = 1, SR_GH_E2 = 2, SR_GH_INSIDE = 4 };                 /* INSIDE: bytes behind the first of a character */
+typedef struct { uint64_t ascii[2]; uint32_t next; bool known; uint8_t high; } sr_gloop;
+static inline uint8_t sr_gh_of(uint8_t byte) { return byte < 0x80 ? 0 : byte == 0xe2 ? SR_GH_E2 : byte < 0xc0 ? SR_GH_INSIDE : SR_GH_MOST; }
 enum { SR_GS_DONE = 1, SR_GS_MORE = 2 };                              /* of flag[]: may end; may go on.  0: dead */
 enum { SR_GK_BYTES = 1, SR_GK_ACCEPT = 2, SR_GK_END = 4 };            /* of kind[]: END: accepts and does nothing else */
 typedef enum { SR_GF_NONE, SR_GF_FULL, SR_GF_WORK, SR_GF_NOMEM } sr_gfail;

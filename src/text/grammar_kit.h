@@ -9,7 +9,7 @@
 #include "text/tiny_vocab.h"
 #include "text/tokenizer_internal.h"
 
-enum { KIT_TOKENS = 1400 };
+enum { KIT_TOKENS = 1600 };
 typedef struct { sr_tokenizer *tok; sr_lexicon *lex; uint32_t *mask; } kit;
 
 static inline uint64_t kit_random(uint64_t *s)
@@ -46,7 +46,7 @@ static inline sr_status kit_open(kit *k, sr_err *err)
     for (size_t i = 0; i < SR_COUNT(runs); i++)
         kit_token(&tokens, type, &n, runs[i], strlen(runs[i]), SR_TOK_NORMAL);
     while (n < KIT_TOKENS - 1) { /* pieces put together; none twice */
-        static const char *const pieces[] = {"a", "b", "c", "ab", "é", "日", "\xe6", "\xa5", "\"", "\\", "n", "u00", "}", ",", ":", " ", "1", "0", "x", "\n", "foo", "-", "]", "\xf0\x9f"};
+        static const char *const pieces[] = {"a", "b", "c", "ab", "é", "日", "\xe6", "\xa5", "\"", "\\", "n", "u00", "}", ",", ":", " ", "1", "0", "x", "\n", "foo", "-", "]", "\xf0\x9f", "…", "\u2028", "\xe2"};
         char   t[40] = "";
         size_t at = 0, parts = 2 + kit_random(&seed) % 4;
         sr_buf all = {0};

@@ -108,7 +108,7 @@ static bool sum_up(sr_lexicon *l)
             continue;
         s[p].ascii[0] |= s[i].ascii[0] | (b < 64 ? 1ull << b : 0);
         s[p].ascii[1] |= s[i].ascii[1] | (b >= 64 && b < 128 ? 1ull << (b - 64) : 0);
-        s[p].high |= s[i].high | (b >= 128);
+        s[p].high |= s[i].high | sr_gh_of((uint8_t)b);
         s[p].depth = SR_MAX(s[p].depth, s[i].depth + 1);
         s[p].utf8 |= bad;
     }

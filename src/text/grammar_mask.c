@@ -87,14 +87,19 @@ static void allow(const sr_lexicon *l, uint32_t *mask, int32_t tok)
         mask[tok / 32] |= 1u << tok % 32;
 }
 
-/* Everything below a node goes on, whatever it is: the set's loop (a string's body) reads all of its bytes, up to `depth` characters. */
-static bool all_below(sr_guide *g, const sr_tsum *s, uint32_t set, uint32_t depth, sink *out)
+/* Everything below a node goes on, whatever it is: the set's loop (a string's body) reads all of its bytes, up to `depth` characters.
+ * lead: the byte before them, if that is read by the loop, too. */
+static bool all_below(sr_guide *g, const sr_tsum *s, uint32_t set, uint8_t lead, sink *out)
 {
+    uint8_t  high  = s->high | sr_gh_of(lead), wanted = high & (SR_GH_MOST | SR_GH_E2);
+    uint32_t depth = s->depth + (lead != 0);
+    if (high && !s->utf8)
+        return false;
     for (uint32_t k = 0; k < depth; k++) {
         if (out->collect && g->flag[set] & SR_GS_DONE)
             return false;
         const sr_gloop *l = sr_guide_loop(g, set);
-        if (!l || (s->ascii[0] & ~l->ascii[0]) || (s->ascii[1] & ~l->ascii[1]) || !l->next || (s->high && !(s->utf8 && l->high)))
+        if (!l || (s->ascii[0] & ~l->ascii[0]) || (s->ascii[1] & ~l->ascii[1]) || !l->next || (wanted & ~l->high))
             return false;
         out->high = SR_MAX(out->high, g->set[l->next].deep);
         if (l->next == set)
@@ -120,7 +125,7 @@ static bool walk(sr_guide *g, uint32_t from, uint32_t i, uint32_t end, uint32_t 
     at[depth] = from;
     while (i < end) {
         const sr_tnode *t = &node[i];
-        if (t->byte >= 0x80 && t->sum && all_below(g, &l->sum[t->sum], at[t->depth - 1], l->sum[t->sum].depth + 1u, out)) {
+        if (t->byte >= 0x80 && t->sum && all_below(g, &l->sum[t->sum], at[t->depth - 1], t->byte, out)) {
             allow_below(l, t, out->mask);
             i = t->skip;
             continue;
@@ -143,7 +148,7 @@ static bool walk(sr_guide *g, uint32_t from, uint32_t i, uint32_t end, uint32_t 
             if (flag & SR_GS_DONE && t->skip > i + 1)
                 sr_buf_add(&out->resume, &i, sizeof i);
         }
-        if (t->sum && flag & SR_GS_MORE && all_below(g, &l->sum[t->sum], to, l->sum[t->sum].depth, out)) {
+        if (t->sum && flag & SR_GS_MORE && all_below(g, &l->sum[t->sum], to, 0, out)) {
             allow_below(l, t, out->mask);
             i = t->skip;
             continue;
