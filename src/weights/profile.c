@@ -16,7 +16,7 @@
 #define NUM(name, need, m, unit, lo, hi) {name, SR_PF_NUM, need, AT(m), 0, unit, lo, hi}
 #define GBS(name, need, m) NUM(name, need, m, 1e9, 1e-3, 1e5)
 #define CURVE(name, need, m) {name, SR_PF_CURVE, need, AT(m), 0, 1e9, 1e-3, 1e5}
-#define CURVES(name, need, m, unit) {name, SR_PF_CURVES, need, AT(m), 0, unit, 1e-3, 1e6}
+#define CURVES(name, need, m, unit) {name, SR_PF_CURVES, need, AT(m), 0, unit, 1e-6, 1e6}
 
 static const sr_pfield top[] = {
     STR("name", true, name), STR("source", true, source), STR("date", true, date), STR("reference", false, reference),
