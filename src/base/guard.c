@@ -22,6 +22,11 @@ static void on_bus(int sig, siginfo_t *info, void *context)
 {
     uintptr_t at = (uintptr_t)info->si_addr;
     (void)context;
+    if (info->si_code <= 0) { /* sent by a process: there is no address, and nothing would raise it again */
+        sigaction(sig, &before, NULL);
+        raise(sig);
+        return;
+    }
     for (uint32_t i = 0; i < SR_GUARDS; i++) {
         sr_guard *g    = &table[i];
         uintptr_t base = __atomic_load_n(&g->base, __ATOMIC_ACQUIRE), end = base + g->n;
