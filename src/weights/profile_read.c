@@ -45,6 +45,8 @@ static sr_status text(const place *at, const json_t *v, char *out, size_t cap)
     if (!json_is_string(v))
         return wrong(at, "is no string");
     size_t n = json_string_length(v);
+    if (n == 0) /* a profile is written without texts that are empty */
+        return wrong(at, "is empty");
     if (n >= cap) {
         snprintf(why, sizeof why, "has %zu bytes; at most %zu expected", n, cap - 1);
         return wrong(at, why);

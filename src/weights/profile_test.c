@@ -59,6 +59,7 @@ static void what_is_wrong_is_named_with_its_value(void **state)
     refuses(HEAD HOST ",\"nvme_read_gb\":1}}", "host.nvme_read_gb is no field");
     refuses(HEAD DEVICE "}}", "host is missing");
     refuses(HEAD "\"host\":3}", "host is no object");
+    refuses(HEAD "\"host\":{\"cpu\":\"\"}}", "host.cpu is empty");
     refuses(HEAD "\"device\":{\"name\":\"d\"}," HOST "}}", "device.arch is missing");
     refuses(HEAD HOST ",\"nvme_read_gbs\":-3}}", "host.nvme_read_gbs is -3; 0.001 to 100000 expected");
     refuses(HEAD HOST ",\"nvme_read_gbs\":\"fast\"}}", "host.nvme_read_gbs is no number");
