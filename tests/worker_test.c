@@ -121,6 +121,23 @@ static void await_health(void)
             usleep(2000);
 }
 
+/* What comes while no engine is there is refused with 503: the two that wait must have come before. */
+static void await_waiting(void)
+{
+    for (uint64_t until = sr_now_ns() + 20000000000ull;;) {
+        sr_buf a  = {0};
+        int    fd = request("GET", "/metrics", "");
+        answer(fd, NULL, &a);
+        close(fd);
+        bool both = a.p && strstr(a.p, "\nstrata_requests_waiting 2") != NULL;
+        sr_buf_end(&a);
+        if (both)
+            return;
+        if (sr_now_ns() > until)
+            die("the two requests behind the stream did not come to wait");
+    }
+}
+
 /* The server's only child. */
 static pid_t engine(void)
 {
@@ -152,6 +169,7 @@ static void one_kill(uint32_t i, const char *expected)
     answer(stream, "\"text\"", &got); /* it has begun */
     wait[0] = ask(false, 12);
     wait[1] = ask(false, 12);
+    await_waiting();
     usleep(i % 5 * 1000);
     if (worker <= 0 || kill(worker, signals[i % SR_COUNT(signals)]))
         die("no engine process to kill");

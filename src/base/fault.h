@@ -1,4 +1,4 @@
-/* fault.h - make the N-th allocation, read, write or copy fail, on purpose.
+/* fault.h - make the N-th allocation, open, read, write, copy or connection fail, on purpose.
  *
  * A test arms one kind ("the 17th allocation from now"), runs a scenario, and asks whether the
  * fault fired; it loops N upwards until it no longer fires.  What must hold on every pass: an
@@ -13,10 +13,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 typedef enum {
-    SR_FAULT_ALLOC, /* host memory (mem.h) */
-    SR_FAULT_READ,  /* file reads */
-    SR_FAULT_WRITE, /* file writes */
-    SR_FAULT_COPY,  /* device copies */
+    SR_FAULT_ALLOC,  /* host memory (mem.h) */
+    SR_FAULT_OPEN,   /* opening and mapping files */
+    SR_FAULT_READ,   /* file reads */
+    SR_FAULT_WRITE,  /* file writes */
+    SR_FAULT_ACCEPT, /* connections */
+    SR_FAULT_COPY,   /* device copies */
     SR_FAULT_DEVALLOC,
     SR_FAULT_SUBMIT,
     SR_FAULT_COUNT

@@ -39,7 +39,7 @@ sr_status sr_gguf_bytes_open(sr_gguf_bytes *f, const char *path, sr_err *err)
     if (!f->path)
         return sr_raise(err, SR_NOMEM, "%s: host memory for the path", f->show);
     /* O_NONBLOCK: opening a FIFO or a device must not wait for its other side. */
-    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    f->fd = sr_fault(SR_FAULT_OPEN) ? (errno = EMFILE, -1) : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (f->fd < 0 || fstat(f->fd, &f->st) < 0)
         return sr_raise(err, SR_IO, "%s: %s", f->show, strerror(errno));
     if (!S_ISREG(f->st.st_mode))
@@ -51,7 +51,8 @@ sr_status sr_gguf_bytes_open(sr_gguf_bytes *f, const char *path, sr_err *err)
     if (f->size > SIZE_MAX)
         return sr_raise(err, SR_UNSUPPORTED, "%s: %llu bytes cannot be mapped on this machine", f->show,
                         (unsigned long long)f->size);
-    void *p = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, f->fd, 0);
+    void *p = sr_fault(SR_FAULT_OPEN) ? (errno = ENOMEM, MAP_FAILED)
+                                      : mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, f->fd, 0);
     if (p == MAP_FAILED)
         return sr_raise(err, SR_IO, "%s: cannot map %llu bytes: %s", f->show, (unsigned long long)f->size,
                         strerror(errno));
@@ -82,8 +83,9 @@ sr_status sr_gguf_bytes_own(sr_gguf_bytes *f, uint64_t upto, sr_err *err)
 {
     while (f->owned < upto) {
         uint64_t at = f->owned, n = SR_MIN((uint64_t)CHUNK, f->size - at);
-        void    *p = mmap((void *)(uintptr_t)(f->base + at), (size_t)n, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        void    *p = sr_fault(SR_FAULT_OPEN) ? (errno = ENOMEM, MAP_FAILED)
+                                             : mmap((void *)(uintptr_t)(f->base + at), (size_t)n, PROT_READ | PROT_WRITE,
+                                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
         if (p == MAP_FAILED)
             return sr_raise(err, SR_NOMEM, "%s: host: %llu bytes for the header", f->show, (unsigned long long)n);
         sr_status s = sr_gguf_bytes_read(f, p, n, at, err);

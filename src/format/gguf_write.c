@@ -51,7 +51,7 @@ static sr_status open_part(sr_gguf_writer *w, sr_err *err)
 {
     for (;;) {
         struct stat here, named;
-        w->fd = open(w->part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+        w->fd = sr_fault(SR_FAULT_OPEN) ? (errno = EMFILE, -1) : open(w->part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
         if (w->fd < 0 || fstat(w->fd, &here) < 0)
             return sr_raise(err, SR_IO, "%s.part: %s", w->show, strerror(errno));
         if (!S_ISREG(here.st_mode))

@@ -294,8 +294,9 @@ static void every_fault_leaves_the_old_file_or_the_new(void **state)
     sr_err   e = {0};
     put_sample(&b);
     assert_int_equal(sr_gguf_open_mem(b.p, b.n, &a, &e), SR_OK);
-    for (int kind = 0; kind < 2; kind++) {
-        sr_faultkind k     = kind ? SR_FAULT_WRITE : SR_FAULT_ALLOC;
+    static const sr_faultkind kinds[] = {SR_FAULT_ALLOC, SR_FAULT_OPEN, SR_FAULT_WRITE};
+    for (size_t i = 0; i < SR_COUNT(kinds); i++) {
+        sr_faultkind k     = kinds[i];
         bool         fired = true;
         for (uint64_t nth = 1; fired; nth++) {
             FILE *f = fopen(path, "wb");
@@ -309,7 +310,7 @@ static void every_fault_leaves_the_old_file_or_the_new(void **state)
             struct stat st;
             assert_int_equal(stat(path, &st), 0);
             assert_int_not_equal(access(part, F_OK), 0);
-            assert_int_equal(s, !fired ? SR_OK : kind ? SR_IO : SR_NOMEM);
+            assert_int_equal(s, !fired ? SR_OK : i ? SR_IO : SR_NOMEM);
             assert_true(!fired || (e.msg[0] && st.st_size == 3));
         }
         assert_int_equal(sr_gguf_open(path, &c, &e), SR_OK);

@@ -27,7 +27,7 @@ static char verdict(char kind, const char *source, const char *text)
     sr_err      err = {0};
     sr_grammar *g;
     sr_guide   *guide;
-    sr_matcher *m;
+    sr_matcher *m = NULL;
     size_t      n;
     if (compile(kind, source, &g, &err))
         fail_msg("%s: %s", source, err.msg);
@@ -268,7 +268,7 @@ static void a_block_of_other_bytes_is_refused(void **state)
         for (unsigned k = 0; k <= i % 3; k++)
             copy[kit_random(&seed) % n] = (unsigned char)kit_random(&seed);
         sr_guide   *guide;
-        sr_matcher *m;
+        sr_matcher *m = NULL;
         bool        any;
         err = (sr_err){0};
         if (sr_guide_open(K.lex, copy, n, &guide, &err)) {

@@ -188,7 +188,7 @@ static sr_status open_files(sr_reader *r, sr_err *err)
 {
     r->direct = true;
     for (uint32_t i = 0; i < r->cfg.n_file; i++) {
-        r->fd[i] = open(r->path[i], O_RDONLY | O_CLOEXEC | O_DIRECT);
+        r->fd[i] = sr_fault(SR_FAULT_OPEN) ? (errno = EMFILE, -1) : open(r->path[i], O_RDONLY | O_CLOEXEC | O_DIRECT);
         if (r->fd[i] < 0 && errno == EINVAL) {
             r->direct = false;
             r->fd[i]  = open(r->path[i], O_RDONLY | O_CLOEXEC);
