@@ -144,6 +144,19 @@ if "$strata" help | grep -q '^  ask '; then
     says err "(no command /nonsense;"
     grep -q '"role": "assistant"' "$dir/saved.json" || fail "no answer in the saved conversation"
 
+    printf '{"custom_id":"%s","method":"POST","url":"/v1/completions","body":{"prompt":"Once","max_tokens":4}}\n' a b a >"$dir/batch"
+    runs 0 "bench: a file of requests is answered" bench -m $draft --batch-file "$dir/batch" --output "$dir/results" -b 2 -c 64 --json
+    says out '"answered": 2,'
+    says out '"invalid": 1,'
+    [ "$(wc -l <"$dir/results")" = 3 ] || fail "not three results"
+    runs 0 "bench: what is answered already is left out" bench -m $draft --batch-file "$dir/batch" --output "$dir/results" -c 64
+    says out "3 requests, 3 done before; 0 answered"
+    runs 2 "bench: a batch file goes with an output" bench --batch-file "$dir/batch"
+    says err "needs --output"
+    runs 2 "bench: a batch file goes without prompts" bench --batch-file "$dir/batch" --output "$dir/results" -p 16
+    one_line err
+    runs 2 "bench: an output goes with a batch file" bench --output "$dir/results"
+
     runs 0 "perplexity as JSON" perplexity -m $draft --chunk 64 --chunks 3 --json docs/HOUSE.md
     says out '"tokens":93,' # 3 x (64 - 32 - 1)
     runs 1 "perplexity of a text that is too short" perplexity -m $draft LICENSE --chunk 1048576

@@ -6,7 +6,12 @@
  * Each row: one run that is not counted, then --runs; median, least and most.  Token ids are random, sampling is
  * greedy.  mbu of tg = (weights + KV bytes a step must read) x steps per second / measured read bandwidth of this
  * machine with the same threads; it can exceed 1 where the weights fit into the caches.
+ *
+ * With --batch-file none of this: the requests of a file are answered (bench_batch.h).
  */
+#ifdef SR_HAVE_TEXT
+#include "app/bench_batch.h"
+#endif
 #include "app/bench_ops.h"
 #include "app/commands.h"
 #include "app/session.h"
@@ -22,13 +27,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RUNS_MAX = 1000, BATCH_MAX = 1024, PAGE = 16 };
+enum { RUNS_MAX = 1000, RUNS = 5, BATCH_MAX = 1024, PAGE = 16, FILE_BATCH = 32 };
 
 typedef struct {
     sr_sessioncfg cfg;
     sr_optlist    p, n, d, b;
     uint32_t      runs;
     bool          json;
+    const char   *batch_file, *output;
+    uint32_t      ctx; /* of a batch file */
 } options;
 typedef struct {
     const options *o;
@@ -294,27 +301,77 @@ static int run(options *o)
     return st ? 1 : 0;
 }
 
+static int wrong(const char *why)
+{
+    fprintf(stderr, "strata bench: %s\n", why);
+    return 2;
+}
+
+#ifdef SR_HAVE_TEXT
+static int run_file(options *o)
+{
+    sr_err err = {0};
+    if (o->p.n || o->n.n || o->d.n || o->runs || o->cfg.profile || o->b.n > 1)
+        return wrong("with --batch-file the requests say what is computed: no --prompt, --generate, --depth, --runs, --ops, and one --batch");
+    if (!o->output)
+        return wrong("--batch-file needs --output, the file of the results");
+    o->cfg.ctx = o->ctx;
+    if (sr_bench_batch(&(sr_benchbatch){&o->cfg, o->batch_file, o->output, o->b.n ? o->b.v[0] : FILE_BATCH, o->json}, &err) == SR_OK)
+        return 0;
+    fprintf(stderr, "strata bench: %s\n", err.msg);
+    return 1;
+}
+#endif
+
+static void fill_list(sr_optlist *l, uint32_t v)
+{
+    if (!l->n)
+        *l = (sr_optlist){{v}, 1};
+}
+
+static int start(options *o)
+{
+#ifdef SR_HAVE_TEXT
+    if (o->batch_file)
+        return run_file(o);
+#endif
+    if (o->output || o->ctx)
+        return wrong("--output and --ctx belong to --batch-file");
+    fill_list(&o->p, 512);
+    fill_list(&o->n, 128);
+    fill_list(&o->d, 0);
+    fill_list(&o->b, 1);
+    o->runs = o->runs ? o->runs : RUNS;
+    return run(o);
+}
+
 int sr_cmd_bench(int argc, char **argv)
 {
-    options o = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16"}, .p = {{512}, 1}, .n = {{128}, 1}, .d = {{0}, 1}, .b = {{1}, 1}, .runs = 5};
+    options o = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16"}};
     const sr_opt opt[] = {
         SR_O_MODEL(o.cfg),
-        SR_O_LIST("prompt", 'p', o.p, "N,N", "prompt lengths; 0: none", 0, 1 << 20),
-        SR_O_LIST("generate", 'n', o.n, "N,N", "numbers of tokens to make; 0: none", 0, 1 << 20),
-        SR_O_LIST("depth", 'd', o.d, "N,N", "tokens already in the context", 0, 1 << 20),
-        SR_O_LIST("batch", 'b', o.b, "N,N", "sequences at once", 1, BATCH_MAX),
-        SR_O_UINT("runs", 'r', o.runs, "N", "measured runs of each row", 1, RUNS_MAX),
+        SR_O_LIST("prompt", 'p', o.p, "N,N", "prompt lengths; 0: none; without it, 512", 0, 1 << 20),
+        SR_O_LIST("generate", 'n', o.n, "N,N", "numbers of tokens to make; 0: none; without it, 128", 0, 1 << 20),
+        SR_O_LIST("depth", 'd', o.d, "N,N", "tokens already in the context; without it, 0", 0, 1 << 20),
+        SR_O_LIST("batch", 'b', o.b, "N,N", "sequences at once; without it, 1, for a batch file 32", 1, BATCH_MAX),
+        SR_O_UINT("runs", 'r', o.runs, "N", "measured runs of each row; without it, 5", 1, RUNS_MAX),
         SR_O_COMPUTE(o.cfg),
         SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx|neon|neon-dot", "CPU kernels to use; without it, the best there are"),
         SR_O_FLAG("ops", 0, o.cfg.profile, "below each row, where its time went, by kind of op"),
-        SR_O_FLAG("json", 0, o.json, "one JSON array of rows"),
+        SR_O_FLAG("json", 0, o.json, "one JSON array of rows; of a batch file, one object"),
+#ifdef SR_HAVE_TEXT
+        SR_O_STR("batch-file", 0, o.batch_file, "FILE", "instead: answer the requests of a file in OpenAI's batch form, one a line (- is stdin)"),
+        SR_O_STR("output", 0, o.output, "FILE", "where their results go, one a line; requests whose results are there already are left out"),
+        SR_O_UINT("ctx", 'c', o.ctx, "N", "longest of these requests in tokens, answer included; without it, what the model was trained for, at most 8192", 16, 1 << 24),
+#endif
         SR_O_FLAG("verbose", 'v', o.cfg.verbose, "what was loaded, on stderr"),
     };
     const sr_optspec spec = {"bench", NULL,
                              "Measure tokens per second: prompts (pp), answers (tg), at several depths and batch sizes. mbu is "
                              "the share of this machine's measured memory bandwidth that a tg row uses.",
                              opt, SR_COUNT(opt), .max_operands = 0,
-                             .more = "example:\n  strata bench -m model.gguf -p 512,2048 -n 128 -d 0,8192 -b 1,8,32 --json\n"};
+                             .more = "examples:\n  strata bench -m model.gguf -p 512,2048 -n 128 -d 0,8192 -b 1,8,32 --json\n"
+                                     "  strata bench -m model.gguf --batch-file requests.jsonl --output results.jsonl -b 64\n"};
     int rc = sr_opt_parse(&spec, &argc, argv);
-    return rc >= 0 ? rc : run(&o);
+    return rc >= 0 ? rc : start(&o);
 }

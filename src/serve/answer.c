@@ -64,6 +64,8 @@ void sr_answer_args(sr_jsonw *w, const char *key, const char *p, size_t n)
     sr_json_raw(w, key, v == SR_JSON_DONE ? p : "{}", v == SR_JSON_DONE ? n : 2);
 }
 
+static bool streaming(const sr_call *k) { return k->c && sr_http_streaming(k->c); }
+
 /* ---- writing a stream ------------------------------------------------------------------------------------ */
 
 static void emit_pieces(sr_call *k, sr_lane *l, sr_buf *o)
@@ -92,7 +94,7 @@ static void emit_lane(sr_call *k, sr_lane *l)
         l->finish_sent = true;
         k->d->finish(k, l, o);
     }
-    k->sent_ns = sr_httpd_now(k->s->http);
+    k->sent_ns = sr_serve_now(k->s);
 }
 
 static bool all_said(const sr_call *k)
@@ -106,7 +108,7 @@ static bool all_said(const sr_call *k)
 /* Writes frames of one lane (or of all: NULL) as far as the out buffer is low; ends the answer when all is said. */
 static void progress(sr_call *k, sr_lane *l)
 {
-    if (sr_http_streaming(k->c)) {
+    if (streaming(k)) {
         for (uint32_t i = 0; i < k->n_lane && sr_http_backlog(k->c) < LOW_WATER; i++)
             if (!l || l == &k->lane[i])
                 emit_lane(k, &k->lane[i]);
@@ -132,7 +134,7 @@ void sr_call_sent(sr_call *k)
 
 void sr_call_tick(sr_call *k, uint64_t now)
 {
-    if (!k->started || !sr_http_streaming(k->c) || sr_http_backlog(k->c))
+    if (!k->started || !streaming(k) || sr_http_backlog(k->c))
         return;
     sr_call_sent(k); /* an ack that found the ring full */
     if (k->d->ping && now > k->sent_ns && now - k->sent_ns > sr_ms(k->s->cfg.times.ping)) {
@@ -221,12 +223,12 @@ static void on_start(sr_call *k, sr_part *p, const sr_event *e)
     p->cached  = e->usage.cached;
     k->started = true;
     if (first) {
-        k->started_ns = sr_httpd_now(k->s->http);
+        k->started_ns = sr_serve_now(k->s);
         sr_scaled_add(&k->s->metrics.vllm.queue, sr_scale_request, (double)(k->started_ns - SR_MIN(k->posted_ns, k->started_ns)) * 1e-9);
     }
     if (first && k->prep.params.stream) {
         sr_http_stream(k->c, k->d->type, STREAM_HEADERS);
-        k->sent_ns = sr_httpd_now(k->s->http);
+        k->sent_ns = sr_serve_now(k->s);
         k->d->begin(k, sr_http_chunk(k->c));
     }
     for (uint32_t i = 0; k->prep.params.echo && i < k->n_lane; i++)
@@ -237,7 +239,7 @@ static void on_start(sr_call *k, sr_part *p, const sr_event *e)
 static void count_token(sr_call *k, sr_lane *l)
 {
     sr_metrics *m = &k->s->metrics;
-    uint64_t    now = sr_httpd_now(k->s->http);
+    uint64_t    now = sr_serve_now(k->s);
     if (!k->first_ns) {
         k->first_ns = now;
         sr_hist_add(&m->ttft, now - k->begun_ns);
@@ -332,9 +334,9 @@ void sr_answer_event(sr_call *k, uint32_t part, const sr_event *e)
         on_start(k, p, e);
         break;
     case SR_EV_PROGRESS:
-        if (k->prep.params.progress && k->d->progress && sr_http_streaming(k->c) && sr_http_backlog(k->c) < LOW_WATER) {
+        if (k->prep.params.progress && k->d->progress && streaming(k) && sr_http_backlog(k->c) < LOW_WATER) {
             k->d->progress(k, part, e->pos, sr_http_chunk(k->c));
-            k->sent_ns = sr_httpd_now(k->s->http);
+            k->sent_ns = sr_serve_now(k->s);
         }
         break;
     case SR_EV_PROMPT: /* once for all choices: they share the prompt */

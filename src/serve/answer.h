@@ -66,6 +66,7 @@ struct sr_call {
     bool      preparing, prepared, started;
     uint64_t  begun_ns, posted_ns, started_ns, first_ns, last_ns, sent_ns; /* first, last: tokens; 0: not yet */
     uint64_t  n_event;                 /* dialects that count their events */
+    sr_answeredfn answered; void *arg; /* c is NULL: where the answer goes */
 };
 
 /* call.c: the life of a call. */

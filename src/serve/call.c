@@ -120,6 +120,8 @@ void sr_call_end(sr_call *k)
 static void note(sr_call *k)
 {
     static const char *const names[] = {NULL, "stop", "length", "tool_calls"};
+    if (!k->c)
+        return;
     sr_usage     u = sr_answer_usage(k);
     sr_callnote *n = sr_http_note(k->c);
     *n = (sr_callnote){.prompt = (uint32_t)u.prompt, .cached = (uint32_t)u.cached, .made = (uint32_t)u.made, .thoughts = (uint32_t)u.thought,
@@ -131,8 +133,8 @@ static void count_finished(const sr_call *k)
 {
     sr_vllm *m = &k->s->metrics.vllm;
     sr_usage u = sr_answer_usage(k);
-    uint64_t last = k->last_ns ? k->last_ns : sr_httpd_now(k->s->http);
-    sr_hist_add(&k->s->metrics.total, sr_httpd_now(k->s->http) - k->begun_ns);
+    uint64_t last = k->last_ns ? k->last_ns : sr_serve_now(k->s);
+    sr_hist_add(&k->s->metrics.total, sr_serve_now(k->s) - k->begun_ns);
     sr_scaled_add(&m->e2e, sr_scale_request, (double)(last - k->begun_ns) * 1e-9);
     sr_scaled_add(&m->inference, sr_scale_request, (double)(last - SR_MIN(k->started_ns, last)) * 1e-9);
     if (k->first_ns) {
@@ -154,11 +156,31 @@ void sr_call_gone(sr_call *k)
     sr_call_end(k);
 }
 
+/* The answer of a call without a connection; frees the call first, because fn may begin another. */
+static void hand_over(sr_call *k, int status, sr_buf *body)
+{
+    sr_answeredfn fn  = k->answered;
+    void         *arg = k->arg;
+    sr_usage      u   = status == 200 ? sr_answer_usage(k) : (sr_usage){0};
+    char          id[sizeof k->id];
+    memcpy(id, k->id, sizeof id);
+    sr_call_end(k);
+    fn(arg, &(sr_answered){.status = status, .id = id, .body = body->p ? body->p : "", .n = body->n, .prompt = u.prompt,
+                           .cached = u.cached, .made = u.made});
+    sr_buf_end(body);
+}
+
 void sr_call_fail(sr_call *k, const sr_apierr *why)
 {
     sr_conn  *c = k->c;
     sr_apierr e = *why;
     k->s->metrics.failed++;
+    if (!c) {
+        sr_buf body = {0};
+        sr_api_error_json(&e, &body);
+        hand_over(k, e.status, &body);
+        return;
+    }
     sr_route_mark(c, k->api);
     e.form = sr_route_errors(k->api);
     note(k);
@@ -185,7 +207,7 @@ void sr_call_finish(sr_call *k)
     sr_buf   body = {0};
     note(k);
     count_finished(k);
-    if (sr_http_streaming(c)) {
+    if (c && sr_http_streaming(c)) {
         k->d->end(k, sr_http_chunk(c));
         sr_route_mark(c, k->api);
         sr_call_end(k);
@@ -199,6 +221,10 @@ void sr_call_finish(sr_call *k)
     if (failed || body.failed) {
         sr_buf_end(&body);
         sr_call_fail_nomem(k);
+        return;
+    }
+    if (!c) {
+        hand_over(k, 200, &body);
         return;
     }
     sr_route_mark(c, k->api);
@@ -346,7 +372,7 @@ static bool post(sr_call *k, sr_apierr *e)
         return false;
     if (!make_lanes(k) || !stop_tokens(k, &stop, &n_stop))
         return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
-    k->posted_ns = sr_httpd_now(s->http);
+    k->posted_ns = sr_serve_now(s);
     if (k->prep.params.seed == -1)
         k->prep.params.seed = (int64_t)sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16);
     for (uint32_t i = 0; i < k->n_part; i++) {
@@ -399,9 +425,40 @@ static void on_prepared(void *arg, sr_prep *prep, const sr_apierr *bad)
         sr_call_fail(k, &e);
 }
 
+static sr_call *new_call(sr_serve *s, sr_api api, uint64_t begun_ns)
+{
+    sr_call *k = sr_calloc(1, sizeof *k);
+    if (!k)
+        return NULL;
+    *k = (sr_call){.s = s, .api = api, .d = sr_dialect_of(api), .created = (int64_t)time(NULL), .begun_ns = begun_ns,
+                   .tag = sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16)};
+    snprintf(k->id, sizeof k->id, "%s%016llx%08x", k->d ? k->d->id : "", (unsigned long long)k->tag, (unsigned)s->serial);
+    return k;
+}
+
+void sr_call_offline(sr_serve *s, sr_api api, const json_t *body, sr_answeredfn fn, void *arg)
+{
+    sr_call  *k = new_call(s, api, sr_serve_now(s));
+    sr_apierr e = {0};
+    if (!k) {
+        static const char why[] = "{\"error\":{\"message\":\"No memory for the request.\",\"type\":\"server_error\",\"param\":null,\"code\":\"out_of_memory\"}}";
+        fn(arg, &(sr_answered){.status = 503, .id = "", .body = why, .n = sizeof why - 1});
+        return;
+    }
+    k->answered = fn;
+    k->arg      = arg;
+    k->prepared = sr_prepare_tree(&s->env, api, body, &k->prep, &e);
+    if (k->prepared && k->prep.params.stream)
+        sr_api_fail(&e, 400, "stream", NULL, "'stream' cannot be true here: the answer is written as a whole.");
+    if (!e.status)
+        post(k, &e);
+    if (e.status)
+        sr_call_fail(k, &e);
+}
+
 void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body)
 {
-    sr_call  *k = sr_calloc(1, sizeof *k);
+    sr_call  *k = new_call(s, api, sr_http_started(c));
     sr_apierr e = {0};
     if (!k) {
         sr_buf_end(body);
@@ -409,15 +466,8 @@ void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body)
         sr_reply_error(c, &e);
         return;
     }
-    k->s         = s;
     k->c         = c;
-    k->api       = api;
-    k->d         = sr_dialect_of(api);
-    k->tag       = sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16);
-    k->created   = (int64_t)time(NULL);
-    k->begun_ns  = sr_http_started(c);
     k->preparing = true;
-    snprintf(k->id, sizeof k->id, "%s%016llx%08x", k->d ? k->d->id : "", (unsigned long long)k->tag, (unsigned)s->serial);
     sr_http_set_user(c, k);
     if (!sr_scribe_post(s->scribe, api, body, on_prepared, k)) {
         k->preparing = false;

@@ -90,7 +90,7 @@ void sr_openai_usage(const sr_call *k, sr_jsonw *w)
 
 void sr_openai_progress(sr_call *k, uint32_t part, uint32_t n_tok, sr_buf *o)
 {
-    uint64_t ns = sr_httpd_now(k->s->http) - k->started_ns;
+    uint64_t ns = sr_serve_now(k->s) - k->started_ns;
     sr_buf_add(o, k->prefix.p, k->prefix.n);
     sr_buf_fmt(o, "],\"prompt_progress\":{\"total\":%zu,\"cache\":%u,\"processed\":%u,\"time_ms\":%llu}}\n\n",
                k->prep.prompt[part].ids.n, k->part[part].cached, n_tok, (unsigned long long)(ns / 1000000));

@@ -7,6 +7,7 @@
 #ifndef SR_SERVE_INTERNAL_H
 #define SR_SERVE_INTERNAL_H
 #include <pthread.h>
+#include "base/clock.h"
 #include "serve/http.h"
 #include "serve/metrics.h"
 #include "serve/request.h"
@@ -58,6 +59,12 @@ struct sr_serve {
     sr_metrics   metrics;
 };
 
+/* serve.c: what a server is without sockets. */
+SR_MUSTUSE sr_status sr_serve_basics(sr_serve *s, const sr_servecfg *cfg, sr_err *err);
+SR_MUSTUSE sr_status sr_serve_model(sr_serve *s, const sr_servemodel *m, sr_err *err); /* into `next` and the environment */
+/* The clock as of this turn of the loop; without sockets there are no turns. */
+static inline uint64_t sr_serve_now(const sr_serve *s) { return s->http ? sr_httpd_now(s->http) : sr_now_ns(); }
+
 /* scribe.c: prepares request bodies; the result comes back on the io thread. */
 typedef void (*sr_prepared)(void *arg, sr_prep *prep, const sr_apierr *e); /* e->status 0: *prep is the callee's */
 SR_MUSTUSE sr_status sr_scribe_open(sr_serve *s, sr_scribe **out, sr_err *err);
@@ -70,6 +77,10 @@ void sr_scribe_close(sr_scribe *x);
 /* call.c, answer.c */
 void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body);
 void sr_call_gone(sr_call *call);               /* the client left */
+/* A call without a connection: its whole answer goes to fn, possibly before this returns.  body: as one may POST it; no stream. */
+typedef struct { int status; const char *id; const char *body; size_t n; uint64_t prompt, cached, made; } sr_answered;
+typedef void (*sr_answeredfn)(void *arg, const sr_answered *a);
+void sr_call_offline(sr_serve *s, sr_api api, const json_t *body, sr_answeredfn fn, void *arg);
 sr_api sr_call_api(const sr_call *call);
 void sr_call_fill(sr_call *call);
 void sr_call_sent(sr_call *call);

@@ -141,21 +141,28 @@ static reader *reader_of(sr_api api)
     return NULL;
 }
 
-bool sr_prepare(const sr_prepenv *env, sr_api api, const char *body, size_t n, sr_prep *out, sr_apierr *e)
+bool sr_prepare_tree(const sr_prepenv *env, sr_api api, const json_t *root, sr_prep *out, sr_apierr *e)
 {
-    sr_err  err  = {0};
-    json_t *root = NULL;
-    *out = (sr_prep){.api = api};
-    sr_status s = sr_json_read(body, n, env->limits.json_depth, env->limits.json_values, &root, &err);
-    bool ok = s ? sr_api_fail(e, s == SR_NOMEM ? 503 : 400, NULL, s == SR_NOMEM ? "out_of_memory" : "invalid_json", "%s.", err.msg)
-              : !json_is_object(root) ? sr_api_fail(e, 400, NULL, NULL, "The body must be a JSON object.")
-                                      : true;
+    *out         = (sr_prep){.api = api};
     reader *read = reader_of(api);
     SR_ASSERT(read, "no reader for the API %d", (int)api);
-    ok = ok && check_model(env, root, e) && read(env, root, out, e);
-    json_decref(root);
+    bool ok = json_is_object(root) ? check_model(env, root, e) && read(env, root, out, e)
+                                   : sr_api_fail(e, 400, NULL, NULL, "The body must be a JSON object.");
     if (!ok)
         sr_prep_end(out);
+    return ok;
+}
+
+bool sr_prepare(const sr_prepenv *env, sr_api api, const char *body, size_t n, sr_prep *out, sr_apierr *e)
+{
+    sr_err    err  = {0};
+    json_t   *root = NULL;
+    sr_status s    = sr_json_read(body, n, env->limits.json_depth, env->limits.json_values, &root, &err);
+    *out           = (sr_prep){.api = api};
+    if (s)
+        return sr_api_fail(e, s == SR_NOMEM ? 503 : 400, NULL, s == SR_NOMEM ? "out_of_memory" : "invalid_json", "%s.", err.msg);
+    bool ok = sr_prepare_tree(env, api, root, out, e);
+    json_decref(root);
     return ok;
 }
 

@@ -76,6 +76,7 @@ typedef struct {                    /* what preparing needs to know; lives as lo
 
 /* body: the text of the request.  False: *e says why. */
 bool sr_prepare(const sr_prepenv *env, sr_api api, const char *body, size_t n, sr_prep *out, sr_apierr *e);
+bool sr_prepare_tree(const sr_prepenv *env, sr_api api, const json_t *root, sr_prep *out, sr_apierr *e); /* the same, parsed already */
 void sr_prep_end(sr_prep *p);
 
 /* The steps. */

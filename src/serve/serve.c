@@ -160,20 +160,16 @@ static sr_status open_http(sr_serve *s, sr_err *err)
     return sr_httpd_open(s->base, &h, &app, &s->http, err);
 }
 
-sr_status sr_serve_open(const sr_servecfg *cfg, sr_serve **out, sr_err *err)
+sr_status sr_serve_basics(sr_serve *s, const sr_servecfg *cfg, sr_err *err)
 {
-    *out = NULL;
     if (!cfg->model_id || !cfg->model_id[0])
         return sr_raise(err, SR_INVALID, "the server needs a model id");
-    sr_serve *s = sr_calloc(1, sizeof *s);
-    if (!s)
-        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a server", sizeof *s);
     s->cfg     = *cfg;
     s->wake_fd = -1;
     s->created = (int64_t)time(NULL);
     fill_defaults(&s->cfg);
     if (getrandom(s->env.secret, sizeof s->env.secret, 0) != (ssize_t)sizeof s->env.secret)
-        sr_raise(err, SR_IO, "getrandom: %s", strerror(errno));
+        return sr_raise(err, SR_IO, "getrandom: %s", strerror(errno));
     snprintf(s->fingerprint, sizeof s->fingerprint, "fp_%012llx",
              (unsigned long long)(sr_siphash64((uint64_t[]){sr_siphash64((uint64_t[]){0, 0}, SR_VERSION, sizeof SR_VERSION), 0}, cfg->model_id, strlen(cfg->model_id)) >> 16));
     s->env.limits       = s->cfg.limits;
@@ -181,7 +177,17 @@ sr_status sr_serve_open(const sr_servecfg *cfg, sr_serve **out, sr_err *err)
     s->env.model_id     = cfg->model_id;
     s->env.aliases      = cfg->aliases;
     s->env.n_aliases    = cfg->n_aliases;
-    if (err->status || take_keys(s, err) || open_events(s, err) || open_http(s, err) || sr_scribe_open(s, &s->scribe, err)) {
+    return SR_OK;
+}
+
+sr_status sr_serve_open(const sr_servecfg *cfg, sr_serve **out, sr_err *err)
+{
+    *out        = NULL;
+    sr_serve *s = sr_calloc(1, sizeof *s);
+    if (!s)
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a server", sizeof *s);
+    s->wake_fd = -1;
+    if (sr_serve_basics(s, cfg, err) || take_keys(s, err) || open_events(s, err) || open_http(s, err) || sr_scribe_open(s, &s->scribe, err)) {
         sr_serve_close(s);
         return err->status;
     }
@@ -191,7 +197,7 @@ sr_status sr_serve_open(const sr_servecfg *cfg, sr_serve **out, sr_err *err)
 
 uint16_t sr_serve_port(const sr_serve *s) { return sr_httpd_port(s->http); }
 
-sr_status sr_serve_ready(sr_serve *s, const sr_servemodel *m, sr_err *err)
+sr_status sr_serve_model(sr_serve *s, const sr_servemodel *m, sr_err *err)
 {
     if (!m->port || !m->tok || !m->ctx)
         return sr_raise(err, SR_INVALID, "a model needs a port, a tokenizer and a context length");
@@ -205,6 +211,13 @@ sr_status sr_serve_ready(sr_serve *s, const sr_servemodel *m, sr_err *err)
     s->env.family      = sr_toolfamily_of(s->next.chat_source);
     s->env.think       = sr_thinkmarks_of(s->next.chat_source);
     s->env.caps        = m->chat ? sr_tplcaps_of(m->chat, m->tok) : (sr_tplcaps){0};
+    return SR_OK;
+}
+
+sr_status sr_serve_ready(sr_serve *s, const sr_servemodel *m, sr_err *err)
+{
+    if (sr_serve_model(s, m, err))
+        return err->status;
     __atomic_store_n(&s->handed, 1, __ATOMIC_RELEASE);
     ring(s);
     return SR_OK;

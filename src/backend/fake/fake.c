@@ -65,6 +65,8 @@ static sr_status fake_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     f->index      = i;
     f->cfg        = config;
     f->cfg.memory = f->cfg.memory ? f->cfg.memory : 1u << 30;
+    if (cfg && cfg->mem_budget && cfg->mem_budget < f->cfg.memory)
+        f->cfg.memory = cfg->mem_budget;
     sr_status s   = sr_backend_cpu.open(i, cfg, &f->cpu, err);
     if (s) {
         fake_close((sr_dev *)(void *)f);
