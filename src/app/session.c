@@ -56,6 +56,11 @@ static uint32_t usable(uint32_t threads)
 /* Of a word that the options allow. */
 static uint16_t kv_format(const char *word) { return word && strcmp(word, "q8_0") == 0 ? SR_Q8_0 : SR_F16; }
 
+static uint16_t pooling_of(const char *word)
+{
+    return !word || !*word ? SR_POOL_MODEL : strcmp(word, "mean") == 0 ? SR_POOL_MEAN : strcmp(word, "cls") == 0 ? SR_POOL_CLS : SR_POOL_LAST;
+}
+
 static sr_offloadmode offload_mode(const char *word)
 {
     static const char *const words[] = {[SR_OFFLOAD_AUTO] = "auto", [SR_OFFLOAD_NONE] = "none", [SR_OFFLOAD_STREAM] = "stream", [SR_OFFLOAD_CPU] = "cpu"};
@@ -73,7 +78,7 @@ sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
                                 .mem_budget = cfg->vram},
                         .offload = offload_mode(cfg->offload), .ram = cfg->ram, .bus = (double)cfg->pcie_gbs * 1e9,
                         .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v),
-                        .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
+                        .pooling = pooling_of(cfg->pooling), .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
 }
 
 static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *err)
@@ -88,7 +93,7 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     if (cfg->verbose && *why)
         fprintf(stderr, "device auto: %s; using %s\n", why, be->name);
     bool process = cfg->process || (cfg->gpu_process && be != &sr_backend_cpu);
-    if (sr_port_open(&(sr_portcfg){.keep = process}, &s->port, err))
+    if (sr_port_open(&(sr_portcfg){.keep = process, .event_bytes = sr_engine_events(cfg->max_seqs, cfg->out_rows)}, &s->port, err))
         return err->status;
     if (process)
         return sr_worker_open(cfg, s->path, s->port, &s->info, &s->worker, err);

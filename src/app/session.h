@@ -25,6 +25,7 @@ typedef struct {
     const char *device;          /* NULL: "auto" */
     const char *isa;             /* NULL: the best there is */
     const char *kv_k, *kv_v;     /* "f16", "q8_0"; NULL: f16 */
+    const char *pooling;         /* of embeddings: "last", "mean", "cls"; NULL: as the file says, else last */
     uint32_t    ctx, threads;    /* 0: the engine's defaults */
     uint32_t    max_seqs, out_rows, max_step_tokens, kv_pages;
     bool        deterministic;   /* GPU: cuts of work that do not depend on the batch */

@@ -93,6 +93,7 @@ void sr_block_begin(sr_block *b)
 {
     b->now           = (sr_shape){0};
     b->seq[0]        = 0;
+    b->drawn = b->vectors = 0;
     b->sampling_used = b->max.out * sizeof(sr_sampdev);
 }
 
@@ -153,18 +154,33 @@ void sr_block_add(sr_model *m, const sr_kvseq *seq, const int32_t *tok, uint32_t
     b->seq[b->now.seq] = b->now.tok;
 }
 
+/* Results of the wanted rows: what was sampled, and their states where a vector is wanted. */
+static sr_status fetch(sr_model *m, sr_err *err)
+{
+    sr_span  back[2] = {{.dst = m->sampled, .src = m->sampled_dev, .n = 1, .bytes = m->block.now.out * sizeof(sr_sampled)}};
+    uint32_t n       = m->block.drawn ? 1 : 0;
+    void    *states;
+    size_t   bytes;
+    if (m->block.vectors) {
+        if (m->be->slot(m->ran, m->code->prog.hidden, &states, &bytes))
+            return sr_raise(err, SR_UNSUPPORTED, "%s: hidden states cannot be read", m->be->name);
+        back[n++] = (sr_span){.dst = m->hidden, .src = states, .n = 1, .bytes = (size_t)m->block.now.out * m->info.n_embd * sizeof(float)};
+    }
+    return n ? m->be->copyv(m->dev, SR_Q_COMPUTE, back, n, err) : SR_OK;
+}
+
 sr_status sr_model_compute(sr_model *m, sr_err *err)
 {
     enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };
     const sr_program *p = &m->code->prog;
     sr_span           span[MAX_SPANS];
+    bool              headless = m->block.vectors && !m->block.drawn; /* weights that come in every step come to the last */
     uint32_t          n = sr_block_spans(&m->block, p->n_kv, span, MAX_SPANS);
     sr_status         s = m->be->copyv(m->dev, SR_Q_COMPUTE, span, n, err);
     if (s == SR_OK)
-        s = m->off ? sr_offload_submit(m, err) : m->be->submit(m->plan, 0, p->n_op, &m->block.now, err);
-    sr_span back = {.dst = m->sampled, .src = m->sampled_dev, .n = 1, .bytes = m->block.now.out * sizeof(sr_sampled)};
+        s = m->off ? sr_offload_submit(m, err) : m->be->submit(m->plan, 0, headless ? m->code->head : p->n_op, &m->block.now, err);
     if (s == SR_OK && m->block.now.out)
-        s = m->be->copyv(m->dev, SR_Q_COMPUTE, &back, 1, err);
+        s = fetch(m, err);
     if (s == SR_OK)
         s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, err);
     if (s == SR_OK)

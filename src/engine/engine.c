@@ -75,9 +75,13 @@ void sr_emit_error(sr_engine *e, sr_choice *c, sr_status s, const char *msg)
 }
 
 /* The most a step or a scan of deadlines may say at once: an event for every row and twice for every choice. */
-static size_t event_room(const sr_engine *e)
+static size_t step_room(uint32_t max_seqs, uint32_t out_rows) { return ((size_t)out_rows + 4u * max_seqs + 4u) * SR_PORT_EVENT_MAX; }
+static size_t event_room(const sr_engine *e) { return step_room(e->m->cfg.max_seqs, e->m->cfg.out_rows); }
+
+size_t sr_engine_events(uint32_t max_seqs, uint32_t out_rows)
 {
-    return ((size_t)e->m->cfg.out_rows + 4u * e->m->cfg.max_seqs + 4u) * SR_PORT_EVENT_MAX;
+    max_seqs = max_seqs ? max_seqs : SR_ENGINE_SEQS;
+    return SR_MAX((size_t)1 << 20, 2 * step_room(max_seqs, SR_MAX(SR_MAX(out_rows, max_seqs), (uint32_t)SR_ENGINE_MEAN_ROWS)));
 }
 
 /* ---- commands ----------------------------------------------------------------------------------------------- */
@@ -243,6 +247,25 @@ static void fork_choices(sr_engine *e, sr_choice *c, const sr_sampled *r)
     }
 }
 
+/* The prompt is computed: its vector leaves in pieces.  The schedule has kept room for them. */
+static void vector(sr_engine *e, sr_choice *c)
+{
+    sr_job  *j   = c->job;
+    uint32_t dim = e->m->info.n_embd, n;
+    if (!sr_vector_finish(e->m, j)) {
+        sr_emit_error(e, c, SR_INVALID, "no vector could be made: the hidden states are not numbers");
+        return;
+    }
+    for (uint32_t at = 0; at < dim; at += n) {
+        float piece[SR_PORT_VECTOR_MAX];
+        n = SR_MIN(dim - at, (uint32_t)SR_PORT_VECTOR_MAX);
+        for (uint32_t i = 0; i < n; i++)
+            piece[i] = (float)j->pool_sum[at + i];
+        emit(e, &(sr_event){.id = j->id, .kind = SR_EV_VECTOR, .pos = at, .vec = piece, .n_vec = n});
+    }
+    sr_emit_done(e, c, SR_END_LENGTH);
+}
+
 static void after(sr_engine *e, sr_choice *c, uint64_t now)
 {
     sr_job           *j = c->job;
@@ -257,6 +280,8 @@ static void after(sr_engine *e, sr_choice *c, uint64_t now)
     if (was < j->n_prompt)
         sr_port_gauges(e->port)->tokens_prompt += SR_MIN(c->computed, j->n_prompt) - was;
     prompt_scores(e, c, r);
+    if (j->what == SR_EMBED)
+        sr_vector_add(e->m, c);
     if (c->computed < c->n_tok) {
         if (was < j->n_prompt)
             emit(e, &(sr_event){.id = j->id, .choice = c->index, .kind = SR_EV_PROGRESS, .pos = c->computed});
@@ -264,6 +289,10 @@ static void after(sr_engine *e, sr_choice *c, uint64_t now)
     }
     if (!j->ns_prompt)
         j->ns_prompt = now - j->arrival - j->ns_queue;
+    if (j->what == SR_EMBED) {
+        vector(e, c);
+        return;
+    }
     if (j->max_new == 0) {
         sr_emit_done(e, c, SR_END_LENGTH);
         return;
@@ -338,7 +367,9 @@ sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
     expire(e);
     sr_sched_admit(e);
     e->n_turn = 0;
-    bool work = e->running.n && sr_port_event_room(e->port) >= event_room(e) && sr_sched_build(e, step);
+    size_t room    = sr_port_event_room(e->port), least = event_room(e);
+    e->vector_room = room - SR_MIN(room, least);
+    bool work      = e->running.n && room >= least && sr_sched_build(e, step);
     if (!work) {
         end_failed(e);
         gauges(e);
@@ -409,6 +440,12 @@ sr_status sr_engine_open(sr_model *m, const sr_enginecfg *cfg, const sr_proposer
     if (!e->count || !e->touched || !e->turn) {
         sr_engine_close(e);
         return sr_raise(err, SR_NOMEM, "host: memory for an engine of %u tokens of vocabulary", m->info.n_vocab);
+    }
+    size_t room = sr_port_event_room(port), least = event_room(e) + sr_vector_events(m) * (size_t)SR_PORT_EVENT_MAX;
+    if (room < least) { /* it would wait for room for ever */
+        sr_engine_close(e);
+        return sr_raise(err, SR_INVALID, "the port holds %zu bytes of events; a step of %u sequences and %u outputs may need %zu", room,
+                        m->cfg.max_seqs, m->cfg.out_rows, least);
     }
     sr_portstats *g = sr_port_gauges(port);
     g->max_ctx      = m->cfg.ctx;

@@ -18,6 +18,7 @@
 #include "engine/port.h"
 #include "weights/plan.h"
 
+enum { SR_ENGINE_SEQS = 8, SR_ENGINE_MEAN_ROWS = 256 }; /* defaults of max_seqs; of out_rows where vectors are means */
 typedef struct sr_engine sr_engine;
 typedef struct sr_model  sr_model;
 
@@ -37,7 +38,8 @@ typedef struct {                           /* what to load, and how much room it
     uint32_t page_tokens;                  /* 0: 16 */
     uint32_t kv_pages;                     /* 0: enough for max_seqs sequences of min(ctx, 4096) */
     uint16_t kv_format_k, kv_format_v;     /* SR_F32 (zero): SR_F16 */
-    uint16_t out_rows;                     /* 0: max_seqs; more for perplexity */
+    uint16_t out_rows;                     /* 0: max_seqs, 256 where vectors are means; more for perplexity */
+    uint16_t pooling;                      /* SR_POOL_MEAN, CLS, LAST; 0: the file's, else LAST */
     sr_offloadmode offload;
     double   bus;                          /* bytes/s of a slower bus, rehearsed: weights come in no faster than that; 0: the machine's own */
     uint64_t ram;                          /* most bytes of weights in RAM; 0: what the machine has */
@@ -48,6 +50,7 @@ typedef struct {
     char     arch[32], name[128], ftype[16];
     uint64_t n_params, bytes;              /* of the weights */
     uint32_t ctx_train, ctx, n_embd, n_layer, n_head, n_head_kv, n_ff, n_vocab, page_tokens;
+    uint32_t pooling;                      /* of embeddings, SR_POOL_* */
     uint64_t kv_bytes, scratch_bytes;
     uint32_t threads;                      /* of a CPU; multiprocessors of a GPU */
     bool     on_host;                      /* the device is a CPU: its memory is the host's */
@@ -88,6 +91,8 @@ typedef struct {
 } sr_proposer;
 
 typedef struct { uint32_t queue; bool deterministic; } sr_enginecfg; /* queue: most requests waiting; 0: 1024 */
+/* Bytes of events of a port for it: twice what a step of so many sequences and wanted rows may say (0: the model's defaults). */
+size_t sr_engine_events(uint32_t max_seqs, uint32_t out_rows);
 SR_MUSTUSE sr_status sr_engine_open(sr_model *, const sr_enginecfg *, const sr_proposer *, sr_port *, sr_engine **, sr_err *);
 void sr_engine_close(sr_engine *);
 /* One step; SR_AGAIN: nothing to do. */

@@ -553,6 +553,29 @@ static void a_failed_allocation_ends_one_request_and_nothing_else(void **state)
     close_world(w);
 }
 
+static void many_sequences_want_a_port_that_holds_what_a_step_may_say(void **state)
+{
+    (void)state;
+    sr_loadcfg many = {.path = MODEL, .ctx = 64, .max_seqs = 300, .max_step_tokens = 300, .dev = {.threads = 2}};
+    world     *w    = sr_calloc(1, sizeof *w);
+    sr_err     err  = {0};
+    assert_int_equal(sr_model_load(&many, &w->m, &err), SR_OK);
+    assert_int_equal(sr_port_open(NULL, &w->port, &err), SR_OK);
+    assert_int_equal(sr_engine_open(w->m, NULL, NULL, w->port, &w->e, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "300 sequences"));
+    sr_port_close(w->port);
+    err = (sr_err){0};
+    assert_int_equal(sr_port_open(&(sr_portcfg){.event_bytes = sr_engine_events(300, 0)}, &w->port, &err), SR_OK);
+    assert_int_equal(sr_engine_open(w->m, NULL, NULL, w->port, &w->e, &err), SR_OK);
+    for (uint32_t i = 0; i < MAX_REQ; i++)
+        post(w, &(sr_request){.id = i + 1, .tok = prompt(i, 10), .n_tok = 10, .max_new = 5, .n = i % 2 ? 1 : MAX_CHOICE,
+                              .sampling = {.temp = 1, .top_p = 1, .typical_p = 1, .rep_penalty = 1}});
+    steps(w, 1000);
+    for (uint32_t i = 0; i < MAX_REQ; i++)
+        assert_int_equal(w->a[i][0].n, 5);
+    close_world(w);
+}
+
 static void the_engine_may_be_a_process_of_its_own(void **state)
 {
     (void)state;
@@ -644,6 +667,7 @@ int main(void)
         cmocka_unit_test(a_lost_device_ends_everybody_with_its_reason),
         cmocka_unit_test(a_failed_allocation_ends_one_request_and_nothing_else),
         cmocka_unit_test(a_file_cut_short_is_an_error_not_a_signal),
+        cmocka_unit_test(many_sequences_want_a_port_that_holds_what_a_step_may_say),
         cmocka_unit_test(the_engine_may_be_a_process_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,6 +17,7 @@ static sr_status piece(sr_model *m, sr_kvseq *seq, const int32_t *tok, uint32_t 
         if (at + i >= from) {
             ((sr_sampdev *)b->sampling)[b->now.out] = (sr_sampdev){.given = tok[at + i]};
             b->out[b->now.out++]                    = i;
+            b->drawn++;
         }
     if ((s = sr_model_compute(m, err)) != SR_OK)
         return s;

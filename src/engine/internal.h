@@ -2,6 +2,7 @@
  *
  *     load.c    file -> program -> device -> ready          batch.c   one step's inputs, host block and device block
  *     constrain.c  requests with a grammar: which tokens may come next
+ *     vector.c   requests that want a vector
  *     sched.c   requests, admission, preemption, budgets    engine.c  the step, and what comes out of it
  *     place.c   weights onto the device                     offload.c those that do not fit it
  */
@@ -20,6 +21,7 @@ typedef struct {              /* a step's inputs: the host block is written, the
     uint32_t *dst, *seq, *table, *kv_len, *out;
     char     *sampling;
     size_t    sampling_used;  /* bytes */
+    uint32_t  drawn, vectors; /* wanted rows that want a token, or its probability; a hidden state */
     sr_shape  now;
 } sr_block;
 
@@ -42,6 +44,7 @@ struct sr_model {
     sr_block          block;
     sr_sampled       *sampled;    /* pinned: a step's results [max.out] */
     const void       *sampled_dev;
+    float            *hidden;     /* pinned: final-norm states of a step's wanted rows [max.out][n_embd], where vectors are wanted */
     uint32_t          kv_pages;
 };
 
@@ -101,6 +104,8 @@ struct sr_job {               /* one request */
     bool       started, forked, ignore_eos;
     sr_sampling sampling;     /* bias points into this allocation; no grammar here: */
     struct sr_guide *guide;   /* NULL: anything goes */
+    uint32_t   pool, pool_at; /* EMBED: SR_POOL_*; first position whose state is missing, n_prompt: none */
+    double    *pool_sum;      /* [n_embd] */
     const int32_t *stop_tok;
     uint32_t   n_stop_tok;
     sr_job    *hash_next;
@@ -124,6 +129,7 @@ struct sr_engine {
     sr_choice  **turn;              /* [max_seqs] who may compute in this step, in order */
     uint32_t     n_turn;
     double       ns_step, ns_per_token; /* measured: a step of few tokens; what each further token adds.  They size chunks while others decode */
+    size_t       vector_room;       /* bytes of the event ring that vectors of this step may take */
     uint64_t     deadline_scan;
     struct sr_lexicon *lexicon;     /* of the first request with a grammar */
     bool         lost;
@@ -146,6 +152,16 @@ void      sr_constrain_end(sr_job *j);
 SR_MUSTUSE sr_status sr_constrain_mask(sr_engine *e, sr_choice *c, uint32_t *mask, sr_err *err);
 SR_MUSTUSE sr_status sr_constrain_accept(sr_choice *c, int32_t tok, bool *whole, sr_err *err); /* *whole: nothing can follow */
 void      sr_constrain_close(sr_engine *e);
+
+/* vector.c */
+SR_MUSTUSE sr_status sr_vector_check(const sr_model *m, const sr_request *r, sr_err *err);
+void      sr_vector_begin(const sr_model *m, const sr_request *r, sr_job *j, double *sum); /* sum: [n_embd], zero */
+/* How many of the choice's next n rows are wanted; *first: the first of them.  They follow each other. */
+uint32_t  sr_vector_rows(const sr_choice *c, uint32_t n, uint32_t *first);
+uint32_t  sr_vector_events(const sr_model *m);              /* of one vector */
+void      sr_vector_add(const sr_model *m, sr_choice *c);   /* the step's rows */
+bool      sr_vector_finish(const sr_model *m, sr_job *j);   /* length 1; false: the states are not numbers */
+const char *sr_pooling_name(uint32_t pooling);
 
 /* engine.c */
 void sr_emit_done(sr_engine *e, sr_choice *c, sr_endreason reason);

@@ -9,7 +9,7 @@
 #include "engine/offload.h"
 #include "format/synth.h"
 
-enum { DEFAULT_SEQS = 8, DEFAULT_STEP = 512, GPU_STEP = 2048, DEFAULT_PAGE = 16, DEFAULT_CTX = 8192, POOL_CTX = 4096 };
+enum { DEFAULT_STEP = 512, GPU_STEP = 2048, DEFAULT_PAGE = 16, DEFAULT_CTX = 8192, POOL_CTX = 4096 };
 
 static void progress(const sr_loadcfg *cfg, double share, const char *what)
 {
@@ -77,9 +77,13 @@ static sr_status defaults(sr_model *m, sr_err *err)
     c->ctx           = c->ctx ? c->ctx : SR_MIN(have, (uint32_t)DEFAULT_CTX);
     if (c->ctx > have)
         return sr_raise(err, SR_INVALID, "context of %u tokens asked; the model was trained for %u", c->ctx, have);
-    c->max_seqs        = c->max_seqs ? c->max_seqs : DEFAULT_SEQS;
+    c->max_seqs        = c->max_seqs ? c->max_seqs : SR_ENGINE_SEQS;
     c->max_step_tokens = c->max_step_tokens ? c->max_step_tokens : DEFAULT_STEP;
     c->max_step_tokens = SR_MAX(c->max_step_tokens, c->max_seqs);
+    uint32_t said      = m->code->hp.pooling;
+    m->info.pooling    = c->pooling ? c->pooling : said == SR_POOLING_ABSENT ? SR_POOL_LAST : said + SR_POOL_NONE;
+    if (m->info.pooling == SR_POOL_MEAN) /* every token is a wanted row: a step takes no more of a text than it has of them */
+        c->out_rows = (uint16_t)SR_MAX((uint32_t)c->out_rows, SR_MIN((uint32_t)SR_ENGINE_MEAN_ROWS, c->max_step_tokens));
     c->out_rows        = (uint16_t)SR_MAX((uint32_t)c->out_rows, c->max_seqs);
     if (c->max_seqs > 4096 || c->max_step_tokens > 65536)
         return sr_raise(err, SR_INVALID, "%u sequences and %u tokens a step asked; at most 4096 and 65536", c->max_seqs,
@@ -151,6 +155,9 @@ static sr_status make_ready(sr_model *m, sr_err *err)
     if (m->be->alloc(m->dev, SR_MEM_PINNED, m->max.out * sizeof(sr_sampled), "step results", &host, err))
         return err->status;
     m->sampled = host;
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, (size_t)m->max.out * m->info.n_embd * sizeof(float), "hidden states (host)", &host, err))
+        return err->status;
+    m->hidden = host;
     size_t   slot_bytes;
     sr_batch batch;
     if (m->be->slot(m->plan, p->sampled, &slot, &slot_bytes))
@@ -232,6 +239,7 @@ void sr_model_close(sr_model *m)
         for (uint32_t i = 0; m->owned && i < m->code->prog.n_weight; i++)
             m->be->free(m->dev, m->owned[i]);
         m->be->free(m->dev, m->sampled);
+        m->be->free(m->dev, m->hidden);
         m->be->free(m->dev, m->scratch);
         m->be->close(m->dev);
     }

@@ -39,7 +39,8 @@ typedef struct {
     const void *grammar; uint32_t n_grammar; /* sr_grammar_bytes() of text/grammar.h; NULL, 0 = none.  A choice ends with SR_END_EOS when its text is whole */
     const void *ext;                       /* sr_sampext: dry, xtc, mirostat ...; NULL = none */
 } sr_sampling;
-typedef enum { SR_GENERATE, SR_SCORE, SR_EMBED } sr_what; /* SCORE: only the logprobs of the prompt; EMBED: not yet */
+typedef enum { SR_GENERATE, SR_SCORE, SR_EMBED } sr_what; /* SCORE: only the logprobs of the prompt; EMBED: a vector of it, no tokens */
+typedef enum { SR_POOL_MODEL, SR_POOL_NONE, SR_POOL_MEAN, SR_POOL_CLS, SR_POOL_LAST, SR_POOL_RANK } sr_pooling; /* from GGUF's pooling_type, + 1 */
 typedef struct {
     uint64_t       id, salt;               /* id: unique among live requests; salt covers tenant, adapter, anything that changes K/V */
     sr_what        what;
@@ -47,7 +48,7 @@ typedef struct {
     uint32_t       max_new, min_new, n;    /* n choices, forked after the prompt; 0 = 1 */
     const int32_t *stop_tok; uint32_t n_stop_tok; bool ignore_eos; /* ids that end a choice (end-of-text ids are the caller's business too) */
     uint16_t       n_logprobs, n_prompt_logprobs; /* 0 = off, k+1 = the token and k alternatives (k <= 20) */
-    uint16_t       pooling, adapter;
+    uint16_t       pooling, adapter;       /* pooling: EMBED: MEAN, CLS (the first token's state), LAST; 0: the model's */
     int32_t        priority; uint32_t tenant;     /* higher priority first; equal: in order of arrival */
     uint64_t       queue_deadline_ns, deadline_ns; /* 0 = none; monotonic clock */
     uint32_t       window;                 /* tokens made ahead of sr_port_ack(); 0 = unbounded */
@@ -61,11 +62,11 @@ typedef struct {
     sr_evkind kind;
     int32_t  token; float logprob;         /* TOKEN; PROMPT: the prompt token at pos (pos 0 has none) */
     const sr_alt *alt; uint32_t n_alt;     /* valid until the next poll, like msg and vec */
-    const float  *vec; uint32_t n_vec;
+    const float  *vec; uint32_t n_vec;     /* VECTOR: numbers pos .. pos + n_vec - 1 of a vector of length 1, in order */
     sr_endreason reason;                   /* DONE: EOS and STOP: the ending token was not sent as TOKEN */
     struct { uint32_t prompt, cached, made, drafted, accepted; uint64_t ns_queue, ns_prompt, ns_total; } usage; /* DONE */
     sr_status status; const char *msg;     /* ERROR */
-} sr_event;                                /* START once per request when admitted; then per choice TOKEN* and one DONE or ERROR;
+} sr_event;                                /* START once per request when admitted; then per choice TOKEN* (EMBED: VECTOR*) and one DONE or ERROR;
                                               an ERROR with choice ~0u ends the whole request */
 typedef struct {                           /* gauges and counters, written by the engine, read by anyone */
     uint64_t ready, fault;                 /* 1 when it takes work; 1 when it has died */
@@ -113,5 +114,5 @@ size_t sr_port_event_room(const sr_port *);            /* bytes; an event takes 
 bool   sr_port_emit(sr_port *, const sr_event *);      /* false: no room (the engine asks first) */
 void   sr_port_flush(sr_port *);                       /* makes emitted events and the gauges visible, wakes the poller */
 sr_portstats *sr_port_gauges(sr_port *);               /* the engine's own copy, to write; shown by flush and sleep */
-enum { SR_PORT_EVENT_MAX = 1024 };
+enum { SR_PORT_EVENT_MAX = 1024, SR_PORT_VECTOR_MAX = 240 }; /* a vector has many events: at most so many numbers in one */
 #endif

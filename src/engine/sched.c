@@ -61,8 +61,8 @@ static sr_status check(const sr_engine *e, const sr_request *r, sr_err *err)
 {
     const sr_model *m = e->m;
     uint32_t        n = r->n ? r->n : 1;
-    if (r->what == SR_EMBED)
-        return sr_raise(err, SR_UNSUPPORTED, "embeddings");
+    if (r->what == SR_EMBED && sr_vector_check(m, r, err))
+        return err->status;
     if (r->sampling.ext || r->adapter)
         return sr_raise(err, SR_UNSUPPORTED, "extended samplers and adapters");
     if (r->sampling.n_grammar && r->what != SR_GENERATE)
@@ -95,10 +95,10 @@ sr_status sr_job_take(sr_engine *e, const sr_request *r, sr_err *err)
     if (check(e, r, err))
         return err->status;
     uint32_t n   = r->n ? r->n : 1;
-    uint32_t cap = r->what == SR_SCORE ? 0 : SR_MIN(r->max_new, e->m->cfg.ctx - r->n_tok);
+    uint32_t cap = r->what != SR_GENERATE ? 0 : SR_MIN(r->max_new, e->m->cfg.ctx - r->n_tok);
     size_t   per = sr_align_up(((size_t)r->n_tok + cap + 1) * sizeof(int32_t), 16);
     size_t   bytes = sizeof(sr_job) + n * (sizeof(sr_choice) + per) + 16 + r->n_stop_tok * sizeof(int32_t) +
-                   r->sampling.n_bias * sizeof(sr_bias);
+                   r->sampling.n_bias * sizeof(sr_bias) + (r->what == SR_EMBED ? e->m->info.n_embd * sizeof(double) : 0);
     sr_job *j = sr_calloc(1, bytes);
     if (!j)
         return sr_raise(err, SR_NOMEM, "host: %zu bytes for a request of %u tokens", bytes, r->n_tok);
@@ -110,6 +110,10 @@ sr_status sr_job_take(sr_engine *e, const sr_request *r, sr_err *err)
     char *at  = (char *)(j + 1);
     j->choice = (sr_choice *)at;
     at += n * sizeof(sr_choice);
+    if (r->what == SR_EMBED) {
+        sr_vector_begin(e->m, r, j, (double *)at);
+        at += e->m->info.n_embd * sizeof(double);
+    }
     for (uint32_t i = 0; i < n; i++, at += per) {
         sr_choice *c = &j->choice[i];
         *c = (sr_choice){.job = j, .index = i, .live = true, .n_tok = r->n_tok, .tok = (int32_t *)at,
@@ -189,6 +193,7 @@ void sr_sched_admit(sr_engine *e)
             return;
         size_t cached = 0;
         size_t reuse  = j->n_prompt_logprobs && c->scored + 1 < j->n_prompt ? 0 : c->n_tok - 1;
+        reuse         = j->what == SR_EMBED ? SR_MIN(reuse, j->pool_at) : reuse; /* a cached token has no state any more */
         sr_err err    = {0};
         sr_status s   = sr_kv_begin(e->m->kv, j->salt, c->tok, c->n_tok, reuse, &c->seq, &cached, &err);
         if (s == SR_AGAIN)
@@ -298,7 +303,19 @@ static bool want(sr_engine *e, sr_choice *c, uint32_t row, int32_t given)
                       .freq_penalty = s->freq_penalty, .pres_penalty = s->pres_penalty, .top_k = s->top_k, .seed = s->seed,
                       .choice = c->index, .pos = c->n_tok, .n_alt = alt ? alt - 1 : 0, .given = given};
     b->out[b->now.out++] = row;
+    *(j->what == SR_EMBED ? &b->vectors : &b->drawn) += 1;
     return given >= 0 || (adjustments(e, c, d) && (!c->matcher || allowed(e, c, d)));
+}
+
+/* The rows of a request for a vector.  What is sampled there, if others sample, is looked at by nobody. */
+static bool states(sr_engine *e, sr_choice *c, uint32_t n)
+{
+    uint32_t first, rows = sr_vector_rows(c, n, &first);
+    for (uint32_t i = 0; i < rows; i++)
+        if (!want(e, c, c->row + first + i, 0))
+            return false;
+    c->outs = rows;
+    return true;
 }
 
 /* What is wanted after the last rows: the next token (of every choice, if they part here), or the prompt's own. */
@@ -308,6 +325,8 @@ static bool outputs(sr_engine *e, sr_choice *c, uint32_t n)
     sr_job   *j = c->job;
     c->out      = b->now.out;
     c->given    = 0;
+    if (j->what == SR_EMBED)
+        return states(e, c, n);
     if (j->n_prompt_logprobs)
         for (uint32_t i = 0; i < n; i++) {
             uint32_t p = c->computed + i;
@@ -332,7 +351,11 @@ static uint32_t limit_by_outputs(const sr_engine *e, const sr_choice *c, uint32_
 {
     const sr_block *b    = &e->m->block;
     const sr_job   *j    = c->job;
-    uint32_t        room = b->max.out - b->now.out;
+    uint32_t        room = b->max.out - b->now.out, first;
+    if (j->what == SR_EMBED) {
+        uint32_t rows = sr_vector_rows(c, n, &first);
+        return rows > room ? first + room : n;
+    }
     uint32_t        last = j->max_new ? (j->forked || j->n == 1 ? 1 : j->live) : 0;
     if (j->n_prompt_logprobs && c->scored + 1 < j->n_prompt)
         return room > last ? SR_MIN(n, room - last) : 0;
@@ -371,15 +394,20 @@ static bool out_of_credit(const sr_choice *c) { return c->job->window && c->made
 static uint32_t serve(sr_engine *e, sr_choice *c, uint32_t n, sr_step *step)
 {
     sr_block *b    = &e->m->block;
-    uint32_t  outs = b->now.out;
+    uint32_t  outs = b->now.out, drawn = b->drawn, vectors = b->vectors;
     size_t    used = b->sampling_used;
+    size_t    vec  = c->job->what == SR_EMBED ? (size_t)sr_vector_events(e->m) * SR_PORT_EVENT_MAX : 0;
     n              = limit_by_outputs(e, c, n);
+    if (n && c->computed + n == c->n_tok && e->vector_room < vec) /* its last token waits until the vector can leave */
+        n--;
     if (n == 0 || b->now.seq == b->max.seq || !reserve(e, c, n, step))
         return 0;
     c->row = b->now.tok;
     if (!outputs(e, c, n)) {
         b->now.out       = outs;
         b->sampling_used = used;
+        b->drawn         = drawn;
+        b->vectors       = vectors;
         c->outs          = 0;
         sr_kv_trim(c->seq);
         if (b->now.seq == 0 && !c->fail) /* nobody else used the room: it will never fit */
@@ -387,6 +415,7 @@ static uint32_t serve(sr_engine *e, sr_choice *c, uint32_t n, sr_step *step)
         return 0;
     }
     c->rows = n;
+    e->vector_room -= c->computed + n == c->n_tok ? vec : 0;
     sr_block_add(e->m, c->seq, c->tok + c->computed, c->computed, n);
     return n;
 }

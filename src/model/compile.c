@@ -211,6 +211,7 @@ static bool head(builder *b)
         b->c->tensor[w]    = b->c->tensor[0];
         b->weight[w].format = b->weight[0].format;
     }
+    b->c->head = p->n_op;
     sr_op *o  = emit(b, SR_OP_LINEAR, SR_NONE, b->ho, p->logits);
     o->unit   = unit;
     o->w      = w;
@@ -303,7 +304,7 @@ static bool build(builder *b, const sr_compilecfg *cfg)
     b->ao          = slot(b, q, SR_ROWS_OUT, SR_F32);
     b->guo         = slot(b, 2 * hp->n_ff, SR_ROWS_OUT, SR_F32);
     b->acto        = slot(b, hp->n_ff, SR_ROWS_OUT, SR_F32);
-    p->hidden        = b->xo;
+    p->hidden        = b->ho; /* after the final norm: nothing writes it afterwards */
     p->logits        = slot(b, hp->n_vocab, SR_ROWS_OUT, SR_F32);
     p->sampled       = slot(b, sizeof(sr_sampled) / 4, SR_ROWS_OUT, SR_I32);
     b->c->partial[0] = b->c->partial[1] = SR_NONE; /* last: the other slots have the same numbers with and without */

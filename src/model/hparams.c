@@ -132,6 +132,7 @@ sr_status sr_hparams_read(const sr_gguf *g, sr_hparams *hp, sr_err *err)
     }
     const sr_arch *a = hp->arch;
     hp->eps          = 1e-5f;
+    hp->pooling      = SR_POOLING_ABSENT;
     if (count(g, a, "block_count", true, MAX_LAYERS, &hp->n_layer, err) ||
         count(g, a, "embedding_length", true, MAX_WIDTH, &hp->n_embd, err) ||
         count(g, a, "attention.head_count", true, MAX_HEADS, &hp->n_head, err) ||
@@ -148,13 +149,17 @@ sr_status sr_hparams_read(const sr_gguf *g, sr_hparams *hp, sr_err *err)
     hp->head_dim     = hp->n_embd / hp->n_head;
     uint32_t dim_v   = 0;
     uint32_t experts = 0;
+    bool     causal  = true;
     if (count(g, a, "attention.key_length", false, MAX_HEAD_DIM, &hp->head_dim, err))
         return err->status;
     dim_v = hp->head_dim;
     if (count(g, a, "attention.value_length", false, MAX_HEAD_DIM, &dim_v, err) ||
         sr_gguf_u32(g, key(k, a, "attention.sliding_window"), &hp->window, err) ||
-        sr_gguf_u32(g, key(k, a, "expert_count"), &experts, err))
+        sr_gguf_u32(g, key(k, a, "expert_count"), &experts, err) || sr_gguf_u32(g, key(k, a, "pooling_type"), &hp->pooling, err) ||
+        sr_gguf_bool(g, key(k, a, "attention.causal"), &causal, err))
         return err->status;
+    if (!causal)
+        return sr_raise(err, SR_UNSUPPORTED, "%s that looks ahead (%s is false)", a->name, k);
     if (hp->head_dim == 0 || hp->head_dim % 8 || hp->head_dim > MAX_HEAD_DIM)
         return sr_raise(err, SR_INVALID, "head dimension %u; a multiple of 8 up to %d expected", hp->head_dim, MAX_HEAD_DIM);
     if (dim_v != hp->head_dim)

@@ -19,11 +19,13 @@
 #include "ops/op.h"
 
 enum { SR_MAX_HEAD_DIM = 4096 };
+#define SR_POOLING_ABSENT UINT32_MAX
 
 typedef struct {
     const sr_arch *arch;
     uint32_t n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff, n_vocab, ctx_train;
     uint32_t window;          /* sliding window, 0: none */
+    uint32_t pooling;         /* how a text becomes a vector, GGUF's numbers: 0 none, 1 mean, 2 first, 3 last token ..; SR_POOLING_ABSENT */
     float    eps;
     struct {
         uint32_t dims;        /* rotated dims of a head */
@@ -49,6 +51,7 @@ typedef struct {
     const sr_tensor **tensor;          /* by weight id; NULL: see derived */
     const float     **derived;         /* by weight id: constants computed here (rope frequencies) */
     uint32_t          n_unit;          /* units of weights: embedding, per layer attention, gate+up, down; head */
+    uint32_t          head;            /* the head's LINEAR: the ops before it make the final hidden states (prog.hidden) */
     bool              tied;            /* the head reads the embedding's tensor */
     uint16_t          partial[2];      /* slots of the other device's partial sum, by token and by wanted row; SR_NONE: nothing is shared */
     void             *owned;

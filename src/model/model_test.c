@@ -18,7 +18,7 @@ typedef struct {
     uint32_t    set_value, odd_type;
     const char *scaling;
     float       factor;
-    bool        tied, qk_norm, qkv_bias, rope_freqs;
+    bool        tied, qk_norm, qkv_bias, rope_freqs, looks_ahead;
 } knobs;
 
 enum { DIM = 64, HEADS = 4, KV = 2, HEAD = 16, FF = 96, VOCAB = 40, LAYERS = 2 };
@@ -79,8 +79,13 @@ static sr_buf file(const knobs *k)
     number(&b, "attention.head_count_kv", KV);
     number(&b, "feed_forward_length", FF);
     number(&b, "context_length", 512);
-    if (k->set_key && strcmp(k->set_key, "expert_count") == 0)
+    if (k->set_key && (strcmp(k->set_key, "expert_count") == 0 || strcmp(k->set_key, "pooling_type") == 0))
         number(&b, k->set_key, 0);
+    if (k->looks_ahead) {
+        snprintf(key, sizeof key, "%s.attention.causal", k->arch);
+        put_key(&b.kv, key, SR_GGUF_BOOL), put_u8(&b.kv, 0);
+        b.n_kv++;
+    }
     if (k->scaling) {
         snprintf(key, sizeof key, "%s.rope.scaling.type", k->arch);
         put_kv_str(&b.kv, key, k->scaling);
@@ -191,6 +196,7 @@ static void what_contradicts_itself_is_refused_by_name(void **state)
         {{.arch = "llama", .drop_tensor = "token_embd.weight"}, SR_INVALID, "token_embd.weight is missing"},
         {{.arch = "qwen2"}, SR_INVALID, "blk.0.attn_q.bias is missing"},
         {{.arch = "qwen3"}, SR_INVALID, "blk.0.attn_q_norm.weight is missing"},
+        {{.arch = "llama", .looks_ahead = true}, SR_UNSUPPORTED, "llama.attention.causal is false"},
         {{.arch = "llama", .scaling = "longrope", .factor = 2}, SR_UNSUPPORTED, "longrope"},
         {{.arch = "llama", .scaling = "linear", .factor = -1}, SR_INVALID, "rope.scaling.factor is -1"},
         {{.arch = "llama", .scaling = "yarn", .factor = NAN}, SR_INVALID, "rope.scaling.factor"},
@@ -204,6 +210,25 @@ static void what_contradicts_itself_is_refused_by_name(void **state)
         if (s != bad[i].s || !strstr(err.msg, bad[i].says))
             fail_msg("case %zu: %s, \"%s\"; expected \"%s\"", i, sr_status_name(s), err.msg, bad[i].says);
         assert_null(c);
+        done(c, g, &bytes);
+    }
+}
+
+static void a_file_may_say_how_a_text_becomes_a_vector(void **state)
+{
+    (void)state;
+    const knobs k[] = {{.arch = "llama"}, {.arch = "llama", .set_key = "pooling_type", .set_value = 3}};
+    for (size_t i = 0; i < SR_COUNT(k); i++) {
+        sr_err       err = {0};
+        sr_compiled *c;
+        sr_gguf     *g;
+        sr_buf       bytes;
+        assert_int_equal(compile(&k[i], &c, &g, &bytes, &err), SR_OK);
+        assert_int_equal(c->hp.pooling, i ? 3 : SR_POOLING_ABSENT);
+        assert_int_equal(c->prog.op[c->head].code, SR_OP_LINEAR); /* it reads what a vector is made of */
+        assert_int_equal(c->prog.op[c->head].in[0], c->prog.hidden);
+        assert_int_equal(c->prog.op[c->head].out[0], c->prog.logits);
+        assert_int_equal(c->prog.op[c->head - 1].out[0], c->prog.hidden);
         done(c, g, &bytes);
     }
 }
@@ -275,6 +300,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_architectures_become_programs),
         cmocka_unit_test(what_contradicts_itself_is_refused_by_name),
+        cmocka_unit_test(a_file_may_say_how_a_text_becomes_a_vector),
         cmocka_unit_test(rope_scalings_are_frequencies),
         cmocka_unit_test(rope_factors_of_the_file_are_used_and_checked),
         cmocka_unit_test(no_failed_allocation_leaks),
