@@ -2,7 +2,8 @@
  *
  *     main thread    sockets (serve.h); says 503 until the model is there
  *     loader thread  opens the model, hands it over, ends
- *     signal thread  SIGINT, SIGTERM: finish what runs, take nothing new; a second one: end at once
+ *     signal thread  SIGINT, SIGTERM: finish what runs, take nothing new; a second one: end at once.  SIGHUP: read the
+ *                    certificate again
  *     engine thread  computes (session.h)
  *
  * With --null-engine nothing is computed: of the model's file only the vocabulary and the template are read, and every
@@ -33,7 +34,7 @@ enum { KEYS_MAX = 64, KEY_FILE_MAX = 65536 };
 typedef struct {
     sr_sessioncfg cfg;
     sr_servecfg   serve;
-    const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors;
+    const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors, *cert, *cert_key;
     uint32_t      port, drain_s;
     const char   *engine, *null_text;
     float         null_rate;
@@ -132,9 +133,11 @@ static sr_status open_null(server *v, sr_err *err)
     return sr_serve_ready(v->serve, &m, err);
 }
 
+static const char *scheme(const options *o) { return o->cert ? "https" : "http"; }
+
 static void say_ready(const server *v, const char *id)
 {
-    printf("ready: http://%s:%u/v1 (%s)\n", v->o->host, sr_serve_port(v->serve), id);
+    printf("ready: %s://%s:%u/v1 (%s)\n", scheme(v->o), v->o->host, sr_serve_port(v->serve), id);
     fflush(stdout);
     notify("READY=1");
 }
@@ -163,16 +166,39 @@ static void *load(void *arg)
     return NULL;
 }
 
+/* What was read from files is read again; what is wrong with them now is no reason to end. */
+static void reload(server *v)
+{
+    sr_err err = {0};
+    if (!v->o->cert)
+        sr_log(SR_LOG_INFO, "SIGHUP: there is nothing to read again");
+    else if (sr_serve_reload(v->serve, &err))
+        sr_log(SR_LOG_ERROR, "SIGHUP: the certificate stays the old one: %s", err.msg);
+    else
+        sr_log(SR_LOG_INFO, "SIGHUP: new connections get the certificate that was read now");
+}
+
+/* SIGINT, SIGTERM, SIGHUP.  Without files to read again, at a terminal, the last still means that the terminal is gone. */
+static sigset_t our_signals(const options *o)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    if (o->cert || !isatty(STDIN_FILENO))
+        sigaddset(&set, SIGHUP);
+    return set;
+}
+
 static void *wait_for_signals(void *arg)
 {
-    server *v = arg;
+    server  *v   = arg;
+    sigset_t set = our_signals(v->o);
     for (int n = 0;; n++) {
-        sigset_t set;
-        int      sig = 0;
-        sigemptyset(&set);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGTERM);
-        sigwait(&set, &sig);
+        int sig = 0;
+        while (sigwait(&set, &sig) || sig == SIGHUP)
+            if (sig == SIGHUP)
+                reload(v);
         if (__atomic_load_n(&v->over, __ATOMIC_ACQUIRE))
             return NULL;
         if (n)
@@ -185,10 +211,7 @@ static void *wait_for_signals(void *arg)
 
 static sr_status start(server *v, sr_err *err)
 {
-    sigset_t ours;
-    sigemptyset(&ours);
-    sigaddset(&ours, SIGINT);
-    sigaddset(&ours, SIGTERM);
+    sigset_t ours = our_signals(v->o);
     pthread_sigmask(SIG_BLOCK, &ours, NULL); /* the signal thread alone takes them */
     if (sr_serve_open(&v->o->serve, &v->serve, err))
         return err->status;
@@ -197,7 +220,7 @@ static sr_status start(server *v, sr_err *err)
     if (pthread_create(&v->loader, NULL, load, v)) {
         sr_raise(err, SR_IO, "cannot start the loader thread");
     } else {
-        sr_log(SR_LOG_INFO, "listening on http://%s:%u, loading the model", v->o->host, sr_serve_port(v->serve));
+        sr_log(SR_LOG_INFO, "listening on %s://%s:%u, loading the model", scheme(v->o), v->o->host, sr_serve_port(v->serve));
         if (sr_serve_run(v->serve, err) == SR_OK)
             sr_log(SR_LOG_INFO, "ended");
         pthread_join(v->loader, NULL);
@@ -242,6 +265,8 @@ static int run(options *o)
     o->serve.port          = (uint16_t)o->port;
     o->serve.prefix        = o->prefix;
     o->serve.cors          = o->cors;
+    o->serve.tls_cert      = o->cert;
+    o->serve.tls_key       = o->cert_key;
     o->serve.api_keys      = keys;
     o->serve.n_api_keys    = n_keys;
     o->serve.guard_metrics = o->guard_metrics;
@@ -272,6 +297,8 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_UINT("port", 0, o.port, "P", "port to listen on; 0 takes a free one", 0, 65535),
         SR_O_STR("api-key", 0, o.api_key, "KEY", "clients must send it; better from STRATA_API_KEY or a file, which ps does not show"),
         SR_O_STR("api-key-file", 0, o.api_key_file, "FILE", "one key a line; mode 600"),
+        SR_O_STR("ssl-cert-file", 0, o.cert, "FILE", "serve HTTPS with this certificate, PEM, with what leads to its root; SIGHUP reads it again"),
+        SR_O_STR("ssl-key-file", 0, o.cert_key, "FILE", "the certificate's private key, PEM, without a passphrase"),
         SR_O_FLAG("guard-metrics", 0, o.guard_metrics, "/metrics asks for a key, too"),
         SR_O_STR("model-name", 0, o.model_name, "NAME", "what /v1/models lists; without it, the file's name"),
         SR_O_FLAG("strict-model", 0, o.strict_model, "refuse requests for another model name (else any name means this model)"),

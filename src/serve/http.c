@@ -54,7 +54,7 @@ void sr_http_drop(sr_conn *c)
     bool owed = c->state == ST_WORK || c->state == ST_BODY;
     event_del(&c->ev_read);
     event_del(&c->ev_write);
-    close(c->fd);
+    sr_conn_io_end(c);
     uncharge(c);
     if (c->counted)
         sr_peers_sub(&hd->peers, c->peer);
@@ -220,7 +220,7 @@ void sr_http_stream_end(sr_conn *c)
 }
 
 /* A fault below the app: answered, and the connection ends, for what follows on it cannot be trusted. */
-static void fault(sr_conn *c, int status, const char *why)
+void sr_conn_fault(sr_conn *c, int status, const char *why)
 {
     sr_buf body = {0};
     c->keep_alive = false;
@@ -235,7 +235,7 @@ static void fault(sr_conn *c, int status, const char *why)
 void sr_conn_refuse(sr_conn *c, int status, const char *why)
 {
     c->hd->n_refused_open++;
-    fault(c, status, why);
+    sr_conn_fault(c, status, why);
 }
 
 /* ---- requests ------------------------------------------------------------------------------------------ */
@@ -263,7 +263,7 @@ static bool take_head(sr_conn *c)
     c->scanned = 0;
     c->minor   = 1;
     if (v == SR_HTTP_BAD) {
-        fault(c, h.status, h.why);
+        sr_conn_fault(c, h.status, h.why);
         return false;
     }
     c->minor      = h.minor;
@@ -303,14 +303,14 @@ static bool take_body(sr_conn *c)
     if (c->chunked_in) {
         sr_httpverdict v = sr_chunked_feed(&c->chunks, c->in.p + c->in_at, n, c->hd->cfg.limits.body_bytes, &used, &c->body);
         if (v == SR_HTTP_BAD) {
-            fault(c, c->chunks.status, c->chunks.why);
+            sr_conn_fault(c, c->chunks.status, c->chunks.why);
             return false;
         }
         complete = v == SR_HTTP_DONE;
     } else {
         used = (size_t)SR_MIN(c->length - c->body.n, (uint64_t)n);
         if (!sr_buf_add(&c->body, c->in.p + c->in_at, used)) {
-            fault(c, 503, "no memory for the request body");
+            sr_conn_fault(c, 503, "no memory for the request body");
             return false;
         }
         complete = c->body.n == c->length;
@@ -319,7 +319,7 @@ static bool take_body(sr_conn *c)
     if (used)
         c->progress_ns = sr_httpd_now(c->hd);
     if (!charge(c)) {
-        fault(c, 503, "the request bodies being received take too much memory");
+        sr_conn_fault(c, 503, "the request bodies being received take too much memory");
         return false;
     }
     if (!complete)
@@ -364,12 +364,14 @@ static void on_eof(sr_conn *c)
 
 static void on_read(evutil_socket_t fd, short what, void *arg)
 {
-    (void)what;
+    (void)fd, (void)what;
     sr_conn *c = arg;
-    ssize_t  n = recv(fd, c->hd->scratch, SCRATCH, 0);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (c->shaking && !sr_conn_shake(c))
         return;
-    if (n < 0) {
+    ssize_t n = sr_conn_recv(c, c->hd->scratch, SCRATCH);
+    if (n == SR_IO_AGAIN)
+        return;
+    if (n == SR_IO_GONE) {
         sr_http_drop(c);
         return;
     }
@@ -396,10 +398,24 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 
 static void on_write(evutil_socket_t fd, short what, void *arg)
 {
-    (void)fd, (void)what;
     sr_conn *c = arg;
     c->writing = false;
     sr_http_touch(c);
+    if (c->shaking || c->read_again) {
+        c->read_again = false;
+        on_read(fd, what, c);
+    }
+}
+
+/* The socket takes no more now. */
+static void await_room(sr_conn *c)
+{
+    c->writing = true;
+    event_add(&c->ev_write, NULL);
+    if (c->out_at > HIGH_WATER && c->out_at >= sr_http_backlog(c)) {
+        sr_buf_drop(&c->out, c->out_at);
+        c->out_at = 0;
+    }
 }
 
 /* Sends what is there.  False: the socket takes no more now, or the connection is gone. */
@@ -413,24 +429,19 @@ static bool flush(sr_conn *c)
     while (sr_http_backlog(c)) {
         if (c->writing)
             return false;
-        ssize_t n = send(c->fd, c->out.p + c->out_at, sr_http_backlog(c), MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN) {
+        ssize_t n = sr_conn_send(c, c->out.p + c->out_at, sr_http_backlog(c));
+        if (n == SR_IO_GONE) {
             sr_http_drop(c);
             return false;
         }
-        if (n > 0) {
-            c->out_at += (size_t)n;
-            c->progress_ns = sr_httpd_now(c->hd);
+        if (n == SR_IO_AGAIN) {
+            await_room(c);
+            return false;
         }
-        if (sr_http_backlog(c)) {
-            c->writing = true;
-            event_add(&c->ev_write, NULL);
-            if (c->out_at > HIGH_WATER && c->out_at >= sr_http_backlog(c)) {
-                sr_buf_drop(&c->out, c->out_at);
-                c->out_at = 0;
-            }
+        c->out_at += (size_t)n;
+        c->progress_ns = sr_httpd_now(c->hd);
+        if (sr_http_backlog(c) && !c->tls) { /* a socket that took a part is full; TLS takes a record at a time */
+            await_room(c);
             return false;
         }
     }
@@ -444,7 +455,12 @@ static bool flush(sr_conn *c)
  * sending, and the answer could be lost with it: say FIN, then read a while. */
 static void finish(sr_conn *c)
 {
-    if (c->eof || shutdown(c->fd, SHUT_WR)) {
+    ssize_t said = c->eof ? SR_IO_GONE : sr_conn_bye(c);
+    if (said == SR_IO_AGAIN) {
+        await_room(c);
+        return;
+    }
+    if (said == SR_IO_GONE) {
         sr_http_drop(c);
         return;
     }
@@ -502,6 +518,7 @@ bool sr_httpd_turn(sr_httpd *hd)
         conn_free(c);
     }
     hd->now_ns = 0;
+    hd->shakes = 0;
     return hd->touched != NULL;
 }
 
@@ -515,14 +532,19 @@ static void check_times(sr_conn *c, uint64_t now)
     if (sr_http_backlog(c) && older(now, c->progress_ns, cfg->write_ms)) {
         c->hd->slow++;
         sr_http_drop(c);
+    } else if (c->shaking) {
+        if (older(now, c->since_ns, cfg->head_ms)) {
+            c->hd->unshaken++;
+            sr_http_drop(c);
+        }
     } else if (c->state == ST_HEAD && !sr_http_backlog(c)) {
         if (c->scanned && older(now, c->since_ns, cfg->head_ms))
-            fault(c, 408, "the request head took too long");
+            sr_conn_fault(c, 408, "the request head took too long");
         else if (!c->scanned && older(now, c->since_ns, cfg->idle_ms))
             sr_http_drop(c);
     } else if (c->state == ST_BODY) {
         if (older(now, c->progress_ns, cfg->body_ms) || older(now, c->since_ns, cfg->request_ms))
-            fault(c, 408, "the request body took too long");
+            sr_conn_fault(c, 408, "the request body took too long");
     } else if (c->state == ST_WORK) {
         c->hd->app.tick(c->hd->app.app, c, now);
     } else if (c->state == ST_LINGER && older(now, c->since_ns, LINGER_MS)) {
@@ -570,8 +592,8 @@ sr_conn *sr_conn_new(sr_httpd *hd, int fd, const sr_peer *peer)
     c->minor = 1;
     event_assign(&c->ev_read, hd->base, fd, EV_READ | EV_PERSIST, on_read, c);
     event_assign(&c->ev_write, hd->base, fd, EV_WRITE, on_write, c);
-    if (event_add(&c->ev_read, NULL)) {
-        close(fd);
+    if ((hd->cfg.tls && !sr_conn_secure(c)) || event_add(&c->ev_read, NULL)) {
+        sr_conn_io_end(c);
         sr_free(c);
         return NULL;
     }
@@ -659,6 +681,8 @@ uint32_t sr_httpd_busy(const sr_httpd *hd)
 uint16_t sr_httpd_port(const sr_httpd *hd) { return hd->port; }
 uint32_t sr_httpd_conns(const sr_httpd *hd) { return hd->n_conn; }
 uint64_t sr_httpd_refused(const sr_httpd *hd) { return hd->refused; }
+uint64_t sr_httpd_handshakes(const sr_httpd *hd) { return hd->handshakes; }
+uint64_t sr_httpd_unshaken(const sr_httpd *hd) { return hd->unshaken; }
 uint64_t sr_httpd_slow(const sr_httpd *hd) { return hd->slow; }
 bool     sr_http_streaming(const sr_conn *c) { return c->streaming; }
 void    *sr_http_user(const sr_conn *c) { return c->user; }

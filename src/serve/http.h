@@ -7,6 +7,8 @@
  * produced for a client leaves in one system call.  Streams are pulled: when the out buffer is low, fill()
  * is asked for more, and a client that does not read is simply not asked for.
  *
+ * With a certificate (tls.h) a connection begins with the handshake, which has the time of a head; what follows is the same.
+ *
  * A client that shuts its side down, resets or disappears while its request is unanswered has left: gone()
  * is called at once and the connection is closed.  Pipelined requests are answered one after the other.
  *
@@ -29,6 +31,7 @@ typedef struct {
     size_t   bodies_bytes;                 /* request bodies of all connections together */
     uint32_t conns, conns_per_ip;
     uint32_t head_ms, body_ms, request_ms, idle_ms, write_ms;
+    struct sr_tls *tls;                    /* NULL: in the clear */
     const char *cors;                      /* value of Access-Control-Allow-Origin; NULL: none */
 } sr_httpcfg;
 
@@ -55,6 +58,8 @@ uint32_t sr_httpd_conns(const sr_httpd *);
 uint32_t sr_httpd_busy(const sr_httpd *);  /* connections that still owe or carry an answer */
 uint64_t sr_httpd_refused(const sr_httpd *);
 uint64_t sr_httpd_slow(const sr_httpd *);  /* connections dropped because their client did not read */
+uint64_t sr_httpd_handshakes(const sr_httpd *); /* of TLS that were completed */
+uint64_t sr_httpd_unshaken(const sr_httpd *);   /* connections that ended before theirs was */
 uint64_t sr_httpd_now(const sr_httpd *);   /* the clock as of this turn of the loop */
 void     sr_httpd_close(sr_httpd *);       /* drops what is left; gone() is called for unanswered requests */
 

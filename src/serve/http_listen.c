@@ -14,14 +14,15 @@
 
 enum { ACCEPTS_PER_TURN = 64, REST_MS = 100 };
 
-/* Too many connections in all, or from this address: the first few of those are told so, the rest just closed. */
+/* Too many connections in all, or from this address: the first few of those are told so, the rest just closed; with TLS all of
+ * them, for being told would cost a handshake. */
 static void admit(sr_httpd *hd, int fd, const struct sockaddr *from)
 {
     sr_peer peer = sr_peer_of(from);
     bool over = hd->n_conn - hd->n_refused_open >= hd->cfg.conns, full = false;
     bool counted = !over && sr_peers_add(&hd->peers, peer, hd->cfg.conns_per_ip, &full);
     hd->refused += !counted;
-    if (counted || hd->n_refused_open < REFUSED_AT_ONCE) {
+    if (counted || (!hd->cfg.tls && hd->n_refused_open < REFUSED_AT_ONCE)) {
         sr_conn *c = sr_conn_new(hd, fd, &peer);
         if (c) {
             c->counted = counted;

@@ -12,6 +12,7 @@
 #include "serve/metrics.h"
 #include "serve/request.h"
 #include "serve/serve.h"
+#include "serve/tls.h"
 
 typedef struct sr_call   sr_call;
 typedef struct sr_scribe sr_scribe;
@@ -41,6 +42,7 @@ struct sr_serve {
     char         fingerprint[24];
     int64_t      created;
     struct event_base *base;
+    sr_tls      *tls;                      /* NULL: plain HTTP */
     sr_httpd    *http;
     int          wake_fd;                  /* rung by ready(), stop() and the scribe */
     struct event *wake_ev, *port_ev, *tick_ev;

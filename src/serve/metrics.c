@@ -113,6 +113,11 @@ void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
     number(o, "http_finished_length_total", "counter", "Choices that ended at their length.", m->finished_length);
     number(o, "http_failed_total", "counter", "Generations that ended with an error.", m->failed);
     number(o, "http_late_ends_total", "counter", "Cancellations that had to wait for the engine's command ring.", m->late_ends);
+    if (v->cert_expires) {
+        number(o, "tls_handshakes_total", "counter", "TLS handshakes that were completed.", v->handshakes);
+        number(o, "tls_handshakes_failed_total", "counter", "Connections that ended before their TLS handshake was complete.", v->unshaken);
+        number(o, "tls_certificate_expires_timestamp_seconds", "gauge", "The certificate's last second, Unix time.", (uint64_t)v->cert_expires);
+    }
     histogram(o, "time_to_first_token_seconds", "From the first byte of a request to its first token.", &m->ttft);
     histogram(o, "inter_token_latency_seconds", "Between two tokens of a choice.", &m->itl);
     histogram(o, "request_duration_seconds", "From the first byte of a request to the end of its answer.", &m->total);

@@ -42,7 +42,8 @@ typedef struct {
     const char *const  *route; uint32_t n_route;
     const char *model;
     uint32_t conns, jobs, preparing;
-    uint64_t refused, slow;
+    uint64_t refused, slow, handshakes, unshaken;
+    int64_t  cert_expires;                  /* Unix time; 0: no TLS */
     bool     ready;
 } sr_metricsview;
 void sr_metrics_vllm(const sr_metricsview *v, sr_buf *out); /* metrics_vllm.c */

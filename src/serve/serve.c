@@ -150,13 +150,17 @@ static sr_status open_events(sr_serve *s, sr_err *err)
 static sr_status open_http(sr_serve *s, sr_err *err)
 {
     const sr_servecfg *c = &s->cfg;
+    if (!c->tls_cert != !c->tls_key)
+        return sr_raise(err, SR_INVALID, "a certificate and its key belong together: only the %s is given", c->tls_cert ? "certificate" : "key");
+    if (c->tls_cert && sr_tls_open(c->tls_cert, c->tls_key, &s->tls, err))
+        return err->status;
     sr_httpapp app = sr_routes;
     app.app = s;
     sr_httpcfg h = {.host = c->host, .port = c->port,
                     .limits = {c->limits.header_bytes, c->limits.url_bytes, c->limits.body_bytes},
                     .bodies_bytes = c->limits.bodies_bytes, .conns = c->limits.conns, .conns_per_ip = c->limits.conns_per_ip,
                     .head_ms = c->times.head, .body_ms = c->times.body, .request_ms = c->times.request, .idle_ms = c->times.idle,
-                    .write_ms = c->times.write, .cors = c->cors[0] ? c->cors : NULL};
+                    .write_ms = c->times.write, .tls = s->tls, .cors = c->cors[0] ? c->cors : NULL};
     return sr_httpd_open(s->base, &h, &app, &s->http, err);
 }
 
@@ -229,6 +233,8 @@ void sr_serve_stop(sr_serve *s)
     ring(s);
 }
 
+sr_status sr_serve_reload(sr_serve *s, sr_err *err) { return s->tls ? sr_tls_reload(s->tls, err) : SR_OK; }
+
 static void event_end(struct event *e)
 {
     if (e)
@@ -240,6 +246,7 @@ void sr_serve_close(sr_serve *s)
     if (!s)
         return;
     sr_httpd_close(s->http); /* its gone() ends the calls, so port and scribe must still be there */
+    sr_tls_close(s->tls);
     sr_scribe_close(s->scribe);
     event_end(s->port_ev);
     event_end(s->wake_ev);

@@ -3,6 +3,7 @@
  *     open()  listens (and /health says 503 "loading")
  *     run()   one io thread does everything: sockets, HTTP, JSON, templates, tokens to text, SSE
  *     ready() from the loader's thread: the model is there; requests are taken from now on
+ *     reload() reads the certificate's files again; connections from then on get it
  *     stop()  from a signal handler: no new connections, what runs may finish within drain_ms; twice: at once
  *
  * The engine is reached through the port alone (engine/port.h).  A client that leaves cancels its request at
@@ -11,8 +12,8 @@
  *
  * Owns:    sockets, connections, requests.  Borrows what cfg and model point to, until close(); the port's
  *          poll() side belongs to the io thread from ready() on.
- * Threads: open, run, close: one thread.  ready: any, once.  stop: any, and signal handlers.
- * Errors:  open: SR_IO (address, named), SR_INVALID (configuration, named), SR_NOMEM.  run: SR_IO if the
+ * Threads: open, run, close: one thread.  ready: any, once.  reload: any.  stop: any, and signal handlers.
+ * Errors:  open: SR_IO (address, file, named), SR_INVALID (configuration, named), SR_NOMEM.  reload: the same; nothing has changed then.  run: SR_IO if the
  *          event loop dies.  What a client does wrong is an HTTP answer, never a failure of these.
  * Source:  RFC 9110, RFC 9112; OpenAI API reference; HTML Living Standard 9.2 (server-sent events).
  */
@@ -47,6 +48,7 @@ typedef struct {
     uint16_t    port;                      /* 0: any free one, see sr_serve_port() */
     const char *prefix;                    /* paths may also start with it: "/openai"; NULL: none */
     const char *const *api_keys; uint32_t n_api_keys; /* none: everybody may; 1..256 bytes each */
+    const char *tls_cert, *tls_key;        /* PEM files, both or none: with them every connection is TLS (tls.h) */
     bool        guard_metrics;             /* /metrics asks for a key, too */
     bool        strict_model;              /* another model name is a 404; else any name means this model */
     bool        no_ui;                     /* nothing at "/" */
@@ -72,6 +74,7 @@ SR_MUSTUSE sr_status sr_serve_open(const sr_servecfg *, sr_serve **, sr_err *);
 uint16_t sr_serve_port(const sr_serve *);
 SR_MUSTUSE sr_status sr_serve_run(sr_serve *, sr_err *);
 SR_MUSTUSE sr_status sr_serve_ready(sr_serve *, const sr_servemodel *, sr_err *); /* the struct is copied */
+SR_MUSTUSE sr_status sr_serve_reload(sr_serve *, sr_err *);
 void     sr_serve_stop(sr_serve *);
 void     sr_serve_close(sr_serve *);       /* after run() has returned; NULL is fine */
 #endif

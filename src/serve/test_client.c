@@ -3,14 +3,22 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -21,6 +29,99 @@
 
 static const char chatml[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
                              "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+/* ---- TLS ------------------------------------------------------------------------------------------------- */
+
+static void extend(X509 *x, int nid, const char *value)
+{
+    X509V3_CTX ctx;
+    X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
+    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+    assert_non_null(e);
+    assert_int_equal(X509_add_ext(x, e, -1), 1);
+    X509_EXTENSION_free(e);
+}
+
+void tc_certificate(const char *cert_file, const char *key_file, const char *name, int days)
+{
+    char      san[128];
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509     *x   = X509_new();
+    assert_true(key && x);
+    X509_set_version(x, X509_VERSION_3);
+    ASN1_INTEGER_set_uint64(X509_get_serialNumber(x), (uint64_t)(uintptr_t)x);
+    X509_gmtime_adj(X509_getm_notBefore(x), -86400L * 30);
+    X509_gmtime_adj(X509_getm_notAfter(x), 86400L * days);
+    X509_set_pubkey(x, key);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0);
+    X509_set_issuer_name(x, X509_get_subject_name(x));
+    snprintf(san, sizeof san, "DNS:%s,IP:127.0.0.1", name);
+    extend(x, NID_basic_constraints, "critical,CA:TRUE");
+    extend(x, NID_subject_alt_name, san);
+    assert_true(X509_sign(x, key, EVP_sha256()) > 0);
+    FILE *f = fopen(cert_file, "we");
+    assert_true(f && PEM_write_X509(f, x) == 1 && !fclose(f));
+    f = fopen(key_file, "we");
+    assert_true(f && !chmod(key_file, 0600) && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1 && !fclose(f));
+    X509_free(x);
+    EVP_PKEY_free(key);
+}
+
+void tc_locked_key(const char *key_file, const char *locked_file)
+{
+    static const unsigned char word[] = "secret";
+    FILE *f = fopen(key_file, "re");
+    assert_non_null(f);
+    EVP_PKEY *key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
+    fclose(f);
+    assert_non_null(key);
+    f = fopen(locked_file, "we");
+    assert_true(f && PEM_write_PrivateKey(f, key, EVP_aes_128_cbc(), word, sizeof word - 1, NULL, NULL) == 1 && !fclose(f));
+    EVP_PKEY_free(key);
+}
+
+static struct { char dir[64], cert[96], key[96]; SSL_CTX *ctx; } tls; /* for the whole run */
+
+static void tls_end(void)
+{
+    SSL_CTX_free(tls.ctx);
+    unlink(tls.cert);
+    unlink(tls.key);
+    rmdir(tls.dir);
+}
+
+bool tc_tls(void) { return tls.ctx != NULL; }
+
+void tc_use_tls(void)
+{
+    snprintf(tls.dir, sizeof tls.dir, "%s/strata-tls-XXXXXX", P_tmpdir);
+    assert_non_null(mkdtemp(tls.dir));
+    snprintf(tls.cert, sizeof tls.cert, "%s/cert.pem", tls.dir);
+    snprintf(tls.key, sizeof tls.key, "%s/key.pem", tls.dir);
+    tc_certificate(tls.cert, tls.key, "localhost", 1);
+    tls.ctx = SSL_CTX_new(TLS_client_method());
+    assert_non_null(tls.ctx);
+    SSL_CTX_clear_mode(tls.ctx, SSL_MODE_AUTO_RETRY); /* a ticket must not make a read wait for data behind it */
+    SSL_CTX_set_options(tls.ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    assert_int_equal(SSL_CTX_load_verify_file(tls.ctx, tls.cert), 1);
+    SSL_CTX_set_verify(tls.ctx, SSL_VERIFY_PEER, NULL);
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL's sockets write with write(2) */
+    atexit(tls_end);
+}
+
+void tc_shake(tc_conn *c)
+{
+    if (!tls.ctx)
+        return;
+    c->ssl = SSL_new(tls.ctx);
+    assert_non_null(c->ssl);
+    assert_int_equal(SSL_set_fd(c->ssl, c->fd), 1);
+    if (SSL_connect(c->ssl) != 1) { /* the server may have closed: it says nothing then */
+        ERR_clear_error();
+        SSL_free(c->ssl);
+        c->ssl = NULL;
+    }
+}
 
 static void must(sr_status st, const sr_err *err)
 {
@@ -71,6 +172,10 @@ void tc_start(tc_server *s)
     s->null.n_tok = (uint32_t)s->ids.n;
     s->null.ctx   = s->ctx ? s->ctx : 2048;
     must(sr_null_open(s->port, &s->null, &s->engine, &err), &err);
+    if (tls.cert[0] && !s->cfg.tls_cert) {
+        s->cfg.tls_cert = tls.cert;
+        s->cfg.tls_key  = tls.key;
+    }
     if (!s->cfg.model_id)
         s->cfg.model_id = "strata/test";
     must(sr_serve_open(&s->cfg, &s->serve, &err), &err);
@@ -95,16 +200,25 @@ void tc_stop(tc_server *s)
 
 /* ---- client ---------------------------------------------------------------------------------------------- */
 
-void tc_open(tc_conn *c, uint16_t port)
+void tc_dial(tc_conn *c, uint16_t port)
 {
     *c = (tc_conn){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_true(c->fd >= 0);
     assert_int_equal(connect(c->fd, (struct sockaddr *)&a, sizeof a), 0);
+    int one = 1; /* a handshake and a request are small writes in a row: each would wait for the other side's delayed ACK */
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+void tc_open(tc_conn *c, uint16_t port)
+{
+    tc_dial(c, port);
+    tc_shake(c);
 }
 
 void tc_close(tc_conn *c)
 {
+    SSL_free(c->ssl);
     close(c->fd);
     sr_buf_end(&c->in);
 }
@@ -119,7 +233,7 @@ void tc_reset(tc_conn *c)
 void tc_send(tc_conn *c, const char *p, size_t n)
 {
     while (n) {
-        ssize_t k = send(c->fd, p, n, MSG_NOSIGNAL);
+        ssize_t k = c->ssl ? SSL_write(c->ssl, p, (int)SR_MIN(n, (size_t)1 << 20)) : send(c->fd, p, n, MSG_NOSIGNAL);
         if (k <= 0)
             return; /* the server may have closed: what it said is read afterwards */
         p += k;
@@ -133,10 +247,15 @@ bool tc_more(tc_conn *c, int timeout_ms)
 {
     char buf[65536];
     struct pollfd f = {.fd = c->fd, .events = POLLIN};
-    if (poll(&f, 1, timeout_ms) != 1)
-        return false;
-    ssize_t n = recv(c->fd, buf, sizeof buf, 0);
-    return n > 0 && sr_buf_add(&c->in, buf, (size_t)n);
+    for (;;) {
+        if (!(c->ssl && SSL_pending(c->ssl)) && poll(&f, 1, timeout_ms) != 1)
+            return false;
+        ssize_t n = c->ssl ? SSL_read(c->ssl, buf, sizeof buf) : recv(c->fd, buf, sizeof buf, 0);
+        if (n > 0)
+            return sr_buf_add(&c->in, buf, (size_t)n);
+        if (!c->ssl || SSL_get_error(c->ssl, (int)n) != SSL_ERROR_WANT_READ)
+            return false;
+    }
 }
 
 bool tc_until(tc_conn *c, const char *text, int timeout_ms)

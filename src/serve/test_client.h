@@ -25,13 +25,19 @@ typedef struct {
     bool          stopped;
 } tc_server;
 
+/* From now on servers are started with a certificate made for this run, and connections are TLS. */
+void tc_use_tls(void);
+bool tc_tls(void);
+/* A P-256 key and a certificate that it signs itself, for `name`, 127.0.0.1 and that many days from now, as PEM files; the key once more with a passphrase. */
+void tc_certificate(const char *cert_file, const char *key_file, const char *name, int days);
+void tc_locked_key(const char *key_file, const char *locked_file);
 void tc_start(tc_server *s);
 void tc_ready(tc_server *s);          /* for not_ready: the model arrives now */
 void tc_stop(tc_server *s);           /* drains, joins, frees */
 double tc_metric(tc_server *s, const char *name); /* of /metrics; fails the test if it is not there */
 void tc_wait_metric(tc_server *s, const char *name, double value); /* at most 5 s */
 
-typedef struct { int fd; sr_buf in; } tc_conn;
+typedef struct { int fd; sr_buf in; struct ssl_st *ssl; } tc_conn; /* ssl: with TLS */
 typedef struct {
     int     status;
     sr_buf  head, body;               /* body: decoded */
@@ -39,6 +45,8 @@ typedef struct {
 } tc_reply;
 
 void tc_open(tc_conn *c, uint16_t port);
+void tc_dial(tc_conn *c, uint16_t port); /* the socket alone, without a handshake */
+void tc_shake(tc_conn *c);            /* the handshake on an open socket; nothing without TLS */
 void tc_close(tc_conn *c);
 void tc_reset(tc_conn *c);            /* RST instead of FIN */
 void tc_send(tc_conn *c, const char *p, size_t n);

@@ -70,5 +70,14 @@ assert container["resources"]["limits"] == {"memory": "2Gi", "nvidia.com/gpu": 1
 assert pod["runtimeClassName"] == "nvidia" and pod["nodeSelector"] == {"gpu": "t4"} and pod["tolerations"] and pod["imagePullSecrets"]
 assert docs["ServiceMonitor"]["spec"]["selector"]["matchLabels"].items() <= docs["Service"]["metadata"]["labels"].items()
 assert docs["ServiceMonitor"]["spec"]["endpoints"][0]["port"] == docs["Service"]["spec"]["ports"][0]["name"]
+for name, probe in container.items():
+    assert not name.endswith("Probe") or "scheme" not in probe["httpGet"]
+
+docs = rendered("tls", {"tlsSecret": "cert", "serviceMonitor": {"enabled": True}})
+pod, container = check(docs)
+assert "--ssl-cert-file=/tls/tls.crt" in container["args"] and "--ssl-key-file=/tls/tls.key" in container["args"]
+assert all(probe["httpGet"]["scheme"] == "HTTPS" for name, probe in container.items() if name.endswith("Probe"))
+assert {"name": "tls", "secret": {"secretName": "cert"}} in pod["volumes"]
+assert docs["ServiceMonitor"]["spec"]["endpoints"][0]["scheme"] == "https"
 check(rendered("n" * 100, {}))
 print("helm chart: ok")
