@@ -94,6 +94,37 @@ one_line err
 runs 2 "a wrong number is named with its range" bench -b 0
 says err "--batch 0: must be in 1 .. 1024"
 
+# ---- a server, measured ------------------------------------------------------------------------------------------
+if "$strata" help | grep -q '^  serve '; then
+    runs 2 "an option of the other use of bench is named" bench --concurrency 4
+    says err "--concurrency is for a server: give its --url, too"
+    runs 2 "an option of a model here does not go with --url" bench --url http://127.0.0.1:1 --depth 4
+    says err "--depth is for a model here, not for --url"
+    runs 1 "a URL that is none is named" bench --url localhost:8080
+    says err "it begins with neither http:// nor https://"
+    runs 1 "nobody there: one line" bench --url http://127.0.0.1:1
+    says err "http://127.0.0.1:1/v1/models: Connection refused"
+    one_line err
+    runs 1 "two ends of a row are one too many" bench --url http://127.0.0.1:1 --duration 1 --requests 1
+    says err "--duration and --requests: one of them"
+    "$strata" serve -m $draft --null-engine --null-rate 2000 --port 0 --api-key sesame >"$dir/serve.out" 2>/dev/null &
+    served=$!
+    i=0
+    until grep -q '^ready: ' "$dir/serve.out" || [ $i = 100 ]; do sleep 0.1; i=$((i + 1)); done
+    url=$(sed -n 's/^ready: \(.*\)\/v1 .*/\1/p' "$dir/serve.out")
+    runs 1 "a key that is missing is told by the server" bench --url "$url" --requests 1
+    says err "status 401"
+    runs 0 "bench --url prints a row for each number of clients" bench --url "$url" --api-key sesame --concurrency 1,3 --requests 6 --prompt-tokens 20 --max-tokens 8 --csv "$dir/rows.csv" --svg "$dir/rows.svg"
+    [ "$(grep -cE '^ +[13] +6 +0 ' "$dir/out")" = 2 ] || fail "not two rows of six answers"
+    says out "tokens are those the server told (usage)"
+    [ "$(wc -l <"$dir/rows.csv")" = 3 ] || fail "not three lines of CSV"
+    grep -q '</svg>' "$dir/rows.svg" || fail "the picture has no end"
+    STRATA_API_KEY=sesame runs 0 "bench --url at a rate, of completions, as JSON" bench --url "$url" --api completions --request-rate 50,100 --requests 5 --max-tokens 4 --json
+    for key in rate answers tok_s ttft_ms gap_ms tpot_ms total_ms p99 errors; do says out "\"$key\": "; done
+    says out '"tokens": 20,'
+    kill $served && wait $served 2>/dev/null || true
+fi
+
 # ---- asking ------------------------------------------------------------------------------------------------------
 if "$strata" help | grep -q '^  ask '; then
     runs 0 "ask: the answer alone on stdout" ask -m $draft --raw --temperature 0 -n 8 "Once upon a time"

@@ -11,6 +11,7 @@
  */
 #ifdef SR_HAVE_TEXT
 #include "app/bench_batch.h"
+#include "app/bench_url.h"
 #endif
 #include "app/bench_ops.h"
 #include "app/commands.h"
@@ -345,11 +346,56 @@ static int start(options *o)
     return run(o);
 }
 
+#ifdef SR_HAVE_TEXT
+static size_t at(const sr_optspec *s, const char *name)
+{
+    size_t i = 0;
+    while (strcmp(s->opt[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+/* An option of the other use is named as such; opt_read() would call it unknown. */
+static bool misplaced(const sr_opt *opt, size_t n, const char *why, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        for (size_t k = 0; k < n; k++)
+            if (strncmp(argv[i], "--", 2) == 0 && strcspn(argv[i] + 2, "=") == strlen(opt[k].name) &&
+                strncmp(argv[i] + 2, opt[k].name, strlen(opt[k].name)) == 0) {
+                fprintf(stderr, "strata bench: --%s %s\n", opt[k].name, why);
+                return true;
+            }
+    return false;
+}
+
+/* The table holds the options of both uses, for --help and completion; a call gets those of its own.  True: wrong. */
+static bool choose_options(sr_optspec *s, bool url, int argc, char **argv)
+{
+    size_t shared = at(s, "model"), last = at(s, "url");
+    if (argc == 2 && strncmp(argv[1], SR_OPT_HELP_AS, strlen(SR_OPT_HELP_AS)) == 0)
+        return false;
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+            return false;
+    if (url) {
+        if (misplaced(s->opt, shared, "is for a model here, not for --url", argc, argv))
+            return true;
+        s->opt += shared;
+        s->n_opt -= shared;
+        return false;
+    }
+    return misplaced(s->opt + last, s->n_opt - last, "is for a server: give its --url, too", argc, argv);
+}
+#endif
+
 int sr_cmd_bench(int argc, char **argv)
 {
     options o = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16"}};
-    const sr_opt opt[] = {
-        SR_O_MODEL(o.cfg),
+#ifdef SR_HAVE_TEXT
+    sr_urlcfg server = SR_URL_DEFAULTS;
+    bool      url    = sr_bench_url_wanted(argc, argv);
+#endif
+    const sr_opt opt[] = { /* of a model here, of both uses, of a server */
         SR_O_LIST("prompt", 'p', o.p, "N,N", "prompt lengths; 0: none; without it, 512", 0, 1 << 20),
         SR_O_LIST("generate", 'n', o.n, "N,N", "numbers of tokens to make; 0: none; without it, 128", 0, 1 << 20),
         SR_O_LIST("depth", 'd', o.d, "N,N", "tokens already in the context; without it, 0", 0, 1 << 20),
@@ -358,20 +404,39 @@ int sr_cmd_bench(int argc, char **argv)
         SR_O_COMPUTE(o.cfg),
         SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx|neon|neon-dot", "CPU kernels to use; without it, the best there are"),
         SR_O_FLAG("ops", 0, o.cfg.profile, "below each row, where its time went, by kind of op"),
-        SR_O_FLAG("json", 0, o.json, "one JSON array of rows; of a batch file, one object"),
 #ifdef SR_HAVE_TEXT
         SR_O_STR("batch-file", 0, o.batch_file, "FILE", "instead: answer the requests of a file in OpenAI's batch form, one a line (- is stdin)"),
         SR_O_STR("output", 0, o.output, "FILE", "where their results go, one a line; requests whose results are there already are left out"),
         SR_O_UINT("ctx", 'c', o.ctx, "N", "longest of these requests in tokens, answer included; without it, what the model was trained for, at most 8192", 16, 1 << 24),
 #endif
         SR_O_FLAG("verbose", 'v', o.cfg.verbose, "what was loaded, on stderr"),
+        SR_O_STR("model", 'm', o.cfg.model, "FILE", "GGUF file of the model; without it, the bundled demo model. With --url: the model's name there; without it, the first it lists"),
+        SR_O_FLAG("json", 0, o.json, "JSON instead of a table: an array of rows; of a batch file and of a server one object"),
+#ifdef SR_HAVE_TEXT
+        SR_O_URL(server),
+#endif
     };
-    const sr_optspec spec = {"bench", NULL,
-                             "Measure tokens per second: prompts (pp), answers (tg), at several depths and batch sizes. mbu is "
-                             "the share of this machine's measured memory bandwidth that a tg row uses.",
-                             opt, SR_COUNT(opt), .max_operands = 0,
-                             .more = "examples:\n  strata bench -m model.gguf -p 512,2048 -n 128 -d 0,8192 -b 1,8,32 --json\n"
-                                     "  strata bench -m model.gguf --batch-file requests.jsonl --output results.jsonl -b 64\n"};
+    sr_optspec spec = {"bench", NULL,
+                       "Measure tokens per second: prompts (pp), answers (tg), at several depths and batch sizes. mbu is "
+                       "the share of this machine's measured memory bandwidth that a tg row uses. With --url, measure a server: time to the first "
+                       "text, between texts, of whole answers, and throughput, for several numbers of clients.",
+                       opt, SR_COUNT(opt), .max_operands = 0,
+                       .more = "examples:\n  strata bench -m model.gguf -p 512,2048 -n 128 -d 0,8192 -b 1,8,32 --json\n"
+                               "  strata bench -m model.gguf --batch-file requests.jsonl --output results.jsonl -b 64\n"
+                               "  strata bench --url http://127.0.0.1:8080 --concurrency 1,4,16 --prompt-tokens 512 --svg load.svg\n"};
+#ifdef SR_HAVE_TEXT
+    if (choose_options(&spec, url, argc, argv))
+        return 2;
+#endif
     int rc = sr_opt_parse(&spec, &argc, argv);
-    return rc >= 0 ? rc : start(&o);
+    if (rc >= 0)
+        return rc;
+#ifdef SR_HAVE_TEXT
+    if (url) {
+        server.model = o.cfg.model;
+        server.json  = o.json;
+        return sr_bench_url(&server);
+    }
+#endif
+    return start(&o);
 }
