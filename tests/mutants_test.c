@@ -1,4 +1,5 @@
-/* mutants_test [N] [SEED]: N damaged copies of a model (default 400); each one that is accepted answers two requests of one token.
+/* mutants_test [N] [SEED]: N damaged copies of a model (default 400); each one that is accepted answers two requests of one token
+ * and scores a prompt.
  *
  *     where       scalars and names of the metadata, the list of tensors, the vocabulary, weights (also NaN and infinite scales)
  *     outcome     refused: one printable line   |   a token   |   an error event with its message, and the engine goes on
@@ -161,6 +162,11 @@ static void ask(sr_engine *e, sr_port *port, uint64_t id)
     sr_err     err  = {0};
     bool       over = false;
     uint32_t   made = 0;
+    if (id == 3) { /* no token: what the prompt's own tokens weigh */
+        r.what              = SR_SCORE;
+        r.max_new           = 0;
+        r.n_prompt_logprobs = 2;
+    }
     if (sr_port_post(port, &r, &err)) {
         wrong("post", err.msg);
         return;
@@ -178,8 +184,10 @@ static void ask(sr_engine *e, sr_port *port, uint64_t id)
             for (size_t i = 0; i < n; i++) {
                 made += ev[i].kind == SR_EV_TOKEN;
                 over |= ev[i].kind == SR_EV_DONE || ev[i].kind == SR_EV_ERROR;
-                if (ev[i].kind == SR_EV_TOKEN && !isfinite(ev[i].logprob))
-                    wrong("a token with a probability that is not a number", "");
+                if ((ev[i].kind == SR_EV_TOKEN || ev[i].kind == SR_EV_PROMPT) && (ev[i].token < 0 || !isfinite(ev[i].logprob)))
+                    wrong("a token that is none, or its probability", "");
+                if (ev[i].kind == SR_EV_ERROR && ev[i].status != SR_IO)
+                    wrong("an error that blames the client", ev[i].msg);
                 if (ev[i].kind == SR_EV_ERROR && !printable_line(ev[i].msg))
                     wrong("an error that is not a line", ev[i].msg);
                 T->errors += ev[i].kind == SR_EV_ERROR;
@@ -213,6 +221,7 @@ static void compute(void)
     } else {
         ask(e, port, 1);
         ask(e, port, 2);
+        ask(e, port, 3);
     }
     sr_engine_close(e);
     sr_port_close(port);

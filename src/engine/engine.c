@@ -1,6 +1,8 @@
 /* engine.c - the step, and what comes out of it: commands in, one program run, tokens out. */
 #include "engine/engine.h"
 
+#include <math.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/offload.h"
@@ -170,12 +172,33 @@ static bool ends(const sr_job *j, int32_t tok)
     return false;
 }
 
+static const char not_numbers[] = "the model gave logits that are not numbers: its weights may be damaged";
+
+/* Why row r of the last step has no token: what the request forbids can be all that its grammar allows, anything else is
+ * the model's fault, not the client's. */
+static void no_token(sr_engine *e, sr_choice *c, const sr_sampled *r)
+{
+    const sr_block   *b       = &e->m->block;
+    const sr_sampdev *d       = (const sr_sampdev *)b->sampling + (r - e->m->sampled);
+    const sr_adjust  *a       = (const sr_adjust *)(b->sampling + d->adjust);
+    const uint32_t   *mask    = (const uint32_t *)(const void *)(b->sampling + d->mask);
+    uint32_t          allowed = d->mask ? 0 : e->m->info.n_vocab, forbidden = 0;
+    for (size_t i = 0; d->mask && i < sr_block_mask(e->m) / sizeof *mask; i++)
+        allowed += (uint32_t)__builtin_popcount(mask[i]);
+    for (uint32_t i = 0; i < d->n_adjust; i++)
+        forbidden += a[i].bias == -INFINITY;
+    if (forbidden >= allowed)
+        sr_emit_error(e, c, SR_INVALID, "no token could be sampled: every token is forbidden");
+    else
+        sr_emit_error(e, c, SR_IO, not_numbers);
+}
+
 /* A new token of choice c.  May end it. */
 static void token(sr_engine *e, sr_choice *c, const sr_sampled *r)
 {
     sr_job *j = c->job;
     if (r->tok < 0) {
-        sr_emit_error(e, c, SR_INVALID, "no token could be sampled: the logits are not numbers, or every token is forbidden");
+        no_token(e, c, r);
         return;
     }
     c->made++;
@@ -203,9 +226,14 @@ static void token(sr_engine *e, sr_choice *c, const sr_sampled *r)
         sr_emit_done(e, c, SR_END_LENGTH);
 }
 
-static void prompt_scores(sr_engine *e, sr_choice *c, const sr_sampled *r)
+/* False: there are none, and the request has ended. */
+static bool prompt_scores(sr_engine *e, sr_choice *c, const sr_sampled *r)
 {
     for (uint32_t i = 0; i < c->given; i++, r++) {
+        if (r->tok < 0) {
+            sr_emit_error(e, c, SR_IO, not_numbers);
+            return false;
+        }
         sr_alt   alt[SR_MAX_ALT];
         uint32_t n_alt = SR_MIN(r->n_alt, (uint32_t)SR_MAX_ALT);
         for (uint32_t k = 0; k < n_alt; k++)
@@ -214,6 +242,7 @@ static void prompt_scores(sr_engine *e, sr_choice *c, const sr_sampled *r)
         emit(e, &(sr_event){.id = c->job->id, .choice = c->index, .pos = c->scored, .kind = SR_EV_PROMPT, .token = r->tok,
                             .logprob = r->logprob, .alt = alt, .n_alt = n_alt});
     }
+    return true;
 }
 
 /* The prompt is computed: the other choices get their own view of its pages and their first token. */
@@ -279,7 +308,8 @@ static void after(sr_engine *e, sr_choice *c, uint64_t now)
     c->computed += c->rows;
     if (was < j->n_prompt)
         sr_port_gauges(e->port)->tokens_prompt += SR_MIN(c->computed, j->n_prompt) - was;
-    prompt_scores(e, c, r);
+    if (!prompt_scores(e, c, r))
+        return;
     if (j->what == SR_EMBED)
         sr_vector_add(e->m, c);
     if (c->computed < c->n_tok) {

@@ -403,6 +403,101 @@ static void a_wrong_request_ends_alone_with_a_reason(void **state)
     close_world(w);
 }
 
+/* What the engine itself refuses: the server checks most of it before, another asker may not. */
+static void each_wrong_request_has_its_own_sentence(void **state)
+{
+    (void)state;
+    int32_t           negative[] = {1, -1}, large[] = {1, 1 << 30};
+    const sr_bias     low[] = {{-1, 1}}, high[] = {{1 << 30, 1}};
+    static const char grammar[] = "no grammar at all";
+    const struct { sr_request r; sr_status want; const char *says; } t[] = {
+        {{.adapter = 1}, SR_UNSUPPORTED, "adapters"},
+        {{.n_tok = ~0u}, SR_INVALID, "no tokens"},
+        {{.n_logprobs = 30}, SR_INVALID, "at most 20"},
+        {{.n_prompt_logprobs = 30}, SR_INVALID, "at most 20"},
+        {{.tok = negative, .n_tok = 2}, SR_INVALID, "token -1 at position 1"},
+        {{.tok = large, .n_tok = 2}, SR_INVALID, "token 1073741824"},
+        {{.sampling = {.bias = low, .n_bias = 1}}, SR_INVALID, "bias for token -1"},
+        {{.sampling = {.bias = high, .n_bias = 1}}, SR_INVALID, "bias for token 1073741824"},
+        {{.what = SR_SCORE, .sampling = {.grammar = grammar, .n_grammar = sizeof grammar}}, SR_INVALID, "grammar"},
+    };
+    world *w = open_world(&usual);
+    for (size_t i = 0; i < SR_COUNT(t); i++) {
+        sr_request r = greedy(i + 1, 1, 10, 5);
+        r.what              = t[i].r.what;
+        r.adapter           = t[i].r.adapter;
+        r.n_logprobs        = t[i].r.n_logprobs;
+        r.n_prompt_logprobs = t[i].r.n_prompt_logprobs;
+        r.tok               = t[i].r.tok ? t[i].r.tok : r.tok;
+        r.n_tok             = t[i].r.n_tok == ~0u ? 0 : t[i].r.tok ? t[i].r.n_tok : r.n_tok;
+        if (t[i].r.sampling.n_bias || t[i].r.sampling.n_grammar)
+            r.sampling = t[i].r.sampling;
+        sr_err err = {0};
+        if (sr_port_post(w->port, &r, &err)) { /* some the port itself */
+            w->a[i][0].error = err.status;
+            snprintf(w->a[i][0].msg, sizeof w->a[i][0].msg, "%.199s", err.msg);
+        }
+        steps(w, 100);
+        if (w->a[i][0].error != t[i].want || !strstr(w->a[i][0].msg, t[i].says))
+            fail_msg("%zu: %d: %s", i, (int)w->a[i][0].error, w->a[i][0].msg);
+    }
+    no_page_is_held(w);
+    close_world(w);
+}
+
+static void a_request_that_forbids_every_token_is_told_so(void **state)
+{
+    (void)state;
+    world      *w = open_world(&usual);
+    uint32_t    n = w->m->info.n_vocab;
+    sr_bias    *b = sr_calloc(n, sizeof *b);
+    sr_request  r = greedy(1, 1, 10, 5), other = greedy(2, 1, 10, 5);
+    for (uint32_t i = 0; i < n; i++)
+        b[i] = (sr_bias){(int32_t)i, -INFINITY};
+    r.sampling.bias   = b;
+    r.sampling.n_bias = n;
+    post(w, &r);
+    post(w, &other);
+    steps(w, 1000);
+    assert_int_equal(w->a[0][0].error, SR_INVALID);
+    assert_non_null(strstr(w->a[0][0].msg, "every token is forbidden"));
+    assert_int_equal(w->a[1][0].n, 5);
+    no_page_is_held(w);
+    sr_free(b);
+    close_world(w);
+}
+
+static void a_full_queue_refuses_and_deadlines_end_at_any_stage(void **state)
+{
+    (void)state;
+    world *w = open_world(&usual);
+    w->e->cfg.queue = 3;
+    for (uint32_t i = 0; i < 8 + 6; i++) { /* eight at once, three wait, three are one too many */
+        sr_request r = greedy(i + 1, i, 40, 250);
+        r.ignore_eos = true;
+        if (i == 0) /* ends while it runs */
+            r.deadline_ns = sr_now_ns() + 100000000u;
+        if (i == 8) /* while it waits */
+            r.queue_deadline_ns = sr_now_ns() + 2000000u;
+        if (i == 9)
+            r.deadline_ns = sr_now_ns() + 2000000u;
+        post(w, &r);
+        steps(w, i < 8 ? 2 : 0);
+    }
+    steps(w, 3000);
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < 14; i++)
+        refused += w->a[i][0].error == SR_AGAIN;
+    assert_in_range(refused, 3, 6); /* a step may have taken them one by one */
+    assert_int_equal(w->a[0][0].reason, SR_END_DEADLINE);
+    assert_non_null(strstr(w->a[8][0].msg, "waited too long"));
+    assert_int_equal(w->a[9][0].reason, SR_END_DEADLINE);
+    for (uint32_t i = 1; i < 8; i++)
+        assert_int_equal(w->a[i][0].done, 1);
+    no_page_is_held(w);
+    close_world(w);
+}
+
 static void without_credit_a_choice_pauses_and_goes_on_when_acknowledged(void **state)
 {
     (void)state;
@@ -660,6 +755,9 @@ int main(void)
         cmocka_unit_test(biases_and_penalties_reach_the_sampler),
         cmocka_unit_test(prompt_scores_are_the_log_softmax_of_the_logits),
         cmocka_unit_test(a_wrong_request_ends_alone_with_a_reason),
+        cmocka_unit_test(each_wrong_request_has_its_own_sentence),
+        cmocka_unit_test(a_request_that_forbids_every_token_is_told_so),
+        cmocka_unit_test(a_full_queue_refuses_and_deadlines_end_at_any_stage),
         cmocka_unit_test(without_credit_a_choice_pauses_and_goes_on_when_acknowledged),
         cmocka_unit_test(higher_priority_goes_first_and_deadlines_end),
         cmocka_unit_test(a_long_prompt_does_not_hold_up_those_who_answer),
