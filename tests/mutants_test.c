@@ -278,7 +278,7 @@ int main(int argc, char **argv)
     copy_model();
     make_regions();
     while (T->now < n) {
-        int   status;
+        int   status = 0;
         pid_t pid = fork();
         if (pid == 0)
             child(n);

@@ -172,7 +172,7 @@ static bool ends(const sr_job *j, int32_t tok)
     return false;
 }
 
-static const char not_numbers[] = "the model gave logits that are not numbers: its weights may be damaged";
+static const char not_numbers[] = "the model computed what is not a number: its weights may be damaged";
 
 /* Why row r of the last step has no token: what the request forbids can be all that its grammar allows, anything else is
  * the model's fault, not the client's. */
@@ -282,7 +282,7 @@ static void vector(sr_engine *e, sr_choice *c)
     sr_job  *j   = c->job;
     uint32_t dim = e->m->info.n_embd, n;
     if (!sr_vector_finish(e->m, j)) {
-        sr_emit_error(e, c, SR_INVALID, "no vector could be made: the hidden states are not numbers");
+        sr_emit_error(e, c, SR_IO, not_numbers);
         return;
     }
     for (uint32_t at = 0; at < dim; at += n) {

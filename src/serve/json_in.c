@@ -41,6 +41,8 @@ sr_status sr_json_read(const char *text, size_t n, uint32_t max_depth, uint32_t 
     *out = NULL;
     if (!n)
         return sr_raise(err, SR_INVALID, "the body is empty; a JSON object is expected");
+    if (memchr(text, 0, n)) /* jansson overlooks one behind a number */
+        return sr_raise(err, SR_INVALID, "invalid JSON: a zero byte");
     sr_status s = scan(text, n, max_depth, max_values, err);
     if (s)
         return s;

@@ -74,6 +74,8 @@ static void bad_json_is_refused(void **state)
         if (json(bad[i], strlen(bad[i])) == SR_OK)
             fail_msg("taken: %s", bad[i]);
     assert_int_equal(json("{}\0", 3), SR_INVALID);
+    assert_int_equal(json("[1\0]", 4), SR_INVALID);
+    assert_int_equal(json("[1\0,2]", 6), SR_INVALID);
     assert_int_equal(json("[\"\\u0000\"]", 10), SR_OK); /* a NUL in a value is a character like others */
     assert_int_equal(json(" {\"a\":[1,2.5,-3e2,\"\\ud83d\\ude00\",null,true]} \n", 46), SR_OK);
 }

@@ -407,7 +407,7 @@ static void write_parameter(sr_toolparse *t, const char *key, size_t n_key, cons
     json_t *v = NULL;
     t->key.n = 0;
     sr_buf_add(&t->key, key, n_key);
-    if (t->key.p && !wants_text(t, t->key.p))
+    if (t->key.p && !wants_text(t, t->key.p) && !memchr(p, 0, n)) /* jansson overlooks a zero byte behind a number */
         v = json_loadb(p, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
     sr_buf_char(&t->out, t->value.n ? ',' : '{');
     sr_json_quote(&t->out, key, n_key);
