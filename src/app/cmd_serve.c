@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "serve/keys.h"
 #include "serve/null_engine.h"
 #include "serve/serve.h"
 
@@ -29,7 +30,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEYS_MAX = 64, KEY_FILE_MAX = 65536 };
+enum { KEY_FILE_MAX = 65536 };
 
 typedef struct {
     sr_sessioncfg cfg;
@@ -54,12 +55,13 @@ typedef struct {
     bool        failed;
 } server;
 
-/* One key a line; empty lines and lines that begin with # are left out.  The file must be its owner's alone. */
-static sr_status read_keys(const char *path, sr_buf *text, const char **keys, uint32_t *n, sr_err *err)
+/* The file (serve/keys.h) must be its owner's alone. */
+static sr_status read_keys(const char *path, sr_buf *text, sr_servekey *keys, uint32_t *n, sr_err *err)
 {
     struct stat st;
     char        block[4096];
     size_t      got;
+    uint32_t    before = *n;
     FILE       *f = fopen(path, "re");
     if (!f || fstat(fileno(f), &st)) {
         sr_raise(err, SR_IO, "%s: %s", path, strerror(errno));
@@ -69,22 +71,18 @@ static sr_status read_keys(const char *path, sr_buf *text, const char **keys, ui
         text->limit = KEY_FILE_MAX;
         while ((got = fread(block, 1, sizeof block, f)) > 0 && sr_buf_add(text, block, got))
             ;
-        if (text->failed)
-            sr_raise(err, SR_INVALID, "%s: larger than %d bytes", path, KEY_FILE_MAX);
+        if (!sr_buf_char(text, 0))
+            sr_raise(err, SR_INVALID, "%s: larger than %d bytes", path, KEY_FILE_MAX - 1);
+        else if (strlen(text->p) + 1 < text->n)
+            sr_raise(err, SR_INVALID, "%s: a byte 0 in it: not a text", path);
     }
     if (f)
         fclose(f);
-    char *save = NULL;
-    for (char *k = err->status || !text->p ? NULL : strtok_r(text->p, "\r\n", &save); k; k = strtok_r(NULL, "\r\n", &save)) {
-        if (*k == '#')
-            continue;
-        if (*n == KEYS_MAX)
-            return sr_raise(err, SR_INVALID, "%s: more than %d keys", path, KEYS_MAX);
-        keys[(*n)++] = k;
-    }
-    if (!err->status && *n == 0)
-        sr_raise(err, SR_INVALID, "%s: no key in it", path);
-    return err->status;
+    if (err->status)
+        return err->status;
+    if (sr_keyfile_parse(text->p, keys, SR_KEYS_MAX, n, err))
+        return sr_while(err, "reading %s", path);
+    return *n == before ? sr_raise(err, SR_INVALID, "%s: no key in it", path) : SR_OK;
 }
 
 static sr_status hand_over(server *v, sr_err *err)
@@ -246,14 +244,15 @@ static int run(options *o)
 {
     sr_err      err = {0};
     sr_buf      key_text = {0};
-    const char *keys[KEYS_MAX], *from_env = sr_app_env("STRATA_API_KEY");
+    const char *from_env = sr_app_env("STRATA_API_KEY");
+    sr_servekey keys[SR_KEYS_MAX];
     uint32_t    n_keys = 0;
     char        path[4096], id[256];
     server      v = {.o = o};
     sr_log_setup(&(sr_logcfg){.level = o->verbose ? SR_LOG_DEBUG : SR_LOG_INFO, .json = o->log_json});
     raise_descriptors();
     if (o->api_key || (from_env && *from_env))
-        keys[n_keys++] = o->api_key ? o->api_key : from_env;
+        keys[n_keys++] = (sr_servekey){.key = o->api_key ? o->api_key : from_env};
     if ((o->api_key_file && read_keys(o->api_key_file, &key_text, keys, &n_keys, &err)) ||
         sr_model_path(o->cfg.model, path, sizeof path, &err))
         goto end;
@@ -267,8 +266,8 @@ static int run(options *o)
     o->serve.cors          = o->cors;
     o->serve.tls_cert      = o->cert;
     o->serve.tls_key       = o->cert_key;
-    o->serve.api_keys      = keys;
-    o->serve.n_api_keys    = n_keys;
+    o->serve.keys          = keys;
+    o->serve.n_keys        = n_keys;
     o->serve.guard_metrics = o->guard_metrics;
     o->serve.strict_model  = o->strict_model;
     o->serve.no_ui         = o->no_ui;
@@ -282,6 +281,8 @@ end:
     sr_ids_end(&v.null_ids);
     sr_text_close(&v.text);
     sr_session_close(v.session);
+    if (key_text.p)
+        explicit_bzero(key_text.p, key_text.n);
     sr_buf_end(&key_text);
     if (err.status)
         fprintf(stderr, "strata serve: %s\n", err.msg);
@@ -296,7 +297,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_STR("host", 0, o.host, "ADDRESS", "address to listen on; 0.0.0.0 for all"),
         SR_O_UINT("port", 0, o.port, "P", "port to listen on; 0 takes a free one", 0, 65535),
         SR_O_STR("api-key", 0, o.api_key, "KEY", "clients must send it; better from STRATA_API_KEY or a file, which ps does not show"),
-        SR_O_STR("api-key-file", 0, o.api_key_file, "FILE", "one key a line; mode 600"),
+        SR_O_STR("api-key-file", 0, o.api_key_file, "FILE", "one key a line, behind it name=NAME, at-once=N, per-minute=N as wanted; mode 600"),
         SR_O_STR("ssl-cert-file", 0, o.cert, "FILE", "serve HTTPS with this certificate, PEM, with what leads to its root; SIGHUP reads it again"),
         SR_O_STR("ssl-key-file", 0, o.cert_key, "FILE", "the certificate's private key, PEM, without a passphrase"),
         SR_O_FLAG("guard-metrics", 0, o.guard_metrics, "/metrics asks for a key, too"),

@@ -209,7 +209,7 @@ static void errors_are_in_anthropics_form(void **state)
         "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tools':[{'name':'f'}],'tool_choice':{'type':'tool','name':'g'}}",
         "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tool_choice':{'type':'any'}}",
         "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'temperature':7}", "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'thinking':{'type':'x'}}"};
-    static const char *const keys[] = {"k"};
+    static const sr_servekey keys[] = {{.key = "k"}};
     tc_server s = {0};
     tc_start(&s);
     for (size_t i = 0; i < SR_COUNT(bad); i++) {
@@ -220,7 +220,7 @@ static void errors_are_in_anthropics_form(void **state)
         json_decref(j);
     }
     tc_stop(&s);
-    tc_server t = {.cfg = {.api_keys = keys, .n_api_keys = 1}};
+    tc_server t = {.cfg = {.keys = keys, .n_keys = 1}};
     tc_reply  r = {0};
     tc_start(&t);
     json_t *j = tc_put(&t, PATH, 401, "{" HI "}");

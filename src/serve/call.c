@@ -124,9 +124,10 @@ static void note(sr_call *k)
         return;
     sr_usage     u = sr_answer_usage(k);
     sr_callnote *n = sr_http_note(k->c);
+    uint32_t   key = n->key;
     *n = (sr_callnote){.prompt = (uint32_t)u.prompt, .cached = (uint32_t)u.cached, .made = (uint32_t)u.made, .thoughts = (uint32_t)u.thought,
                        .ttft_ns = k->first_ns ? k->first_ns - k->begun_ns : 0, .decode_ns = k->last_ns - k->first_ns, .n = k->n_lane,
-                       .finish = k->n_lane ? names[k->lane[0].finish] : NULL};
+                       .finish = k->n_lane ? names[k->lane[0].finish] : NULL, .key = key};
 }
 
 static void count_finished(const sr_call *k)

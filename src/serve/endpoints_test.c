@@ -185,8 +185,8 @@ static void what_is_wrong_with_text_is_named(void **state)
 static void version_and_configuration_are_told(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"secret-key"};
-    tc_server s = {.cfg = {.api_keys = keys, .n_api_keys = 1}};
+    static const sr_servekey keys[] = {{.key = "secret-key"}};
+    tc_server s = {.cfg = {.keys = keys, .n_keys = 1}};
     tc_reply  r = {0};
     json_error_t e;
     tc_start(&s);

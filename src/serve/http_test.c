@@ -141,8 +141,8 @@ static void browsers_get_their_preflight(void **state)
 static void keys_are_asked_for_where_they_should(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"first", "second-key"};
-    tc_server s = {.cfg = {.api_keys = keys, .n_api_keys = 2}};
+    static const sr_servekey keys[] = {{.key = "first"}, {.key = "second-key"}};
+    tc_server s = {.cfg = {.keys = keys, .n_keys = 2}};
     tc_start(&s);
     expect(&s, "GET", "/health", NULL, NULL, 200);
     expect(&s, "GET", "/metrics", NULL, NULL, 200);
@@ -160,7 +160,7 @@ static void keys_are_asked_for_where_they_should(void **state)
     expect(&s, "POST", CHAT, NULL, hello, 401);
     expect(&s, "POST", CHAT, "Authorization: Bearer first\r\n", hello, 200);
     tc_stop(&s);
-    tc_server guarded = {.cfg = {.api_keys = keys, .n_api_keys = 1, .guard_metrics = true}};
+    tc_server guarded = {.cfg = {.keys = keys, .n_keys = 1, .guard_metrics = true}};
     tc_start(&guarded);
     expect(&guarded, "GET", "/metrics", NULL, NULL, 401);
     expect(&guarded, "GET", "/metrics", "x-api-key: first\r\n", NULL, 200);

@@ -68,7 +68,7 @@ void sr_info_metrics(sr_serve *s, sr_conn *c, const char *const *names, uint32_t
                                       .preparing = s->scribe ? sr_scribe_waiting(s->scribe) : 0,
                                       .refused = sr_httpd_refused(s->http), .slow = sr_httpd_slow(s->http),
                                       .handshakes = sr_httpd_handshakes(s->http), .unshaken = sr_httpd_unshaken(s->http),
-                                      .cert_expires = s->tls ? sr_tls_expires(s->tls) : 0,
+                                      .keys = s->keys, .cert_expires = s->tls ? sr_tls_expires(s->tls) : 0,
                                       .model = s->cfg.model_id, .ready = s->ready && p.ready && !p.fault}, &out);
     sr_http_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, out.p, out.n);
     sr_buf_end(&out);
@@ -158,7 +158,7 @@ void sr_info_props(sr_serve *s, sr_conn *c)
     sr_json_str(&w, "model_alias", s->cfg.model_id);
     sr_json_str(&w, "device", m->device);
     sr_json_bool(&w, "strict_model", s->cfg.strict_model);
-    sr_json_bool(&w, "api_key", s->cfg.n_api_keys > 0);
+    sr_json_bool(&w, "api_key", s->keys != NULL);
     sr_json_bool(&w, "guard_metrics", s->cfg.guard_metrics);
     sr_json_str(&w, "api_prefix", s->cfg.prefix);
     sr_json_str(&w, "cors", s->cfg.cors);

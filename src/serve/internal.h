@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include "base/clock.h"
 #include "serve/http.h"
+#include "serve/keys.h"
 #include "serve/metrics.h"
 #include "serve/request.h"
 #include "serve/serve.h"
@@ -16,7 +17,6 @@
 
 typedef struct sr_call   sr_call;
 typedef struct sr_scribe sr_scribe;
-enum { KEY_BYTES = 256 };
 
 /* What the log line of a request says of its generation; stands in the connection's note. */
 typedef struct {
@@ -24,6 +24,7 @@ typedef struct {
     uint64_t ttft_ns, decode_ns;             /* decode: from the first token to the last */
     uint32_t n;                              /* choices; 0: no generation */
     const char *finish;
+    uint32_t key;                            /* 1 + index of the key whose limits the request counts for; 0: none */
 } sr_callnote;
 _Static_assert(sizeof(sr_callnote) <= SR_HTTP_NOTE, "the note of a connection holds it");
 
@@ -38,7 +39,7 @@ typedef struct { uint64_t id; uint32_t choice; sr_endreason reason; } sr_lateend
 
 struct sr_serve {
     sr_servecfg  cfg;                      /* limits and times filled in */
-    char       (*key)[KEY_BYTES];          /* zero-padded, so that a compare takes the same time whatever is compared */
+    sr_keys     *keys;                     /* NULL: everybody may ask */
     char         fingerprint[24];
     int64_t      created;
     struct event_base *base;

@@ -1,5 +1,6 @@
 #include "serve/metrics.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -90,6 +91,32 @@ static void engine(const sr_portstats *p, sr_buf *o)
     sr_buf_fmt(o, "strata_step_predicted_seconds %.9f\n", (double)p->ns_predicted * 1e-9);
 }
 
+/* By name: the keys themselves are nowhere. */
+static void per_key(const sr_keys *t, sr_buf *o)
+{
+    static const struct { const char *name, *type, *help, *label; size_t at; } row[] = {
+        {"key_requests_total", "counter", "Requests of an API key that were taken.", "", offsetof(sr_keystat, requests)},
+        {"key_requests_refused_total", "counter", "Requests of an API key beyond one of its limits.", ",limit=\"at_once\"", offsetof(sr_keystat, refused[0])},
+        {"key_requests_refused_total", NULL, NULL, ",limit=\"per_minute\"", offsetof(sr_keystat, refused[1])},
+        {"key_prompt_tokens_total", "counter", "Prompt tokens of an API key's requests.", "", offsetof(sr_keystat, prompt)},
+        {"key_generated_tokens_total", "counter", "Tokens made for an API key.", "", offsetof(sr_keystat, made)},
+    };
+    uint32_t n = sr_keys_count(t);
+    for (size_t r = 0; n && r < SR_COUNT(row); r++) {
+        if (row[r].type)
+            head(o, row[r].name, row[r].type, row[r].help);
+        for (uint32_t i = 1; i <= n; i++) {
+            const sr_keystat *s = sr_keys_stat(t, i);
+            sr_buf_fmt(o, "strata_%s{key=\"%s\"%s} %llu\n", row[r].name, s->name, row[r].label,
+                       (unsigned long long)*(const uint64_t *)((const char *)s + row[r].at));
+        }
+    }
+    if (n)
+        head(o, "key_requests_running", "gauge", "Requests of an API key that are not answered yet.");
+    for (uint32_t i = 1; i <= n; i++)
+        sr_buf_fmt(o, "strata_key_requests_running{key=\"%s\"} %u\n", sr_keys_stat(t, i)->name, sr_keys_stat(t, i)->running);
+}
+
 void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
 {
     const sr_metrics *m = v->m;
@@ -113,6 +140,7 @@ void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
     number(o, "http_finished_length_total", "counter", "Choices that ended at their length.", m->finished_length);
     number(o, "http_failed_total", "counter", "Generations that ended with an error.", m->failed);
     number(o, "http_late_ends_total", "counter", "Cancellations that had to wait for the engine's command ring.", m->late_ends);
+    per_key(v->keys, o);
     if (v->cert_expires) {
         number(o, "tls_handshakes_total", "counter", "TLS handshakes that were completed.", v->handshakes);
         number(o, "tls_handshakes_failed_total", "counter", "Connections that ended before their TLS handshake was complete.", v->unshaken);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "engine/port.h"
+#include "serve/keys.h"
 
 enum { SR_HIST = 20 };
 typedef struct { uint64_t bucket[SR_HIST + 1], n; double sum; } sr_hist; /* bucket i: <= 1 ms * 2^i; the last: more */
@@ -44,6 +45,7 @@ typedef struct {
     uint32_t conns, jobs, preparing;
     uint64_t refused, slow, handshakes, unshaken;
     int64_t  cert_expires;                  /* Unix time; 0: no TLS */
+    const sr_keys *keys;                    /* NULL: none */
     bool     ready;
 } sr_metricsview;
 void sr_metrics_vllm(const sr_metricsview *v, sr_buf *out); /* metrics_vllm.c */

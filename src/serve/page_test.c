@@ -155,8 +155,8 @@ static void head_tells_the_length_and_sends_nothing(void **state)
 static void the_page_needs_neither_key_nor_model(void **state)
 {
     (void)state;
-    const char *const keys[] = {"secret"};
-    tc_server s = {.cfg = {.api_keys = keys, .n_api_keys = 1}, .not_ready = true};
+    const sr_servekey keys[] = {{.key = "secret"}};
+    tc_server s = {.cfg = {.keys = keys, .n_keys = 1}, .not_ready = true};
     tc_start(&s);
     tc_reply r = get(&s, "GET", "/", NULL, 200);
     tc_reply_end(&r);

@@ -137,33 +137,44 @@ static sr_route find(char *path, const char **id)
 
 /* ---- keys ------------------------------------------------------------------------------------------------ */
 
-/* All keys are compared over all their bytes, whatever was sent: the time says nothing. */
-static bool key_ok(const sr_serve *s, sr_str given)
+/* *key: which of the keys was sent, 1 + index; 0: none was asked for. */
+static bool allowed(const sr_serve *s, sr_route r, const sr_httphead *h, uint32_t *key)
 {
-    char     pad[KEY_BYTES] = {0};
-    unsigned found = 0;
-    bool     fits = given.p && given.n && given.n <= KEY_BYTES;
-    if (fits)
-        memcpy(pad, given.p, given.n);
-    for (uint32_t k = 0; k < s->cfg.n_api_keys; k++) {
-        unsigned diff = 0;
-        for (int i = 0; i < KEY_BYTES; i++)
-            diff |= (unsigned char)(pad[i] ^ s->key[k][i]);
-        found |= (diff - 1u) >> 31; /* 1 only when diff is 0 */
-    }
-    return found && fits;
+    *key = 0;
+    if (!s->keys || routes[r].open || (r == RT_METRICS && !s->cfg.guard_metrics))
+        return true;
+    sr_str bearer = sr_http_header(h, "authorization"), other = sr_http_header(h, "x-api-key");
+    if (bearer.n > 7 && sr_str_iscase((sr_str){bearer.p, 7}, "Bearer "))
+        *key = sr_keys_find(s->keys, bearer.p + 7, bearer.n - 7);
+    if (!*key)
+        *key = sr_keys_find(s->keys, other.p, other.n);
+    return *key != 0;
 }
 
-static bool allowed(const sr_serve *s, sr_route r, const sr_httphead *h)
+/* A request that may be made: counted for its key, until release_key(). */
+static bool take_key(sr_serve *s, sr_conn *c, uint32_t key, sr_apierr *e)
 {
-    if (!s->cfg.n_api_keys || routes[r].open || (r == RT_METRICS && !s->cfg.guard_metrics))
+    uint32_t retry_s;
+    if (!key)
         return true;
-    sr_str bearer = sr_http_header(h, "authorization");
-    if (bearer.n > 7 && sr_str_iscase((sr_str){bearer.p, 7}, "Bearer "))
-        bearer = (sr_str){bearer.p + 7, bearer.n - 7};
-    else
-        bearer = (sr_str){NULL, 0};
-    return key_ok(s, bearer) || key_ok(s, sr_http_header(h, "x-api-key"));
+    sr_keyverdict v = sr_keys_take(s->keys, key, sr_httpd_now(s->http), &retry_s);
+    if (v == SR_KEY_OK) {
+        ((sr_callnote *)sr_http_note(c))->key = key;
+        return true;
+    }
+    const sr_keystat *k = sr_keys_stat(s->keys, key);
+    sr_api_fail(e, 429, NULL, "rate_limit_exceeded", "The limit of this API key is reached: %u requests %s.",
+                v == SR_KEY_BUSY ? k->at_once : k->per_minute, v == SR_KEY_BUSY ? "at once" : "a minute");
+    e->retry_s = retry_s;
+    return false;
+}
+
+static void release_key(sr_serve *s, sr_conn *c)
+{
+    sr_callnote *n = sr_http_note(c);
+    if (n->key)
+        sr_keys_release(s->keys, n->key, n->prompt, n->made);
+    n->key = 0;
 }
 
 /* ---- the callbacks of http.h ----------------------------------------------------------------------------- */
@@ -296,13 +307,14 @@ static void on_head(void *app, sr_conn *c, const sr_httphead *h)
         preflight(s, c, h);
         return;
     }
-    bool ok = allowed(s, r, h) ? true : sr_api_fail(&e, 401, NULL, "invalid_api_key", "Incorrect or missing API key.");
+    uint32_t key;
+    bool ok = allowed(s, r, h, &key) ? true : sr_api_fail(&e, 401, NULL, "invalid_api_key", "Incorrect or missing API key.");
     if (ok && r == RT_NONE)
         ok = sr_api_fail(&e, 404, NULL, "unknown_url", "There is nothing at this path.");
     else if (ok && !(routes[r].methods & 1u << h->method))
         ok = method_not_allowed(&e, routes[r].methods);
     else if (ok)
-        ok = routes[r].methods == M_POST ? check_post(s, h, &e) : check_get(s, r, &e);
+        ok = routes[r].methods == M_POST ? check_post(s, h, &e) && take_key(s, c, key, &e) : check_get(s, r, &e);
     if (!ok)
         sr_reply_error(c, &e);
     else if (routes[r].methods == M_POST)
@@ -368,29 +380,30 @@ sr_errform sr_route_errors(uint32_t api) { return routes[route_of(api)].errors; 
 static void log_request(sr_serve *s, sr_conn *c, sr_route r, int status)
 {
     const sr_callnote *n  = sr_http_note(c);
-    const char *trace = sr_http_trace(c);
+    const char *trace = sr_http_trace(c), *key = n->key ? sr_keys_stat(s->keys, n->key)->name : NULL;
     double ms   = (double)(sr_httpd_now(s->http) - sr_http_started(c)) * 1e-6;
     double rate = n->made > n->n && n->decode_ns ? (double)(n->made - n->n) / ((double)n->decode_ns * 1e-9) : 0;
     if (!n->n)
         sr_logf(SR_LOG_INFO, SR_FIELDS(SR_FSTR("id", sr_http_id(c)), SR_FSTR("route", routes[r].name), SR_FINT("status", status),
-                SR_FNUM("ms", ms), SR_FSTR("trace", *trace ? trace : NULL)), "request");
+                SR_FNUM("ms", ms), SR_FSTR("key", key), SR_FSTR("trace", *trace ? trace : NULL)), "request");
     else
         sr_logf(SR_LOG_INFO, SR_FIELDS(SR_FSTR("id", sr_http_id(c)), SR_FSTR("route", routes[r].name), SR_FSTR("model", s->cfg.model_id),
                 SR_FINT("status", status), SR_FINT("choices", n->n), SR_FINT("prompt", n->prompt), SR_FINT("cached", n->cached),
                 SR_FINT("made", n->made), SR_FINT("thoughts", n->thoughts), SR_FNUM("ttft_ms", (double)n->ttft_ns * 1e-6), SR_FNUM("tok_s", rate),
-                SR_FSTR("finish", status == 200 ? n->finish : NULL), SR_FNUM("ms", ms), SR_FSTR("trace", *trace ? trace : NULL)), "request");
+                SR_FSTR("finish", status == 200 ? n->finish : NULL), SR_FNUM("ms", ms), SR_FSTR("key", key), SR_FSTR("trace", *trace ? trace : NULL)), "request");
 }
 
 static void on_gone(void *app, sr_conn *c)
 {
     sr_serve *s = app;
     sr_call  *k = call_of(c);
-    if (!k)
-        return;
-    sr_route r = route_of(sr_call_api(k));
-    sr_metrics_http(&s->metrics, RT_NONE, 499);
-    sr_call_gone(k);
-    log_request(s, c, r, 499);
+    if (k) {
+        sr_route r = route_of(sr_call_api(k));
+        sr_metrics_http(&s->metrics, RT_NONE, 499);
+        sr_call_gone(k);
+        log_request(s, c, r, 499);
+    }
+    release_key(s, c);
 }
 
 static void on_done(void *app, sr_conn *c, int status)
@@ -400,6 +413,7 @@ static void on_done(void *app, sr_conn *c, int status)
     uint32_t    r = u && u >= route_mark && u < route_mark + RT_COUNT ? (uint32_t)(u - route_mark) : RT_NONE;
     sr_metrics_http(&s->metrics, r, status);
     log_request(s, c, (sr_route)r, status);
+    release_key(s, c);
 }
 
 static void on_fault(void *app, int status, const char *why, sr_buf *body)

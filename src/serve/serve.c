@@ -28,21 +28,6 @@ static void fill_defaults(sr_servecfg *c)
     DEFAULT(c->cors, "*");
 }
 
-static sr_status take_keys(sr_serve *s, sr_err *err)
-{
-    const sr_servecfg *c = &s->cfg;
-    s->key = sr_calloc(c->n_api_keys ? c->n_api_keys : 1, sizeof *s->key);
-    if (!s->key)
-        return sr_raise(err, SR_NOMEM, "host: %u API keys", c->n_api_keys);
-    for (uint32_t i = 0; i < c->n_api_keys; i++) {
-        size_t n = strlen(c->api_keys[i]);
-        if (!n || n > KEY_BYTES)
-            return sr_raise(err, SR_INVALID, "API key %u has %zu bytes; 1 to %d are possible", i + 1, n, KEY_BYTES);
-        memcpy(s->key[i], c->api_keys[i], n);
-    }
-    return SR_OK;
-}
-
 static void ring(sr_serve *s)
 {
     uint64_t one = 1;
@@ -191,7 +176,7 @@ sr_status sr_serve_open(const sr_servecfg *cfg, sr_serve **out, sr_err *err)
     if (!s)
         return sr_raise(err, SR_NOMEM, "host: %zu bytes for a server", sizeof *s);
     s->wake_fd = -1;
-    if (sr_serve_basics(s, cfg, err) || take_keys(s, err) || open_events(s, err) || open_http(s, err) || sr_scribe_open(s, &s->scribe, err)) {
+    if (sr_serve_basics(s, cfg, err) || (cfg->n_keys && sr_keys_open(cfg->keys, cfg->n_keys, &s->keys, err)) || open_events(s, err) || open_http(s, err) || sr_scribe_open(s, &s->scribe, err)) {
         sr_serve_close(s);
         return err->status;
     }
@@ -255,9 +240,7 @@ void sr_serve_close(sr_serve *s)
         event_base_free(s->base);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
-    if (s->key)
-        explicit_bzero(s->key, (s->cfg.n_api_keys ? s->cfg.n_api_keys : 1) * sizeof *s->key);
-    sr_free(s->key);
+    sr_keys_close(s->keys);
     sr_free(s->slot);
     sr_free(s->late);
     sr_specials_close(s->specials);

@@ -44,10 +44,15 @@ typedef struct {                           /* milliseconds; zero = the default *
     uint32_t ping, queue, drain;           /* SSE comment after silence 15,000; wait for admission 0 = none; stop() 30,000 */
 } sr_servetimes;
 typedef struct {
+    const char *key;                       /* 1..256 bytes */
+    const char *name;                      /* in metrics and logs, where the key never is; NULL: "key-" and its position */
+    uint32_t    at_once, per_minute;       /* requests; past one: 429.  0: no limit */
+} sr_servekey;
+typedef struct {
     const char *host;                      /* NULL: 127.0.0.1; a name or an address */
     uint16_t    port;                      /* 0: any free one, see sr_serve_port() */
     const char *prefix;                    /* paths may also start with it: "/openai"; NULL: none */
-    const char *const *api_keys; uint32_t n_api_keys; /* none: everybody may; 1..256 bytes each */
+    const sr_servekey *keys; uint32_t n_keys; /* none: everybody may */
     const char *tls_cert, *tls_key;        /* PEM files, both or none: with them every connection is TLS (tls.h) */
     bool        guard_metrics;             /* /metrics asks for a key, too */
     bool        strict_model;              /* another model name is a 404; else any name means this model */
