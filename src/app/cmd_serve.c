@@ -30,7 +30,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEY_FILE_MAX = 65536 };
+enum { NULL_WIDTH = 384, KEY_FILE_MAX = 65536 };
 
 typedef struct {
     sr_sessioncfg cfg;
@@ -123,9 +123,9 @@ static sr_status open_null(server *v, sr_err *err)
         sr_tokenizer_encode(v->text.tok, say, strlen(say), SR_TOK_PARSE_SPECIAL, &v->null_ids, err))
         return err->status;
     const sr_nullcfg    cfg = {.tok = v->null_ids.p, .n_tok = (uint32_t)v->null_ids.n, .rate = o->null_rate, .max_seqs = o->cfg.max_seqs,
-                               .ctx = o->cfg.ctx};
+                               .ctx = o->cfg.ctx, .width = NULL_WIDTH};
     const sr_servemodel m   = {.port = v->null_port, .tok = v->text.tok, .chat = v->text.chat, .ctx = o->cfg.ctx ? o->cfg.ctx : 8192,
-                               .arch = "null", .device = "none"};
+                               .arch = "null", .device = "none", .n_embd = NULL_WIDTH};
     if (sr_null_open(v->null_port, &cfg, &v->null, err))
         return err->status;
     return sr_serve_ready(v->serve, &m, err);
@@ -305,6 +305,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_FLAG("strict-model", 0, o.strict_model, "refuse requests for another model name (else any name means this model)"),
         SR_O_UINT("parallel", 0, o.cfg.max_seqs, "N", "sequences computed at once; more wait", 1, 4096),
         SR_O_CTX(o.cfg),
+        SR_O_CHOICE("pooling", 0, o.cfg.pooling, "last|mean|cls", "embeddings: the state of the last token, the mean of all, or the first's; without it, what the file says, else last"),
         SR_O_COMPUTE(o.cfg),
         SR_O_CHOICE("engine", 0, o.engine, "auto|thread|process", "where the model is computed; a process of its own is replaced when it dies; auto: a process on a GPU"),
         SR_O_STR("api-prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
@@ -318,7 +319,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_FLAG("verbose", 'v', o.verbose, "more lines"),
     };
     const sr_optspec spec = {"serve", NULL,
-                             "Serve a model to clients of OpenAI (/v1/chat/completions, /v1/completions, /v1/responses), Anthropic "
+                             "Serve a model to clients of OpenAI (/v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings), Anthropic "
                              "(/v1/messages) and ollama (/api/chat), with /v1/models, /health, /metrics; a page to chat at /. The port answers at once, 503 until the model is loaded; then one line on stdout says so. "
                              "SIGTERM finishes what runs.",
                              opt, SR_COUNT(opt), .max_operands = 0,

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/siphash.h"
+#include "serve/embed.h"
 
 enum { LOW_WATER = 32 << 10 };
 #define STREAM_HEADERS "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
@@ -119,7 +120,13 @@ static void progress(sr_call *k, sr_lane *l)
     }
 }
 
-void sr_call_fill(sr_call *k) { progress(k, NULL); }
+void sr_call_fill(sr_call *k)
+{
+    if (k->vec)
+        sr_embed_fill(k);
+    else
+        progress(k, NULL);
+}
 
 /* Everything written so far is with the kernel: the engine may go on.  Half a window at a time is enough. */
 void sr_call_sent(sr_call *k)
@@ -134,7 +141,7 @@ void sr_call_sent(sr_call *k)
 
 void sr_call_tick(sr_call *k, uint64_t now)
 {
-    if (!k->started || !streaming(k) || sr_http_backlog(k->c))
+    if (k->vec || !k->started || !streaming(k) || sr_http_backlog(k->c))
         return;
     sr_call_sent(k); /* an ack that found the ring full */
     if (k->d->ping && now > k->sent_ns && now - k->sent_ns > sr_ms(k->s->cfg.times.ping)) {
@@ -323,6 +330,10 @@ void sr_answer_event(sr_call *k, uint32_t part, const sr_event *e)
     uint32_t n = (uint32_t)k->prep.params.n;
     sr_lane *l = e->choice < n ? &k->lane[part * n + e->choice] : NULL;
     bool     ok = true;
+    if (k->vec) {
+        sr_embed_event(k, part, e);
+        return;
+    }
     if (e->kind == SR_EV_ERROR) {
         on_error(k, p, l, e);
         return;

@@ -66,6 +66,8 @@ struct sr_call {
     bool      preparing, prepared, started;
     uint64_t  begun_ns, posted_ns, started_ns, first_ns, last_ns, sent_ns; /* first, last: tokens; 0: not yet */
     uint64_t  n_event;                 /* dialects that count their events */
+    float    *vec;                     /* [n_part][prep.vec.dims]: a call for vectors (embed.h); it has no lanes */
+    uint32_t  n_over, n_written;       /* its parts that are done; that are in the answer */
     sr_answeredfn answered; void *arg; /* c is NULL: where the answer goes */
 };
 
@@ -74,7 +76,9 @@ void sr_call_end(sr_call *k);                                /* frees it; what t
 void sr_call_fail(sr_call *k, const sr_apierr *e);           /* the answer is an error; frees the call */
 void sr_call_fail_nomem(sr_call *k);
 void sr_call_finish(sr_call *k);                             /* everything is there: writes what is left, frees the call */
+void sr_call_reply(sr_call *k, sr_buf *body);                /* the whole answer; frees the body and the call */
 void sr_call_end_choice(sr_call *k, sr_part *p, uint32_t choice, sr_endreason why); /* in the engine */
+bool sr_call_part_begin(sr_call *k, uint32_t part);          /* a slot for a request of the port: its id; false: no memory */
 void sr_call_part_done(sr_call *k, sr_part *p);              /* the engine has forgotten the request */
 
 /* answer.c: events into pieces, pieces into frames. */

@@ -150,7 +150,8 @@ static const char *text_of(const json_t *root, const char *key) { return json_st
 
 bool sr_batch_line(const char *p, size_t n, const sr_servelimits *limits, sr_batchline *l)
 {
-    static const struct { const char *url; sr_api api; } urls[] = {{"/v1/chat/completions", SR_API_CHAT}, {"/v1/completions", SR_API_COMPLETION}};
+    static const struct { const char *url; sr_api api; } urls[] = {{"/v1/chat/completions", SR_API_CHAT}, {"/v1/completions", SR_API_COMPLETION},
+                                                                {"/v1/embeddings", SR_API_EMBEDDINGS}};
     sr_err err = {0};
     *l         = (sr_batchline){0};
     if (sr_json_read(p, n, limits->json_depth + 1, limits->json_values, &l->root, &err))
@@ -166,7 +167,7 @@ bool sr_batch_line(const char *p, size_t n, const sr_servelimits *limits, sr_bat
     for (size_t i = 0; url && i < SR_COUNT(urls); i++)
         l->api = strcmp(url, urls[i].url) == 0 ? urls[i].api : l->api;
     if (!l->api)
-        return bad(l, "invalid_url", "'url' must be \"/v1/chat/completions\" or \"/v1/completions\".");
+        return bad(l, "invalid_url", "'url' must be \"/v1/chat/completions\", \"/v1/completions\" or \"/v1/embeddings\".");
     l->body = json_object_get(l->root, "body");
     return json_is_object(l->body) ? true : bad(l, "missing_body", "'body' must be an object.");
 }

@@ -17,6 +17,7 @@ static const char chatml[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{
                              "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 static const char answer[] = "One two three, and that is all.";
 
+enum { WIDTH = 24 }; /* of vectors */
 typedef struct {
     sr_nullcfg    null;
     sr_port      *port;
@@ -55,6 +56,7 @@ static void open_world(world *w)
     w->null.tok   = w->ids.p;
     w->null.n_tok = (uint32_t)w->ids.n;
     w->null.ctx   = 2048;
+    w->null.width = WIDTH;
     must(sr_null_open(w->port, &w->null, &w->engine, &err), &err);
     temporary(w->in);
     temporary(w->out);
@@ -87,7 +89,7 @@ static void count(void *arg, const sr_batchsum *sum)
 
 static sr_status run(world *w, uint32_t in_flight, sr_batchsum *sum, sr_err *err)
 {
-    sr_batchcfg c = {.model = {.port = w->port, .tok = w->tok, .chat = w->chat, .chat_source = chatml, .ctx = 2048}, .model_id = "m",
+    sr_batchcfg c = {.model = {.port = w->port, .tok = w->tok, .chat = w->chat, .chat_source = chatml, .ctx = 2048, .n_embd = WIDTH}, .model_id = "m",
                      .input = w->in, .output = w->out, .in_flight = in_flight, .progress = count, .arg = w};
     w->called = 0;
     return sr_batch_run(&c, sum, err);
@@ -142,14 +144,15 @@ static void every_line_gets_its_own_result(void **state)
     json_t     *r[16];
     open_world(&w);
     write_file(w.in, CHAT("a", "") "not json\n" TEXT("b", ",\"max_tokens\":3") "\n" CHAT("hot", ",\"temperature\":9") CHAT("a", "")
-               "{\"custom_id\":\"url\",\"method\":\"POST\",\"url\":\"/v1/embeddings\",\"body\":{}}\n"
+               "{\"custom_id\":\"url\",\"method\":\"POST\",\"url\":\"/v1/images\",\"body\":{}}\n"
+               "{\"custom_id\":\"vector\",\"method\":\"POST\",\"url\":\"/v1/embeddings\",\"body\":{\"input\":[\"a\",\"b\"]}}\n"
                "{\"custom_id\":\"get\",\"method\":\"GET\",\"url\":\"/v1/completions\",\"body\":{}}\n" CHAT("stream", ",\"stream\":true")
                "{\"custom_id\":\"none\",\"method\":\"POST\",\"url\":\"/v1/completions\"}\n" "{\"custom_id\":7}\n");
     must(run(&w, 2, &sum, &err), &err);
     size_t n = results(&w, r, SR_COUNT(r));
-    assert_int_equal(n, 10);
-    assert_int_equal(sum.lines, 10);
-    assert_int_equal(sum.answered, 2);
+    assert_int_equal(n, 11);
+    assert_int_equal(sum.lines, 11);
+    assert_int_equal(sum.answered, 3);
     assert_int_equal(sum.refused, 2);
     assert_int_equal(sum.invalid, 6);
     assert_int_equal(sum.made, w.ids.n + 3);
@@ -158,6 +161,9 @@ static void every_line_gets_its_own_result(void **state)
     assert_string_equal(json_string_value(json_object_get(a, "object")), "chat.completion");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(a, "usage"), "completion_tokens")), w.ids.n);
     assert_int_equal(status_of(of(r, n, "b")), 200);
+    json_t *list = json_object_get(json_object_get(json_object_get(of(r, n, "vector"), "response"), "body"), "data");
+    assert_int_equal(json_array_size(list), 2);
+    assert_int_equal(json_array_size(json_object_get(json_array_get(list, 1), "embedding")), WIDTH);
     assert_int_equal(status_of(of(r, n, "hot")), 400);
     assert_int_equal(status_of(of(r, n, "stream")), 400);
     assert_string_equal(code_of(of(r, n, "url")), "invalid_url");
@@ -165,10 +171,10 @@ static void every_line_gets_its_own_result(void **state)
     assert_string_equal(code_of(of(r, n, "none")), "missing_body");
     forget(r, n);
     must(run(&w, 2, &sum, &err), &err); /* again: everything is there */
-    assert_int_equal(sum.skipped, 10);
+    assert_int_equal(sum.skipped, 11);
     assert_int_equal(sum.answered + sum.refused + sum.invalid, 0);
     n = results(&w, r, SR_COUNT(r));
-    assert_int_equal(n, 10);
+    assert_int_equal(n, 11);
     forget(r, n);
     close_world(&w);
 }
@@ -250,7 +256,7 @@ static void a_line_longer_than_a_request_may_be_is_one_result(void **state)
         sr_buf_str(&text, "0123456789");
     sr_buf_str(&text, "\n" TEXT("a", ""));
     write_file(w.in, text.p);
-    sr_batchcfg c = {.model = {.port = w.port, .tok = w.tok, .chat = w.chat, .chat_source = chatml, .ctx = 2048}, .model_id = "m",
+    sr_batchcfg c = {.model = {.port = w.port, .tok = w.tok, .chat = w.chat, .chat_source = chatml, .ctx = 2048, .n_embd = WIDTH}, .model_id = "m",
                      .input = w.in, .output = w.out, .limits = {.body_bytes = 4096}};
     must(sr_batch_run(&c, &sum, &err), &err);
     size_t n = results(&w, r, SR_COUNT(r));

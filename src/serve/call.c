@@ -6,13 +6,15 @@
 #include "base/mem.h"
 #include "base/siphash.h"
 #include "serve/answer.h"
+#include "serve/embed.h"
 
 enum { EVENTS_PER_POLL = 128, POLLS_PER_TURN = 16 };
 
 /* ---- slots: port ids to calls ---------------------------------------------------------------------------- */
 
-static bool slot_take(sr_serve *s, sr_call *k, uint32_t part)
+bool sr_call_part_begin(sr_call *k, uint32_t part)
 {
+    sr_serve *s = k->s;
     if (!s->free_slot) {
         uint32_t n = s->n_slot ? s->n_slot * 2 : 64;
         sr_slot *p = sr_realloc(s->slot, n * sizeof *p);
@@ -113,6 +115,7 @@ void sr_call_end(sr_call *k)
     sr_buf_end(&k->prefix);
     sr_free(k->lane);
     sr_free(k->part);
+    sr_free(k->vec);
     sr_free(k);
 }
 
@@ -186,7 +189,8 @@ void sr_call_fail(sr_call *k, const sr_apierr *why)
     e.form = sr_route_errors(k->api);
     note(k);
     if (sr_http_streaming(c)) {
-        k->d->fail(k, &e, sr_http_chunk(c));
+        if (k->d) /* what has none is written when nothing can fail any more */
+            k->d->fail(k, &e, sr_http_chunk(c));
         sr_call_end(k);
         sr_http_stream_end(c);
     } else {
@@ -200,6 +204,24 @@ void sr_call_fail_nomem(sr_call *k)
     sr_apierr e = {0};
     sr_api_fail(&e, 503, NULL, "out_of_memory", "No memory for the answer.");
     sr_call_fail(k, &e);
+}
+
+void sr_call_reply(sr_call *k, sr_buf *body)
+{
+    sr_conn *c = k->c;
+    if (body->failed) {
+        sr_buf_end(body);
+        sr_call_fail_nomem(k);
+        return;
+    }
+    if (!c) {
+        hand_over(k, 200, body);
+        return;
+    }
+    sr_route_mark(c, k->api);
+    sr_call_end(k);
+    sr_http_reply(c, 200, "application/json", NULL, body->p, body->n);
+    sr_buf_end(body);
 }
 
 void sr_call_finish(sr_call *k)
@@ -219,19 +241,8 @@ void sr_call_finish(sr_call *k)
     for (uint32_t i = 0; i < k->n_lane; i++)
         failed |= sr_pieces_failed(&k->lane[i].out) || (k->lane[i].lp && sr_logprobs_failed(k->lane[i].lp));
     k->d->whole(k, &body);
-    if (failed || body.failed) {
-        sr_buf_end(&body);
-        sr_call_fail_nomem(k);
-        return;
-    }
-    if (!c) {
-        hand_over(k, 200, &body);
-        return;
-    }
-    sr_route_mark(c, k->api);
-    sr_call_end(k);
-    sr_http_reply(c, 200, "application/json", NULL, body.p, body.n);
-    sr_buf_end(&body);
+    body.failed |= failed;
+    sr_call_reply(k, &body);
 }
 
 /* ---- events and aborts ----------------------------------------------------------------------------------- */
@@ -369,6 +380,8 @@ static bool post(sr_call *k, sr_apierr *e)
     sr_serve      *s = k->s;
     const int32_t *stop;
     uint32_t       n_stop;
+    if (k->prep.vec.dims)
+        return sr_embed_post(k, e);
     if (!has_room(k, e))
         return false;
     if (!make_lanes(k) || !stop_tokens(k, &stop, &n_stop))
@@ -378,7 +391,7 @@ static bool post(sr_call *k, sr_apierr *e)
         k->prep.params.seed = (int64_t)sr_siphash64(s->env.secret, (uint64_t[]){++s->serial, sr_now_ns()}, 16);
     for (uint32_t i = 0; i < k->n_part; i++) {
         sr_err err = {0};
-        if (!slot_take(s, k, i))
+        if (!sr_call_part_begin(k, i))
             return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
         sr_request r = request_of(k, i);
         r.stop_tok   = stop;

@@ -1,10 +1,12 @@
 #include "serve/null_engine.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/siphash.h"
 #include "ops/op.h"
 
 enum { PAGE_TOKENS = 16, IDLE_NS = 1000000000, BUCKETS = 4096 };
@@ -13,7 +15,7 @@ typedef struct choice {
     struct choice *next, *same;            /* in its list; in its bucket */
     uint64_t id, due_ns, deadline_ns;
     uint32_t index, n, n_prompt, scored, made, acked, max_new, window, n_logprobs, n_prompt_logprobs, min_new;
-    bool     started, ended;
+    bool     started, ended, embed;
     sr_endreason why;
     uint32_t n_stop;
     int32_t *stop, *prompt;                /* behind the struct */
@@ -80,6 +82,10 @@ static void take_post(sr_null *e, const sr_request *r)
                             .msg = full ? "the queue is full" : "more choices than run at once"});
         return;
     }
+    if (r->what == SR_EMBED && !e->cfg.width) {
+        emit(e, &(sr_event){.id = r->id, .choice = ~0u, .kind = SR_EV_ERROR, .status = SR_UNSUPPORTED, .msg = "no vectors here"});
+        return;
+    }
     for (uint32_t i = 0; i < n; i++) {
         choice *c = sr_calloc(1, sizeof *c + (r->n_stop_tok + (size_t)r->n_tok) * sizeof(int32_t));
         if (!c) {
@@ -87,7 +93,7 @@ static void take_post(sr_null *e, const sr_request *r)
             continue;
         }
         uint32_t room = e->cfg.ctx - SR_MIN(e->cfg.ctx, r->n_tok);
-        *c = (choice){.id = r->id, .index = i, .n = n, .n_prompt = r->n_tok, .max_new = r->what == SR_SCORE ? 0 : SR_MIN(r->max_new, room),
+        *c = (choice){.id = r->id, .index = i, .n = n, .n_prompt = r->n_tok, .embed = r->what == SR_EMBED, .max_new = r->what != SR_GENERATE ? 0 : SR_MIN(r->max_new, room),
                       .min_new = r->min_new, .window = r->window, .n_logprobs = r->n_logprobs, .n_stop = r->n_stop_tok,
                       .n_prompt_logprobs = r->n_prompt_logprobs, .deadline_ns = r->queue_deadline_ns};
         c->stop   = (int32_t *)(c + 1);
@@ -204,6 +210,30 @@ static void admit(sr_null *e, uint64_t now)
     }
 }
 
+/* Of length 1; the tokens choose its numbers. */
+static void vector(sr_null *e, const choice *c)
+{
+    uint64_t key[2] = {1, 2};
+    uint64_t h      = sr_siphash64(key, c->prompt, c->n_prompt * sizeof *c->prompt);
+    double   sum    = 0, length;
+    for (int round = 0; round < 2; round++) {
+        uint64_t x = h;
+        length     = sqrt(sum);
+        for (uint32_t at = 0, n; at < e->cfg.width; at += n) {
+            float v[SR_PORT_VECTOR_MAX];
+            n = SR_MIN(e->cfg.width - at, (uint32_t)SR_PORT_VECTOR_MAX);
+            for (uint32_t i = 0; i < n; i++) {
+                x        = x * 6364136223846793005u + 1442695040888963407u;
+                double y = (double)(int32_t)(x >> 32) / 2147483648.0;
+                sum += round ? 0 : y * y;
+                v[i] = (float)(round ? y / length : 0);
+            }
+            if (round)
+                emit(e, &(sr_event){.id = c->id, .kind = SR_EV_VECTOR, .pos = at, .vec = v, .n_vec = n});
+        }
+    }
+}
+
 /* The next token of a choice that is due.  False: it is over. */
 static bool step(sr_null *e, choice *c)
 {
@@ -212,6 +242,8 @@ static bool step(sr_null *e, choice *c)
     bool ends = !e->cfg.endless && c->made == e->cfg.n_tok;
     for (uint32_t i = 0; i < c->n_stop && c->made >= c->min_new; i++)
         ends |= c->stop[i] == tok;
+    if (c->embed)
+        vector(e, c);
     if (c->made >= c->max_new || ends) {
         done(e, c, c->made >= c->max_new ? SR_END_LENGTH : SR_END_EOS);
         return false;

@@ -2,7 +2,8 @@
  *
  * For protocol tests and for measuring the server alone.  It speaks the whole protocol: admission with a
  * limit and a queue, prompt scores, choices, windows and acks, ends, gauges (KV blocks of 16 tokens are counted
- * as if there were any).  Logprobs are made up: -0.25 for the token, one less for each alternative.
+ * as if there were any).  Logprobs are made up: -0.25 for the token, one less for each alternative;
+ * so are vectors.
  *
  * Owns:    its thread.  Borrows the port and the text until close().
  * Threads: open, close: one thread.   Errors: SR_NOMEM, SR_INVALID (an empty text).
@@ -18,6 +19,7 @@ typedef struct {
     bool     endless;                      /* starts again at its end; else that is an end of text */
     double   rate;                         /* tokens per second and choice; 0: as fast as the port takes them */
     uint32_t max_seqs, ctx, queue;         /* 0: 64 choices at once, 8192 tokens, 1024 waiting */
+    uint32_t width;                        /* of vectors, which depend on the tokens alone; 0: none are made */
     uint32_t start_ms;                     /* from admission to the first token, as if the prompt took that long */
     uint32_t fail_after;                   /* > 0: a choice fails after that many tokens */
     uint32_t die_after;                    /* > 0: after that many tokens in all the engine is gone, without a word */

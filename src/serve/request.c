@@ -6,6 +6,7 @@
 #include "base/jsonw.h"
 #include "base/mem.h"
 #include "serve/chat_in.h"
+#include "serve/embed.h"
 #include "serve/json_in.h"
 
 static bool check_model(const sr_prepenv *env, const json_t *root, sr_apierr *e)
@@ -134,7 +135,8 @@ static reader *reader_of(sr_api api)
         {SR_API_CHAT, read_chat}, {SR_API_COMPLETION, read_completion}, {SR_API_TOKENIZE, sr_text_tokenize},
         {SR_API_DETOKENIZE, sr_text_detokenize}, {SR_API_TEMPLATE, sr_text_template}, {SR_API_MESSAGES, read_messages},
         {SR_API_COUNT, count_messages}, {SR_API_RESPONSES, read_responses}, {SR_API_OLLAMA_CHAT, read_ollama_chat},
-        {SR_API_OLLAMA_GENERATE, read_ollama_generate}};
+        {SR_API_OLLAMA_GENERATE, read_ollama_generate}, {SR_API_EMBEDDINGS, sr_embeddings_in},
+        {SR_API_OLLAMA_EMBED, sr_ollama_embed_in}, {SR_API_OLLAMA_EMBEDDINGS, sr_ollama_embed_in}};
     for (size_t i = 0; i < SR_COUNT(readers); i++)
         if (readers[i].api == api)
             return readers[i].read;

@@ -27,7 +27,8 @@ typedef enum { /* bits */
     SR_API_CHAT = 1, SR_API_COMPLETION = 2,
     SR_API_MESSAGES = 4, SR_API_RESPONSES = 8, SR_API_OLLAMA_CHAT = 0x10, SR_API_OLLAMA_GENERATE = 0x20, /* read as one of those two */
     SR_API_TOKENIZE = 0x100, SR_API_DETOKENIZE = 0x200, SR_API_TEMPLATE = 0x400, SR_API_COUNT = 0x800, /* answered without the engine */
-    SR_API_ALL = 0xf3f
+    SR_API_EMBEDDINGS = 0x1000, SR_API_OLLAMA_EMBED = 0x2000, SR_API_OLLAMA_EMBEDDINGS = 0x4000, /* embed.h */
+    SR_API_ALL = 0x7f3f
 } sr_api;
 
 typedef struct {                    /* the parameters of a request; defaults: sr_params_default() */
@@ -56,6 +57,7 @@ typedef struct {
     sr_arena  arena;
     sr_params params;
     sr_promptids *prompt; uint32_t n_prompt;
+    struct { uint32_t dims; bool base64; } vec; /* requests for vectors: numbers of each */
     bool      thinking;             /* the prompt ends inside the thoughts: the answer begins there */
     json_t   *echo;                 /* members of the request that its answer repeats, or NULL */
     sr_buf    reply;                /* not empty: the whole answer, no engine is needed */

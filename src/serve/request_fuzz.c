@@ -26,8 +26,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         sr_template_compile(chat, sizeof chat - 1, &t, &err) || sr_specials_open(tok, &s, &err))
         SR_ASSERT(0, "%s", err.msg);
     sr_gguf_close(g);
-    env = (sr_prepenv){.model = {.tok = tok, .chat = t, .ctx = 512}, .specials = s, .model_id = "m", .family = sr_toolfamily_of(NULL),
-                       .limits = {.json_depth = 64, .json_values = 1 << 16, .messages = 64, .prompts = 16, .choices = 16,
+    env = (sr_prepenv){.model = {.tok = tok, .chat = t, .ctx = 512, .n_embd = 64}, .specials = s, .model_id = "m", .family = sr_toolfamily_of(NULL),
+                       .limits = {.json_depth = 64, .json_values = 1 << 16, .messages = 64, .prompts = 16, .inputs = 16, .numbers = 1 << 16, .choices = 16,
                                   .stops = 16, .stop_bytes = 256, .bias = 64}};
     return 0;
 }

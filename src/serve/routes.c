@@ -32,7 +32,7 @@ static const route routes[RT_COUNT] = {
     [RT_MODEL_READY] = {"model_ready", M_GET, 0, true, SR_ERR_OPENAI},
     [RT_CHAT]        = {"chat", M_POST, SR_API_CHAT, false, SR_ERR_OPENAI},
     [RT_COMPLETIONS] = {"completions", M_POST, SR_API_COMPLETION, false, SR_ERR_OPENAI},
-    [RT_EMBEDDINGS]  = {"embeddings", M_POST, 0, false, SR_ERR_OPENAI},
+    [RT_EMBEDDINGS]  = {"embeddings", M_POST, SR_API_EMBEDDINGS, false, SR_ERR_OPENAI},
     [RT_TOKENIZE]    = {"tokenize", M_POST, SR_API_TOKENIZE, false, SR_ERR_OPENAI},
     [RT_DETOKENIZE]  = {"detokenize", M_POST, SR_API_DETOKENIZE, false, SR_ERR_OPENAI},
     [RT_TEMPLATE]    = {"apply_template", M_POST, SR_API_TEMPLATE, false, SR_ERR_OPENAI},
@@ -45,6 +45,8 @@ static const route routes[RT_COUNT] = {
     [RT_OLLAMA_SHOW] = {"ollama_show", M_POST, 0, false, SR_ERR_OLLAMA},
     [RT_OLLAMA_CHAT] = {"ollama_chat", M_POST, SR_API_OLLAMA_CHAT, false, SR_ERR_OLLAMA},
     [RT_OLLAMA_GENERATE] = {"ollama_generate", M_POST, SR_API_OLLAMA_GENERATE, false, SR_ERR_OLLAMA},
+    [RT_OLLAMA_EMBED] = {"ollama_embed", M_POST, SR_API_OLLAMA_EMBED, false, SR_ERR_OLLAMA},
+    [RT_OLLAMA_EMBEDDINGS] = {"ollama_embeddings", M_POST, SR_API_OLLAMA_EMBEDDINGS, false, SR_ERR_OLLAMA},
 };
 /* Without /v1, which may stand in front of any.  A path with '*' holds an id, which may hold slashes. */
 static const struct { const char *path; sr_route r; } paths[] = {
@@ -57,6 +59,7 @@ static const struct { const char *path; sr_route r; } paths[] = {
     {"/tokenize", RT_TOKENIZE}, {"/detokenize", RT_DETOKENIZE}, {"/apply-template", RT_TEMPLATE},
     {"/messages", RT_MESSAGES}, {"/messages/count_tokens", RT_COUNT_TOKENS}, {"/responses", RT_RESPONSES},
     {"/api/version", RT_OLLAMA_VERSION}, {"/api/tags", RT_OLLAMA_TAGS}, {"/api/ps", RT_OLLAMA_PS}, {"/api/show", RT_OLLAMA_SHOW}, {"/api/chat", RT_OLLAMA_CHAT}, {"/api/generate", RT_OLLAMA_GENERATE},
+    {"/api/embed", RT_OLLAMA_EMBED}, {"/api/embeddings", RT_OLLAMA_EMBEDDINGS},
 };
 
 void sr_reply_error(sr_conn *c, const sr_apierr *e)
@@ -329,13 +332,6 @@ static void on_body(void *app, sr_conn *c, sr_buf *body)
 {
     sr_serve *s = app;
     sr_route  r = (sr_route)((const char *)sr_http_user(c) - route_mark);
-    if (r == RT_EMBEDDINGS) {
-        sr_apierr e = {0};
-        sr_buf_end(body);
-        sr_api_fail(&e, 400, NULL, "unsupported", "Embeddings are not available on this server yet.");
-        sr_reply_error(c, &e);
-        return;
-    }
     if (r == RT_OLLAMA_SHOW) { /* whatever name is asked for: it is this model */
         sr_buf_end(body);
         sr_info_show(s, c);

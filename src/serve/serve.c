@@ -22,6 +22,7 @@ static void fill_defaults(sr_servecfg *c)
     DEFAULT(l->header_bytes, 32u << 10), DEFAULT(l->url_bytes, 8u << 10), DEFAULT(l->body_bytes, 32u << 20);
     DEFAULT(l->bodies_bytes, 256u << 20), DEFAULT(l->conns, 12288), DEFAULT(l->conns_per_ip, 256), DEFAULT(l->requests, 4096);
     DEFAULT(l->json_depth, 64), DEFAULT(l->json_values, 1u << 20), DEFAULT(l->messages, 4096), DEFAULT(l->prompts, 256);
+    DEFAULT(l->inputs, 2048), DEFAULT(l->numbers, 1u << 23);
     DEFAULT(l->choices, 16), DEFAULT(l->stops, 16), DEFAULT(l->stop_bytes, 256), DEFAULT(l->bias, 1024);
     DEFAULT(t->head, 10000), DEFAULT(t->body, 30000), DEFAULT(t->request, 300000), DEFAULT(t->idle, 75000);
     DEFAULT(t->write, 60000), DEFAULT(t->ping, 15000), DEFAULT(t->drain, 30000);

@@ -36,6 +36,7 @@ typedef struct {                           /* zero = the default at the right; a
     uint32_t requests;                     /* generations in flight: 4,096 -> 429 */
     uint32_t json_depth, json_values;      /* 64, 1,048,576 */
     uint32_t messages, prompts, choices;   /* 4,096; prompts times n <= 256; n <= 16 */
+    uint32_t inputs, numbers;              /* texts to embed 2,048; numbers of all their vectors 8,388,608 */
     uint32_t stops, stop_bytes, bias;      /* 16, 256, 1,024 */
 } sr_servelimits;
 typedef struct {                           /* milliseconds; zero = the default */
@@ -72,7 +73,7 @@ typedef struct {                           /* what ready() hands over */
     /* For /v1/models; zero or NULL: left out. */
     const char *arch, *ftype, *device;
     uint64_t n_params, bytes;
-    uint32_t ctx_train, n_embd;
+    uint32_t ctx_train, n_embd;            /* n_embd: also the width of vectors; 0: the engine makes none */
 } sr_servemodel;
 
 SR_MUSTUSE sr_status sr_serve_open(const sr_servecfg *, sr_serve **, sr_err *);

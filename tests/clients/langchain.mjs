@@ -1,7 +1,7 @@
 // Checks with @langchain/openai: ChatOpenAI with a base URL, over chat completions and over responses.
 import { HumanMessage, SystemMessage, ToolMessage } from "@langchain/core/messages";
 import { tool } from "@langchain/core/tools";
-import { ChatOpenAI, OpenAI as Completion } from "@langchain/openai";
+import { ChatOpenAI, OpenAI as Completion, OpenAIEmbeddings } from "@langchain/openai";
 import { z } from "zod";
 import { apiKey, assert, fails, nothingRuns, run, test, toolTest, toolsUrl, url } from "./harness.mjs";
 
@@ -9,6 +9,13 @@ const make = (base, more) => new ChatOpenAI({ model: "any", apiKey, temperature:
 const messages = [new SystemMessage("Be brief."), new HumanMessage("Say something nice.")];
 const get_weather = tool(async ({ city }) => `warm in ${city}`, { name: "get_weather", description: "The weather of a city", schema: z.object({ city: z.string() }) });
 const textOf = (m) => (typeof m.content === "string" ? m.content : m.content.map((c) => c.text ?? "").join(""));
+
+test("texts and questions become vectors", async () => {
+  const e = new OpenAIEmbeddings({ model: "any", apiKey, maxRetries: 0, configuration: { baseURL: `${url}/v1` } });
+  const docs = await e.embedDocuments(["The sky is blue", "Once upon a time"]), q = await e.embedQuery("The sky is blue");
+  assert.equal(docs.length, 2);
+  assert.deepEqual(docs[0], q);
+});
 
 for (const useResponsesApi of [false, true]) {
   const over = useResponsesApi ? "responses" : "chat completions";

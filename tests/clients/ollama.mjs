@@ -43,6 +43,15 @@ test("nothing said loads the model", async () => {
   assert.equal((await client.generate({ model, prompt: "" })).done_reason, "load");
 });
 
+test("embed and embeddings give the same vector", async () => {
+  const list = await client.embed({ model, input: ["Once upon a time", "The sky is blue"] });
+  assert.equal(list.embeddings.length, 2);
+  assert.ok(list.prompt_eval_count > 0 && list.total_duration > 0);
+  assert.deepEqual((await client.embeddings({ model, prompt: "The sky is blue" })).embedding, list.embeddings[1]);
+  assert.equal((await client.embed({ model, input: "word ".repeat(20000) })).embeddings.length, 1); // cut
+  await fails(client.embed({ model, input: "word ".repeat(20000), truncate: false }), (e) => assert.match(e.message, /maximum context length/));
+});
+
 toolTest("tools are called with objects", async () => {
   const tool = { type: "function", function: { name: "get_weather", description: "The weather of a city", parameters: weather } };
   const whole = await tools.chat({ model, messages, tools: [tool] });

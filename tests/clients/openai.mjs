@@ -105,6 +105,25 @@ test("completions, with lists, echo and scores", async () => {
   assert.equal(typeof text, "string");
 });
 
+test("embeddings: texts, lists and ids, floats and base64 give the same vectors", async () => {
+  const one = await client.embeddings.create({ model, input: "The sky is blue" }); // the client asks for base64 and decodes it
+  const v = one.data[0].embedding;
+  assert.equal(one.object, "list");
+  assert.ok(one.usage.prompt_tokens > 0 && one.usage.total_tokens === one.usage.prompt_tokens);
+  assert.ok(Math.abs(v.reduce((s, x) => s + x * x, 0) - 1) < 1e-4);
+  const list = await client.embeddings.create({ model, input: ["Once upon a time", "The sky is blue"], encoding_format: "float" });
+  assert.deepEqual(list.data.map((d) => d.index), [0, 1]);
+  assert.deepEqual(list.data[1].embedding.map(Math.fround), [...v].map(Math.fround));
+  assert.notDeepEqual(list.data[0].embedding, list.data[1].embedding);
+  assert.equal((await client.embeddings.create({ model, input: [5, 6, 7] })).usage.prompt_tokens, 3);
+  assert.equal((await client.embeddings.create({ model, input: [[5, 6, 7], [8]], dimensions: 8 })).data[1].embedding.length, 8);
+  const many = await client.embeddings.create({ model, input: Array.from({ length: 400 }, (_, i) => `text ${i}`) });
+  assert.deepEqual(many.data.map((d) => d.index), many.data.map((_, i) => i));
+  await rejects(client.embeddings.create({ model, input: "a", dimensions: v.length + 1 }), OpenAI.BadRequestError, 400, "dimensions");
+  const e = await rejects(client.embeddings.create({ model, input: ["a", "word ".repeat(400000)] }), OpenAI.BadRequestError, 400, "input[1]");
+  assert.equal(e.code, "context_length_exceeded");
+});
+
 test("stop strings do not appear", async () => {
   const r = await client.chat.completions.create({ model, messages, max_tokens: 40, temperature: 0 });
   const word = r.choices[0].message.content.trim().split(/\s+/)[2];
@@ -124,7 +143,6 @@ test("errors have their classes and name the parameter", async () => {
   const e = await rejects(chat({ messages: [{ role: "user", content: "word ".repeat(400000) }] }), OpenAI.BadRequestError, 400);
   assert.equal(e.code, "context_length_exceeded");
   assert.match(e.message, /maximum context length is \d+ tokens/);
-  await rejects(client.embeddings.create({ model, input: "a" }), OpenAI.BadRequestError, 400);
   await rejects(client.get("/nowhere"), OpenAI.NotFoundError, 404);
   if (process.env.API_KEY)
     await rejects(new OpenAI({ baseURL, apiKey: "wrong", maxRetries: 0 }).models.list(), OpenAI.AuthenticationError, 401);
