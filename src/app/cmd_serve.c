@@ -36,7 +36,7 @@ typedef struct {
     sr_sessioncfg cfg;
     sr_servecfg   serve;
     const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors, *cert, *cert_key;
-    uint32_t      port, drain_s;
+    uint32_t      port, drain_s, timeout_s;
     const char   *engine, *null_text;
     float         null_rate;
     bool          null_engine;
@@ -273,6 +273,7 @@ static int run(options *o)
     o->serve.no_ui         = o->no_ui;
     o->serve.model_id      = o->model_name ? o->model_name : id;
     o->serve.times.drain   = o->drain_s * 1000;
+    o->serve.times.answer  = o->timeout_s * 1000;
     start(&v, &err);
 end:
     sr_serve_close(v.serve);
@@ -311,7 +312,8 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_STR("api-prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
         SR_O_FLAG("no-ui", 0, o.no_ui, "no page at /, the API alone"),
         SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),
-        SR_O_UINT("drain", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),
+        SR_O_UINT("request-timeout", 0, o.timeout_s, "SECONDS", "longest a request may take, from its first byte to the end of its answer; a request may ask for less", 1, 86400),
+        SR_O_UINT("drain-timeout", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),
         SR_O_FLAG("null-engine", 0, o.null_engine, "compute nothing: every answer is the same text; for tests of clients"),
         SR_O_STR("null-text", 0, o.null_text, "TEXT", "what the null engine says"),
         SR_O_REAL("null-rate", 0, o.null_rate, "T", "its tokens a second for each answer; 0 as fast as they are read", 0, 1e6),

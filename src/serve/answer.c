@@ -141,6 +141,10 @@ void sr_call_sent(sr_call *k)
 
 void sr_call_tick(sr_call *k, uint64_t now)
 {
+    if (k->deadline_ns && now >= k->deadline_ns) { /* being prepared, waiting or running; the engine looks at it, too, more often */
+        sr_call_fail_late(k);
+        return;
+    }
     if (k->vec || !k->started || !streaming(k) || sr_http_backlog(k->c))
         return;
     sr_call_sent(k); /* an ack that found the ring full */
@@ -314,13 +318,17 @@ static bool on_done(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
 static void on_error(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
 {
     sr_apierr why = {0};
-    sr_api_fail_err(&why, e->status, e->msg, NULL);
     if (e->choice == ~0u || p->left == 1) { /* the engine has forgotten the request */
         sr_call_part_done(k, p);
     } else if (l) {
         l->done = true;
         p->left--;
     }
+    if (e->reason == SR_END_DEADLINE) {
+        sr_call_fail_late(k);
+        return;
+    }
+    sr_api_fail_err(&why, e->status, e->msg, NULL);
     sr_call_fail(k, &why);
 }
 
@@ -359,7 +367,7 @@ void sr_answer_event(sr_call *k, uint32_t part, const sr_event *e)
         break;
     case SR_EV_DONE:
         if (e->reason == SR_END_CANCEL || e->reason == SR_END_DEADLINE) {
-            on_error(k, p, l, &(sr_event){.choice = e->choice, .status = SR_NOMEM, .msg = "the engine ended the request: out of time"});
+            on_error(k, p, l, &(sr_event){.choice = e->choice, .reason = e->reason, .status = SR_NOMEM, .msg = "the engine ended the request"});
             return;
         }
         ok = on_done(k, p, l, e);

@@ -64,6 +64,7 @@ struct sr_call {
     sr_lane  *lane; uint32_t n_lane, n_done;
     sr_buf    prefix;                  /* of every frame, where frames have something in common */
     bool      preparing, prepared, started;
+    uint64_t  deadline_ns;             /* 0: none */
     uint64_t  begun_ns, posted_ns, started_ns, first_ns, last_ns, sent_ns; /* first, last: tokens; 0: not yet */
     uint64_t  n_event;                 /* dialects that count their events */
     float    *vec;                     /* [n_part][prep.vec.dims]: a call for vectors (embed.h); it has no lanes */
@@ -75,6 +76,7 @@ struct sr_call {
 void sr_call_end(sr_call *k);                                /* frees it; what the engine still computes is cancelled */
 void sr_call_fail(sr_call *k, const sr_apierr *e);           /* the answer is an error; frees the call */
 void sr_call_fail_nomem(sr_call *k);
+void sr_call_fail_late(sr_call *k);                          /* its time is over */
 void sr_call_finish(sr_call *k);                             /* everything is there: writes what is left, frees the call */
 void sr_call_reply(sr_call *k, sr_buf *body);                /* the whole answer; frees the body and the call */
 void sr_call_end_choice(sr_call *k, sr_part *p, uint32_t choice, sr_endreason why); /* in the engine */

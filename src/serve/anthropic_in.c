@@ -212,7 +212,7 @@ static bool put_thinking(ctx *c, const json_t *v, json_t *out)
 static bool put_numbers(ctx *c, const json_t *root, json_t *out)
 {
     static const char *const same[] = {"max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stream",
-                                       "priority", "cache_salt"};
+                                       "priority", "cache_salt", "timeout"};
     bool ok = sr_in_copy(root, "stop_sequences", out, "stop");
     for (size_t i = 0; ok && i < sizeof same / sizeof *same; i++)
         ok = sr_in_copy(root, same[i], out, same[i]);

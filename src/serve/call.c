@@ -127,10 +127,10 @@ static void note(sr_call *k)
         return;
     sr_usage     u = sr_answer_usage(k);
     sr_callnote *n = sr_http_note(k->c);
-    uint32_t   key = n->key;
-    *n = (sr_callnote){.prompt = (uint32_t)u.prompt, .cached = (uint32_t)u.cached, .made = (uint32_t)u.made, .thoughts = (uint32_t)u.thought,
+    *n = (sr_callnote){.timeout_ms = n->timeout_ms, .key = n->key,
+                       .prompt = (uint32_t)u.prompt, .cached = (uint32_t)u.cached, .made = (uint32_t)u.made, .thoughts = (uint32_t)u.thought,
                        .ttft_ns = k->first_ns ? k->first_ns - k->begun_ns : 0, .decode_ns = k->last_ns - k->first_ns, .n = k->n_lane,
-                       .finish = k->n_lane ? names[k->lane[0].finish] : NULL, .key = key};
+                       .finish = k->n_lane ? names[k->lane[0].finish] : NULL};
 }
 
 static void count_finished(const sr_call *k)
@@ -222,6 +222,18 @@ void sr_call_reply(sr_call *k, sr_buf *body)
     sr_call_end(k);
     sr_http_reply(c, 200, "application/json", NULL, body->p, body->n);
     sr_buf_end(body);
+}
+
+void sr_call_fail_late(sr_call *k)
+{
+    sr_apierr e = {0};
+    k->s->metrics.timeouts++;
+    if (k->deadline_ns)
+        sr_api_fail(&e, 504, NULL, "timeout", "The request has reached its time limit of %.3g s%s.", (double)(k->deadline_ns - k->begun_ns) * 1e-9,
+                    k->started ? "" : " before it was begun with");
+    else
+        sr_api_fail(&e, 503, NULL, "queue_timeout", "The request has waited too long for a place.");
+    sr_call_fail(k, &e);
 }
 
 void sr_call_finish(sr_call *k)
@@ -348,7 +360,8 @@ static sr_request request_of(sr_call *k, uint32_t part)
         .max_new = max, .min_new = (uint32_t)SR_MIN(q->min_tokens, (int64_t)max), .n = (uint32_t)q->n,
         .n_logprobs = (uint16_t)(q->want_logprobs ? q->top_logprobs + 1 : 0),
         .n_prompt_logprobs = (uint16_t)(q->want_logprobs && q->echo ? q->top_logprobs + 1 : 0),
-        .priority = (int32_t)q->priority, .queue_deadline_ns = queue ? sr_now_ns() + sr_ms((uint32_t)queue) : 0,
+        .priority = (int32_t)q->priority, .deadline_ns = k->deadline_ns,
+        .queue_deadline_ns = queue ? sr_now_ns() + sr_ms((uint32_t)queue) : 0,
         .window = q->stream ? SR_WINDOW : 0,
         .sampling = {.temp = (float)q->temperature, .top_p = (float)q->top_p, .min_p = (float)q->min_p,
                      .typical_p = (float)(q->typical_p > 0 ? q->typical_p : 1), .rep_penalty = (float)q->rep_penalty,
@@ -375,11 +388,25 @@ static bool has_room(const sr_call *k, sr_apierr *e)
     return true;
 }
 
+/* The least of what the server, the header and the body allow, from the request's first byte. */
+static uint64_t deadline_of(const sr_call *k)
+{
+    uint64_t header = k->c ? sr_ms(((const sr_callnote *)sr_http_note(k->c))->timeout_ms) : 0, server = sr_ms(k->s->cfg.times.answer);
+    uint64_t body = k->prepared ? (uint64_t)(k->prep.params.timeout_s * 1e9) : 0, least = UINT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        uint64_t v = i == 0 ? header : i == 1 ? server : body;
+        if (v && v < least)
+            least = v;
+    }
+    return least == UINT64_MAX ? 0 : k->begun_ns + least;
+}
+
 static bool post(sr_call *k, sr_apierr *e)
 {
     sr_serve      *s = k->s;
     const int32_t *stop;
     uint32_t       n_stop;
+    k->deadline_ns = deadline_of(k); /* once more: now it is known what the body asks for */
     if (k->prep.vec.dims)
         return sr_embed_post(k, e);
     if (!has_room(k, e))
@@ -482,6 +509,7 @@ void sr_call_begin(sr_serve *s, sr_conn *c, sr_api api, sr_buf *body)
     }
     k->c         = c;
     k->preparing = true;
+    k->deadline_ns = deadline_of(k);
     sr_http_set_user(c, k);
     if (!sr_scribe_post(s->scribe, api, body, on_prepared, k)) {
         k->preparing = false;

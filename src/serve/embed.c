@@ -178,6 +178,7 @@ static bool feed(sr_call *k, sr_apierr *e)
         if (!sr_call_part_begin(k, k->n_posted))
             return sr_api_fail(e, 503, NULL, "out_of_memory", "No memory for the request.");
         const sr_request r  = {.id = k->part[k->n_posted].id, .salt = k->prep.params.salt, .priority = (int32_t)k->prep.params.priority, .what = SR_EMBED, .tok = t->p, .n_tok = (uint32_t)t->n, .n = 1,
+                               .deadline_ns = k->deadline_ns,
                                .queue_deadline_ns = queue ? sr_now_ns() + sr_ms((uint32_t)queue) : 0};
         sr_status        st = sr_port_post(s->port, &r, &err);
         if (st) {

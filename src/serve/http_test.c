@@ -127,9 +127,18 @@ static void browsers_get_their_preflight(void **state)
     assert_int_equal(r.status, 204);
     assert_string_equal(tc_header(&r, "Access-Control-Allow-Origin", v, sizeof v), "*");
     assert_string_equal(tc_header(&r, "Access-Control-Allow-Headers", v, sizeof v), "authorization, x-stainless-os");
+    assert_null(tc_header(&r, "Access-Control-Allow-Credentials", v, sizeof v)); /* a page elsewhere must bring a key of its own */
     assert_non_null(strstr(tc_header(&r, "Access-Control-Allow-Methods", v, sizeof v), "POST"));
     tc_reply_end(&r);
     tc_stop(&s);
+    tc_server named = {.cfg.cors = "https://chat.example.org"};
+    tc_start(&named);
+    tc_ask(&named, "POST", CHAT, "Origin: https://chat.example.org\r\nCookie: a=b\r\n", hello, &r);
+    assert_int_equal(r.status, 200);
+    assert_string_equal(tc_header(&r, "Access-Control-Allow-Origin", v, sizeof v), "https://chat.example.org");
+    assert_null(tc_header(&r, "Access-Control-Allow-Credentials", v, sizeof v));
+    tc_reply_end(&r);
+    tc_stop(&named);
     tc_server quiet = {.cfg.cors = ""};
     tc_start(&quiet);
     tc_ask(&quiet, "GET", "/health", NULL, NULL, &r);

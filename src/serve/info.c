@@ -110,6 +110,7 @@ static void put_limits(const sr_servecfg *g, sr_jsonw *w)
     sr_json_uint(w, "ping", t->ping);
     sr_json_uint(w, "queue", t->queue);
     sr_json_uint(w, "drain", t->drain);
+    sr_json_uint(w, "answer", t->answer);
     sr_json_end(w);
 }
 

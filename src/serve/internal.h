@@ -24,6 +24,7 @@ typedef struct {
     uint64_t ttft_ns, decode_ns;             /* decode: from the first token to the last */
     uint32_t n;                              /* choices; 0: no generation */
     const char *finish;
+    uint32_t timeout_ms;                     /* of X-Request-Timeout; 0: none */
     uint32_t key;                            /* 1 + index of the key whose limits the request counts for; 0: none */
 } sr_callnote;
 _Static_assert(sizeof(sr_callnote) <= SR_HTTP_NOTE, "the note of a connection holds it");

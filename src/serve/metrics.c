@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 
-const short sr_metric_status[SR_STATUSES] = {200, 204, 304, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431, 499, 500, 501, 503, 505, 0};
+const short sr_metric_status[SR_STATUSES] = {200, 204, 304, 400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431, 499, 500, 501, 503, 504, 505, 0};
 
 void sr_hist_add(sr_hist *h, uint64_t ns)
 {
@@ -139,6 +139,7 @@ void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
     number(o, "http_finished_stop_total", "counter", "Choices that ended at an end token or a stop string.", m->finished_stop);
     number(o, "http_finished_length_total", "counter", "Choices that ended at their length.", m->finished_length);
     number(o, "http_failed_total", "counter", "Generations that ended with an error.", m->failed);
+    number(o, "http_timeouts_total", "counter", "Generations ended by their time limit.", m->timeouts);
     number(o, "http_late_ends_total", "counter", "Cancellations that had to wait for the engine's command ring.", m->late_ends);
     per_key(v->keys, o);
     if (v->cert_expires) {

@@ -26,10 +26,10 @@ typedef struct {                            /* what vLLM's names count; seconds 
     uint64_t  drafted, accepted;
 } sr_vllm;
 
-enum { SR_STATUSES = 21, SR_ROUTES = 40 };
+enum { SR_STATUSES = 22, SR_ROUTES = 40 };
 typedef struct {
     uint64_t http[SR_ROUTES][SR_STATUSES];  /* by route and index of status in sr_metric_status */
-    uint64_t tokens_prompt, tokens_sent, finished_stop, finished_length, failed, left;
+    uint64_t tokens_prompt, tokens_sent, finished_stop, finished_length, failed, left, timeouts;
     uint64_t late_ends;
     sr_hist  ttft, itl, total;
     sr_vllm  vllm;

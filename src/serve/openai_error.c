@@ -40,6 +40,7 @@ static const char *type_of(const sr_apierr *e)
     case 429: return "rate_limit_error";
     case 404: return anthropic ? "not_found_error" : "invalid_request_error";
     case 413: return anthropic ? "request_too_large" : "invalid_request_error";
+    case 504: return anthropic ? "timeout_error" : "server_error";
     case 503: return anthropic ? "overloaded_error" : "server_error";
     default:  return e->status < 500 ? "invalid_request_error" : anthropic ? "api_error" : "server_error";
     }

@@ -525,6 +525,7 @@ static const row rows[] = {
     {"logprobs", SPECIAL, COMP, 0, 0, 0, take_logprobs_count},
     {"echo", BOOL, COMP, 0, 0, AT(echo), NULL},
     {"priority", INT, BOTH, -MAX_I32, MAX_I32, AT(priority), NULL},
+    {"timeout", NUM, BOTH, 0.001, 86400, AT(timeout_s), NULL},
     {"cache_salt", SPECIAL, BOTH, 0, 0, 0, take_salt},
     {"add_generation_prompt", BOOL, CHAT, 0, 0, AT(add_generation_prompt), NULL},
     {"continue_final_message", BOOL, CHAT, 0, 0, AT(continue_final), NULL},

@@ -36,6 +36,7 @@ typedef struct {                    /* the parameters of a request; defaults: sr
     bool    add_generation_prompt, continue_final, parallel, progress;
     int64_t n, max_tokens, min_tokens, top_logprobs; /* max_tokens -1: up to the context's end */
     int64_t seed, top_k, rep_last_n, priority;       /* seed -1: a random one; rep_last_n -1: all, -2: not given */
+    double  timeout_s;                  /* 0: none */
     double  temperature, top_p, min_p, typical_p, rep_penalty, freq_penalty, pres_penalty;
     sr_stopstr *stop;      uint32_t n_stop;
     int32_t    *stop_tok;  uint32_t n_stop_tok;

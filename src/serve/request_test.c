@@ -167,6 +167,7 @@ static void every_number_has_its_range_and_type(void **state)
         {"seed", C | T, true, "-9223372036854775808", "9223372036854775807", "-1e300", "1e300"},
         {"top_logprobs", C, true, "0", "0", "-1", "21"},
         {"logprobs", T, true, "0", "5", "-1", "6"},
+        {"timeout", C | T, false, "0.001", "86400", "0", "86400.1"},
         {"priority", C | T, true, "-2147483647", "2147483647", "-2147483648", "2147483648"},
     };
     static const char *const bad[] = {"true", "false", "'1'", "''", "[]", "[1]", "{}", "{'a':1}", "1e308", "-1e308"};

@@ -220,7 +220,7 @@ static bool check_available(const json_t *root, sr_apierr *e)
 static bool put_numbers(ctx *c, const json_t *root, json_t *out)
 {
     static const char *const same[] = {"temperature", "top_p", "top_k", "min_p", "seed", "stop", "stream",
-                                       "parallel_tool_calls", "priority", "cache_salt", "chat_template_kwargs",
+                                       "parallel_tool_calls", "priority", "cache_salt", "timeout", "chat_template_kwargs",
                                        "reasoning_format"};
     bool ok = sr_in_copy(root, "max_output_tokens", out, "max_tokens") &&
               sr_in_copy(json_object_get(root, "reasoning"), "effort", out, "reasoning_effort");

@@ -242,6 +242,31 @@ static void preflight(sr_serve *s, sr_conn *c, const sr_httphead *h)
     sr_buf_end(&headers);
 }
 
+/* X-Request-Timeout: seconds, as 2 or 1.5. */
+static bool take_timeout(sr_conn *c, const sr_httphead *h, sr_apierr *e)
+{
+    sr_str   v = sr_http_header(h, "x-request-timeout");
+    uint64_t us = 0, unit = 1000000; /* of the digit that comes next: 10 million before the point, less and less behind it */
+    bool     ok = v.n > 0, point = false;
+    for (size_t i = 0; ok && i < v.n; i++) {
+        if (v.p[i] == '.' && !point && i && i + 1 < v.n) {
+            point = true;
+            continue;
+        }
+        ok = v.p[i] >= '0' && v.p[i] <= '9' && us < UINT64_C(1000000000000);
+        if (ok && !point)
+            us = us * 10 + (uint64_t)(v.p[i] - '0') * 1000000;
+        else if (ok)
+            us += (uint64_t)(v.p[i] - '0') * (unit /= 10);
+    }
+    if (!v.p)
+        return true;
+    if (!ok || us < 1000 || us > 86400 * UINT64_C(1000000))
+        return sr_api_fail(e, 400, "X-Request-Timeout", NULL, "'X-Request-Timeout' must be a number of seconds from 0.001 to 86400.");
+    ((sr_callnote *)sr_http_note(c))->timeout_ms = (uint32_t)(us / 1000);
+    return true;
+}
+
 /* What can be said before the body is read.  False: *e says it. */
 static bool check_post(sr_serve *s, const sr_httphead *h, sr_apierr *e)
 {
@@ -317,7 +342,7 @@ static void on_head(void *app, sr_conn *c, const sr_httphead *h)
     else if (ok && !(routes[r].methods & 1u << h->method))
         ok = method_not_allowed(&e, routes[r].methods);
     else if (ok)
-        ok = routes[r].methods == M_POST ? check_post(s, h, &e) && take_key(s, c, key, &e) : check_get(s, r, &e);
+        ok = routes[r].methods == M_POST ? check_post(s, h, &e) && take_timeout(c, h, &e) && take_key(s, c, key, &e) : check_get(s, r, &e);
     if (!ok)
         sr_reply_error(c, &e);
     else if (routes[r].methods == M_POST)

@@ -43,6 +43,7 @@ typedef struct {                           /* milliseconds; zero = the default *
     uint32_t head, body, request;          /* a whole head 10,000; silence within a body 30,000; a whole body 300,000 */
     uint32_t idle, write;                  /* kept-alive 75,000; a reader that takes nothing 60,000 */
     uint32_t ping, queue, drain;           /* SSE comment after silence 15,000; wait for admission 0 = none; stop() 30,000 */
+    uint32_t answer;                       /* from a request's first byte to its answer's end: 504; 0 = none but the request's own */
 } sr_servetimes;
 typedef struct {
     const char *key;                       /* 1..256 bytes */

@@ -47,7 +47,7 @@ def check(docs):
     assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
     assert all(len(v) == 2 for v in pod["volumes"]), "a volume is a name and one source"
     assert pod["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]
-    assert int(next(a for a in container["args"] if a.startswith("--drain=")).split("=")[1]) < pod["terminationGracePeriodSeconds"]
+    assert int(next(a for a in container["args"] if a.startswith("--drain-timeout=")).split("=")[1]) < pod["terminationGracePeriodSeconds"]
     for doc in docs.values():
         assert doc["metadata"]["name"] and len(doc["metadata"]["name"]) <= 63
     return pod, container
