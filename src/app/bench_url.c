@@ -16,7 +16,7 @@
 #include "app/commands.h"
 #include "base/mem.h"
 
-enum { ROWS_MAX = SR_OPT_LIST_MAX, RATE_SECONDS = 32, PROMPT_WORDS = 128, DESCRIPTORS_BESIDE = 64 };
+enum { ROWS_MAX = SR_OPT_LIST_MAX, RATE_SECONDS = 32, PROMPT_WORDS = 128, WARM_TOKENS = 16, DESCRIPTORS_BESIDE = 64 };
 
 typedef struct {
     sr_urlcfg    *cfg;
@@ -176,10 +176,12 @@ static sr_status measure(test *t, sr_err *err)
     t->row[0].concurrency = !c->rates;
     if (c->warmup) {
         snprintf(t->label, sizeof t->label, "warming up");
-        uint32_t idle = t->cfg->idle;
+        uint32_t idle = c->idle, most = c->max_tokens;
         t->cfg->idle  = 0;
+        t->prompts.max_tokens = SR_MIN(most, (uint32_t)WARM_TOKENS); /* a short answer warms as well as a long one */
         sr_status st  = run_row(t, 1, 0, c->warmup, 0, &t->row[0], err);
         t->cfg->idle  = idle;
+        t->prompts.max_tokens = most;
         if (st)
             return st;
         for (int k = 0; k < SR_LERR_COUNT && !t->row[0].n_ok; k++)

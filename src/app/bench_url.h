@@ -36,7 +36,7 @@ typedef struct {
     SR_O_REAL("temperature", 0, (c).temperature, "T", "of sampling", 0, 100), \
     SR_O_FLAG("ignore-eos", 0, (c).ignore_eos, "answers go on to --max-tokens, where the server knows ignore_eos (strata, vLLM, llama.cpp)"), \
     SR_O_UINT("seed", 0, (c).seed, "N", "of made-up prompts and random times", 0, UINT32_MAX), \
-    SR_O_UINT("warmup", 0, (c).warmup, "N", "requests beforehand that do not count", 0, 1000000), \
+    SR_O_UINT("warmup", 0, (c).warmup, "N", "requests beforehand that do not count, their answers 16 tokens at most", 0, 1000000), \
     SR_O_UINT("idle", 0, (c).idle, "N", "connections beside that are open and say nothing", 0, 60000), \
     SR_O_UINT("timeout", 0, (c).timeout_s, "S", "silence of the server that ends a request", 1, 86400), \
     SR_O_STR("csv", 0, (c).csv, "FILE", "the rows as CSV, too"), \

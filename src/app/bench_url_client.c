@@ -536,6 +536,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     run               *r = arg;
     const sr_loadplan *p = r->plan;
+    if (!r->began)
+        return; /* idle connections are still being opened */
     r->now = sr_now_ns();
     uint64_t silence = (uint64_t)p->timeout_ms * 1000000;
     for (uint32_t i = 0; i < r->n_all; i++) {

@@ -38,8 +38,8 @@ typedef struct {
     const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors, *cert, *cert_key;
     uint32_t      port, drain_s, timeout_s;
     const char   *engine, *null_text;
-    float         null_rate;
-    bool          null_engine;
+    float         null_rate, null_prompt_rate;
+    bool          null_engine, null_endless;
     bool          guard_metrics, strict_model, no_ui, log_json, verbose;
 } options;
 typedef struct {
@@ -122,8 +122,8 @@ static sr_status open_null(server *v, sr_err *err)
     if (sr_text_open(o->cfg.model, &v->text, err) || sr_port_open(NULL, &v->null_port, err) ||
         sr_tokenizer_encode(v->text.tok, say, strlen(say), SR_TOK_PARSE_SPECIAL, &v->null_ids, err))
         return err->status;
-    const sr_nullcfg    cfg = {.tok = v->null_ids.p, .n_tok = (uint32_t)v->null_ids.n, .rate = o->null_rate, .max_seqs = o->cfg.max_seqs,
-                               .ctx = o->cfg.ctx, .width = NULL_WIDTH};
+    const sr_nullcfg    cfg = {.tok = v->null_ids.p, .n_tok = (uint32_t)v->null_ids.n, .endless = o->null_endless, .rate = (double)o->null_rate,
+                               .prompt_rate = (double)o->null_prompt_rate, .max_seqs = o->cfg.max_seqs, .ctx = o->cfg.ctx, .width = NULL_WIDTH};
     const sr_servemodel m   = {.port = v->null_port, .tok = v->text.tok, .chat = v->text.chat, .ctx = o->cfg.ctx ? o->cfg.ctx : 8192,
                                .arch = "null", .device = "none", .n_embd = NULL_WIDTH};
     if (sr_null_open(v->null_port, &cfg, &v->null, err))
@@ -305,6 +305,8 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_STR("model-name", 0, o.model_name, "NAME", "what /v1/models lists; without it, the file's name"),
         SR_O_FLAG("strict-model", 0, o.strict_model, "refuse requests for another model name (else any name means this model)"),
         SR_O_UINT("parallel", 0, o.cfg.max_seqs, "N", "sequences computed at once; more wait", 1, 4096),
+        SR_O_UINT("connections", 0, o.serve.limits.conns, "N", "connections at once; more are told 503; without it, 12288", 1, 1000000),
+        SR_O_UINT("connections-per-address", 0, o.serve.limits.conns_per_ip, "N", "of one address; more are told 429; without it, 256", 1, 1000000),
         SR_O_CTX(o.cfg),
         SR_O_CHOICE("pooling", 0, o.cfg.pooling, "last|mean|cls", "embeddings: the state of the last token, the mean of all, or the first's; without it, what the file says, else last"),
         SR_O_COMPUTE(o.cfg),
@@ -316,7 +318,9 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_UINT("drain-timeout", 0, o.drain_s, "SECONDS", "how long answers may go on after SIGTERM", 1, 86400),
         SR_O_FLAG("null-engine", 0, o.null_engine, "compute nothing: every answer is the same text; for tests of clients"),
         SR_O_STR("null-text", 0, o.null_text, "TEXT", "what the null engine says"),
+        SR_O_FLAG("null-endless", 0, o.null_endless, "again and again, to the request's max_tokens"),
         SR_O_REAL("null-rate", 0, o.null_rate, "T", "its tokens a second for each answer; 0 as fast as they are read", 0, 1e6),
+        SR_O_REAL("null-prompt-rate", 0, o.null_prompt_rate, "T", "tokens a second of a prompt before its answer begins; 0 at once", 0, 1e9),
         SR_O_FLAG("log-json", 0, o.log_json, "one JSON object a line on stderr, instead of text"),
         SR_O_FLAG("verbose", 'v', o.verbose, "more lines"),
     };

@@ -200,7 +200,7 @@ static void admit(sr_null *e, uint64_t now)
         e->running = c;
         e->n_waiting--;
         e->n_running++;
-        c->due_ns = now + (uint64_t)e->cfg.start_ms * 1000000;
+        c->due_ns = now + (uint64_t)e->cfg.start_ms * 1000000 + (e->cfg.prompt_rate > 0 ? (uint64_t)(c->n_prompt * 1e9 / e->cfg.prompt_rate) : 0);
         if (c->index == 0) {
             emit(e, &(sr_event){.id = c->id, .kind = SR_EV_START, .usage = {.prompt = c->n_prompt}});
             emit(e, &(sr_event){.id = c->id, .kind = SR_EV_PROGRESS, .pos = c->n_prompt});

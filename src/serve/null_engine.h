@@ -18,6 +18,7 @@ typedef struct {
     const int32_t *tok; uint32_t n_tok;    /* the text every answer consists of */
     bool     endless;                      /* starts again at its end; else that is an end of text */
     double   rate;                         /* tokens per second and choice; 0: as fast as the port takes them */
+    double   prompt_rate;                  /* tokens per second of a prompt, before the first token; 0: at once */
     uint32_t max_seqs, ctx, queue;         /* 0: 64 choices at once, 8192 tokens, 1024 waiting */
     uint32_t width;                        /* of vectors, which depend on the tokens alone; 0: none are made */
     uint32_t start_ms;                     /* from admission to the first token, as if the prompt took that long */
