@@ -9,16 +9,18 @@
 /* Walks one list; its pages must be in its state.  Marks them in seen. */
 static bool list_check(const sr_kvpool *p, uint32_t g, bool cached, uint8_t *seen, sr_err *err)
 {
-    uint32_t head = p->n_pages + cached, count = cached ? p->n_cached : p->n_free, n = 0;
+    uint32_t head = p->n_pages + cached, count = cached ? p->n_cached : p->n_free, n = 0, before = head;
     const char *name = cached ? "LRU" : "free";
-    for (uint32_t x = p->page[head].next; x != head; x = p->page[x].next, n++) {
-        if (x >= p->n_pages || seen[x] || p->page[p->page[x].next].prev != x)
+    for (uint32_t x = p->page[head].next; x != head; before = x, x = p->page[x].next, n++) {
+        if (x >= p->n_pages || seen[x] || p->page[x].prev != before)
             return WRONG("group %u: page %u is linked wrongly", g, x);
         if (p->page[x].refs || (p->page[x].node != SR_KV_NONE) != cached)
             return WRONG("group %u: page %u on the %s list has %u references and node %u", g, x, name,
                          p->page[x].refs, p->page[x].node);
         seen[x] = 1;
     }
+    if (p->page[head].prev != before)
+        return WRONG("group %u: page %u is not the last of the %s list", g, p->page[head].prev, name);
     if (n != count)
         return WRONG("group %u: %u pages on the %s list, counted %u", g, n, name, count);
     return true;

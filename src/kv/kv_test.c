@@ -468,6 +468,63 @@ static void pages_nobody_has_written_hold_nans(void **state)
 }
 #endif
 
+/* One word of the store set to another value: the check must say so, and be content when it is back. */
+static void damage(const bed *b, uint32_t *at, uint32_t value, const char *says)
+{
+    sr_err   err = {0};
+    uint32_t was = *at;
+    *at          = value;
+    if (sr_kv_check(b->kv, &err) || !strstr(err.msg, says))
+        fail_msg("\"%s\" does not say \"%s\"", err.msg, says);
+    *at = was;
+    bed_check(b);
+}
+
+static void every_planted_damage_is_found(void **state)
+{
+    (void)state;
+    bed b = {.group = {bed_group(12, 0), bed_group(12, 8)}}; /* the second has a window of two pages */
+    toy a, c;
+    bed_open(&b, 2, 4);
+    toy_begin(&b, &a, 1, count, 18, 18); /* four full pages and one of two tokens */
+    toy_add(&b, &a, count, 18);
+    toy_begin(&b, &c, 2, count, 5, 5);
+    toy_add(&b, &c, count, 5);
+    toy_end(&c); /* a page on the LRU list */
+    bed_check(&b);
+    sr_kv     *kv = b.kv;
+    sr_kvseq  *s  = a.s;
+    sr_kvpool *p = &kv->pool[0], *w = &kv->pool[1];
+    uint32_t   full = s->table[0][1], part = s->table[0][4], lone = p->page[p->n_pages].next, lru = p->page[p->n_pages + 1].next;
+    uint32_t   behind = s->table[1][3];
+    damage(&b, &s->cap, 2, "with pages");
+    damage(&b, &s->first[1], 0, "with pages");
+    damage(&b, &s->pages, 4, "with pages");
+    damage(&b, &s->table[1][0], behind, "behind the window");
+    damage(&b, &s->table[0][4], 99, "names page 99");
+    damage(&b, &p->page[part].node, 3, "belongs to node 3");
+    damage(&b, &p->page[full].refs, 9, "has 9 references");
+    damage(&b, &p->page[lone].next, 999, "linked wrongly");
+    damage(&b, &p->page[lone].prev, lone, "linked wrongly");
+    damage(&b, &p->page[lone].refs, 1, "on the free list");
+    damage(&b, &p->page[lone].node, full, "on the free list");
+    damage(&b, &p->page[lru].node, SR_KV_NONE, "on the LRU list");
+    damage(&b, &p->n_free, p->n_free + 1, "counted");
+    damage(&b, &p->n_cached, 0, "counted");
+    damage(&b, &w->page[behind].node, 0, "belongs to node");
+    damage(&b, (uint32_t *)&kv->tok[full * 4], 77, "not where its tokens say");
+    damage(&b, &kv->node[full].parent, SR_KV_NONE, "not where its tokens say");
+    damage(&b, (uint32_t *)&kv->node[full].hash[1], 5, "not where its tokens say");
+    damage(&b, &kv->node[full].children, 7, "children");
+    damage(&b, &kv->node[full].page[1], behind, "not its node's");
+    damage(&b, &kv->node[full].page[1], SR_KV_NONE, "not its node's");
+    damage(&b, &p->page[p->n_pages].prev, lone, "not the last");
+    damage(&b, &kv->node[full].page[0], part, "not its node's");
+    damage(&b, &kv->bucket[kv->node[full].hash[0] & kv->bucket_mask], SR_KV_NONE, "");
+    toy_end(&a);
+    bed_close(&b);
+}
+
 static void the_cost_of_a_token_is_measured(void **state)
 {
     (void)state;
@@ -522,6 +579,7 @@ int main(void)
         cmocka_unit_test(a_prefix_is_found_when_the_window_before_its_end_is_there),
         cmocka_unit_test(without_a_full_group_nothing_is_reused),
         cmocka_unit_test(a_wrong_configuration_is_refused_with_its_numbers),
+        cmocka_unit_test(every_planted_damage_is_found),
         cmocka_unit_test(other_tiers_are_unsupported_and_say_so),
         cmocka_unit_test(the_layout_is_the_contracts),
 #ifdef SR_DEBUG

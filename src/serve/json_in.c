@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/mem.h"
+
 /* Depth and an upper bound of the number of values (one per comma and per bracket). */
 static sr_status scan(const char *p, size_t n, uint32_t max_depth, uint32_t max_values, sr_err *err)
 {
@@ -46,12 +48,17 @@ sr_status sr_json_read(const char *text, size_t n, uint32_t max_depth, uint32_t 
     sr_status s = scan(text, n, max_depth, max_values, err);
     if (s)
         return s;
+    /* jansson 2.14 writes behind its buffer when that cannot grow: there must be memory for the longest string there can be. */
+    void *room = n <= SIZE_MAX / 2 - 64 ? sr_malloc(2 * n + 64) : NULL;
+    sr_free(room);
+    if (!room)
+        return sr_raise(err, SR_NOMEM, "host: memory for %zu bytes of JSON", n);
     json_error_t e;
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (*out)
         return SR_OK;
     char why[120];
-    if (json_error_code(&e) == json_error_out_of_memory)
+    if (json_error_code(&e) == json_error_out_of_memory || e.line < 0) /* no place in the text: it was not the text */
         return sr_raise(err, SR_NOMEM, "host: memory for %zu bytes of JSON", n);
     return sr_raise(err, SR_INVALID, "invalid JSON: %s (line %d, column %d)",
                     sr_escape(why, sizeof why, e.text, strlen(e.text)), e.line, e.column);

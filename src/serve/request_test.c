@@ -517,6 +517,93 @@ static void memory_that_runs_out_is_an_answer(void **state)
     assert_true(n > 10 && n < 2000);
 }
 
+#define SCHEMA "{'type':'object','properties':{'a':{'type':'string'}}}"
+#define TOOL "{'type':'function','function':{'name':'f','description':'d','parameters':" SCHEMA ",'strict':true}}"
+
+/* Every request form with most of what it may hold. */
+static const struct { sr_api api; const char *body; } full[] = {
+    {SR_API_CHAT, "{'messages':[{'role':'system','content':'s'},{'role':'user','name':'u','content':[{'type':'text','text':'a'},{'type':'text','text':'b'}]},"
+                  "{'role':'assistant','content':null,'reasoning_content':'r','tool_calls':[{'id':'c','type':'function','function':{'name':'f','arguments':'{\\'a\\':1}'}},"
+                  "{'function':{'name':'g','arguments':{'b':2}}}]},{'role':'tool','tool_call_id':'c','content':'4'},{'role':'assistant','content':[{'type':'refusal','refusal':'no'}]},"
+                  "{'role':'user','content':'go'}],'tools':[" TOOL "],'tool_choice':{'type':'function','function':{'name':'f'}},'reasoning_effort':'low',"
+                  "'chat_template_kwargs':{'x':1},'logit_bias':{'5':1},'stop':['x'],'stop_token_ids':[7],'stream':true,'stream_options':{'include_usage':true}}"},
+    {SR_API_CHAT, "{'messages':[{'role':'user','content':'a'}],'response_format':{'type':'json_schema','json_schema':{'name':'n','schema':" SCHEMA "}}}"},
+    {SR_API_COMPLETION, "{'prompt':['a',' b <|im_end|>'],'echo':true,'logprobs':2,'n':2,'logit_bias':[[1,false],[2,1.5]],'guided_choice':['x','y']}"},
+    {SR_API_MESSAGES, "{'max_tokens':5,'system':[{'type':'text','text':'s'}],'messages':[{'role':'user','content':[{'type':'text','text':'q'}]},"
+                      "{'role':'assistant','content':[{'type':'thinking','thinking':'t','signature':'x'},{'type':'text','text':'a'},{'type':'tool_use','id':'i','name':'f','input':{'a':1}}]},"
+                      "{'role':'user','content':[{'type':'tool_result','tool_use_id':'i','content':[{'type':'text','text':'r'}]},{'type':'text','text':'next'}]},"
+                      "{'role':'assistant','content':'so'}],"
+                      "'tools':[{'name':'f','description':'d','input_schema':" SCHEMA "}],'tool_choice':{'type':'auto','disable_parallel_tool_use':true},"
+                      "'thinking':{'type':'enabled','budget_tokens':1024},'stop_sequences':['x'],'metadata':{'user_id':'u'},'temperature':0.5,'top_k':4,'stream':true}"},
+    {SR_API_COUNT, "{'system':'s','messages':[{'role':'user','content':'q'}],'tools':[{'name':'f'}]}"},
+    {SR_API_RESPONSES, "{'instructions':'i','input':[{'role':'user','content':[{'type':'input_text','text':'q'}]},{'type':'reasoning','summary':[{'type':'summary_text','text':'t'}],"
+                       "'content':[{'type':'reasoning_text','text':'t'}]},{'type':'function_call','call_id':'c','name':'f','arguments':'{}'},"
+                       "{'type':'function_call_output','call_id':'c','output':'o'},{'type':'message','role':'assistant','content':[{'type':'output_text','text':'a'}]},{'role':'user','content':'x'}],"
+                       "'tools':[{'type':'function','name':'f','description':'d','parameters':" SCHEMA ",'strict':false}],'tool_choice':{'type':'function','name':'f'},"
+                       "'reasoning':{'effort':'low'},'max_output_tokens':9,'metadata':{'k':'v'},'temperature':1,'top_p':0.5}"},
+    {SR_API_RESPONSES, "{'input':'q','text':{'format':{'type':'json_schema','name':'n','schema':" SCHEMA ",'strict':true}}}"},
+    {SR_API_OLLAMA_CHAT, "{'messages':[{'role':'user','content':'q'},{'role':'assistant','content':'','thinking':'t','tool_calls':[{'function':{'name':'f','arguments':{'a':1}}}]},"
+                         "{'role':'tool','tool_name':'f','content':'4'}],'tools':[" TOOL "],'format':" SCHEMA ",'options':{'temperature':0,'num_predict':-2,'stop':['x'],'seed':1},'think':true,'stream':false}"},
+    {SR_API_OLLAMA_CHAT, "{'messages':[{'role':'user','content':'q'}],'format':'json','options':{'num_predict':7}}"},
+    {SR_API_OLLAMA_GENERATE, "{'prompt':'p','system':'s','options':{'num_ctx':100}}"},
+    {SR_API_OLLAMA_GENERATE, "{'prompt':'p','raw':true}"},
+    {SR_API_TOKENIZE, "{'content':'a b','add_special':true,'with_pieces':true}"},
+    {SR_API_DETOKENIZE, "{'tokens':[1,2]}"},
+    {SR_API_TEMPLATE, "{'messages':[{'role':'user','content':'q'}],'tools':[" TOOL "]}"},
+};
+
+/* jansson 2.14 writes behind its buffer when that cannot grow while it parses: only what it takes otherwise may fail. */
+json_t *__real_json_loadb(const char *p, size_t n, size_t flags, json_error_t *e);
+json_t *__wrap_json_loadb(const char *p, size_t n, size_t flags, json_error_t *e);
+static bool parsing;
+
+json_t *__wrap_json_loadb(const char *p, size_t n, size_t flags, json_error_t *e)
+{
+    parsing   = true;
+    json_t *j = __real_json_loadb(p, n, flags, e);
+    parsing   = false;
+    return j;
+}
+
+static void *jansson_malloc(size_t n) { return parsing ? malloc(n) : sr_malloc(n); }
+
+/* The same in every form, and what jansson takes may fail as well. */
+static void memory_of_the_tree_may_run_out_in_any_form(void **state)
+{
+    (void)state;
+    size_t points = 0;
+    json_set_alloc_funcs(jansson_malloc, free);
+    for (size_t i = 0; i < SR_COUNT(full); i++) {
+        sr_buf b = {0};
+        sr_err err = {0};
+        json_t *root = NULL;
+        for (const char *s = full[i].body; *s; s++)
+            sr_buf_char(&b, *s == '\'' ? '"' : *s);
+        if (sr_json_read(b.p, b.n, 64, 10000, &root, &err))
+            fail_msg("%s: %s", b.p, err.msg);
+        int n = 1;
+        for (bool fired = true; fired; n++) {
+            sr_prep   p;
+            sr_apierr e = {0};
+            sr_fault_arm(SR_FAULT_ALLOC, (uint64_t)n);
+            bool ok = sr_prepare_tree(&env, full[i].api, root, &p, &e);
+            fired = sr_fault_fired(SR_FAULT_ALLOC);
+            sr_fault_arm(SR_FAULT_ALLOC, 0);
+            if (ok)
+                sr_prep_end(&p);
+            if (ok != !fired && !(ok && fired)) /* what is not needed may be done without */
+                fail_msg("%s: %d %s", b.p, e.status, e.msg);
+            if (!ok && e.status != 503)
+                fail_msg("%s, allocation %d: %d %s", b.p, n, e.status, e.msg);
+        }
+        points += (size_t)n - 2;
+        json_decref(root);
+        sr_buf_end(&b);
+    }
+    json_set_alloc_funcs(malloc, free);
+    print_message("%zu failing allocations\n", points);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -534,6 +621,7 @@ int main(void)
         cmocka_unit_test(many_messages_are_refused_quickly),
         cmocka_unit_test(a_long_prompt_costs_linear_time),
         cmocka_unit_test(memory_that_runs_out_is_an_answer),
+        cmocka_unit_test(memory_of_the_tree_may_run_out_in_any_form),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
