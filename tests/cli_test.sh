@@ -191,6 +191,22 @@ if "$strata" help | grep -q '^  ask '; then
 
     runs 0 "perplexity as JSON" perplexity -m $draft --chunk 64 --chunks 3 --json docs/HOUSE.md
     says out '"tokens":93,' # 3 x (64 - 32 - 1)
+    runs 0 "perplexity of what is left of a model beside the whole one" perplexity -m $draft --chunk 64 --chunks 2 --skip-threshold 0.5 --json docs/HOUSE.md
+    for key in ppl_whole ppl kl same_top tok_s blocks_left_out cosine; do says out "\"$key\":"; done
+    ! grep -q '"blocks_left_out":0,' "$dir/out" || fail "no block is left out"
+    runs 0 "perplexity of a model that may end early" perplexity -m $draft --chunk 64 --chunks 1 --early-exit 0.01 docs/HOUSE.md
+    says out "of the steps tested ended early"
+    runs 0 "an answer with blocks left out" ask -m $draft --raw --temperature 0 --skip-threshold 0.5 -v -n 4 "Once"
+    says err "feed-forward blocks are left out"
+    runs 1 "a text to skip by goes with a threshold" ask -m $draft --skip-text README.md x
+    says err "no --skip-threshold"
+    one_line err
+    runs 1 "a layer to end at goes with a probability" ask -m $draft --exit-layer 2 x
+    says err "no --early-exit"
+    runs 1 "a layer that is not there" ask -m $draft --early-exit 0.9 --exit-layer 99 x
+    says err "early exit after layer 99 of"
+    one_line err
+
     runs 1 "perplexity of a text that is too short" perplexity -m $draft LICENSE --chunk 1048576
     one_line err
     runs 1 "perplexity of a file that is not there" perplexity -m $draft "$dir/nothing"

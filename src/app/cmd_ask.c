@@ -122,6 +122,7 @@ int sr_cmd_ask(int argc, char **argv)
         SR_O_KV_K(o.session),
         SR_O_KV_V(o.session),
         SR_O_CTX(o.session),
+        SR_O_SKIP(o.session),
         SR_O_FLAG("verbose", 'v', o.session.verbose, "what was loaded and how fast it went, on stderr"),
     };
     const sr_optspec spec = {"ask", "[PROMPT]",

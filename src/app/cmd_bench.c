@@ -402,6 +402,9 @@ int sr_cmd_bench(int argc, char **argv)
         SR_O_LIST("batch", 'b', o.b, "N,N", "sequences at once; without it, 1, for a batch file 32", 1, BATCH_MAX),
         SR_O_UINT("runs", 'r', o.runs, "N", "measured runs of each row; without it, 5", 1, RUNS_MAX),
         SR_O_COMPUTE(o.cfg),
+#ifdef SR_HAVE_TEXT
+        SR_O_SKIP(o.cfg),
+#endif
         SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx|neon|neon-dot", "CPU kernels to use; without it, the best there are"),
         SR_O_FLAG("ops", 0, o.cfg.profile, "below each row, where its time went, by kind of op"),
 #ifdef SR_HAVE_TEXT

@@ -188,6 +188,7 @@ int sr_cmd_chat(int argc, char **argv)
         SR_O_KV_K(c.cfg),
         SR_O_KV_V(c.cfg),
         SR_O_CTX(c.cfg),
+        SR_O_SKIP(c.cfg),
         SR_O_FLAG("verbose", 'v', c.cfg.verbose, "what was loaded, on stderr"),
     };
     const sr_optspec spec = {"chat", NULL, "Talk to a model. Without a terminal, each line of stdin is a message.", opt,

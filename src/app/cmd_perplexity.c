@@ -4,9 +4,11 @@
  * overlap, the first token of each replaced by BOS where the model has BOS put in front; of each chunk the second half
  * is scored: tokens chunk/2 + 1 .. chunk - 1, each given all before it.  What is left at the end is not used.
  *     ppl = exp(mean of -log p),  +- ppl x standard error of that mean
- * The chunks are SR_SCORE requests through the engine's port, as a server would do them. */
+ * With --skip-threshold or --early-exit the whole model is compared with what is left of it, token by token (ppl_skip.h); else
+ * the chunks are SR_SCORE requests through the engine's port, as a server would do them. */
 #include "app/ask.h"
 #include "app/commands.h"
+#include "app/ppl_skip.h"
 #include "app/session.h"
 #include "base/clock.h"
 #include "base/jsonw.h"
@@ -143,7 +145,13 @@ static sr_status measure(options *o, sr_session *s, const sr_text *t, const sr_b
         n = o->chunks ? SR_MIN(n, (uint64_t)o->chunks) : n;
         if (n == 0)
             sr_raise(err, SR_INVALID, "%s: %zu tokens, less than one chunk of %u", o->file, ids.n, o->chunk);
-        else if (score(s, o, t, ids.p, n, &sum, err) == SR_OK && (sum.n != n * (o->chunk - o->chunk / 2 - 1) || !isfinite(sum.sum)))
+        else if (o->cfg.skip_threshold > 0 || o->cfg.early_exit > 0) {
+            bool             bos = sr_tokenizer_adds_bos(t->tok) && sr_tokenizer_bos(t->tok) >= 0;
+            const sr_pplskip x   = {&o->cfg, o->file, o->chunk, (uint32_t)n, ids.p, bos ? sr_tokenizer_bos(t->tok) : -1, o->json};
+            sr_status        st  = sr_ppl_skip(&x, s, err);
+            sr_ids_end(&ids);
+            return st;
+        } else if (score(s, o, t, ids.p, n, &sum, err) == SR_OK && (sum.n != n * (o->chunk - o->chunk / 2 - 1) || !isfinite(sum.sum)))
             sr_raise(err, SR_INVALID, "%llu of %llu tokens scored, mean -log p %g: the model gives no usable logits",
                      (unsigned long long)sum.n, (unsigned long long)(n * (o->chunk - o->chunk / 2 - 1)),
                      sum.sum / (double)sum.n);
@@ -183,13 +191,14 @@ int sr_cmd_perplexity(int argc, char **argv)
         SR_O_UINT("chunk", 0, o.chunk, "N", "tokens of a chunk", 8, 1 << 20),
         SR_O_UINT("chunks", 0, o.chunks, "N", "only the first N chunks; without it, all", 1, 1u << 31),
         SR_O_COMPUTE(o.cfg),
+        SR_O_SKIP(o.cfg),
         SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx|neon|neon-dot", "CPU kernels to use; without it, the best there are"),
         SR_O_FLAG("json", 0, o.json, "as one JSON object"),
         SR_O_FLAG("verbose", 'v', o.cfg.verbose, "what was loaded, on stderr"),
     };
     const sr_optspec spec = {"perplexity", "FILE",
                              "Perplexity of a model on a text file, by llama.cpp's definition: chunks of 512 tokens, BOS first, the "
-                             "second half of each scored.",
+                             "second half of each scored. With --skip-threshold or --early-exit: of the whole model and of what is left, their KL and their speed.",
                              opt, SR_COUNT(opt), .min_operands = 1, .max_operands = 1};
     int rc = sr_opt_parse(&spec, &argc, argv);
     if (rc >= 0)

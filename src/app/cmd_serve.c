@@ -310,6 +310,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_CTX(o.cfg),
         SR_O_CHOICE("pooling", 0, o.cfg.pooling, "last|mean|cls", "embeddings: the state of the last token, the mean of all, or the first's; without it, what the file says, else last"),
         SR_O_COMPUTE(o.cfg),
+        SR_O_SKIP(o.cfg),
         SR_O_CHOICE("engine", 0, o.engine, "auto|thread|process", "where the model is computed; a process of its own is replaced when it dies; auto: a process on a GPU"),
         SR_O_STR("api-prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
         SR_O_FLAG("no-ui", 0, o.no_ui, "no page at /, the API alone"),

@@ -1,5 +1,8 @@
 #include "app/session.h"
 #include "app/paths.h"
+#ifdef SR_HAVE_TEXT
+#include "app/skip_text.h"
+#endif
 #include "app/worker.h"
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -81,6 +84,20 @@ sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
                         .pooling = pooling_of(cfg->pooling), .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
 }
 
+sr_status sr_session_load(const sr_sessioncfg *cfg, sr_loadcfg *load, sr_model **out, sr_err *err)
+{
+#ifdef SR_HAVE_TEXT
+    sr_ids    ids = {0};
+    sr_status s   = sr_skip_text(cfg, load->path, &ids, load, err);
+    s             = s ? s : sr_model_load(load, out, err);
+    sr_ids_end(&ids);
+    return s;
+#else
+    (void)cfg;
+    return sr_model_load(load, out, err);
+#endif
+}
+
 static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *err)
 {
     char             why[200];
@@ -100,7 +117,7 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     sr_loadcfg load = sr_session_loadcfg(cfg, s->path);
     load.be         = be;
     load.device     = device;
-    if (sr_model_load(&load, &s->model, err) || sr_engine_open(s->model, &(sr_enginecfg){0}, NULL, s->port, &s->engine, err))
+    if (sr_session_load(cfg, &load, &s->model, err) || sr_engine_open(s->model, &(sr_enginecfg){0}, NULL, s->port, &s->engine, err))
         return err->status;
     s->info           = *sr_model_info(s->model);
     s->runner->engine = s->engine;
@@ -117,6 +134,9 @@ static void describe(const sr_session *s, uint64_t ns)
     fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s%s%u %s), loaded in %.2f s\n", s->id, i->arch,
             (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, *i->isa ? ", " : "", i->threads,
             i->on_host ? "threads" : "multiprocessors", (double)ns * 1e-9);
+    sr_skipcount skipped = s->model ? sr_model_skipped(s->model) : (sr_skipcount){0};
+    if (skipped.blocks)
+        fprintf(stderr, "%u of %u attention and feed-forward blocks are left out\n", skipped.blocks, 2 * i->n_layer);
     if (i->bytes_device < i->bytes)
         fprintf(stderr, "%.2f of %.2f GB of weights on the device; the CPU computes %.0f %% of the feed-forwards of small steps; "
                 "predicted: %.2f tokens/s\n", (double)i->bytes_device * 1e-9, (double)i->bytes * 1e-9, i->cpu_share * 100, 1 / i->predicted_s);

@@ -32,6 +32,9 @@ typedef struct {
     uint64_t    vram;            /* most bytes of a GPU's memory; 0: what is free */
     uint64_t    ram;             /* most bytes of weights in RAM beside a GPU; 0: what there is */
     float       pcie_gbs;        /* a slower bus, rehearsed, GB/s; 0: the machine's own */
+    float       skip_threshold, early_exit; /* blocks left out, steps that end early: engine/skip.h; 0: none */
+    uint32_t    exit_layer;      /* 0: two thirds of the layers */
+    const char *skip_text;       /* file to measure blocks with; NULL: a text of the program's */
     const char *offload;         /* "auto", "none", "stream", "cpu"; NULL: auto */
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
     bool        profile;         /* time every op */
@@ -56,6 +59,13 @@ typedef struct {
 #define SR_O_KV_V(c)    SR_O_CHOICE("cache-type-v", 0, (c).kv_v, "f16|q8_0", "format of the values in the KV cache")
 #define SR_O_PIN(c)     SR_O_FLAG("pin", 0, (c).pin, "tie each CPU thread to a core: for a machine that does nothing else")
 #define SR_O_SPIN(c)    SR_O_UINT("spin", 0, (c).spin_us, "US", "microseconds an idle CPU thread spins before it sleeps; without it, 100", 1, 1000000)
+/* Quality for speed; in builds with tokenizers. */
+#define SR_O_SKIP(c) \
+    SR_O_REAL("skip-threshold", 0, (c).skip_threshold, "COSINE", "leave out attention and feed-forward blocks whose input and output are more alike than this, " \
+        "as 0.98; measured at start; answers change", 0.001, 1), \
+    SR_O_STR("skip-text", 0, (c).skip_text, "FILE", "measure it with this text; without it, one of the program's"), \
+    SR_O_REAL("early-exit", 0, (c).early_exit, "P", "end a step before the last layers when every row's token has this probability there; answers change", 0.001, 1), \
+    SR_O_UINT("exit-layer", 0, (c).exit_layer, "N", "test after so many layers; without it, two thirds of them", 1, 1 << 16)
 /* How it is computed, for commands that run for long. */
 #define SR_O_COMPUTE(c) \
     SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_DETERMINISTIC(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
@@ -75,6 +85,7 @@ typedef struct {
 /* Parts of open() that the engine's process needs, too.  progress is sr_session_progress unless quiet; be and device are not set. */
 sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *, const char *path);
 void       sr_session_progress(void *unused, double share, const char *what);
+SR_MUSTUSE sr_status sr_session_load(const sr_sessioncfg *, sr_loadcfg *load, sr_model **, sr_err *); /* with the text to measure blocks with */
 
 SR_MUSTUSE sr_status sr_session_open(const sr_sessioncfg *, sr_session **, sr_err *);
 void sr_session_close(sr_session *);

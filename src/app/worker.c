@@ -23,7 +23,9 @@ typedef struct {
     char     version[16], path[4096], device[64], isa[16], kv_k[8], kv_v[8], offload[8], pooling[8];
     uint32_t ctx, threads, max_seqs, out_rows, max_step_tokens, kv_pages, spin_us;
     uint64_t vram, ram;
-    float    pcie_gbs;
+    float    pcie_gbs, skip_threshold, early_exit;
+    uint32_t exit_layer;
+    char     skip_text[4096];
     bool     pin, deterministic;
 } order;
 typedef enum { WORD_PROGRESS, WORD_READY, WORD_FAILED } wordkind;
@@ -104,14 +106,15 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
     const sr_sessioncfg cfg = {.device = o->device, .isa = *o->isa ? o->isa : NULL, .kv_k = o->kv_k, .kv_v = o->kv_v, .ctx = o->ctx,
                                .threads = o->threads, .max_seqs = o->max_seqs, .out_rows = o->out_rows,
                                .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us, .vram = o->vram, .ram = o->ram, .pcie_gbs = o->pcie_gbs, .offload = o->offload, .pooling = o->pooling,
-                               .deterministic = o->deterministic};
+                               .deterministic = o->deterministic, .skip_threshold = o->skip_threshold, .early_exit = o->early_exit,
+                               .exit_layer = o->exit_layer, .skip_text = *o->skip_text ? o->skip_text : NULL};
     sr_model  *model  = NULL;
     sr_engine *engine = NULL;
     char       why[200];
     sr_loadcfg load   = sr_session_loadcfg(&cfg, o->path);
     load.progress     = say_progress;
     sr_status  s      = sr_backend_pick(cfg.device, &load.be, &load.device, why, err);
-    if (s == SR_OK && (s = sr_model_load(&load, &model, err)) == SR_OK &&
+    if (s == SR_OK && (s = sr_session_load(&cfg, &load, &model, err)) == SR_OK &&
         (s = sr_engine_open(model, &(sr_enginecfg){0}, NULL, c->port, &engine, err)) == SR_OK) {
         say(WORD_READY, SR_OK, 1, "ready", sr_model_info(model));
         s = sr_engine_run(engine, &c->stop, err);
@@ -322,7 +325,8 @@ static void write_order(order *o, const sr_sessioncfg *c, const char *path)
 {
     *o = (order){.size = sizeof *o, .ctx = c->ctx, .threads = c->threads, .max_seqs = c->max_seqs, .out_rows = c->out_rows,
                  .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .vram = c->vram, .ram = c->ram, .pcie_gbs = c->pcie_gbs, .deterministic = c->deterministic,
-                 .pin = c->pin};
+                 .pin = c->pin, .skip_threshold = c->skip_threshold, .early_exit = c->early_exit, .exit_layer = c->exit_layer};
+    snprintf(o->skip_text, sizeof o->skip_text, "%s", c->skip_text ? c->skip_text : "");
     snprintf(o->version, sizeof o->version, "%s", SR_VERSION);
     snprintf(o->path, sizeof o->path, "%s", path);
     snprintf(o->device, sizeof o->device, "%s", c->device ? c->device : "auto");

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "engine/offload.h"
+#include "engine/skip.h"
 
 static size_t place(size_t *at, size_t bytes)
 {
@@ -174,14 +175,15 @@ sr_status sr_model_compute(sr_model *m, sr_err *err)
     enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };
     const sr_program *p = &m->code->prog;
     sr_span           span[MAX_SPANS];
+    bool              rest     = true; /* results are still to come */
     bool              headless = m->block.vectors && !m->block.drawn; /* weights that come in every step come to the last */
     uint32_t          n = sr_block_spans(&m->block, p->n_kv, span, MAX_SPANS);
     sr_status         s = m->be->copyv(m->dev, SR_Q_COMPUTE, span, n, err);
     if (s == SR_OK)
-        s = m->off ? sr_offload_submit(m, err) : m->be->submit(m->plan, 0, headless ? m->code->head : p->n_op, &m->block.now, err);
-    if (s == SR_OK && m->block.now.out)
+        s = m->off ? sr_offload_submit(m, err) : sr_skip_step(m, headless ? m->code->head : p->n_op, &rest, err);
+    if (s == SR_OK && rest && m->block.now.out)
         s = fetch(m, err);
-    if (s == SR_OK)
+    if (s == SR_OK && rest) /* keys of an early exit are waited for by the next step */
         s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, err);
     if (s == SR_OK)
         s = sr_gguf_whole(m->gguf, err);

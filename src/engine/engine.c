@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/offload.h"
+#include "engine/skip.h"
 
 enum { DEFAULT_QUEUE = 1024, FEW = 4, MANY = 32 };
 
@@ -42,6 +43,8 @@ static void finish(sr_engine *e, sr_choice *c, sr_event *ev)
     ev->usage.prompt    = j->n_prompt;
     ev->usage.cached    = j->cached;
     ev->usage.made      = c->made;
+    ev->usage.exited    = c->exited;
+    ev->usage.blocks_skipped = c->blocks_skipped;
     ev->usage.ns_queue  = j->ns_queue;
     ev->usage.ns_prompt = j->ns_prompt;
     ev->usage.ns_total  = sr_now_ns() - j->arrival;
@@ -202,6 +205,10 @@ static void token(sr_engine *e, sr_choice *c, const sr_sampled *r)
         return;
     }
     c->made++;
+    if (e->m->skip) {
+        c->exited += e->m->skip->step_exited;
+        c->blocks_skipped += e->m->skip->step_blocks;
+    }
     sr_port_gauges(e->port)->tokens_made++;
     if (ends(j, r->tok)) {
         sr_emit_done(e, c, SR_END_EOS);
@@ -351,6 +358,11 @@ static void gauges(sr_engine *e)
     g->pages_free    = t[SR_TIER_DEVICE].free;
     g->prefix_hits   = t[SR_TIER_DEVICE].hits;
     g->prefix_misses = t[SR_TIER_DEVICE].misses;
+    sr_skipcount skipped = sr_model_skipped(e->m);
+    g->blocks          = 2 * e->m->info.n_layer;
+    g->blocks_left_out = skipped.blocks;
+    g->exit_tests      = skipped.tested;
+    g->exits           = skipped.exited;
 }
 
 /* The device is gone: everybody who was in it hears so. */

@@ -43,6 +43,9 @@ typedef struct {                           /* what to load, and how much room it
     sr_offloadmode offload;
     double   bus;                          /* bytes/s of a slower bus, rehearsed: weights come in no faster than that; 0: the machine's own */
     uint64_t ram;                          /* most bytes of weights in RAM; 0: what the machine has */
+    const int32_t *skip_text; uint32_t n_skip_text; /* what each block changes is measured with it (512 tokens at most); 0: nothing is */
+    float    skip_threshold;               /* blocks whose input and output have a higher cosine are left out; 0: none.  See skip.h */
+    float    early_exit; uint32_t exit_layer; /* probability at which a step ends after so many layers; 0: never; layer 0: two thirds of them */
     const sr_hw *hw;                       /* what the machine does; figures that are 0, or all (NULL), are measured when the plan needs them */
     void (*progress)(void *arg, double share, const char *what); void *arg;
 } sr_loadcfg;
@@ -61,6 +64,16 @@ typedef struct {
 SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);
 void sr_model_close(sr_model *);
 const sr_modelinfo *sr_model_info(const sr_model *);
+
+/* Blocks of the program, left out or not: [2 * layers], attention and feed-forward of each; NULL: nothing was measured at load. */
+typedef struct { float cosine; bool left_out; } sr_blockinfo;
+typedef struct { uint32_t blocks; uint64_t tested, exited; } sr_skipcount; /* left out of every step; steps tested for, and ended by, early exit */
+const sr_blockinfo *sr_model_blocks(const sr_model *);
+sr_skipcount        sr_model_skipped(const sr_model *);
+/* Other settings; no request may be running, and none may have run with other ones.  certain 1: nothing is certain enough; logits are
+ * computed token by token all the same, to compare with. */
+SR_MUSTUSE sr_status sr_model_skip(sr_model *, float threshold, sr_err *err);
+SR_MUSTUSE sr_status sr_model_early_exit(sr_model *, float certain, uint32_t layer, sr_err *err);
 
 /* Logits of positions [from, n) of a text on its own (no requests may be running): perplexity, KL, calibration, tests.
  * Row by row through `row`, which returns false to stop.  logits: [n_vocab], valid during the call. */

@@ -1,6 +1,6 @@
 /* eval.c - the logits of a text, position by position: the engine without requests. */
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/skip.h"
 
 /* One piece of the text; wanted rows are those from `from` on. */
 static sr_status piece(sr_model *m, sr_kvseq *seq, const int32_t *tok, uint32_t at, uint32_t n, uint32_t from, float *logits,
@@ -15,7 +15,7 @@ static sr_status piece(sr_model *m, sr_kvseq *seq, const int32_t *tok, uint32_t 
     sr_block_add(m, seq, tok + at, at, n);
     for (uint32_t i = 0; i < n; i++)
         if (at + i >= from) {
-            ((sr_sampdev *)b->sampling)[b->now.out] = (sr_sampdev){.given = tok[at + i]};
+            ((sr_sampdev *)b->sampling)[b->now.out] = (sr_sampdev){.given = sr_exit_on(m) ? -1 : tok[at + i]}; /* the likeliest token tells how certain a row is */
             b->out[b->now.out++]                    = i;
             b->drawn++;
         }
@@ -44,11 +44,13 @@ sr_status sr_model_eval(sr_model *m, const int32_t *tok, uint32_t n, uint32_t fr
     size_t    cached;
     if (m->be->alloc(m->dev, SR_MEM_PINNED, (size_t)m->block.max.out * m->info.n_vocab * sizeof(float), "logits (host)", &logits, err))
         return err ? err->status : SR_NOMEM;
-    sr_status s = sr_kv_begin(m->kv, 0, tok, n, 0, &seq, &cached, err);
+    sr_status s = sr_kv_begin(m->kv, sr_skip_salt(m), tok, n, 0, &seq, &cached, err);
     for (uint32_t at = 0, k; s == SR_OK && at < n; at += k) {
         k = SR_MIN(n - at, m->block.max.tok);
         if (at + k > from) /* only so many logits fit: wanted positions go in smaller pieces */
             k = at < from ? SR_MIN(k, from - at + m->block.max.out) : SR_MIN(k, m->block.max.out);
+        if (sr_exit_on(m)) /* as answers are made */
+            k = at < from ? SR_MIN(k, from - at) : 1;
         s = piece(m, seq, tok, at, k, from, logits, err);
         for (uint32_t i = 0, o = 0; s == SR_OK && i < k; i++)
             if (at + i >= from && !row(arg, at + i, (const float *)logits + (size_t)o++ * m->info.n_vocab)) {

@@ -5,6 +5,7 @@
  *     vector.c   requests that want a vector
  *     sched.c   requests, admission, preemption, budgets    engine.c  the step, and what comes out of it
  *     place.c   weights onto the device                     offload.c those that do not fit it
+ *     skip.c    blocks left out, early exit
  */
 #ifndef SR_ENGINE_INTERNAL_H
 #define SR_ENGINE_INTERNAL_H
@@ -26,6 +27,8 @@ typedef struct {              /* a step's inputs: the host block is written, the
 } sr_block;
 
 typedef struct sr_offload sr_offload;
+typedef struct sr_skip    sr_skip;
+typedef struct sr_tap     sr_tap;
 
 struct sr_model {
     sr_loadcfg        cfg;
@@ -37,6 +40,8 @@ struct sr_model {
     sr_dev           *dev;
     sr_plan          *plan, *ran; /* the whole program's; the last step's */
     sr_offload       *off;        /* NULL: every weight lies on the device */
+    sr_skip          *skip;       /* NULL: the whole program is computed */
+    const sr_tap     *tap;        /* NULL, but while values between ops are measured */
     sr_kv            *kv;
     sr_wref          *weight;
     void            **owned;      /* by weight id: device copies, NULL where the mapping itself is used */
@@ -84,6 +89,8 @@ struct sr_choice {            /* one answer of a request */
     uint32_t   computed;      /* tokens whose K and V are in seq */
     uint32_t   n_tok;         /* prompt and answer so far */
     uint32_t   made, acked;
+    uint32_t   exited;        /* of those made, in steps that ended early */
+    uint64_t   blocks_skipped;
     int32_t   *tok;           /* [job->n_prompt + max_new] */
     uint32_t   scored;        /* prompt positions whose logprob has been sent */
     /* this step */

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "engine/offload.h"
+#include "engine/skip.h"
 #include "format/synth.h"
 
 enum { DEFAULT_STEP = 512, GPU_STEP = 2048, DEFAULT_PAGE = 16, DEFAULT_CTX = 8192, POOL_CTX = 4096 };
@@ -200,7 +201,7 @@ static sr_status load(sr_model *m, sr_err *err)
     m->max = (sr_shape){.tok = c->max_step_tokens, .out = c->out_rows, .seq = c->max_seqs,
                         .pages = (c->ctx + c->page_tokens - 1) / c->page_tokens};
     m->info.bytes_device = m->info.bytes;
-    if (sr_offload_decide(m, &di, err) || sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err))
+    if (sr_offload_decide(m, &di, err) || sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err) || sr_skip_open(m, err))
         return err->status;
     progress(c, 1, "ready");
     return sr_gguf_whole(m->gguf, err);
@@ -244,6 +245,7 @@ void sr_model_close(sr_model *m)
         m->be->close(m->dev);
     }
     sr_offload_close(m);
+    sr_skip_close(m);
     sr_free(m->weight);
     sr_free(m->owned);
     sr_compiled_close(m->code);

@@ -1,5 +1,6 @@
 /* offload.c - what lies where, and a step over it. */
 #include "engine/offload.h"
+#include "engine/skip.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -533,10 +534,12 @@ static sr_status make_route(sr_model *m, uint32_t which, sr_err *err)
     if (!r->stop || !r->unit || !r->part || !r->weight)
         return sr_raise(err, SR_NOMEM, "host: memory for a route of %u ops", p->n_op);
     memcpy(r->weight, m->weight, p->n_weight * sizeof *r->weight);
+    if (sr_skip_ops(m, p, &r->left_out, err))
+        return err->status;
     for (uint32_t i = 0; i < p->n_op; i++) {
         const sr_op     *op = &p->op[i];
         const sr_weight *w  = &p->weight[op->w];
-        if (op->code != SR_OP_LINEAR || !o->outside[w->unit])
+        if (op->code != SR_OP_LINEAR || !o->outside[w->unit] || (r->left_out && r->left_out[i]))
             continue;
         bool shared = which && w->layer != SR_NONE && o->device[w->layer] != m->info.n_ff;
         if (shared && w->role == SR_W_FFN_GATE) {
@@ -582,30 +585,62 @@ static sr_status open_few(sr_model *m, sr_err *err)
     return m->be->slot(r->plan, r->code->prog.sampled, &r->sampled, &at);
 }
 
-sr_status sr_offload_ready(sr_model *m, sr_err *err)
+static void end_route(sr_offroute *r)
 {
-    sr_offload  *o = m->off;
-    sr_streamcfg sc = {.be = m->be, .dev = m->dev, .n_slot = SR_MAX(o->n_slot, 1u)};
-    o->route[0]     = (sr_offroute){.code = m->code, .plan = m->plan, .scratch = m->scratch, .max = m->max, .sampled = (void *)(uintptr_t)m->sampled_dev};
-    if (hold_weights(m, err) || hold_embedding(m, err) || open_reader(m, err) || open_pace(m, err))
-        return err->status;
-    sc.reader = o->reader;
-    sc.pace   = o->pace;
-    for (uint32_t i = 0; i < o->n_slot; i++)
-        if (m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream slot", &o->slot[i], err))
-            return err->status;
-    if (o->n_slot && m->be->tile && m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream tiles", &o->tiles, err))
-        return err->status;
-    if (o->few && open_few(m, err))
-        return err->status;
+    sr_free(r->stop);
+    sr_free(r->left_out);
+    sr_free(r->unit);
+    sr_free(r->part);
+    sr_free(r->weight);
+    r->stop     = NULL;
+    r->left_out = NULL;
+    r->unit     = NULL;
+    r->part     = NULL;
+    r->weight   = NULL;
+    r->n_stop = r->n_unit = r->n_part = 0;
+}
+
+static sr_status open_stream(sr_model *m, sr_err *err)
+{
+    sr_offload  *o  = m->off;
+    sr_streamcfg sc = {.be = m->be, .dev = m->dev, .n_slot = SR_MAX(o->n_slot, 1u), .reader = o->reader, .pace = o->pace, .tiles = o->tiles};
     for (uint32_t i = 0; i < (o->few ? 2u : 1u); i++) {
         if (make_route(m, i, err))
             return err->status;
         sc.route[i] = (sr_streamroute){o->route[i].unit, o->route[i].n_unit, o->route[i].part, o->route[i].n_part};
     }
     memcpy(sc.slot, o->slot, sizeof sc.slot);
-    sc.tiles = o->tiles;
     return sr_stream_open(&sc, &o->stream, err);
+}
+
+sr_status sr_offload_ready(sr_model *m, sr_err *err)
+{
+    sr_offload  *o = m->off;
+    o->route[0]     = (sr_offroute){.code = m->code, .plan = m->plan, .scratch = m->scratch, .max = m->max, .sampled = (void *)(uintptr_t)m->sampled_dev};
+    if (hold_weights(m, err) || hold_embedding(m, err) || open_reader(m, err) || open_pace(m, err))
+        return err->status;
+    for (uint32_t i = 0; i < o->n_slot; i++)
+        if (m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream slot", &o->slot[i], err))
+            return err->status;
+    if (o->n_slot && m->be->tile && m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream tiles", &o->tiles, err))
+        return err->status;
+    return o->few && open_few(m, err) ? err->status : open_stream(m, err);
+}
+
+sr_status sr_offload_reroute(sr_model *m, sr_err *err)
+{
+    sr_offload *o = m->off;
+    if (o->reader)
+        return sr_raise(err, SR_UNSUPPORTED, "blocks left out of a model with weights on disk");
+    for (int q = 0; q < SR_Q_COUNT; q++)
+        if (m->be->wait(m->dev, m->be->mark(m->dev, (sr_queue)q), UINT64_MAX, err))
+            return err->status;
+    o->bytes_before = sr_offload_bytes(m);
+    sr_stream_close(o->stream);
+    o->stream = NULL;
+    for (uint32_t i = 0; i < SR_STREAM_ROUTES; i++)
+        end_route(&o->route[i]);
+    return open_stream(m, err) ? err->status : sr_offload_bind(m, NULL, err);
 }
 
 sr_status sr_offload_bind(sr_model *m, const sr_batch *batch, sr_err *err)
@@ -644,12 +679,8 @@ void sr_offload_close(sr_model *m)
     sr_free(o->rpart);
     sr_stream_close(o->stream);
     sr_compiled_close(o->route[1].code);
-    for (uint32_t i = 0; i < SR_STREAM_ROUTES; i++) {
-        sr_free(o->route[i].stop);
-        sr_free(o->route[i].unit);
-        sr_free(o->route[i].part);
-        sr_free(o->route[i].weight);
-    }
+    for (uint32_t i = 0; i < SR_STREAM_ROUTES; i++)
+        end_route(&o->route[i]);
     sr_free(o->pin);
     sr_free(o->copied);
     sr_free(o->outside);
@@ -662,13 +693,7 @@ void sr_offload_close(sr_model *m)
 
 static sr_status submit(sr_model *m, const sr_offroute *r, uint32_t from, uint32_t to, sr_err *err)
 {
-    sr_status s = SR_OK;
-    if (to <= from)
-        return SR_OK;
-    while ((s = m->be->submit(r->plan, from, to - from, &m->block.now, err)) == SR_AGAIN)
-        if ((s = m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, err)) != SR_OK)
-            break;
-    return s;
+    return sr_ops_submit(m, r->plan, r->left_out, from, to, err);
 }
 
 static sr_status stop_at(sr_model *m, const sr_stop *s, sr_err *err)

@@ -31,6 +31,7 @@ typedef struct {
     void        *scratch;           /* route 0: the model's */
     sr_shape     max;
     sr_stop     *stop; uint32_t n_stop;
+    uint8_t     *left_out;          /* by op; NULL: none */
     sr_streamunit *unit; uint32_t n_unit;
     sr_streampart *part; uint32_t n_part;
     void        *sampled;           /* the program's results on the device */
@@ -65,6 +66,7 @@ struct sr_offload {
     sr_readunit *runit; uint32_t n_runit;
     sr_readpart *rpart; uint32_t n_rpart;
     sr_stream   *stream;
+    uint64_t     bytes_before;      /* of streams that were there before it */
     sr_offroute     route[SR_STREAM_ROUTES];
     sr_share     share;
 };
@@ -81,7 +83,8 @@ SR_MUSTUSE sr_status sr_offload_ready(sr_model *m, sr_err *err);   /* slots, mem
 SR_MUSTUSE sr_status sr_offload_bind(sr_model *m, const sr_batch *batch, sr_err *err);
 SR_MUSTUSE sr_status sr_offload_submit(sr_model *m, sr_err *err);  /* the whole program for the step in the block */
 SR_MUSTUSE sr_status sr_offload_failed(sr_model *m, sr_err *err);  /* after it: what went wrong on the CPU or the disk */
-static inline uint64_t sr_offload_bytes(const sr_model *m) { return m->off && m->off->stream ? sr_stream_bytes(m->off->stream) : 0; }
+static inline uint64_t sr_offload_bytes(const sr_model *m) { return m->off && m->off->stream ? m->off->bytes_before + sr_stream_bytes(m->off->stream) : 0; }
+SR_MUSTUSE sr_status sr_offload_reroute(sr_model *m, sr_err *err); /* routes anew, where other blocks are left out: between two steps */
 void sr_offload_close(sr_model *m);                                /* both devices idle */
 const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locked blocks of a weight outside */
 

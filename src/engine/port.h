@@ -64,7 +64,8 @@ typedef struct {
     const sr_alt *alt; uint32_t n_alt;     /* valid until the next poll, like msg and vec */
     const float  *vec; uint32_t n_vec;     /* VECTOR: numbers pos .. pos + n_vec - 1 of a vector of length 1, in order */
     sr_endreason reason;                   /* DONE: EOS and STOP: the ending token was not sent as TOKEN */
-    struct { uint32_t prompt, cached, made, drafted, accepted; uint64_t ns_queue, ns_prompt, ns_total; } usage; /* DONE */
+    struct { uint32_t prompt, cached, made, drafted, accepted, exited; uint64_t blocks_skipped, ns_queue, ns_prompt, ns_total; } usage; /* DONE; exited: tokens
+                                              of early exits; blocks_skipped: half layers left out, summed over the tokens made */
     sr_status status; const char *msg;     /* ERROR */
 } sr_event;                                /* START once per request when admitted; then per choice TOKEN* (EMBED: VECTOR*) and one DONE or ERROR;
                                               an ERROR with choice ~0u ends the whole request */
@@ -77,6 +78,8 @@ typedef struct {                           /* gauges and counters, written by th
     uint64_t ns_steps, ns_host, ns_wait;
     uint64_t bytes_device, bytes_outside, bytes_streamed; /* of weights: on the device; in RAM or on disk; brought in by steps so far */
     uint64_t ns_predicted;                 /* of a step of one token, where weights come in every step; 0: all lie on the device */
+    uint64_t blocks, blocks_left_out;      /* half layers (attention, feed-forward); of these, in no step */
+    uint64_t exit_tests, exits;            /* steps tested for early exit, and ended by it */
     uint64_t max_ctx, page_tokens, max_seqs;
     uint64_t restarts;                     /* engines that have died and were replaced; the counters above begin anew with each */
 } sr_portstats;

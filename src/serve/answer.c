@@ -31,6 +31,8 @@ sr_usage sr_answer_usage(const sr_call *k)
         u.prompt += k->prep.prompt[i].ids.n;
         u.cached += k->part[i].cached;
         u.accepted += k->part[i].accepted;
+        u.exited += k->part[i].exited;
+        u.blocks_skipped += k->part[i].blocks_skipped;
         u.rejected += k->part[i].drafted - k->part[i].accepted;
     }
     for (uint32_t i = 0; i < k->n_lane; i++) {
@@ -296,6 +298,8 @@ static bool on_done(sr_call *k, sr_part *p, sr_lane *l, const sr_event *e)
     p->cached = SR_MAX(p->cached, e->usage.cached);
     p->drafted += e->usage.drafted;
     p->accepted += e->usage.accepted;
+    p->exited += e->usage.exited;
+    p->blocks_skipped += e->usage.blocks_skipped;
     if (--p->left == 0)
         sr_call_part_done(k, p);
     if (!l->ended) {

@@ -48,7 +48,8 @@ struct sr_lane {
 typedef struct {
     uint64_t id;
     uint32_t slot, left;               /* left: choices without DONE; 0: the slot is free again */
-    uint32_t cached, drafted, accepted;
+    uint32_t cached, drafted, accepted, exited;
+    uint64_t blocks_skipped;
 } sr_part;
 
 struct sr_call {
@@ -88,6 +89,6 @@ void sr_answer_event(sr_call *k, uint32_t part, const sr_event *e);
 /* "call_" and 24 characters; nine characters for templates that take no others. */
 void sr_answer_toolid(const sr_call *k, const sr_lane *l, uint32_t call, const char *prefix, char out[48]);
 void sr_answer_args(sr_jsonw *w, const char *key, const char *p, size_t n); /* a call's arguments as an object; {} if they were cut off */
-typedef struct { uint64_t prompt, made, cached, thought, accepted, rejected; } sr_usage;
+typedef struct { uint64_t prompt, made, cached, thought, accepted, rejected, exited, blocks_skipped; } sr_usage;
 sr_usage sr_answer_usage(const sr_call *k);
 #endif

@@ -84,6 +84,10 @@ void sr_openai_usage(const sr_call *k, sr_jsonw *w)
     sr_json_uint(w, "reasoning_tokens", u.thought);
     sr_json_uint(w, "accepted_prediction_tokens", u.accepted);
     sr_json_uint(w, "rejected_prediction_tokens", u.rejected);
+    if (u.blocks_skipped || u.exited) { /* strata's own, and only where it was asked for */
+        sr_json_num(w, "layers_skipped", (double)u.blocks_skipped / 2);
+        sr_json_uint(w, "early_exit_tokens", u.exited);
+    }
     sr_json_end(w);
     sr_json_end(w);
 }

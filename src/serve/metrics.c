@@ -83,6 +83,10 @@ static void engine(const sr_portstats *p, sr_buf *o)
     seconds(o, "step_seconds_total", "Time in steps.", p->ns_steps);
     seconds(o, "step_host_seconds_total", "Time in steps spent on the host.", p->ns_host);
     seconds(o, "step_wait_seconds_total", "Time in steps spent waiting for the device.", p->ns_wait);
+    number(o, "blocks", "gauge", "Attention and feed-forward blocks of the model.", p->blocks);
+    number(o, "blocks_left_out", "gauge", "Of these, left out of every step (--skip-threshold).", p->blocks_left_out);
+    number(o, "early_exit_tests_total", "counter", "Steps in which a prediction was tested before the last layer (--early-exit).", p->exit_tests);
+    number(o, "early_exits_total", "counter", "Steps that ended with it.", p->exits);
     head(o, "weights_bytes", "gauge", "Bytes of weights by where they lie; those outside come in every step.");
     sr_buf_fmt(o, "strata_weights_bytes{tier=\"device\"} %llu\nstrata_weights_bytes{tier=\"outside\"} %llu\n",
                (unsigned long long)p->bytes_device, (unsigned long long)p->bytes_outside);
