@@ -52,6 +52,7 @@ typedef struct {
     sr_ids      null_ids;
     pthread_t   loader, signals;
     int         over;             /* run() has returned: the signal thread may go */
+    char        gpu[48];          /* as NVIDIA's tools write its uuid; "": no GPU */
     bool        failed;
 } server;
 
@@ -85,11 +86,25 @@ static sr_status read_keys(const char *path, sr_buf *text, sr_servekey *keys, ui
     return *n == before ? sr_raise(err, SR_INVALID, "%s: no key in it", path) : SR_OK;
 }
 
+/* GPU-00112233-4455-6677-8899-aabbccddeeff */
+static void name_gpu(server *v)
+{
+    static const uint8_t none[16];
+    const uint8_t *u = v->session->info.uuid;
+    char *at = v->gpu;
+    if (v->session->info.on_host || !memcmp(u, none, sizeof none))
+        return;
+    at += snprintf(at, sizeof v->gpu, "GPU");
+    for (int i = 0; i < 16; i++)
+        at += snprintf(at, sizeof v->gpu - (size_t)(at - v->gpu), "%s%02x", i == 0 || i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", u[i]);
+}
+
 static sr_status hand_over(server *v, sr_err *err)
 {
     const sr_modelinfo *i = &v->session->info;
+    name_gpu(v);
     const sr_servemodel m = {.port = v->session->port, .tok = v->text.tok, .chat = v->text.chat, .ctx = i->ctx, .arch = i->arch,
-                             .ftype = i->ftype, .device = i->device, .n_params = i->n_params, .bytes = i->bytes,
+                             .ftype = i->ftype, .device = i->device, .gpu_uuid = v->gpu[0] ? v->gpu : NULL, .n_params = i->n_params, .bytes = i->bytes,
                              .ctx_train = i->ctx_train, .n_embd = i->n_embd};
     return sr_serve_ready(v->serve, &m, err);
 }

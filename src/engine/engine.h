@@ -58,6 +58,7 @@ typedef struct {
     uint32_t threads;                      /* of a CPU; multiprocessors of a GPU */
     bool     on_host;                      /* the device is a CPU: its memory is the host's */
     char     device[64], isa[16];
+    uint8_t  uuid[16];                     /* of a GPU; zeros: it has none */
     uint64_t bytes_device;                 /* of the weights; less than `bytes`: the rest comes in every step */
     double   cpu_share, predicted_s;       /* of all feed-forwards, computed by the CPU in steps of few tokens; a step of one token */
 } sr_modelinfo;

@@ -197,6 +197,7 @@ static sr_status load(sr_model *m, sr_err *err)
     m->info.threads = di.units;
     m->info.on_host = di.flags & SR_DEV_HOST;
     snprintf(m->info.device, sizeof m->info.device, "%s", di.name);
+    memcpy(m->info.uuid, di.uuid, sizeof m->info.uuid);
     snprintf(m->info.isa, sizeof m->info.isa, "%s", di.isa);
     m->max = (sr_shape){.tok = c->max_step_tokens, .out = c->out_rows, .seq = c->max_seqs,
                         .pages = (c->ctx + c->page_tokens - 1) / c->page_tokens};

@@ -225,8 +225,12 @@ static void on_done(sr_call *k, uint32_t part, const sr_event *e)
     k->n_over++;
     if (k->prep.vec.dims < k->s->env.model.n_embd)
         shorten(k->vec + (size_t)part * k->prep.vec.dims, k->prep.vec.dims);
-    if (e->reason == SR_END_CANCEL || e->reason == SR_END_DEADLINE)
-        sr_api_fail(&why, 503, NULL, "out_of_memory", "The engine ended the request: out of time.");
+    if (e->reason == SR_END_DEADLINE) {
+        sr_call_fail_late(k);
+        return;
+    }
+    if (e->reason == SR_END_CANCEL)
+        sr_api_fail(&why, 503, NULL, "out_of_memory", "The engine ended the request.");
     else
         feed(k, &why);
     if (why.status)

@@ -68,7 +68,7 @@ void sr_info_metrics(sr_serve *s, sr_conn *c, const char *const *names, uint32_t
                                       .preparing = s->scribe ? sr_scribe_waiting(s->scribe) : 0,
                                       .refused = sr_httpd_refused(s->http), .slow = sr_httpd_slow(s->http),
                                       .handshakes = sr_httpd_handshakes(s->http), .unshaken = sr_httpd_unshaken(s->http),
-                                      .keys = s->keys, .cert_expires = s->tls ? sr_tls_expires(s->tls) : 0,
+                                      .keys = s->keys, .nvml = s->ready ? s->nvml : NULL, .cert_expires = s->tls ? sr_tls_expires(s->tls) : 0,
                                       .model = s->cfg.model_id, .ready = s->ready && p.ready && !p.fault}, &out);
     sr_http_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, out.p, out.n);
     sr_buf_end(&out);

@@ -11,6 +11,7 @@
 #include "serve/http.h"
 #include "serve/keys.h"
 #include "serve/metrics.h"
+#include "serve/nvml.h"
 #include "serve/request.h"
 #include "serve/serve.h"
 #include "serve/tls.h"
@@ -62,6 +63,7 @@ struct sr_serve {
     uint64_t     serial;
     sr_lateend  *late; uint32_t n_late, cap_late;         /* ends the command ring had no room for */
     sr_metrics   metrics;
+    sr_nvml     *nvml;                     /* NULL: no GPU, or nobody who tells of it; set before `handed` */
 };
 
 /* serve.c: what a server is without sockets. */

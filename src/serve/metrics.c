@@ -146,6 +146,8 @@ void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
     number(o, "http_timeouts_total", "counter", "Generations ended by their time limit.", m->timeouts);
     number(o, "http_late_ends_total", "counter", "Cancellations that had to wait for the engine's command ring.", m->late_ends);
     per_key(v->keys, o);
+    if (v->nvml)
+        sr_metrics_gpu(v->nvml, o);
     if (v->cert_expires) {
         number(o, "tls_handshakes_total", "counter", "TLS handshakes that were completed.", v->handshakes);
         number(o, "tls_handshakes_failed_total", "counter", "Connections that ended before their TLS handshake was complete.", v->unshaken);

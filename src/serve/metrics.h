@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "engine/port.h"
 #include "serve/keys.h"
+#include "serve/nvml.h"
 
 enum { SR_HIST = 20 };
 typedef struct { uint64_t bucket[SR_HIST + 1], n; double sum; } sr_hist; /* bucket i: <= 1 ms * 2^i; the last: more */
@@ -46,8 +47,10 @@ typedef struct {
     uint64_t refused, slow, handshakes, unshaken;
     int64_t  cert_expires;                  /* Unix time; 0: no TLS */
     const sr_keys *keys;                    /* NULL: none */
+    sr_nvml  *nvml;                         /* NULL: none */
     bool     ready;
 } sr_metricsview;
 void sr_metrics_vllm(const sr_metricsview *v, sr_buf *out); /* metrics_vllm.c */
+void sr_metrics_gpu(sr_nvml *g, sr_buf *out);               /* metrics_gpu.c */
 void sr_metrics_text(const sr_metricsview *v, sr_buf *out);
 #endif

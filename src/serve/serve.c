@@ -204,10 +204,21 @@ sr_status sr_serve_model(sr_serve *s, const sr_servemodel *m, sr_err *err)
     return SR_OK;
 }
 
+/* A server without these figures is as good as one with them: why they are not there is for who asks. */
+static void watch_gpu(sr_serve *s, const char *uuid)
+{
+    sr_err err = {0};
+    if (!uuid)
+        sr_log(SR_LOG_DEBUG, "no figures of a GPU: the model is not on one");
+    else if (sr_nvml_open(s->cfg.nvml, uuid, 0, &s->nvml, &err))
+        sr_log(SR_LOG_DEBUG, "no figures of the GPU: %s", err.msg);
+}
+
 sr_status sr_serve_ready(sr_serve *s, const sr_servemodel *m, sr_err *err)
 {
     if (sr_serve_model(s, m, err))
         return err->status;
+    watch_gpu(s, m->gpu_uuid);
     __atomic_store_n(&s->handed, 1, __ATOMIC_RELEASE);
     ring(s);
     return SR_OK;
@@ -242,6 +253,7 @@ void sr_serve_close(sr_serve *s)
     if (s->wake_fd >= 0)
         close(s->wake_fd);
     sr_keys_close(s->keys);
+    sr_nvml_close(s->nvml);
     sr_free(s->slot);
     sr_free(s->late);
     sr_specials_close(s->specials);

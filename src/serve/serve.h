@@ -59,6 +59,7 @@ typedef struct {
     bool        guard_metrics;             /* /metrics asks for a key, too */
     bool        strict_model;              /* another model name is a 404; else any name means this model */
     bool        no_ui;                     /* nothing at "/" */
+    const char *nvml;                      /* NULL: libnvidia-ml.so.1; for tests */
     const char *cors;                      /* Access-Control-Allow-Origin; NULL: "*", "": no CORS headers */
     sr_servelimits limits;
     sr_servetimes  times;
@@ -73,6 +74,7 @@ typedef struct {                           /* what ready() hands over */
     uint32_t ctx;                          /* longest prompt + answer */
     /* For /v1/models; zero or NULL: left out. */
     const char *arch, *ftype, *device;
+    const char *gpu_uuid;                  /* of the GPU it is on, "GPU-...": its heat, power, clocks and memory go into /metrics (nvml.h) */
     uint64_t n_params, bytes;
     uint32_t ctx_train, n_embd;            /* n_embd: also the width of vectors; 0: the engine makes none */
 } sr_servemodel;
