@@ -26,7 +26,7 @@ typedef struct {
     float    pcie_gbs, skip_threshold, early_exit;
     uint32_t exit_layer;
     char     skip_text[4096];
-    bool     pin, deterministic;
+    bool     pin, deterministic, verbose;
 } order;
 typedef enum { WORD_PROGRESS, WORD_READY, WORD_FAILED } wordkind;
 typedef struct {
@@ -107,7 +107,7 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
                                .threads = o->threads, .max_seqs = o->max_seqs, .out_rows = o->out_rows,
                                .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us, .vram = o->vram, .ram = o->ram, .pcie_gbs = o->pcie_gbs, .offload = o->offload, .pooling = o->pooling,
                                .deterministic = o->deterministic, .skip_threshold = o->skip_threshold, .early_exit = o->early_exit,
-                               .exit_layer = o->exit_layer, .skip_text = *o->skip_text ? o->skip_text : NULL};
+                               .exit_layer = o->exit_layer, .verbose = o->verbose, .skip_text = *o->skip_text ? o->skip_text : NULL};
     sr_model  *model  = NULL;
     sr_engine *engine = NULL;
     char       why[200];
@@ -325,7 +325,7 @@ static void write_order(order *o, const sr_sessioncfg *c, const char *path)
 {
     *o = (order){.size = sizeof *o, .ctx = c->ctx, .threads = c->threads, .max_seqs = c->max_seqs, .out_rows = c->out_rows,
                  .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .vram = c->vram, .ram = c->ram, .pcie_gbs = c->pcie_gbs, .deterministic = c->deterministic,
-                 .pin = c->pin, .skip_threshold = c->skip_threshold, .early_exit = c->early_exit, .exit_layer = c->exit_layer};
+                 .pin = c->pin, .skip_threshold = c->skip_threshold, .early_exit = c->early_exit, .exit_layer = c->exit_layer, .verbose = c->verbose};
     snprintf(o->skip_text, sizeof o->skip_text, "%s", c->skip_text ? c->skip_text : "");
     snprintf(o->version, sizeof o->version, "%s", SR_VERSION);
     snprintf(o->path, sizeof o->path, "%s", path);

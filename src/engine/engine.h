@@ -28,6 +28,11 @@ typedef enum {                             /* weights that do not fit the device
     SR_OFFLOAD_STREAM,                     /* all of them come over the bus, in every step */
     SR_OFFLOAD_CPU                         /* steps of a few tokens: the CPU computes every feed-forward that is not on the device */
 } sr_offloadmode;
+typedef struct {                           /* what this machine does, as measured before: asked where the plan needs it; zero: nothing is known */
+    bool (*known)(void *arg, uint16_t format, uint32_t threads, sr_hw *out); /* products of weights in this format on so many CPU threads; what is left 0 is measured */
+    void (*measured)(void *arg, uint16_t format, uint32_t threads, const sr_hw *now); /* for the next time; NULL: nobody keeps it */
+    void *arg;
+} sr_figures;
 typedef struct {                           /* what to load, and how much room it may take; zero = defaults */
     const char       *path;                /* GGUF */
     const sr_backend *be; int device;
@@ -46,7 +51,8 @@ typedef struct {                           /* what to load, and how much room it
     const int32_t *skip_text; uint32_t n_skip_text; /* what each block changes is measured with it (512 tokens at most); 0: nothing is */
     float    skip_threshold;               /* blocks whose input and output have a higher cosine are left out; 0: none.  See skip.h */
     float    early_exit; uint32_t exit_layer; /* probability at which a step ends after so many layers; 0: never; layer 0: two thirds of them */
-    const sr_hw *hw;                       /* what the machine does; figures that are 0, or all (NULL), are measured when the plan needs them */
+    const sr_hw *hw;                       /* what the machine does; figures that are 0 are measured when the plan needs them; NULL: */
+    sr_figures figures;                    /* these are asked first */
     void (*progress)(void *arg, double share, const char *what); void *arg;
 } sr_loadcfg;
 typedef struct {

@@ -59,12 +59,16 @@ static uint16_t usual_format(const sr_model *m)
     return SR_Q8_0;
 }
 
-/* Rates that the plan weighs against each other.  What the caller gives is taken as it is. */
+/* Rates that the plan weighs against each other.  What the caller gives, or knows, is taken as it is. */
 static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *err)
 {
+    const sr_figures *f       = &m->cfg.figures;
+    uint16_t          format  = usual_format(m);
+    uint32_t          threads = sr_share_threads(m);
     void    *a = NULL, *host = NULL;
     size_t   bytes   = SR_MIN((size_t)PROBE_BYTES, (size_t)(di->mem_free / 4) / ALIGN * ALIGN);
     *hw              = m->cfg.hw ? *m->cfg.hw : (sr_hw){0};
+    bool known       = m->cfg.hw || (f->known && f->known(f->arg, format, threads, hw));
     hw->vram         = di->mem_free;
     hw->h2d          = m->cfg.bus > 0 ? m->cfg.bus : hw->h2d;
     hw->ram          = m->cfg.ram ? m->cfg.ram : hw->ram ? hw->ram : sr_cpu_memory();
@@ -85,8 +89,10 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
         if (sr_reader_measure(sr_gguf_path(m->gguf, 0), part, host, &hw->nvme_read, err))
             goto done;
     }
-    if (hw->cpu_read <= 0 && sr_share_rate(m, usual_format(m), &hw->cpu_read, err))
+    if (hw->cpu_read <= 0 && sr_share_rate(m, format, &hw->cpu_read, err))
         goto done;
+    if (!known && f->measured && m->cfg.bus <= 0)
+        f->measured(f->arg, format, threads, hw);
     hw->dram_read = hw->dram_read > 0 ? hw->dram_read : hw->cpu_read + hw->h2d;
 done:
     m->be->free(m->dev, a);

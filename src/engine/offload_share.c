@@ -90,6 +90,8 @@ static sr_devcfg cpu_config(const sr_model *m)
     return cfg;
 }
 
+uint32_t sr_share_threads(const sr_model *m) { return cpu_config(m).threads; }
+
 /* With the product itself, over more weights than any cache holds: a sum over plain memory says 30 % less on some machines. */
 sr_status sr_share_rate(const sr_model *m, uint16_t format, double *bytes_per_s, sr_err *err)
 {
