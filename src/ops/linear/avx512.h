@@ -7,7 +7,7 @@
 #define SR_OPS_LINEAR_AVX512_H
 #include "ops/linear/quant512.h"
 
-enum { SR_FEW_ROWS = 16, SR_FEW_X = 4, SR_FEW_LEAD = 4, /* rows of weights in a group, rows of x at a time */
+enum { SR_FEW_ROWS = 16, SR_FEW_X = 4, /* rows of weights in a group, rows of x at a time */
        SR_FEW_AHEAD = 1024, SR_FEW_AHEAD0 = 512, SR_FLOAT_X = 6 };                                 /* bytes prefetched in each run */
 
 /* Bytes of weights in a piece: eight pieces a thread, and of large ops pieces that stay in the L2. */
@@ -234,39 +234,66 @@ SR_INLINE __m512i sr_codes_0x2(uint32_t format, const uint8_t *a, const uint8_t 
     return _mm512_and_si512(v, _mm512_set1_epi8(15));
 }
 
-SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t,
-                        uint32_t blocks, __m512 *acc)
+/* n_b (1 or 2) neighbouring blocks of sixteen rows.  Two go together because a row's address must be loaded anew for each step:
+ * there are sixteen, and load ports are what one block at a time runs out of. */
+SR_INLINE void sr_few_0_step(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t, uint32_t b, int n_b,
+                             uint16_t (*d)[16], uint16_t (*ahead)[16], uint32_t next, __m512 *acc)
 {
     const size_t size   = format == SR_Q8_0 ? sizeof(sr_q8_0) : sizeof(sr_q4_0);
     const int    offset = format == SR_Q8_0 ? 128 : 8;
-    for (int t = 0; t < n_t; t++)
-        acc[t] = _mm512_setzero_ps();
-    uint16_t d[SR_FEW_LEAD][16]; /* scales are collected some blocks ahead, so that the vector load finds them stored */
-    for (uint32_t b = 0; b < SR_MIN(blocks, (uint32_t)SR_FEW_LEAD); b++)
-        for (int r = 0; r < 16; r++)
-            memcpy(&d[b][r], w[r] + b * size, 2);
-    for (uint32_t b = 0; b < blocks; b++) {
-        __m512i  q[8];
-        uint32_t next = SR_MIN(b + SR_FEW_LEAD, blocks - 1);
-        __m512   dw   = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)d[b % SR_FEW_LEAD]));
-#pragma GCC unroll 16
-        for (int r = 0; r < 16; r++) {
-            memcpy(&d[b % SR_FEW_LEAD][r], w[r] + next * size, 2);
-            _mm_prefetch((const char *)w[r] + b * size + SR_FEW_AHEAD0, _MM_HINT_T0);
-        }
+    __m512       dw[2];
+    __m512i      q[2][8];
+#pragma GCC unroll 2
+    for (int k = 0; k < n_b; k++)
+        dw[k] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)d[k]));
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) /* rows 0-3 beside 4-7, 8-11 beside 12-15: the joins leave them in order */
-            q[i] = sr_codes_0x2(format, w[i / 4 * 8 + i % 4] + b * size, w[i / 4 * 8 + i % 4 + 4] + b * size);
+    for (int i = 0; i < 8; i++) { /* rows 0-3 beside 4-7, 8-11 beside 12-15: the joins leave them in order */
+        const int      r0 = i / 4 * 8 + i % 4, r1 = r0 + 4;
+        const uint8_t *p0 = w[r0] + b * size, *p1 = w[r1] + b * size;
+        _mm_prefetch((const char *)p0 + SR_FEW_AHEAD0, _MM_HINT_T0);
+        _mm_prefetch((const char *)p1 + SR_FEW_AHEAD0, _MM_HINT_T0);
+#pragma GCC unroll 2
+        for (int k = 0; k < n_b; k++) {
+            q[k][i] = sr_codes_0x2(format, p0 + (size_t)k * size, p1 + (size_t)k * size);
+            if (n_b == 2) {
+                memcpy(&ahead[k][r0], p0 + (next + (uint32_t)k) * size, 2);
+                memcpy(&ahead[k][r1], p1 + (next + (uint32_t)k) * size, 2);
+            }
+        }
+    }
 #pragma GCC unroll 4
-        for (int t = 0; t < n_t; t++) {
-            __m512i y = sr_both((const uint8_t *)x[t].q + b * 32), s[8];
+    for (int t = 0; t < n_t; t++)
+#pragma GCC unroll 2
+        for (int k = 0; k < n_b; k++) {
+            uint32_t at = b + (uint32_t)k;
+            __m512i  y = sr_both((const uint8_t *)x[t].q + at * 32), s[8];
 #pragma GCC unroll 8
             for (int i = 0; i < 8; i++)
-                s[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), q[i], y);
+                s[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), q[k][i], y);
             __m512i sum = sr_join_lanes(sr_join4(s), sr_join4(s + 4));
-            sum         = _mm512_sub_epi32(sum, _mm512_set1_epi32(offset * x[t].sum[b]));
-            acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw, _mm512_set1_ps(x[t].d[b])), _mm512_cvtepi32_ps(sum), acc[t]);
+            sum         = _mm512_sub_epi32(sum, _mm512_set1_epi32(offset * x[t].sum[at]));
+            acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(dw[k], _mm512_set1_ps(x[t].d[at])), _mm512_cvtepi32_ps(sum), acc[t]);
         }
+}
+
+SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t,
+                        uint32_t blocks, __m512 *acc)
+{
+    const size_t size = format == SR_Q8_0 ? sizeof(sr_q8_0) : sizeof(sr_q4_0);
+    uint16_t     d[2][2][16]; /* scales are collected a step ahead, so that the vector load finds them stored */
+    uint32_t     b = 0, last = blocks > 2 ? blocks - 2 : 0;
+    for (int t = 0; t < n_t; t++)
+        acc[t] = _mm512_setzero_ps();
+    for (int k = 0; k < 2; k++)
+        for (int r = 0; r < 16; r++)
+            memcpy(&d[0][k][r], w[r] + (k ? SR_MIN(1u, blocks - 1) : 0) * size, 2);
+    for (; b + 2 <= blocks; b += 2) {
+        uint32_t next = SR_MIN(b + 2, last) - b;
+        sr_few_0_step(format, w, x, n_t, b, 2, d[b / 2 % 2], d[(b / 2 + 1) % 2], next, acc);
+    }
+    if (b < blocks) { /* the step before collected the last two: this one is the second of them */
+        uint16_t(*lone)[16] = d[b / 2 % 2];
+        sr_few_0_step(format, w, x, n_t, b, 1, blocks > 2 ? lone + 1 : lone, NULL, 0, acc);
     }
 }
 
