@@ -5,29 +5,12 @@
  */
 #ifndef SR_OPS_LINEAR_AVX512_H
 #define SR_OPS_LINEAR_AVX512_H
-#include "ops/linear/quant512.h"
-
-enum { SR_FEW_ROWS = 16, SR_FEW_X = 4, /* rows of weights in a group, rows of x at a time */
-       SR_FEW_AHEAD = 1024, SR_FEW_AHEAD0 = 512, SR_FLOAT_X = 6 };                                 /* bytes prefetched in each run */
+#include "ops/linear/few512.h"
 
 /* Bytes of weights in a piece: eight pieces a thread, and of large ops pieces that stay in the L2. */
 static inline size_t sr_few_share(const sr_cpujob *j)
 {
     return SR_MIN(sr_linear_bytes(j) / (8 * (size_t)j->n_threads), (size_t)256 << 10);
-}
-
-/* Lane l of 128 bits: sums over lane l of s[0], s[1], s[2], s[3]. */
-SR_INLINE __m512i sr_join4(const __m512i *s)
-{
-    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(s[0], s[1]), _mm512_unpackhi_epi32(s[0], s[1]));
-    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(s[2], s[3]), _mm512_unpackhi_epi32(s[2], s[3]));
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-}
-
-/* Sums pairs of 128-bit lanes: a0+a1, a2+a3, b0+b1, b2+b3. */
-SR_INLINE __m512i sr_join_lanes(__m512i a, __m512i b)
-{
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
 }
 
 /* v of up to 16 rows of weights and row t of x, to y. */
@@ -72,152 +55,7 @@ static inline void sr_put_acc512(const sr_linop *o, const sr_linpart *w, sr_acc 
         }
 }
 
-/* ---- K-quants --------------------------------------------------------------------------------------- */
-
 SR_INLINE __m512i sr_both(const uint8_t *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)); }
-
-/* 16-bit lanes: a, b, c, d in one 128-bit lane each.  Written out so that it is one constant in memory. */
-SR_INLINE __m512i sr_words4(short a, short b, short c, short d)
-{
-    return _mm512_set_epi16(d, d, d, d, d, d, d, d, c, c, c, c, c, c, c, c, b, b, b, b, b, b, b, b, a, a, a, a, a, a, a, a);
-}
-SR_INLINE __m512i sr_words2(short a, short b) { return sr_words4(a, a, b, b); }
-
-/* Blocks 2i and 2i+1 (of 32) of a superblock as unsigned codes; Q6_K's are 32 too large. */
-SR_INLINE __m512i sr_codes64(uint32_t format, const uint8_t *w, int i)
-{
-    const __m512i low = _mm512_set1_epi8(15), all6 = _mm512_set1_epi8(63);
-    if (format == SR_Q6_K) { /* the pair's high bits: 0-1 and 2-3 of qh, or 4-5 and 6-7 */
-        __m512i l = _mm512_loadu_si512(w + i / 2 * 64), h = sr_both(w + 128 + i / 2 * 32);
-        l = i % 2 ? _mm512_srli_epi16(l, 4) : l;
-        h = i % 2 ? _mm512_srlv_epi16(h, sr_words2(0, 2)) : _mm512_sllv_epi16(h, sr_words2(4, 2));
-        return _mm512_and_si512(_mm512_ternarylogic_epi32(low, l, h, 0xca), all6); /* low ? l : h */
-    }
-    __m512i v = _mm512_srlv_epi16(sr_both(w + (format == SR_Q5_K ? 48 : 16) + i * 32), sr_words2(0, 4));
-    if (format == SR_Q4_K)
-        return _mm512_and_si512(v, low);
-    __m512i h = sr_both(w + 16);
-    h = i < 2 ? _mm512_sllv_epi16(h, sr_words2((short)(4 - 2 * i), (short)(3 - 2 * i)))
-              : _mm512_srlv_epi16(h, sr_words2((short)(2 * i - 4), (short)(2 * i - 3)));
-    return _mm512_and_si512(_mm512_ternarylogic_epi32(low, v, h, 0xca), _mm512_set1_epi8(31));
-}
-
-/* Scales of those 64 codes, one 16-bit number a pair of codes. */
-typedef struct { __m512i a, b; } sr_scales512;
-
-SR_INLINE sr_scales512 sr_load_scales(uint32_t format, const uint8_t *w, uint64_t *mins)
-{
-    if (format == SR_Q6_K) {
-        __m256i s = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + 192)));
-        return (sr_scales512){_mm512_broadcast_i32x4(_mm256_castsi256_si128(s)),
-                              _mm512_broadcast_i32x4(_mm256_extracti128_si256(s, 1))};
-    }
-    uint64_t sc;
-    sr_scales_45(w + 4, &sc, mins);
-    return (sr_scales512){_mm512_set1_epi64((long long)sc), _mm512_setzero_si512()};
-}
-
-SR_INLINE __m512i sr_scales64(uint32_t format, sr_scales512 s, int i)
-{
-    if (format == SR_Q6_K) { /* one a 128-bit lane */
-        short   k  = (short)(i % 2 * 8);
-        __m512i at = sr_words4((short)(k | (k + 1) << 8), (short)((k + 2) | (k + 3) << 8), (short)((k + 4) | (k + 5) << 8),
-                               (short)((k + 6) | (k + 7) << 8));
-        return _mm512_shuffle_epi8(i < 2 ? s.a : s.b, at);
-    }
-    /* bytes to 16 bits: index 0x80 gives zero */
-    return _mm512_shuffle_epi8(s.a, sr_words2((short)(2 * i | 0x8000), (short)((2 * i + 1) | 0x8000)));
-}
-
-/* One superblock of one row against n_t rows of x: sixteen partial sums each. */
-SR_INLINE void sr_dots512(uint32_t format, const uint8_t *w, const sr_xrow_k *const *x, int n_t, uint32_t b, __m512i *s,
-                          uint64_t *mins)
-{
-    sr_scales512 sc = sr_load_scales(format, w, mins);
-    for (int t = 0; t < n_t; t++) {
-        s[t] = _mm512_setzero_si512();
-        if (format == SR_Q6_K) { /* the codes are 32 too large */
-            __m256i all = _mm256_inserti128_si256(_mm512_castsi512_si256(sc.a), _mm512_castsi512_si128(sc.b), 1);
-            __m256i y   = _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)x[t][b].sum16), all);
-            s[t] = _mm512_zextsi256_si512(_mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(y, 5)));
-        }
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        __m512i q = sr_codes64(format, w, i), k = sr_scales64(format, sc, i);
-#pragma GCC unroll 4
-        for (int t = 0; t < n_t; t++)
-            s[t] = _mm512_dpwssd_epi32(s[t], _mm512_maddubs_epi16(q, _mm512_loadu_si512(x[t][b].q + i * 64)), k);
-    }
-}
-
-/* sum over j of m[row][j] * sum32[j], for the 16 rows. */
-SR_INLINE __m512i sr_mins512(const uint64_t m[16], const sr_xrow_k *x)
-{
-    __m512i y = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)x->sum32)), v[4];
-    for (int g = 0; g < 4; g++) /* 128-bit lane l: four partial sums of row 4g + l */
-        v[g] = _mm512_madd_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(m + 4 * g))), y);
-    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sr_join4(v));
-}
-
-/* What a superblock of 16 rows leaves for the float arithmetic. */
-typedef struct {
-    __m512i  sum[SR_FEW_X][4]; /* of rows 4g .. 4g+3, before the last joins */
-    uint64_t m[16];
-    uint32_t d[16];            /* d, and dmin in the high half */
-} sr_few_sums;
-
-SR_INLINE void sr_few_finish(uint32_t format, const sr_few_sums *f, const sr_xrow_k *const *x, int n_t, uint32_t b,
-                             __m512 *acc)
-{
-    __m512i both = _mm512_loadu_si512(f->d), high = _mm512_srli_epi32(both, 16);
-    __m512  dw   = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(format == SR_Q6_K ? high : both));
-#pragma GCC unroll 4
-    for (int t = 0; t < n_t; t++) {
-        __m512  dx = _mm512_set1_ps(x[t][b].d);
-        __m512i s  = sr_join_lanes(sr_join_lanes(f->sum[t][0], f->sum[t][1]), sr_join_lanes(f->sum[t][2], f->sum[t][3]));
-        acc[t]     = _mm512_fmadd_ps(_mm512_mul_ps(dw, dx), _mm512_cvtepi32_ps(s), acc[t]);
-        if (format != SR_Q6_K) {
-            __m512 dm = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(high)), dx);
-            acc[t]    = _mm512_fnmadd_ps(dm, _mm512_cvtepi32_ps(sr_mins512(f->m, &x[t][b])), acc[t]);
-        }
-    }
-}
-
-/* The vectors that sr_few_finish loads were stored in small pieces and cannot be forwarded: reading them at once
- * would wait for the stores, so it is done a superblock later. */
-SR_INLINE void sr_few_k(uint32_t format, const uint8_t *const *w, const sr_xrow_k *const *x, int n_t,
-                        uint32_t blocks, __m512 *acc)
-{
-    sr_few_sums f[2];
-    for (int t = 0; t < n_t; t++)
-        acc[t] = _mm512_setzero_ps();
-    for (uint32_t b = 0; b < blocks; b++) {
-        sr_few_sums *to = &f[b % 2];
-        for (int g = 0; g < 4; g++) {
-            __m512i s[4][SR_FEW_X], one[4];
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++) {
-                const uint8_t *p = w[g * 4 + r] + b * sr_linear_block(format);
-                _mm_prefetch((const char *)p + SR_FEW_AHEAD, _MM_HINT_T0);
-                _mm_prefetch((const char *)p + SR_FEW_AHEAD + 64, _MM_HINT_T0);
-                _mm_prefetch((const char *)p + SR_FEW_AHEAD + 128, _MM_HINT_T0);
-                memcpy(&to->d[g * 4 + r], p + (format == SR_Q6_K ? 206 : 0), 4);
-                sr_dots512(format, p, x, n_t, b, s[r], &to->m[g * 4 + r]);
-            }
-#pragma GCC unroll 4
-            for (int t = 0; t < n_t; t++) {
-#pragma GCC unroll 4
-                for (int r = 0; r < 4; r++)
-                    one[r] = s[r][t];
-                to->sum[t][g] = sr_join4(one);
-            }
-        }
-        if (b)
-            sr_few_finish(format, &f[(b - 1) % 2], x, n_t, b - 1, acc);
-    }
-    sr_few_finish(format, &f[(blocks - 1) % 2], x, n_t, blocks - 1, acc);
-}
 
 /* ---- Q4_0, Q8_0: unsigned codes, the offset comes off by x's sums ----------------------------------- */
 

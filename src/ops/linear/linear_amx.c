@@ -16,7 +16,7 @@
  * weights and superblock = 96 clocks of a tile's 128.  Q4_0 and Q8_0 have a float scale every 32 numbers: half
  * of the tile is used, and the vector part (3 operations a row and block, 24 clocks of 16) is the limit.
  */
-#include "ops/linear/avx512.h"
+#include "ops/linear/codes512.h"
 
 enum {
     FEW  = 5,    /* rows of x below which the file's blocks are used directly */
