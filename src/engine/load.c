@@ -133,7 +133,8 @@ static sr_status open_kv(sr_model *m, const sr_devinfo *di, sr_err *err)
     for (uint32_t g = 0; g < p->n_kv; g++)
         group[g] = (sr_kvgroup){.shape = p->kv[g], .n_ranks = 1, .pages = {m->kv_pages}};
     sr_dev *const devs[] = {m->dev};
-    sr_kvcfg      kc     = {.be = m->be, .devs = devs, .n_devs = 1, .groups = group, .n_groups = p->n_kv, .page_tokens = c->page_tokens};
+    sr_kvcfg      kc     = {.be = m->be, .devs = devs, .n_devs = 1, .groups = group, .n_groups = p->n_kv, .page_tokens = c->page_tokens,
+                             .turned = di->flags & SR_DEV_HOST && c->page_tokens % SR_KV_TURN == 0};
     FILE         *rnd    = fopen("/dev/urandom", "re");
     bool          keyed  = rnd && fread(kc.hash_key, sizeof kc.hash_key, 1, rnd) == 1;
     if (rnd)

@@ -37,6 +37,7 @@ typedef struct {
 typedef struct {
     sr_kvgroup  cfg;
     sr_kvstride stride;
+    bool        turned;            /* sr_kvbind.turned */
     char       *base[SR_KV_RANKS]; /* device memory: never read here */
     sr_kvpage  *page;              /* [n_pages + 2]: behind the pages the heads of both lists */
     uint32_t    n_pages, n_free, n_cached;
@@ -55,6 +56,7 @@ struct sr_kv {
     uint32_t          n_devs;
     sr_kvpool         pool[SR_KV_GROUPS];
     uint32_t          n_groups, page_tokens;
+    bool              turned;
     uint32_t          spine;     /* SR_KV_NONE: every group has a window, there is no tree */
     sr_kvnode        *node;      /* [pages of the spine] */
     int32_t          *tok;       /* [pages of the spine][page_tokens], of partial pages as well */

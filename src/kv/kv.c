@@ -35,6 +35,8 @@ static sr_status config_check(const sr_kvcfg *c, sr_err *err)
 {
     if (c->page_tokens == 0 || c->page_tokens > MOST_PAGE_TOKENS)
         return sr_raise(err, SR_INVALID, "KV: %u tokens a page, must be 1 to %d", c->page_tokens, MOST_PAGE_TOKENS);
+    if (c->turned && c->page_tokens % SR_KV_TURN)
+        return sr_raise(err, SR_INVALID, "KV: turned keys need pages of a multiple of %d tokens, not %u", SR_KV_TURN, c->page_tokens);
     if (c->n_groups == 0 || c->n_groups > SR_KV_GROUPS)
         return sr_raise(err, SR_INVALID, "KV: %u groups, must be 1 to %d", c->n_groups, SR_KV_GROUPS);
     if (c->disk_path)
@@ -97,6 +99,7 @@ sr_status sr_kv_open(const sr_kvcfg *c, sr_kv **out, sr_err *err)
     kv->be          = c->be;
     kv->n_groups    = c->n_groups;
     kv->page_tokens = c->page_tokens;
+    kv->turned      = c->turned;
     kv->hash_mask   = ~0ull;
     kv->spine       = SR_KV_NONE;
     memcpy(kv->hash_key, c->hash_key, sizeof kv->hash_key);
@@ -167,7 +170,7 @@ void sr_kv_layout(const sr_kv *kv, uint32_t group, uint32_t rank, sr_kvbind *out
     const sr_kvshape *s = &p->cfg.shape;
     *out = (sr_kvbind){.base = p->base[rank], .stride = p->stride, .page_tokens = kv->page_tokens,
                        .kv_heads = s->kv_heads, .dim_k = s->dim_k, .dim_v = s->dim_v,
-                       .format_k = s->format_k, .format_v = s->format_v};
+                       .format_k = s->format_k, .format_v = s->format_v, .turned = p->turned};
 }
 
 void sr_kv_stats(const sr_kv *kv, uint32_t group, sr_kvtier out[SR_TIER_COUNT])

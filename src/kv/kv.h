@@ -42,6 +42,7 @@ typedef struct {
     const sr_backend *be; sr_dev *const *devs; uint32_t n_devs;
     const sr_kvgroup *groups; uint32_t n_groups;
     uint32_t page_tokens;
+    bool     turned;                       /* sr_kvbind.turned, for groups whose keys are F16; page_tokens is a multiple of 16 then */
     uint64_t fingerprint[2];               /* weights + formats + rope: disk pages of another model are refused */
     uint64_t hash_key[2];                  /* secret of this process: prefix hashes cannot be aimed at */
     const char *disk_path;

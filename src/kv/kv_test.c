@@ -283,6 +283,48 @@ static void accepted_tokens_of_a_tree_are_moved_together(void **state)
     bed_close(&b);
 }
 
+/* Number d of a position's key (or value) of a layer and head, where keys are turned. */
+static uint8_t *turned_number(const bed *b, const toy *a, size_t pos, uint32_t layer, uint32_t head, bool value, uint32_t d)
+{
+    sr_kvbind      k;
+    size_t         first, n;
+    const sr_page *table = sr_kv_table(a->s, 0, &first, &n);
+    sr_kv_layout(b->kv, 0, 0, &k);
+    assert_int_equal(k.turned, 1);
+    uint8_t *at = host(k.base) + table[pos / 16] * k.stride.page + layer * k.stride.layer + head * k.stride.head;
+    return value ? at + k.stride.kv + pos % 16 * k.stride.tok + d * 2 : at + (d * 16 + pos % 16) * 2;
+}
+
+static void keys_that_lie_turned_are_moved_by_columns(void **state)
+{
+    (void)state;
+    bed      b      = {.group = {bed_group(8, 0)}, .turned = true};
+    sr_err   err    = {0};
+    uint32_t from[] = {0, 2, 3, 7, 11};
+    toy      a;
+    b.group[0].shape.dim_k = b.group[0].shape.dim_v = 8;
+    bed_open(&b, 1, 16);
+    assert_int_equal(sr_kv_begin(b.kv, 1, count, 4, 0, &a.s, &(size_t){0}, &err), SR_OK);
+    assert_int_equal(sr_kv_reserve(a.s, 10, &err), SR_OK);
+    assert_int_equal(sr_kv_commit(a.s, count, NULL, 10, &err), SR_OK);
+    assert_int_equal(sr_kv_reserve(a.s, 12, &err), SR_OK); /* positions 10 .. 21, over a page's end */
+    for (uint32_t i = 0; i < 22 * 64; i++) {
+        uint16_t x = (uint16_t)i;
+        memcpy(turned_number(&b, &a, i / 64, i / 32 % 2, i / 16 % 2, i / 8 % 2, i % 8), &x, 2);
+    }
+    assert_int_equal(sr_kv_commit(a.s, count + 10, from, 5, &err), SR_OK);
+    for (uint32_t i = 0; i < 15 * 64; i++) {
+        uint32_t pos = i / 64, was = pos < 10 ? pos : 10 + from[pos - 10];
+        uint16_t x;
+        memcpy(&x, turned_number(&b, &a, pos, i / 32 % 2, i / 16 % 2, i / 8 % 2, i % 8), 2);
+        assert_int_equal(x, was * 64 + i % 64);
+    }
+    sr_kv_end(a.s);
+    bed_close(&b);
+    assert_int_equal(bed_try_open(&b, 1, 8, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "multiple of 16"));
+}
+
 static void a_full_copy_queue_is_waited_for(void **state)
 {
     (void)state;
@@ -574,6 +616,7 @@ int main(void)
         cmocka_unit_test(trim_gives_back_what_was_reserved_and_not_committed),
         cmocka_unit_test(what_nobody_needs_is_not_touched_in_the_steady_state),
         cmocka_unit_test(accepted_tokens_of_a_tree_are_moved_together),
+        cmocka_unit_test(keys_that_lie_turned_are_moved_by_columns),
         cmocka_unit_test(a_full_copy_queue_is_waited_for),
         cmocka_unit_test(a_windowed_group_gives_back_what_no_token_sees_any_more),
         cmocka_unit_test(a_prefix_is_found_when_the_window_before_its_end_is_there),

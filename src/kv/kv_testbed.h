@@ -86,6 +86,7 @@ typedef struct {
     sr_dev     dev[BED_DEVS];
     sr_dev    *devs[BED_DEVS];
     sr_kvgroup group[SR_KV_GROUPS];
+    bool       turned;
     sr_kvcfg   cfg;
     sr_kv     *kv;
 } bed;
@@ -105,7 +106,7 @@ static inline sr_status bed_try_open(bed *b, uint32_t n_groups, uint32_t page_to
         b->devs[i] = &b->dev[i];
     }
     b->cfg = (sr_kvcfg){.be = &bed_backend, .devs = b->devs, .n_devs = BED_DEVS, .groups = b->group,
-                        .n_groups = n_groups, .page_tokens = page_tokens, .hash_key = {0x1234, 0x5678}};
+                        .n_groups = n_groups, .page_tokens = page_tokens, .turned = b->turned, .hash_key = {0x1234, 0x5678}};
     return sr_kv_open(&b->cfg, &b->kv, err);
 }
 

@@ -84,6 +84,7 @@ sr_status sr_kvpool_open(sr_kv *kv, uint32_t g, sr_err *err)
     size_t     bytes;
     p->n_pages = p->cfg.pages[SR_TIER_DEVICE];
     p->stride  = strides(&p->cfg.shape, kv->page_tokens);
+    p->turned  = kv->turned && p->cfg.shape.format_k == SR_F16;
     if (!sr_mul_size(p->stride.page, p->n_pages, &bytes))
         return sr_raise(err, SR_INVALID, "KV group %u: %u pages of %zu bytes", g, p->n_pages, p->stride.page);
     p->page = sr_calloc((size_t)p->n_pages + 2, sizeof *p->page);
@@ -192,6 +193,30 @@ sr_status sr_kvpool_copy_page(sr_kv *kv, uint32_t g, uint32_t to, uint32_t from,
     return SR_OK;
 }
 
+/* Where the keys of sixteen positions are turned, a position's numbers lie SR_KV_TURN apart; its values lie in a row. */
+static sr_status copy_turned(sr_kvseq *s, uint32_t g, size_t to, size_t from, sr_err *err)
+{
+    sr_kv            *kv = s->kv;
+    sr_kvpool        *p  = &kv->pool[g];
+    const sr_kvshape *h = &p->cfg.shape;
+    size_t at[2] = {to % kv->page_tokens, from % kv->page_tokens}, key[2], value[2];
+    for (int i = 0; i < 2; i++) {
+        size_t page = s->table[g][(i ? from : to) / kv->page_tokens] * p->stride.page;
+        key[i]      = page + at[i] / SR_KV_TURN * SR_KV_TURN * p->stride.tok + at[i] % SR_KV_TURN * 2;
+        value[i]    = page + p->stride.kv + at[i] * p->stride.tok;
+    }
+    for (uint32_t r = 0; r < p->cfg.n_ranks; r++)
+        for (size_t i = 0; i < (size_t)h->n_layers * h->kv_heads; i++) {
+            char   *base = p->base[r] + i / h->kv_heads * p->stride.layer + i % h->kv_heads * p->stride.head;
+            sr_span k = {.dst = base + key[0], .src = base + key[1], .bytes = 2, .n = h->dim_k,
+                         .dst_step = SR_KV_TURN * 2, .src_step = SR_KV_TURN * 2};
+            sr_span v = {.dst = base + value[0], .src = base + value[1], .bytes = p->stride.tok, .n = 1};
+            if (copy(kv, p->cfg.dev + r, &k, err) || copy(kv, p->cfg.dev + r, &v, err))
+                return err->status;
+        }
+    return SR_OK;
+}
+
 sr_status sr_kvpool_copy_token(sr_kvseq *s, uint32_t g, size_t to, size_t from, sr_err *err)
 {
     sr_kv     *kv = s->kv;
@@ -199,6 +224,8 @@ sr_status sr_kvpool_copy_token(sr_kvseq *s, uint32_t g, size_t to, size_t from, 
     size_t     per = kv->page_tokens;
     size_t dst = s->table[g][to / per] * p->stride.page + to % per * p->stride.tok;
     size_t src = s->table[g][from / per] * p->stride.page + from % per * p->stride.tok;
+    if (p->turned)
+        return copy_turned(s, g, to, from, err);
     for (uint32_t r = 0; r < p->cfg.n_ranks; r++) {
         sr_span   span = {.dst = p->base[r] + dst, .src = p->base[r] + src, .bytes = p->stride.tok,
                           .n = (size_t)p->cfg.shape.n_layers * 2 * p->cfg.shape.kv_heads,

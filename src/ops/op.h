@@ -87,7 +87,9 @@ typedef struct {              /* a group of layers whose pages live together, as
     sr_kvstride stride;
     uint32_t    page_tokens, kv_heads, dim_k, dim_v;
     uint16_t    format_k, format_v;
+    uint16_t    turned;       /* 1: keys of sixteen positions lie as [dim][16] F16 where their sixteen rows would (SR_KV_TURN); else 0 */
 } sr_kvbind;
+enum { SR_KV_TURN = 16 };
 enum { SR_KV_GROUPS = 4 };    /* most groups a program may have */
 
 /* Sampling of one wanted row.  Rows lie first in the blob, their adjust lists behind them. */

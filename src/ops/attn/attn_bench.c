@@ -37,7 +37,7 @@ static void bench(const attn_case *c, uint32_t threads)
     kit_run(&k, &sr_attn_ref, threads);
     memcpy(want, k.base[1], bytes);
     printf("heads %u/%u of %u, %u tokens at depth %u, %u sequences, %u layers, %s, %u threads\n", c->heads, c->kv_heads, c->hd,
-           c->tok[0], c->past[0], c->n_seq, c->layers, c->format_k == SR_F16 ? "f16" : "q8_0", threads);
+           c->tok[0], c->past[0], c->n_seq, c->layers, c->turned ? "f16, keys turned" : c->format_k == SR_F16 ? "f16" : "q8_0", threads);
     uint32_t visible = (c->past[0] + c->tok[0]) * c->n_seq;
     sr_cost  cost    = sr_op_cost(&k.prog, 0, &k.n, visible);
     for (const sr_cpukernel *const *f = sr_attn_kernels; *f; f++) {
@@ -91,7 +91,10 @@ int main(int n, char **arg)
             c.tok[q]  = x[3];
             c.past[q] = x[4];
         }
-        bench(&c, x[6]);
+        for (int turned = c.format_k == SR_F16; turned >= 0; turned--) {
+            c.turned = turned;
+            bench(&c, x[6]);
+        }
     }
     return 0;
 }

@@ -18,6 +18,7 @@ typedef struct {
     float    cap;
     uint64_t seed;
     uint32_t layers; /* of the group; the op reads the last */
+    bool     turned; /* keys lie in columns of sixteen positions */
 } attn_case;
 
 static inline uint64_t case_state(const attn_case *c, uint32_t seq, uint32_t pos, uint32_t what)
@@ -55,7 +56,7 @@ static inline void case_pages(kit *k, const attn_case *c, uint32_t *table)
         n += pages[i];
     }
     *kv = (sr_kvbind){.page_tokens = c->page_tokens, .kv_heads = c->kv_heads, .dim_k = c->hd, .dim_v = c->hd,
-                      .format_k = c->format_k, .format_v = c->format_v,
+                      .format_k = c->format_k, .format_v = c->format_v, .turned = c->turned,
                       .stride = {.tok = row, .head = row * c->page_tokens, .kv = row * c->page_tokens * c->kv_heads,
                                  .layer = row * c->page_tokens * c->kv_heads * 2,
                                  .page  = row * c->page_tokens * c->kv_heads * 2 * c->layers}};
@@ -73,6 +74,28 @@ static inline void case_pages(kit *k, const attn_case *c, uint32_t *table)
                 table[(size_t)(CASE_GROUP * k->max.seq + q) * k->max.pages + i] = order[at] | 1u << 30;
 }
 
+static inline void case_column(const kit *k, uint32_t layer, uint32_t seq, uint32_t pos, uint32_t head, const float *x, uint32_t n)
+{
+    char *at = case_at(k, layer, seq, pos / 16 * 16, head, false) + pos % 16 * 2;
+    for (uint32_t d = 0; d < n; d++, at += 32) {
+        uint16_t h = sr_f32_to_f16(x[d]);
+        memcpy(at, &h, sizeof h);
+    }
+}
+
+/* The key of a position, decoded. */
+static inline void case_key(const kit *k, const attn_case *c, uint32_t seq, uint32_t pos, uint32_t head, float *out)
+{
+    const char *at = case_at(k, c->layers - 1, seq, c->turned ? pos / 16 * 16 : pos, head, false);
+    for (uint32_t d = 0; d < c->hd && c->turned; d++) {
+        uint16_t h;
+        memcpy(&h, at + (d * 16 + pos % 16) * 2, sizeof h);
+        out[d] = sr_f16_to_f32(h);
+    }
+    if (!c->turned)
+        sr_decode_row(c->format_k, at, out, c->hd);
+}
+
 static inline void case_store(kit *k, const attn_case *c, bool everywhere)
 {
     float *row = kit_own(k, (size_t)c->kv_heads * c->hd * 4);
@@ -85,7 +108,10 @@ static inline void case_store(kit *k, const attn_case *c, bool everywhere)
                 case_kv(c, q, i, v, row);
                 for (uint32_t h = 0; h < c->kv_heads; h++)
                     for (uint32_t layer = everywhere ? 0 : c->layers - 1; layer < c->layers; layer++)
-                        sr_encode_row(v ? c->format_v : c->format_k, row + (size_t)h * c->hd, case_at(k, layer, q, i, h, v), c->hd);
+                        if (c->turned && !v)
+                            case_column(k, layer, q, i, h, row + (size_t)h * c->hd, c->hd);
+                        else
+                            sr_encode_row(v ? c->format_v : c->format_k, row + (size_t)h * c->hd, case_at(k, layer, q, i, h, v), c->hd);
             }
     }
 }

@@ -16,7 +16,17 @@ typedef struct {
 static void fetch(const work *w, uint32_t i, bool value)
 {
     const sr_kvbind *kv = &w->j->batch->kv[w->op->w];
-    const char *at = sr_attn_row(w->j, w->seq, w->head / (w->op->dim[0] / w->op->dim[1]), i, value);
+    uint32_t    head = w->head / (w->op->dim[0] / w->op->dim[1]), column = i % SR_KV_TURN;
+    if (kv->turned && !value) {
+        const char *block = sr_attn_row(w->j, w->seq, head, i - column, false);
+        for (uint32_t d = 0; d < w->op->dim[2]; d++) {
+            uint16_t h;
+            memcpy(&h, block + ((size_t)d * SR_KV_TURN + column) * sizeof h, sizeof h);
+            w->row[d] = sr_f16_to_f32(h);
+        }
+        return;
+    }
+    const char *at = sr_attn_row(w->j, w->seq, head, i, value);
     sr_decode_row(value ? kv->format_v : kv->format_k, at, w->row, w->op->dim[2]);
 }
 

@@ -3,6 +3,7 @@
  * Both products of a tile are C[row][lane] += A[row][k] * B[k][lane], one fma accumulator per number, k in order:
  *     scores   A = queries,        k = dimension,  lanes = positions   B = keys, transposed 16 positions at a time
  *     output   A = probabilities,  k = position,   lanes = dimensions  B = values as they lie in their pages
+ * Where pages keep the keys of sixteen positions turned (op.h), they are read as they lie, some blocks of sixteen side by side.
  * B's rows are given by pointer (pages lie anywhere) and may be f16: converted as they are loaded, which costs a
  * decode nothing and a full tile 1/12 (expanding them to f32 first was no faster).  Q8_0 is expanded to f32 first.
  *
@@ -106,6 +107,56 @@ static void product(const float *a, uint32_t rows, const char *const *b, size_t 
     }
 }
 
+/* As product(), of keys that lie turned: b are blocks of sixteen positions, [dim][16] f16; n dimensions. */
+V16_FN void product_turned(int r_n, int v_n, const float *a, const char *const *b, uint32_t n, float *c)
+{
+    v16 acc[12][4];
+    V16_UNROLL for (int r = 0; r < r_n; r++)
+        V16_UNROLL for (int v = 0; v < v_n; v++)
+            acc[r][v] = v16_zero();
+    for (size_t k = 0; k < n; k++) {
+        v16 x[4];
+        V16_UNROLL for (int v = 0; v < v_n; v++)
+            x[v] = v16_from_f16(b[v] + k * SR_KV_TURN * 2);
+        V16_UNROLL for (int r = 0; r < r_n; r++) {
+            v16 y = v16_set1(a[(size_t)r * LD + k]);
+            V16_UNROLL for (int v = 0; v < v_n; v++)
+                acc[r][v] = v16_fma(y, x[v], acc[r][v]);
+        }
+    }
+    V16_UNROLL for (int r = 0; r < r_n; r++)
+        V16_UNROLL for (int v = 0; v < v_n; v++)
+            v16_store(c + r * LD + v * 16, acc[r][v]);
+}
+
+#define TURNED(R, V)                                                                                                   \
+    static void turned_##R##_##V(const float *a, const char *const *b, uint32_t n, float *c)                           \
+    {                                                                                                                  \
+        product_turned(R, V, a, b, n, c);                                                                              \
+    }
+
+typedef void (*turnedfn)(const float *a, const char *const *b, uint32_t n, float *c);
+TURNED(1, 1) TURNED(2, 1) TURNED(3, 1) TURNED(4, 1) TURNED(5, 1) TURNED(6, 1)
+TURNED(1, 2) TURNED(2, 2)
+#if defined(__AVX512F__)
+TURNED(7, 1) TURNED(8, 1) TURNED(9, 1) TURNED(10, 1) TURNED(11, 1) TURNED(12, 1)
+TURNED(3, 2) TURNED(4, 2) TURNED(5, 2) TURNED(6, 2)
+TURNED(7, 2) TURNED(8, 2) TURNED(9, 2) TURNED(10, 2) TURNED(11, 2) TURNED(12, 2)
+TURNED(1, 4) TURNED(2, 4) TURNED(3, 4)
+static const turnedfn turned_of[5][MAX_R + 1] = {
+    [1] = {[1] = turned_1_1, turned_2_1, turned_3_1, turned_4_1, turned_5_1, turned_6_1,
+           turned_7_1, turned_8_1, turned_9_1, turned_10_1, turned_11_1, turned_12_1},
+    [2] = {[1] = turned_1_2, turned_2_2, turned_3_2, turned_4_2, turned_5_2, turned_6_2,
+           turned_7_2, turned_8_2, turned_9_2, turned_10_2, turned_11_2, turned_12_2},
+    [4] = {[1] = turned_1_4, turned_2_4, turned_3_4},
+};
+#else
+static const turnedfn turned_of[3][MAX_R + 1] = {
+    [1] = {[1] = turned_1_1, turned_2_1, turned_3_1, turned_4_1, turned_5_1, turned_6_1},
+    [2] = {[1] = turned_1_2, turned_2_2},
+};
+#endif
+
 /* ---- a tile --------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -202,6 +253,27 @@ static void scores(tile *t)
             turn_keys(t, t->block[k], (k - i) * 16);
         }
         product(t->q, t->rows, t->key_row, 0, kv->format_k == SR_F16, t->hd, n, t->s + (first + i * 16) % SR_ATTN_CHUNK, true);
+    }
+}
+
+/* As scores(), where the keys of sixteen positions lie turned. */
+static void scores_turned(tile *t)
+{
+    const sr_kvbind *kv = &t->j->batch->kv[t->op->w];
+    uint32_t first = t->a / 16 * 16, blocks = (t->b - first + 15) / 16, most = t->rows <= WIDE_R ? WIDE : NARROW;
+    find_rows(t);
+    for (uint32_t i = 0, n; i < blocks; i += n) { /* outside: these blocks stay in the L1 for all rows */
+        n = blocks - i >= most ? most : blocks - i >= NARROW ? NARROW : 1;
+        for (uint32_t k = i; k < i + n && t->few; k++) {
+            if (k + n < blocks)
+                fetch_ahead(t->block[k + n], 64, 64, true);
+            fetch_ahead(t->block[k] + kv->stride.kv, kv->stride.tok, kv->stride.tok, false);
+        }
+        for (uint32_t r = 0, take; r < t->rows; r += take) {
+            take = SR_MIN(t->rows - r, (uint32_t)MAX_R);
+            turned_of[n][take](t->q + (size_t)r * LD, t->block + i, t->hd,
+                               t->s + (size_t)r * LD + (first + i * 16) % SR_ATTN_CHUNK);
+        }
     }
 }
 
@@ -378,7 +450,10 @@ static void attend(tile *t)
     for (uint32_t c = t->it.chunk; c < t->it.chunk + t->it.chunks; c++) {
         t->a = SR_MAX(begin, c * SR_ATTN_CHUNK);
         t->b = SR_MIN(end, (c + 1) * SR_ATTN_CHUNK);
-        scores(t);
+        if (t->j->batch->kv[t->op->w].turned)
+            scores_turned(t);
+        else
+            scores(t);
         softmax(t);
         outputs(t);
         keep(t, c);

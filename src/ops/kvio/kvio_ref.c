@@ -1,5 +1,16 @@
 #include "ops/kvio/kvio.h"
 
+#include <string.h>
+
+/* The row as F16, its numbers SR_KV_TURN apart. */
+static void store_turned(const float *x, char *at, uint32_t n)
+{
+    for (uint32_t d = 0; d < n; d++) {
+        uint16_t h = sr_f32_to_f16(x[d]);
+        memcpy(at + (size_t)d * SR_KV_TURN * sizeof h, &h, sizeof h);
+    }
+}
+
 static void run(const sr_cpujob *j, uint32_t phase)
 {
     (void)phase;
@@ -11,11 +22,14 @@ static void run(const sr_cpujob *j, uint32_t phase)
     uint32_t          width = j->prog->slot[op->in[0]].width, hd = op->dim[2], a, b;
     sr_cpu_share(j, j->n->tok, 1, &a, &b);
     for (uint32_t t = a; t < b; t++) {
-        char *at = (char *)kv->base + dst[t] / kv->page_tokens * st.page + op->n_w * st.layer +
-                   dst[t] % kv->page_tokens * st.tok;
+        char *page = (char *)kv->base + dst[t] / kv->page_tokens * st.page + op->n_w * st.layer;
+        char *at = page + dst[t] % kv->page_tokens * st.tok, *turned = page + sr_kv_turned_at(kv, dst[t] % kv->page_tokens);
         const float *row = x + (size_t)t * width;
         for (uint32_t h = 0; h < kv->kv_heads; h++) {
-            sr_encode_row(kv->format_k, row + op->dim[0] + (size_t)h * hd, at + h * st.head, hd);
+            if (kv->turned)
+                store_turned(row + op->dim[0] + (size_t)h * hd, turned + h * st.head, hd);
+            else
+                sr_encode_row(kv->format_k, row + op->dim[0] + (size_t)h * hd, at + h * st.head, hd);
             sr_encode_row(kv->format_v, row + op->dim[1] + (size_t)h * hd, at + st.kv + h * st.head, hd);
         }
     }

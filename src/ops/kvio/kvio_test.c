@@ -35,6 +35,43 @@ static void build(kit *k, uint32_t tok, uint32_t heads, uint32_t hd, uint16_t fk
     k->batch.dst = dst;
 }
 
+/* The place of number d of a position's key, or of its value. */
+static char *number_at(const sr_kvbind *kv, char *pages, uint32_t dst, uint32_t h, bool value, uint32_t d)
+{
+    uint32_t i  = dst % kv->page_tokens;
+    char    *at = pages + dst / kv->page_tokens * kv->stride.page + LAYER * kv->stride.layer + value * kv->stride.kv + h * kv->stride.head;
+    return kv->turned && !value ? at + i / 16 * 16 * kv->stride.tok + (d * 16 + i % 16) * 2 : at + i * kv->stride.tok + d * 2;
+}
+
+static void turned_keys_lie_in_columns_of_sixteen_positions(void **state)
+{
+    (void)state;
+    uint64_t s = 7;
+    for (uint32_t page = 16; page <= 32; page += 16)
+        for (const sr_cpukernel *const *f = sr_kvio_kernels; *f; f++) {
+            kit      k;
+            uint32_t tok = 20, heads = 2, hd = 48;
+            build(&k, tok, heads, hd, SR_F16, SR_F16, page, &s);
+            sr_kvbind *kv    = &k.batch.kv[GROUP];
+            size_t     bytes = kv->stride.page * PAGES;
+            char      *want  = kit_own(&k, bytes);
+            kv->turned = 1;
+            memset(want, 0x5a, bytes);
+            memset(kv->base, 0x5a, bytes);
+            for (uint32_t i = 0; i < tok * heads * 2 * hd; i++) {
+                uint32_t     t = i / (heads * 2 * hd), h = i / (2 * hd) % heads, v = i / hd % 2, d = i % hd;
+                const float *x = (float *)k.base[0] + t * k.slot[0].width + k.op.dim[v] + h * hd;
+                uint16_t     half = sr_f32_to_f16(x[d]);
+                memcpy(number_at(kv, want, k.batch.dst[GROUP * k.max.tok + t], h, v, d), &half, 2);
+            }
+            if (kit_run(&k, *f, 2))
+                assert_memory_equal(want, kv->base, bytes);
+            else
+                assert_true(*f != &sr_kvio_ref);
+            kit_free(&k);
+        }
+}
+
 static void every_number_lands_in_its_place_and_nothing_else_changes(void **state)
 {
     (void)state;
@@ -112,6 +149,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_lands_in_its_place_and_nothing_else_changes),
+        cmocka_unit_test(turned_keys_lie_in_columns_of_sixteen_positions),
         cmocka_unit_test(fast_kernels_give_the_bits_of_the_reference),
         cmocka_unit_test(cost_counts_reads_and_stored_bytes),
     };

@@ -37,6 +37,16 @@ static void store_q8(const float *x, sr_q8_0 *y, uint32_t n)
     }
 }
 
+static void store_turned(const float *x, uint16_t *y, uint32_t n)
+{
+    uint16_t h[16];
+    for (uint32_t i = 0; i < n; i += 16, y += 16 * SR_KV_TURN) {
+        v16_to_f16(h, v16_load(x + i));
+        V16_UNROLL for (size_t k = 0; k < 16; k++)
+            y[k * SR_KV_TURN] = h[k];
+    }
+}
+
 static void store(uint32_t format, const float *x, char *y, uint32_t n)
 {
     if (format == SR_F16)
@@ -58,9 +68,12 @@ static void run(const sr_cpujob *j, uint32_t phase)
     for (uint32_t i = a; i < b; i++) {
         uint32_t     t = i / kv->kv_heads, h = i % kv->kv_heads;
         const float *row = x + (size_t)t * width + (size_t)h * hd;
-        char        *at = (char *)kv->base + dst[t] / kv->page_tokens * st.page + op->n_w * st.layer +
-                   dst[t] % kv->page_tokens * st.tok + h * st.head;
-        store(kv->format_k, row + op->dim[0], at, hd);
+        char        *page = (char *)kv->base + dst[t] / kv->page_tokens * st.page + op->n_w * st.layer + h * st.head;
+        char        *at   = page + dst[t] % kv->page_tokens * st.tok;
+        if (kv->turned)
+            store_turned(row + op->dim[0], (uint16_t *)(void *)(page + sr_kv_turned_at(kv, dst[t] % kv->page_tokens)), hd);
+        else
+            store(kv->format_k, row + op->dim[0], at, hd);
         store(kv->format_v, row + op->dim[1], at + st.kv, hd);
     }
 }
