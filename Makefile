@@ -11,7 +11,7 @@ compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja
 	cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
 
-.PHONY: all run test test-gpu test-arm asan ubsan tsan fuzz bench test-clients test-ui test-deploy check install uninstall deb clean help
+.PHONY: all run test test-gpu test-arm asan ubsan tsan fuzz coverage bench test-clients test-ui test-deploy check install uninstall deb clean help
 all:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE))
@@ -52,6 +52,18 @@ tsan:
 	@$(call compile,build-tsan,Debug,-DSTRATA_SANITIZE=thread)
 	@$(call ctest,build-tsan)
 comma := ,
+
+# Which lines and branches of the parsers, the scheduler and the allocator the tests and the fuzzers' seeds run (and what a
+# fuzzer has learnt in build-fuzz, if it is there).  Tests of kernels, of speed and of packages have no part in that.
+no_part = ^(linear|layout|attn|embed|glu|kvio|move|norm|rope|sample|quant|mathf|cpu|synth|offload|deploy|deb|soak|kill_quantize|check)_test$$|^check$$|reference|render_oracle|structured_process
+coverage:
+	@tools/deps build test fuzz
+	@CC=clang && export CC && $(call compile,build-cov,Debug,-DSTRATA_COVERAGE=ON -DSTRATA_CUDA=OFF)
+	@rm -rf build-cov/profiles && mkdir build-cov/profiles
+	@LLVM_PROFILE_FILE=$(CURDIR)/build-cov/profiles/%p.profraw $(call ctest,build-cov) -E '$(no_part)'
+	@for c in build-fuzz/corpus/*_fuzz; do [ ! -d $$c ] || LLVM_PROFILE_FILE=$(CURDIR)/build-cov/profiles/%p.profraw \
+	    $$(find build-cov -name $${c##*/} -type f) $$c >/dev/null; done
+	@tools/coverage build-cov $(ARGS)
 
 # Every parser of outside bytes, FUZZ_SECONDS each.
 fuzz:
@@ -101,7 +113,7 @@ deb:
 	@ls build-deb/strata_*.deb
 
 clean:
-	rm -rf build build-deb build-arm build-asan build-ubsan build-tsan build-fuzz
+	rm -rf build build-deb build-arm build-asan build-ubsan build-tsan build-fuzz build-cov
 
 help:
 	@echo "make                build strata into $(BUILD)/ (installs the Debian packages it needs)"
@@ -111,6 +123,7 @@ help:
 	@echo "make test-arm       build for 64-bit ARM and run the tests under QEMU, without the server"
 	@echo "make asan|ubsan|tsan  the same under a checker"
 	@echo "make fuzz           fuzz every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
+	@echo "make coverage       lines and branches that tests and seeds run; ARGS=--missing lists the others"
 	@echo "make test-clients   clients that people use against a server"
 	@echo "make test-ui        the page of the server in a browser"
 	@echo "make bench          tokens per second; MODEL=file.gguf ARGS='-p 512 -n 128'"

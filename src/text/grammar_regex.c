@@ -263,8 +263,8 @@ static bool counts(parser *q, uint32_t *min, uint32_t *max)
     for (; p < q->end && *p != '}'; p++) {
         if (*p == ',' && k == 0)
             k = 1;
-        else if (*p >= '0' && *p <= '9' && digits[k]++ < 9)
-            v[k] = v[k] * 10 + (uint64_t)(*p - '0');
+        else if (*p >= '0' && *p <= '9')
+            v[k] = digits[k]++ < 9 ? v[k] * 10 + (uint64_t)(*p - '0') : SR_G_NOMAX - 1; /* too many, whatever follows */
         else
             return false;
     }
@@ -278,7 +278,7 @@ static bool counts(parser *q, uint32_t *min, uint32_t *max)
 
 static sr_gx repeated(parser *q, sr_gx x)
 {
-    uint32_t min = 1, max = 1;
+    uint32_t min = 1, max = 1, more;
     if (q->p >= q->end || q->failed)
         return x;
     if (*q->p == '{') {
@@ -293,7 +293,7 @@ static sr_gx repeated(parser *q, sr_gx x)
     }
     if (at(q, '?'))
         q->p++; /* lazy: the same texts */
-    if (at(q, '*') || at(q, '+') || at(q, '?'))
+    if (at(q, '*') || at(q, '+') || at(q, '?') || (q->p < q->end && *q->p == '{' && counts(q, &more, &more)))
         return wrong(q, SR_UNSUPPORTED, "possessive and doubled repetitions are not supported");
     return sr_gb_rep(q->b, x, min, max);
 }
