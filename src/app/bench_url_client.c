@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "base/philox.h"
 
-enum { SCRATCH = 256 << 10, BODY_MAX = 1 << 20, TICK_MS = 20, READS_PER_TURN = 4, LATE_END_MS = 1000, DIALS_AT_ONCE = 256, HOPELESS = 16 };
+enum { SCRATCH = 256 << 10, BODY_MAX = 1 << 20, TICK_MS = 20, READS_PER_TURN = 4, LATE_END_MS = 1000, DIALS_AT_ONCE = 256, HOPELESS = 16, REST_MS = 50 };
 typedef enum { OFF, DIALING, BUSY, REST } state;
 
 typedef struct run run;
@@ -43,7 +43,7 @@ struct run {
     struct event      *tick, *alarm;
     client           **all, *spare;
     uint32_t           n_all, cap_all, busy, n_idle, n_idle_up, dialing_idle;
-    uint64_t           started, began, now, due, shown;
+    uint64_t           started, began, now, due, shown, rest_until; /* clients that found nobody ask again a little later */
     bool               over, get;
     sr_buf             json;
     sr_buf            *got;        /* of sr_load_get */
@@ -152,6 +152,8 @@ static void went_wrong(client *c, sr_lerr kind, const char *text)
     st->tokens += c->events; /* they came, whatever happened then */
     st->n_guess += c->events > 0;
     sr_load_error(st, kind, c->reply.status, text);
+    if (kind == SR_LERR_CONNECT)
+        c->r->rest_until = c->r->now + REST_MS * 1000000ull;
     over(c, false);
 }
 
@@ -178,7 +180,7 @@ static void broke(client *c, sr_lerr kind, const char *why)
 /* The whole answer has come. */
 static void answered(client *c)
 {
-    bool keep = c->reply.keep_alive;
+    bool keep = c->reply.keep_alive && !c->r->plan->fresh;
     if (c->r->get) {
         *c->r->got       = c->body;
         c->body          = (sr_buf){0};
@@ -438,8 +440,8 @@ static void build(client *c, uint64_t index)
     if (r->get)
         sr_buf_str(&c->out, "Accept: application/json\r\nConnection: close\r\n\r\n");
     else
-        sr_buf_fmt(&c->out, "Content-Type: application/json\r\nAccept: text/event-stream\r\nUser-Agent: strata-bench/%s\r\nContent-Length: %zu\r\n\r\n",
-                   SR_VERSION, r->json.n);
+        sr_buf_fmt(&c->out, "%sContent-Type: application/json\r\nAccept: text/event-stream\r\nUser-Agent: strata-bench/%s\r\nContent-Length: %zu\r\n\r\n",
+                   p->fresh ? "Connection: close\r\n" : "", SR_VERSION, r->json.n);
     sr_buf_add(&c->out, r->json.p ? r->json.p : "", r->json.n);
     c->out.failed |= r->json.failed;
 }
@@ -489,11 +491,13 @@ static uint64_t gap(const run *r)
 
 static bool more(const run *r) { return !r->over && (!r->plan->requests || r->started < r->plan->requests); }
 
-/* Starts what can be started now; those that fail at once are tried again after the loop has turned.  False: no memory. */
+/* Starts what can be started now; with nobody there, in bursts.  False: no memory. */
 static bool launch(run *r)
 {
     const sr_loadplan *p = r->plan;
     r->now = sr_now_ns();
+    if (p->rate <= 0 && r->now < r->rest_until)
+        return true;
     for (uint32_t n = 0; more(r) && (p->rate > 0 ? r->due <= r->now : n < p->concurrency && r->busy < p->concurrency); n++) {
         client *c = take_spare(r);
         if (!c)

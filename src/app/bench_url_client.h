@@ -32,6 +32,7 @@ typedef struct {
     uint64_t     requests;         /* 0: as many as the time allows */
     double       seconds;          /* 0: until all requests are done */
     uint32_t     timeout_ms;       /* silence of a server */
+    bool         fresh;            /* a connection of its own for each request: none is ever sent a second time */
     uint64_t     seed;             /* of the arrival times */
     void       (*progress)(void *arg, const sr_loadstat *, double seconds); /* now and then; may be NULL */
 } sr_loadplan;

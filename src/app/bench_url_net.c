@@ -199,6 +199,14 @@ sr_netverdict sr_net_connect(const sr_nettarget *t, sr_netconn *c)
     return SR_NET_WRITE;
 }
 
+/* A port of this machine where nobody listens may be given to the very connection that asks for it, which then talks to itself. */
+static bool is_itself(int fd)
+{
+    struct sockaddr_in6 a = {0}, b = {0};
+    socklen_t           n = sizeof a, m = sizeof b;
+    return getsockname(fd, (struct sockaddr *)&a, &n) == 0 && getpeername(fd, (struct sockaddr *)&b, &m) == 0 && n == m && memcmp(&a, &b, n) == 0;
+}
+
 sr_netverdict sr_net_connected(sr_netconn *c)
 {
     int       e = 0;
@@ -207,6 +215,8 @@ sr_netverdict sr_net_connected(sr_netconn *c)
         return SR_NET_OK;
     if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &e, &n) || e)
         return failed(c, e ? e : errno);
+    if (is_itself(c->fd))
+        return failed(c, ECONNREFUSED);
     if (c->ssl) {
         ERR_clear_error();
         int ret = SSL_do_handshake(c->ssl);

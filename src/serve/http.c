@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -14,7 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { ROUNDS = 8, DISCARD_BYTES = 1 << 20, SEND_BUFFER = 128 << 10, MS = 1000000 };
+enum { ROUNDS = 8, GRACE_MS = 1000, DISCARD_BYTES = 1 << 20, SEND_BUFFER = 128 << 10, MS = 1000000 };
 
 uint64_t sr_httpd_now(const sr_httpd *hd)
 {
@@ -540,7 +541,7 @@ static void check_times(sr_conn *c, uint64_t now)
     } else if (c->state == ST_HEAD && !sr_http_backlog(c)) {
         if (c->scanned && older(now, c->since_ns, cfg->head_ms))
             sr_conn_fault(c, 408, "the request head took too long");
-        else if (!c->scanned && older(now, c->since_ns, cfg->idle_ms))
+        else if (!c->scanned && older(now, c->since_ns, c->hd->draining ? SR_MIN(cfg->idle_ms, (uint32_t)GRACE_MS) : cfg->idle_ms))
             sr_http_drop(c);
     } else if (c->state == ST_BODY) {
         if (older(now, c->progress_ns, cfg->body_ms) || older(now, c->since_ns, cfg->request_ms))
@@ -657,15 +658,25 @@ void sr_httpd_close(sr_httpd *hd)
     sr_free(hd);
 }
 
+/* Has the client sent something that was not read yet? */
+static bool has_sent(const sr_conn *c)
+{
+    int n = 0;
+    return c->in.n || (ioctl(c->fd, FIONREAD, &n) == 0 && n > 0);
+}
+
+/* Who has connected or asked already gets an answer, if only that the server is going: a connection that the kernel took for
+ * us, or that was never used, has GRACE_MS to say what it wants.  Kept connections that say nothing are closed. */
 void sr_httpd_drain(sr_httpd *hd)
 {
+    sr_listen_empty(hd);
     sr_listen_close(hd);
     hd->accepting = false;
     hd->accept_again_ns = 0;
     hd->draining = true;
     for (sr_conn *c = hd->conns, *next; c; c = next) {
         next = c->next;
-        if (c->state == ST_HEAD && !c->in.n && !sr_http_backlog(c))
+        if (c->state == ST_HEAD && c->status && !sr_http_backlog(c) && !has_sent(c))
             sr_http_drop(c);
     }
 }

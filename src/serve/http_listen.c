@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 
-enum { ACCEPTS_PER_TURN = 64, REST_MS = 100 };
+enum { ACCEPTS_PER_TURN = 64, TURNS_AT_THE_END = 128, REST_MS = 100 };
 
 /* Too many connections in all, or from this address: the first few of those are told so, the rest just closed; with TLS all of
  * them, for being told would cost a handshake. */
@@ -37,10 +37,9 @@ static void admit(sr_httpd *hd, int fd, const struct sockaddr *from)
     }
 }
 
-static void on_accept(evutil_socket_t fd, short what, void *arg)
+/* False: nobody more stands in the queue, or nobody can be taken now. */
+static bool accept_some(sr_httpd *hd, int fd)
 {
-    (void)what;
-    sr_httpd *hd = arg;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct sockaddr_storage from = {0};
         socklen_t n = sizeof from;
@@ -52,11 +51,25 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
              * would spin. */
             sr_listen_pause(hd, true);
             hd->accept_again_ns = sr_httpd_now(hd) + REST_MS * 1000000u;
-            return;
+            return false;
         } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO) {
-            return;
+            return false;
         }
     }
+    return true;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    accept_some(arg, fd);
+}
+
+void sr_listen_empty(sr_httpd *hd)
+{
+    for (uint32_t i = 0; i < hd->n_listener; i++)
+        for (int turn = 0; turn < TURNS_AT_THE_END && accept_some(hd, hd->listener[i].fd); turn++)
+            ;
 }
 
 void sr_listen_pause(sr_httpd *hd, bool pause)

@@ -519,6 +519,42 @@ static void stopping_lets_streams_finish(void **state)
     tc_stop(&s);
 }
 
+static void stopping_answers_who_has_connected_already(void **state)
+{
+    (void)state;
+    tc_server s = {.null = {.rate = 50}};
+    tc_conn   late, kept, busy;
+    tc_reply  r = {0};
+    tc_start(&s);
+    const char *ask = "GET /health HTTP/1.1\r\nHost: t\r\n\r\n", *body = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    tc_open(&late, s.at);
+    tc_open(&kept, s.at);
+    tc_open(&busy, s.at);
+    tc_say(&kept, ask);
+    tc_reply_read(&kept, &r);
+    assert_int_equal(r.status, 200);
+    tc_reply_end(&r);
+    char q[300];
+    snprintf(q, sizeof q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    tc_say(&busy, q);
+    tc_wait_metric(&s, "strata_requests_running", 1);
+    sr_serve_stop(s.serve);
+    s.stopped = true;
+    assert_false(tc_more(&kept, 5000)); /* used before, silent now: closed at once */
+    tc_say(&late, ask);                 /* connected in time: told */
+    tc_reply_read(&late, &r);
+    assert_int_equal(r.status, 503);
+    assert_true(r.close);
+    tc_reply_end(&r);
+    tc_reply_read(&busy, &r);           /* asked in time: served */
+    assert_int_equal(r.status, 200);
+    tc_reply_end(&r);
+    tc_close(&late);
+    tc_close(&kept);
+    tc_close(&busy);
+    tc_stop(&s);
+}
+
 static void stopping_ends_what_takes_too_long_with_an_error(void **state)
 {
     (void)state;
@@ -659,7 +695,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_reader_that_does_not_read_is_paused_then_ended),
         cmocka_unit_test(connections_are_limited_in_all_and_per_address),
         cmocka_unit_test(running_out_of_descriptors_is_survived),
-        cmocka_unit_test(stopping_lets_streams_finish),
+        cmocka_unit_test(stopping_lets_streams_finish), cmocka_unit_test(stopping_answers_who_has_connected_already),
         cmocka_unit_test(stopping_ends_what_takes_too_long_with_an_error),
         cmocka_unit_test(damaged_requests_do_no_harm),
         cmocka_unit_test(any_allocation_may_fail_and_the_server_goes_on),
