@@ -275,6 +275,7 @@ static int run(options *o)
     o->cfg.process         = strcmp(o->engine, "process") == 0;
     o->cfg.gpu_process     = strcmp(o->engine, "auto") == 0;
     o->cfg.model           = path;
+    o->cfg.grammars        = true;
     o->serve.host          = o->host;
     o->serve.port          = (uint16_t)o->port;
     o->serve.prefix        = o->prefix;

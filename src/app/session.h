@@ -38,6 +38,7 @@ typedef struct {
     const char *offload;         /* "auto", "none", "stream", "cpu"; NULL: auto */
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
     bool        profile;         /* time every op */
+    bool        grammars;        /* the vocabulary is made ready for answers in a form before one is asked for */
     bool        process, gpu_process; /* the engine in a process of its own (worker.h), for servers: always; on a GPU */
     bool        pin;             /* CPU: worker threads to cores */
     uint32_t    spin_us;         /* CPU: how long idle workers spin; 0: the default */

@@ -115,7 +115,7 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
     load.progress     = say_progress;
     sr_status  s      = sr_backend_pick(cfg.device, &load.be, &load.device, why, err);
     if (s == SR_OK && (s = sr_session_load(&cfg, &load, &model, err)) == SR_OK &&
-        (s = sr_engine_open(model, &(sr_enginecfg){0}, NULL, c->port, &engine, err)) == SR_OK) {
+        (s = sr_engine_open(model, &(sr_enginecfg){.grammars = true}, NULL, c->port, &engine, err)) == SR_OK) {
         say(WORD_READY, SR_OK, 1, "ready", sr_model_info(model));
         s = sr_engine_run(engine, &c->stop, err);
     } else {

@@ -1,10 +1,18 @@
 /* constrain_none.c - a build without tokenisers cannot know what its tokens say. */
 #include "engine/internal.h"
 
-sr_status sr_constrain_begin(sr_engine *e, sr_job *j, const void *grammar, size_t n, sr_err *err)
+sr_status sr_constrain_prepare(sr_engine *e, sr_err *err)
 {
-    (void)e, (void)j, (void)grammar, (void)n;
+    (void)e;
     return sr_raise(err, SR_UNSUPPORTED, "grammars: this program was built without tokenisers (STRATA_SERVER=OFF)");
+}
+
+sr_status sr_constrain_ready(sr_engine *e, sr_err *err) { return sr_constrain_prepare(e, err); }
+
+sr_status sr_constrain_begin(sr_engine *e, sr_job *j, sr_err *err)
+{
+    (void)j;
+    return sr_constrain_prepare(e, err);
 }
 
 void sr_constrain_end(sr_job *j) { (void)j; }

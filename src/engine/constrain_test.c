@@ -8,7 +8,9 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "engine/internal.h"
 #include "text/grammar.h"
@@ -86,6 +88,8 @@ static void run(world *w)
             fail_msg("%s", err.msg);
         if (s == SR_AGAIN && w->e->jobs == 0)
             return;
+        if (s == SR_AGAIN)
+            usleep(100); /* the vocabulary is being made ready */
     }
     fail_msg("the requests do not end");
 }
@@ -235,12 +239,151 @@ static void a_bad_grammar_ends_its_request_alone(void **state)
     sr_grammar_close(hard);
 }
 
+static void forget(world *w)
+{
+    for (int i = 0; i < MAX_REQ * MAX_CHOICE; i++)
+        sr_buf_end(&w->a[i / MAX_CHOICE][i % MAX_CHOICE].text);
+    memset(w->a, 0, sizeof w->a);
+}
+
+/* Ten milliseconds for this vocabulary: a machine that sleeps through them between two steps has seen nothing, and tries again. */
+static void others_answer_while_the_vocabulary_is_made_ready(void **state)
+{
+    (void)state;
+    sr_grammar *g    = schema(3);
+    bool        seen = false;
+    for (int i = 0; i < 50 && !seen; i++) {
+        sr_step st;
+        sr_err  err = {0};
+        world  *w   = open_world(0);
+        post(w, 1, g, 1, 2, MAX_NEW); /* first in line, and nobody waits behind it */
+        post(w, 2, NULL, 2, 1, 30);
+        assert_int_equal(sr_engine_step(w->e, &st, &err), SR_OK);
+        assert_true(sr_engine_check(w->e, &err));
+        seen = w->e->forming.n == 1 && w->e->running.n == 1 && !w->e->lexicon;
+        sr_portstats s;
+        sr_port_stats(w->port, &s);
+        if (seen)
+            assert_int_equal(s.waiting, 1);
+        run(w);
+        assert_non_null(w->e->lexicon);
+        check_shape(3, &w->a[0][0]);
+        check_shape(3, &w->a[0][1]);
+        assert_int_equal(w->a[1][0].n, 30);
+        close_world(w);
+    }
+    assert_true(seen);
+    sr_grammar_close(g);
+}
+
+static void who_waits_for_the_vocabulary_may_leave_and_the_engine_may_close(void **state)
+{
+    (void)state;
+    sr_grammar *g = schema(3);
+    sr_step     st;
+    sr_err      err = {0};
+    world      *w   = open_world(0);
+    post(w, 1, g, 1, 1, MAX_NEW);
+    assert_true(sr_engine_step(w->e, &st, &err) != SR_DEVLOST); /* SR_OK: this thread slept until the other was done */
+    sr_port_end(w->port, 1, ~0u, SR_END_CANCEL);
+    run(w);
+    assert_int_equal(w->a[0][0].done, 1);
+    assert_int_equal(w->a[0][0].reason, SR_END_CANCEL);
+    assert_int_equal(w->e->jobs, 0);
+    close_world(w);
+    w = open_world(0);
+    post(w, 1, g, 1, 1, MAX_NEW);
+    assert_true(sr_engine_step(w->e, &st, &err) != SR_DEVLOST); /* SR_OK: this thread slept until the other was done */
+    close_world(w);
+    w = open_world(0); /* before anybody asks */
+    sr_engine_close(w->e);
+    assert_int_equal(sr_engine_open(w->m, &(sr_enginecfg){.grammars = true}, NULL, w->port, &w->e, &err), SR_OK);
+    assert_true(w->e->lexmaker != NULL);
+    close_world(w);
+    sr_grammar_close(g);
+}
+
+static void a_vocabulary_that_could_not_be_made_is_made_for_the_next(void **state)
+{
+    (void)state;
+    sr_grammar *g = schema(3);
+    world      *w = open_world(0);
+    uint32_t    failed = 0;
+    for (uint64_t nth = 1, fired = 1; fired && !w->e->lexicon; nth += 1 + nth / 3) {
+        forget(w);
+        sr_fault_arm(SR_FAULT_ALLOC, nth);
+        post(w, 1, g, 1, 1, MAX_NEW);
+        for (int i = 0; i < 20000 && !w->a[0][0].done; i++) { /* no check: it allocates */
+            sr_step  st;
+            sr_err   err = {0};
+            sr_event ev[16];
+            if (sr_engine_step(w->e, &st, &err) == SR_AGAIN)
+                usleep(100);
+            for (size_t n = sr_port_poll(w->port, ev, 16), k = 0; k < n; k++)
+                note(w, &ev[k]);
+        }
+        fired = sr_fault_fired(SR_FAULT_ALLOC);
+        sr_fault_arm(SR_FAULT_ALLOC, 0);
+        assert_int_equal(w->a[0][0].done, 1);
+        if (w->a[0][0].error) {
+            assert_int_equal(w->a[0][0].error, SR_NOMEM);
+            failed++;
+        }
+    }
+    assert_true(failed >= 5);
+    forget(w);
+    post(w, 1, g, 1, 1, MAX_NEW);
+    run(w);
+    check_shape(3, &w->a[0][0]);
+    close_world(w);
+    sr_grammar_close(g);
+}
+
+static void guides_are_made_for_those_who_run(void **state)
+{
+    (void)state;
+    sr_err   err = {0};
+    sr_step  st;
+    sr_event ev[16];
+    world   *w = open_world(0);
+    for (uint32_t i = 0; i < MAX_REQ; i++) { /* each its own */
+        char        regex[40];
+        sr_grammar *g;
+        int         n = snprintf(regex, sizeof regex, "[a-z]{%u}", 20 + i);
+        assert_int_equal(sr_grammar_regex(regex, (size_t)n, &g, &err), SR_OK);
+        post(w, i + 1, g, i, 1, MAX_NEW);
+        sr_grammar_close(g);
+    }
+    for (bool ran = false; w->e->jobs || !ran;) {
+        uint32_t guides = 0;
+        if (sr_engine_step(w->e, &st, &err) == SR_AGAIN)
+            usleep(100);
+        ran |= w->e->running.n > 0;
+        for (size_t n; (n = sr_port_poll(w->port, ev, 16));)
+            for (size_t k = 0; k < n; k++)
+                note(w, &ev[k]);
+        for (uint32_t i = 0; i < SR_JOB_BUCKETS; i++)
+            for (const sr_job *j = w->e->bucket[i]; j; j = j->hash_next)
+                guides += j->guide != NULL;
+        assert_in_range(guides, 0, 8);
+    }
+    for (uint32_t i = 0; i < MAX_REQ; i++) {
+        assert_int_equal(w->a[i][0].error, SR_OK);
+        assert_int_equal(w->a[i][0].text.n, 20 + i);
+    }
+    close_world(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_answers_at_once_keep_to_their_grammars),
         cmocka_unit_test(a_preempted_answer_goes_on_where_it_was),
         cmocka_unit_test(a_bad_grammar_ends_its_request_alone),
+        cmocka_unit_test(others_answer_while_the_vocabulary_is_made_ready),
+        cmocka_unit_test(who_waits_for_the_vocabulary_may_leave_and_the_engine_may_close),
+        cmocka_unit_test(a_vocabulary_that_could_not_be_made_is_made_for_the_next),
+        cmocka_unit_test(guides_are_made_for_those_who_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,14 +143,9 @@ static void take_commands(sr_engine *e)
     }
 }
 
-/* Deadlines are seconds, so looking every 10 ms is enough. */
-static void expire(sr_engine *e)
+static void expire_waiting(sr_engine *e, sr_list *l, uint64_t now)
 {
-    uint64_t now = sr_now_ns();
-    if (now - e->deadline_scan < 10000000 || sr_port_event_room(e->port) < event_room(e))
-        return;
-    e->deadline_scan = now;
-    for (sr_choice *c = e->waiting.head, *next; c && sr_port_event_room(e->port) >= 2 * SR_PORT_EVENT_MAX; c = next) {
+    for (sr_choice *c = l->head, *next; c && sr_port_event_room(e->port) >= 2 * SR_PORT_EVENT_MAX; c = next) {
         next      = c->next;
         sr_job *j = c->job;
         if (!j->started && j->queue_deadline && now > j->queue_deadline)
@@ -158,6 +153,17 @@ static void expire(sr_engine *e)
         else if (j->deadline && now > j->deadline)
             sr_emit_done(e, c, SR_END_DEADLINE);
     }
+}
+
+/* Deadlines are seconds, so looking every 10 ms is enough. */
+static void expire(sr_engine *e)
+{
+    uint64_t now = sr_now_ns();
+    if (now - e->deadline_scan < 10000000 || sr_port_event_room(e->port) < event_room(e))
+        return;
+    e->deadline_scan = now;
+    expire_waiting(e, &e->forming, now);
+    expire_waiting(e, &e->waiting, now);
     for (sr_choice *c = e->running.head, *next; c; c = next) {
         next = c->next;
         if (c->job->deadline && now > c->job->deadline && (c->job->forked || c->job->n == 1))
@@ -351,7 +357,7 @@ static void gauges(sr_engine *e)
     sr_kvtier     t[SR_TIER_COUNT];
     sr_kv_stats(e->m->kv, 0, t);
     g->running       = e->running.n;
-    g->waiting       = e->waiting.n;
+    g->waiting       = e->waiting.n + e->forming.n;
     g->pages_total   = t[SR_TIER_DEVICE].total;
     g->pages_used    = t[SR_TIER_DEVICE].in_use;
     g->pages_cached  = t[SR_TIER_DEVICE].cached;
@@ -375,6 +381,8 @@ static sr_status lose(sr_engine *e, sr_err *err)
         sr_emit_error(e, e->running.head, SR_DEVLOST, err->msg);
     while (e->waiting.head)
         sr_emit_error(e, e->waiting.head, SR_DEVLOST, err->msg);
+    while (e->forming.head)
+        sr_emit_error(e, e->forming.head, SR_DEVLOST, err->msg);
     gauges(e);
     sr_port_flush(e->port);
     return err->status;
@@ -498,6 +506,11 @@ sr_status sr_engine_open(sr_model *m, const sr_enginecfg *cfg, const sr_proposer
     g->page_tokens  = m->cfg.page_tokens;
     g->max_seqs     = m->cfg.max_seqs;
     gauges(e);
+    sr_status s = e->cfg.grammars ? sr_constrain_prepare(e, err) : SR_OK;
+    if (s) {
+        sr_engine_close(e);
+        return s;
+    }
     g->ready = 1;
     *out     = e;
     return SR_OK;
@@ -526,7 +539,7 @@ void sr_engine_close(sr_engine *e)
 
 bool sr_engine_check(const sr_engine *e, sr_err *err)
 {
-    uint32_t running = 0, waiting = 0, jobs = 0;
+    uint32_t running = 0, waiting = 0, forming = 0, jobs = 0;
     for (const sr_choice *c = e->running.head; c; c = c->next, running++)
         if (!c->seq || c->state != SR_CH_RUNNING || c->computed != sr_kv_length(c->seq) || c->computed >= c->n_tok) {
             sr_raise(err, SR_INVALID, "running choice %u of request %llu: %u computed of %u, %zu in its pages", c->index,
@@ -538,10 +551,15 @@ bool sr_engine_check(const sr_engine *e, sr_err *err)
             sr_raise(err, SR_INVALID, "waiting choice %u of request %llu holds pages", c->index, (unsigned long long)c->job->id);
             return false;
         }
+    for (const sr_choice *c = e->forming.head; c; c = c->next, forming++)
+        if (c->seq || c->state != SR_CH_FORMING || !c->job->grammar || c->job->guide) {
+            sr_raise(err, SR_INVALID, "request %llu waits for a grammar and has one", (unsigned long long)c->job->id);
+            return false;
+        }
     for (uint32_t i = 0; i < SR_JOB_BUCKETS; i++)
         for (const sr_job *j = e->bucket[i]; j; j = j->hash_next)
             jobs++;
-    if (running != e->running.n || waiting != e->waiting.n || jobs != e->jobs) {
+    if (running != e->running.n || waiting != e->waiting.n || forming != e->forming.n || jobs != e->jobs) {
         sr_raise(err, SR_INVALID, "%u running, %u waiting, %u requests counted; %u, %u, %u expected", running, waiting, jobs,
                  e->running.n, e->waiting.n, e->jobs);
         return false;

@@ -110,7 +110,11 @@ typedef struct {
     void      (*close)(void *self); void *self;
 } sr_proposer;
 
-typedef struct { uint32_t queue; bool deterministic; } sr_enginecfg; /* queue: most requests waiting; 0: 1024 */
+typedef struct {
+    uint32_t queue;                        /* most requests waiting; 0: 1024 */
+    bool     deterministic;
+    bool     grammars;                     /* make the vocabulary ready for grammars at once, beside the steps; else with the first request that has one */
+} sr_enginecfg;
 /* Bytes of events of a port for it: twice what a step of so many sequences and wanted rows may say (0: the model's defaults). */
 size_t sr_engine_events(uint32_t max_seqs, uint32_t out_rows);
 SR_MUSTUSE sr_status sr_engine_open(sr_model *, const sr_enginecfg *, const sr_proposer *, sr_port *, sr_engine **, sr_err *);

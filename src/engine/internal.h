@@ -77,7 +77,8 @@ uint16_t sr_tile_layout(const sr_model *m, uint16_t format, uint32_t rows, uint3
 typedef struct sr_job    sr_job;
 typedef struct sr_choice sr_choice;
 
-typedef enum { SR_CH_WAITING, SR_CH_RUNNING, SR_CH_BLOCKED } sr_chstate; /* BLOCKED: choices 1.. until the prompt is computed */
+/* BLOCKED: choices 1.. until the prompt is computed; FORMING: until the vocabulary is ready for grammars (constrain.c) */
+typedef enum { SR_CH_WAITING, SR_CH_RUNNING, SR_CH_BLOCKED, SR_CH_FORMING } sr_chstate;
 
 struct sr_choice {            /* one answer of a request */
     sr_job    *job;
@@ -110,7 +111,8 @@ struct sr_job {               /* one request */
     uint64_t   queue_deadline, deadline, ns_queue, ns_prompt;
     bool       started, forked, ignore_eos;
     sr_sampling sampling;     /* bias points into this allocation; no grammar here: */
-    struct sr_guide *guide;   /* NULL: anything goes */
+    struct sr_guide *guide;   /* NULL: anything goes, or not yet: */
+    const void *grammar; uint32_t n_grammar; /* until it is admitted */
     uint32_t   pool, pool_at; /* EMBED: SR_POOL_*; first position whose state is missing, n_prompt: none */
     double    *pool_sum;      /* [n_embd] */
     const int32_t *stop_tok;
@@ -128,6 +130,7 @@ struct sr_engine {
     sr_port     *port;
     sr_enginecfg cfg;
     sr_list      waiting, running;  /* by priority, then order of arrival */
+    sr_list      forming;           /* the same, until there is a lexicon */
     sr_job      *bucket[SR_JOB_BUCKETS];
     uint32_t     jobs;
     uint64_t     order;
@@ -138,7 +141,8 @@ struct sr_engine {
     double       ns_step, ns_per_token; /* measured: a step of few tokens; what each further token adds.  They size chunks while others decode */
     size_t       vector_room;       /* bytes of the event ring that vectors of this step may take */
     uint64_t     deadline_scan;
-    struct sr_lexicon *lexicon;     /* of the first request with a grammar */
+    struct sr_lexicon *lexicon;     /* the vocabulary, ready for grammars; NULL: not yet */
+    struct sr_lexmaker *lexmaker;   /* its thread */
     bool         lost;
 };
 
@@ -153,7 +157,9 @@ void      sr_sched_admit(sr_engine *e);
 bool      sr_sched_build(sr_engine *e, sr_step *step);
 
 /* constrain.c */
-SR_MUSTUSE sr_status sr_constrain_begin(sr_engine *e, sr_job *j, const void *grammar, size_t n, sr_err *err); /* of all choices */
+SR_MUSTUSE sr_status sr_constrain_prepare(sr_engine *e, sr_err *err); /* begins to make the vocabulary ready, unless that has begun */
+SR_MUSTUSE sr_status sr_constrain_ready(sr_engine *e, sr_err *err);   /* SR_AGAIN: being made, also by this call */
+SR_MUSTUSE sr_status sr_constrain_begin(sr_engine *e, sr_job *j, sr_err *err); /* j->grammar, of all choices; the vocabulary is ready */
 void      sr_constrain_end(sr_job *j);
 /* Writes sr_block_mask() bytes.  SR_UNSUPPORTED: too ambiguous, or the vocabulary has no token that goes on. */
 SR_MUSTUSE sr_status sr_constrain_mask(sr_engine *e, sr_choice *c, uint32_t *mask, sr_err *err);

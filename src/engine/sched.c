@@ -84,8 +84,21 @@ static sr_status check(const sr_engine *e, const sr_request *r, sr_err *err)
             return sr_raise(err, SR_INVALID, "bias for token %d; the vocabulary has %u", r->sampling.bias[i].tok, m->info.n_vocab);
     if (sr_job_find((sr_engine *)(uintptr_t)e, r->id))
         return sr_raise(err, SR_INVALID, "request id %llu is in use", (unsigned long long)r->id);
-    if (e->cfg.queue && e->waiting.n >= e->cfg.queue)
-        return sr_raise(err, SR_AGAIN, "%u requests are waiting already", e->waiting.n);
+    uint32_t waiting = e->waiting.n + e->forming.n;
+    if (e->cfg.queue && waiting >= e->cfg.queue)
+        return sr_raise(err, SR_AGAIN, "%u requests are waiting already", waiting);
+    return SR_OK;
+}
+
+/* The bytes are the port's, until the next command.  A guide is made of them when the request is admitted: it is larger by far. */
+static sr_status keep_grammar(sr_job *j, const sr_request *r, sr_err *err)
+{
+    void *p = sr_malloc(r->sampling.n_grammar);
+    if (!p)
+        return sr_raise(err, SR_NOMEM, "host: %u bytes for a grammar", r->sampling.n_grammar);
+    memcpy(p, r->sampling.grammar, r->sampling.n_grammar);
+    j->grammar   = p;
+    j->n_grammar = r->sampling.n_grammar;
     return SR_OK;
 }
 
@@ -128,14 +141,16 @@ sr_status sr_job_take(sr_engine *e, const sr_request *r, sr_err *err)
         memcpy(at, r->sampling.bias, r->sampling.n_bias * sizeof(sr_bias));
     j->sampling.bias    = (const sr_bias *)at;
     j->sampling.grammar = NULL; /* its bytes are the port's */
-    if (r->sampling.n_grammar && sr_constrain_begin(e, j, r->sampling.grammar, r->sampling.n_grammar, err)) {
+    sr_status ready = r->sampling.n_grammar ? sr_constrain_ready(e, err) : SR_OK;
+    if ((ready != SR_OK && ready != SR_AGAIN) || (r->sampling.n_grammar && keep_grammar(j, r, err))) {
         sr_free(j);
         return err->status;
     }
     j->hash_next     = *bucket(e, j->id);
     *bucket(e, j->id) = j;
     e->jobs++;
-    sr_list_add(&e->waiting, &j->choice[0]);
+    j->choice[0].state = ready == SR_OK ? SR_CH_WAITING : SR_CH_FORMING;
+    sr_list_add(ready == SR_OK ? &e->waiting : &e->forming, &j->choice[0]);
     return SR_OK;
 }
 
@@ -147,6 +162,7 @@ void sr_job_free(sr_engine *e, sr_job *j)
     *p = j->hash_next;
     e->jobs--;
     sr_constrain_end(j);
+    sr_free((void *)(uintptr_t)j->grammar);
     sr_free(j);
 }
 
@@ -154,6 +170,8 @@ void sr_choice_stop(sr_engine *e, sr_choice *c)
 {
     if (c->state == SR_CH_WAITING)
         sr_list_del(&e->waiting, c);
+    else if (c->state == SR_CH_FORMING)
+        sr_list_del(&e->forming, c);
     else if (c->state == SR_CH_RUNNING)
         sr_list_del(&e->running, c);
     sr_kv_end(c->seq);
@@ -180,8 +198,28 @@ static uint32_t pages_missing(const sr_engine *e, const sr_choice *c)
     return (c->n_tok + per) / per - c->computed / per;
 }
 
+/* The vocabulary is ready: its requests stand in line, as early as they came. */
+static void form(sr_engine *e)
+{
+    while (e->forming.head && sr_port_event_room(e->port) > 4u * SR_PORT_EVENT_MAX) {
+        sr_choice *c   = e->forming.head;
+        sr_err     err = {0};
+        sr_status  s   = sr_constrain_ready(e, &err);
+        if (s == SR_AGAIN)
+            return;
+        if (s) {
+            sr_emit_error(e, c, s, err.msg);
+            continue;
+        }
+        sr_list_del(&e->forming, c);
+        c->state = SR_CH_WAITING;
+        sr_list_add(&e->waiting, c);
+    }
+}
+
 void sr_sched_admit(sr_engine *e)
 {
+    form(e);
     while (e->waiting.head && e->running.n < e->m->cfg.max_seqs && sr_port_event_room(e->port) > 4u * SR_PORT_EVENT_MAX) {
         sr_choice *c = e->waiting.head;
         sr_job    *j = c->job;
@@ -191,10 +229,14 @@ void sr_sched_admit(sr_engine *e)
         uint32_t room = t[SR_TIER_DEVICE].free + t[SR_TIER_DEVICE].cached, need = pages_missing(e, c) + e->running.n;
         if (e->running.n && room < need)
             return;
+        sr_err err    = {0};
+        if (j->grammar && sr_constrain_begin(e, j, &err)) {
+            sr_emit_error(e, c, err.status, err.msg);
+            continue;
+        }
         size_t cached = 0;
         size_t reuse  = j->n_prompt_logprobs && c->scored + 1 < j->n_prompt ? 0 : c->n_tok - 1;
         reuse         = j->what == SR_EMBED ? SR_MIN(reuse, j->pool_at) : reuse; /* a cached token has no state any more */
-        sr_err err    = {0};
         sr_status s   = sr_kv_begin(e->m->kv, j->salt, c->tok, c->n_tok, reuse, &c->seq, &cached, &err);
         if (s == SR_AGAIN)
             return;

@@ -423,7 +423,7 @@ void sr_guide_free(sr_guide *g)
 
 size_t sr_guide_memory(const sr_guide *g)
 {
-    return sizeof *g + g->g->bytes + g->g->head->n_state * 5u + g->cap_frame * sizeof *g->frame + g->cap_pair * sizeof *g->pair +
+    return sizeof *g + g->g->bytes + g->g->head->n_state * 5u + g->g->head->n_rule * sizeof *g->rule_key + g->cap_frame * sizeof *g->frame + g->cap_pair * sizeof *g->pair +
            g->cap_set * (sizeof *g->set + sizeof *g->loop + 1 + g->n_class * sizeof *g->trans) + (size_t)g->cap_mask * g->l->words * 4 +
            SR_GM_TODO * sizeof *g->todo + SR_GM_SEEN * sizeof *g->seen + 2 * SR_GM_BUCKETS * sizeof(uint32_t);
 }
