@@ -546,6 +546,126 @@ static void every_planted_damage_is_found(void **state)
     close_world(w);
 }
 
+/* ---- anything at all ------------------------------------------------------------------------------------------- */
+
+enum { CROWD = 40 };
+static uint64_t draw_state;
+
+static uint32_t draw(uint32_t below)
+{
+    draw_state ^= draw_state << 13;
+    draw_state ^= draw_state >> 7;
+    draw_state ^= draw_state << 17;
+    return (uint32_t)(draw_state >> 33) % below;
+}
+
+/* A request with most of what there is; lists stay valid until the next. */
+static sr_request any_request(const world *w, uint64_t id)
+{
+    static int32_t stop[2];
+    static sr_bias bias[3];
+    sr_request     r = greedy(id, draw(4), 1 + draw(draw(3) ? 60 : 200), draw(5) ? draw(40) : 0);
+    stop[0] = (int32_t)draw(w->m->info.n_vocab);
+    stop[1] = draw(2) ? INT32_MAX : 5;
+    for (size_t i = 0; i < SR_COUNT(bias); i++)
+        bias[i] = (sr_bias){draw(3) ? (int32_t)draw(50) : stop[0], draw(4) ? (float)draw(20) - 10 : -INFINITY};
+    bias[1].tok += 50, bias[2].tok = 150;
+    r.n           = draw(2) ? 1 : 1 + draw(4);
+    r.min_new     = draw(3) ? 0 : draw(12);
+    r.stop_tok    = stop;
+    r.n_stop_tok  = draw(3);
+    r.ignore_eos  = draw(2);
+    r.n_logprobs  = (uint16_t)draw(4);
+    r.n_prompt_logprobs = draw(4) ? 0 : (uint16_t)(1 + draw(3));
+    r.priority    = (int32_t)draw(3) - 1;
+    r.window      = draw(4) ? 0 : 3 + draw(8);
+    r.deadline_ns = draw(8) ? 0 : sr_now_ns() + draw(40) * 1000000u;
+    r.queue_deadline_ns = draw(8) ? 0 : sr_now_ns() + draw(20) * 1000000u;
+    r.what        = r.max_new ? SR_GENERATE : SR_SCORE;
+    r.sampling    = (sr_sampling){.temp = draw(2) ? 0.0f : 1.0f, .top_p = 1, .typical_p = 1, .rep_penalty = draw(2) ? 1.0f : 1.2f,
+                                  .rep_last_n = draw(2) ? 64 : draw(2), .freq_penalty = draw(3) ? 0 : 0.5f, .pres_penalty = draw(3) ? 0 : 0.5f,
+                                  .seed = id, .bias = bias, .n_bias = draw(4)};
+    return r;
+}
+
+/* What has ended is taken from `left`, choices of each request that are still to end. */
+static void hear(world *w, uint32_t *left)
+{
+    sr_event ev[16];
+    size_t   n;
+    while ((n = sr_port_poll(w->port, ev, 16)))
+        for (size_t i = 0; i < n; i++) {
+            uint32_t *l = &left[ev[i].id];
+            assert_in_range(ev[i].id, 1, CROWD);
+            assert_true(*l > 0); /* nothing comes after the end */
+            if (ev[i].kind == SR_EV_ERROR && ev[i].choice == ~0u)
+                *l = 0;
+            else if (ev[i].kind == SR_EV_DONE || ev[i].kind == SR_EV_ERROR)
+                --*l;
+            if (ev[i].kind == SR_EV_ERROR)
+                assert_true(ev[i].msg[0] != 0);
+        }
+}
+
+static void one_random_step(world *w, uint32_t *left)
+{
+    sr_step  st;
+    sr_err   err = {0};
+    uint64_t id  = 1 + draw(CROWD);
+    switch (draw(8)) {
+    case 0: case 1: case 2:
+        if (!left[id]) {
+            sr_request r = any_request(w, id);
+            left[id]     = r.n;
+            post(w, &r);
+        }
+        break;
+    case 3:
+        assert_true(sr_port_end(w->port, id, draw(3) ? draw(4) : ~0u, SR_END_CANCEL));
+        break;
+    case 4: case 5:
+        assert_true(sr_port_ack(w->port, id, draw(2) ? draw(4) : ~0u, draw(60)));
+        break;
+    default:
+        break;
+    }
+    sr_status s = sr_engine_step(w->e, &st, &err);
+    if ((s && s != SR_AGAIN) || !sr_engine_check(w->e, &err))
+        fail_msg("%s", err.msg);
+    hear(w, left);
+}
+
+static void whatever_is_asked_nothing_is_left_behind(void **state)
+{
+    (void)state;
+    const struct { uint32_t seqs, pages, tokens, out; } shapes[] = {{4, 20, 64, 0}, {2, 16, 32, 0}, {8, 100, 128, 0}, {3, 17, 8, 8}};
+    for (size_t k = 0; k < SR_COUNT(shapes); k++) {
+        sr_loadcfg c = usual;
+        c.ctx             = 256;
+        c.max_seqs        = shapes[k].seqs;
+        c.kv_pages        = shapes[k].pages;
+        c.max_step_tokens = shapes[k].tokens;
+        c.out_rows        = (uint16_t)shapes[k].out;
+        world   *w               = open_world(&c);
+        uint32_t left[CROWD + 1] = {0};
+        draw_state = k + 1;
+        for (int i = 0; i < 1200; i++)
+            one_random_step(w, left);
+        for (uint32_t id = 1; id <= CROWD; id++) /* those that wait for an ack for ever */
+            assert_true(sr_port_end(w->port, id, ~0u, SR_END_CANCEL));
+        for (int i = 0; i < 50 && w->e->jobs; i++) {
+            sr_step st;
+            sr_err  err = {0};
+            (void)!sr_engine_step(w->e, &st, &err);
+            hear(w, left);
+        }
+        for (uint32_t id = 1; id <= CROWD; id++)
+            assert_int_equal(left[id], 0);
+        no_page_is_held(w);
+        close_world(w);
+    }
+}
+
 static void without_credit_a_choice_pauses_and_goes_on_when_acknowledged(void **state)
 {
     (void)state;
@@ -805,6 +925,7 @@ int main(void)
         cmocka_unit_test(a_wrong_request_ends_alone_with_a_reason),
         cmocka_unit_test(each_wrong_request_has_its_own_sentence),
         cmocka_unit_test(every_planted_damage_is_found),
+        cmocka_unit_test(whatever_is_asked_nothing_is_left_behind),
         cmocka_unit_test(a_request_that_forbids_every_token_is_told_so),
         cmocka_unit_test(a_full_queue_refuses_and_deadlines_end_at_any_stage),
         cmocka_unit_test(without_credit_a_choice_pauses_and_goes_on_when_acknowledged),
