@@ -136,6 +136,48 @@ static void feed_forwards_shared_with_the_cpu_agree_within_rounding(void **state
     sr_free(want);
 }
 
+/* The figures say that the bus is far faster than the CPU; it is far slower. */
+static void a_share_that_was_wrong_is_corrected_between_steps(void **state)
+{
+    (void)state;
+    sr_hw      hw   = machine;
+    float     *want = expected(BASE, 8);
+    sr_loadcfg c    = config(BASE, SR_OFFLOAD_AUTO);
+    hw.cpu_read     = 1e9;
+    hw.h2d          = 5e9;
+    c.hw            = &hw;
+    for (int fixed = 0; fixed < 2; fixed++) {
+        c.dev.deterministic = fixed;
+        sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB, .bytes_per_s = 200000000u});
+        sr_model *m = load(&c);
+        assert_non_null(m->off);
+        assert_true(m->off->few > 0);
+        double first            = m->info.cpu_share;
+        m->off->balance.window  = 4;
+        for (int i = 0; i < (fixed ? 8 : 40) && (fixed || !m->off->balance.changes); i++)
+            sr_free(eval(m, 8));
+        assert_int_equal(m->off->balance.changes > 0, !fixed);
+        if (fixed)
+            assert_true(m->info.cpu_share == first);
+        else
+            assert_true(m->info.cpu_share > first + 0.1);
+        for (int i = 0; i < 3; i++) { /* with the share on trial, and whatever comes of it */
+            float *got = eval(m, 8);
+            assert_true(farthest(want, got, 8 * m->info.n_vocab) < 0.5);
+            same_winners(want, got, 8, m->info.n_vocab);
+            sr_free(got);
+        }
+        assert_true(m->off->balance.all.cpu_ns > 0 && m->off->balance.all.cpu_bytes > 0);
+        assert_true(m->off->balance.all.cpu_ns < m->off->balance.all.ns);
+        if (!fixed) { /* what was measured of the bus is what it was made to do */
+            double rate = (double)m->off->balance.all.bus_bytes * 1e9 / (double)m->off->balance.all.bus_ns;
+            assert_true(rate > 50e6 && rate < 260e6);
+        }
+        sr_model_close(m);
+    }
+    sr_free(want);
+}
+
 /* Half of what lies outside the device does not fit the RAM that may be used either. */
 static void weights_read_from_disk_give_the_same_bits(void **state)
 {
@@ -291,6 +333,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_that_stream_in_give_the_same_bits),
         cmocka_unit_test(feed_forwards_shared_with_the_cpu_agree_within_rounding),
+        cmocka_unit_test(a_share_that_was_wrong_is_corrected_between_steps),
         cmocka_unit_test(weights_read_from_disk_give_the_same_bits),
         cmocka_unit_test(a_paced_bus_takes_its_time_and_changes_no_bit),
         cmocka_unit_test(a_failed_read_ends_the_step_with_file_and_place),

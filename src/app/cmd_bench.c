@@ -48,6 +48,7 @@ typedef struct {
     double         read_bw;       /* bytes/s; 0: not known */
     double         weight_bytes, kv_bytes; /* read per step; per token of context and sequence */
     sr_jsonw       w;
+    sr_portstats   before;        /* of a row's measured runs */
     char           backend[16];
 } bench;
 typedef struct { bool prefill; uint32_t n, depth, batch; } row;
@@ -135,6 +136,42 @@ static sr_status run_once(bench *b, const row *r, double *tok_s, sr_err *err)
     return SR_OK;
 }
 
+/* Where weights came in steps: what both sides did of a row's steps.  False: none did. */
+typedef struct { double cpu_gbs, bus_gbs, cpu_idle_ms, bus_idle_ms, step_ms, cpu_share; } sides;
+
+static bool measure_sides(const bench *b, sides *s)
+{
+    sr_portstats now;
+    const sr_portstats *was = &b->before;
+    sr_port_stats(b->s->port, &now);
+    double steps = (double)(now.stream_steps - was->stream_steps), ns = (double)(now.ns_stream_steps - was->ns_stream_steps);
+    double cpu = (double)(now.ns_cpu_busy - was->ns_cpu_busy), bus = (double)(now.ns_bus_busy - was->ns_bus_busy);
+    if (steps <= 0)
+        return false;
+    *s = (sides){.cpu_gbs = cpu > 0 ? (double)(now.cpu_bytes - was->cpu_bytes) / cpu : 0, .bus_gbs = bus > 0 ? (double)(now.bus_bytes - was->bus_bytes) / bus : 0,
+                 .cpu_idle_ms = SR_MAX(ns - cpu, 0) / steps * 1e-6, .bus_idle_ms = SR_MAX(ns - bus, 0) / steps * 1e-6, .step_ms = ns / steps * 1e-6,
+                 .cpu_share = (double)now.cpu_share_ppm * 1e-6};
+    return true;
+}
+
+static void print_sides(bench *b)
+{
+    sides s;
+    if (!measure_sides(b, &s))
+        return;
+    if (!b->o->json) {
+        printf("           a step %.3f ms; CPU %.2f GB/s, idle %.3f ms; bus %.2f GB/s, idle %.3f ms; the CPU computes %.0f %% of the feed-forwards\n",
+               s.step_ms, s.cpu_gbs, s.cpu_idle_ms, s.bus_gbs, s.bus_idle_ms, s.cpu_share * 100);
+        return;
+    }
+    sr_json_num(&b->w, "step_ms", s.step_ms);
+    sr_json_num(&b->w, "cpu_gbs", s.cpu_gbs);
+    sr_json_num(&b->w, "cpu_idle_ms", s.cpu_idle_ms);
+    sr_json_num(&b->w, "bus_gbs", s.bus_gbs);
+    sr_json_num(&b->w, "bus_idle_ms", s.bus_idle_ms);
+    sr_json_num(&b->w, "cpu_share", s.cpu_share);
+}
+
 static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
 {
     const sr_modelinfo *i = &b->s->info;
@@ -147,6 +184,7 @@ static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
         if (mbu >= 0)
             snprintf(share, sizeof share, "%6.2f", mbu);
         printf("%-10s %8u %6u %12.1f %10.1f %10.1f %8s\n", test, r->depth, r->batch, v->median, v->min, v->max, share);
+        print_sides(b);
         fflush(stdout);
         return b->o->cfg.profile ? sr_bench_ops(b->s->model, b->read_bw, NULL, err) : SR_OK;
     }
@@ -166,6 +204,7 @@ static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
         sr_json_num(&b->w, "mbu", mbu);
     else
         sr_json_null(&b->w, "mbu");
+    print_sides(b);
     sr_json_null(&b->w, "mfu"); /* the peak of the matrix units of this device is not measured */
     if (b->o->cfg.profile && sr_bench_ops(b->s->model, b->read_bw, &b->w, err))
         return err->status;
@@ -188,7 +227,9 @@ static sr_status run_row(bench *b, const row *r, sr_err *err)
             return err->status;
         if (i > 0)
             v[i - 1] = tok_s; /* the first one warms up */
-        else if (b->o->cfg.profile && sr_bench_ops_reset(b->s->model, err))
+        if (i == 0)
+            sr_port_stats(b->s->port, &b->before);
+        if (i == 0 && b->o->cfg.profile && sr_bench_ops_reset(b->s->model, err))
             return err->status;
     }
     if (show)

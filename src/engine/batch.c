@@ -189,5 +189,7 @@ sr_status sr_model_compute(sr_model *m, sr_err *err)
         s = sr_gguf_whole(m->gguf, err);
     if (s == SR_OK && m->off)
         s = sr_offload_failed(m, err);
+    if (s == SR_OK && m->off)
+        s = sr_balance_end(m, err);
     return s == SR_AGAIN ? sr_raise(err, SR_DEVLOST, "%s: the queue took no more work", m->be->name) : s;
 }

@@ -364,6 +364,17 @@ static void gauges(sr_engine *e)
     g->pages_free    = t[SR_TIER_DEVICE].free;
     g->prefix_hits   = t[SR_TIER_DEVICE].hits;
     g->prefix_misses = t[SR_TIER_DEVICE].misses;
+    if (e->m->off) {
+        const sr_balance *b = &e->m->off->balance;
+        g->stream_steps     = b->all.steps;
+        g->ns_stream_steps  = b->all.ns;
+        g->cpu_bytes        = b->all.cpu_bytes;
+        g->ns_cpu_busy      = b->all.cpu_ns;
+        g->bus_bytes        = b->all.bus_bytes;
+        g->ns_bus_busy      = b->all.bus_ns;
+        g->cpu_share_ppm    = (uint64_t)(e->m->info.cpu_share * 1e6);
+        g->share_changes    = b->changes;
+    }
     sr_skipcount skipped = sr_model_skipped(e->m);
     g->blocks          = 2 * e->m->info.n_layer;
     g->blocks_left_out = skipped.blocks;

@@ -609,7 +609,7 @@ static void end_route(sr_offroute *r)
 static sr_status open_stream(sr_model *m, sr_err *err)
 {
     sr_offload  *o  = m->off;
-    sr_streamcfg sc = {.be = m->be, .dev = m->dev, .n_slot = SR_MAX(o->n_slot, 1u), .reader = o->reader, .pace = o->pace, .tiles = o->tiles};
+    sr_streamcfg sc = {.be = m->be, .dev = m->dev, .n_slot = SR_MAX(o->n_slot, 1u), .reader = o->reader, .pace = o->pace, .meter = o->balance.meter, .tiles = o->tiles};
     for (uint32_t i = 0; i < (o->few ? 2u : 1u); i++) {
         if (make_route(m, i, err))
             return err->status;
@@ -630,7 +630,9 @@ sr_status sr_offload_ready(sr_model *m, sr_err *err)
             return err->status;
     if (o->n_slot && m->be->tile && m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream tiles", &o->tiles, err))
         return err->status;
-    return o->few && open_few(m, err) ? err->status : open_stream(m, err);
+    if ((o->few && open_few(m, err)) || sr_meter_open(&o->balance.meter, err) || open_stream(m, err))
+        return err->status;
+    return sr_balance_open(m, err);
 }
 
 sr_status sr_offload_reroute(sr_model *m, sr_err *err)
@@ -665,6 +667,7 @@ void sr_offload_close(sr_model *m)
     sr_err      ignored = {0};
     if (!o)
         return;
+    sr_balance_close(m);
     sr_reader_close(o->reader);
     sr_pace_close(o->pace);
     if (m->dev) {
@@ -722,6 +725,7 @@ sr_status sr_offload_submit(sr_model *m, sr_err *err)
     sr_offroute    *r   = &o->route[which];
     m->ran              = r->plan;
     m->sampled_dev      = r->sampled;
+    sr_balance_begin(m);
     if (sr_stream_begin(o->stream, which, err))
         return err->status;
     for (uint32_t i = 0; i < r->n_stop; i++) {

@@ -2,6 +2,7 @@
  *
  *     offload.c         decides (weights/plan), keeps page-locked memory, makes the stream, runs a step
  *     offload_share.c   the CPU's part of feed-forwards
+ *     balance.c         how large that part is, corrected by what both sides were seen to do
  *
  * Two routes through the program share the slots of one stream.  Route 0 brings every unit that lies outside to the device:
  * prompts and large batches, where arithmetic is the device's.  Route 1 is for a few tokens: of each feed-forward outside, the
@@ -16,6 +17,7 @@
  */
 #ifndef SR_ENGINE_OFFLOAD_H
 #define SR_ENGINE_OFFLOAD_H
+#include "engine/balance.h"
 #include "engine/internal.h"
 #include "engine/units.h"
 #include "weights/plan.h"
@@ -69,6 +71,7 @@ struct sr_offload {
     uint64_t     bytes_before;      /* of streams that were there before it */
     sr_offroute     route[SR_STREAM_ROUTES];
     sr_share     share;
+    sr_balance   balance;
 };
 
 static inline bool sr_is_outside(const sr_model *m, uint32_t w)
@@ -97,5 +100,6 @@ uint32_t sr_share_threads(const sr_model *m);                      /* of the CPU
 uint32_t sr_share_gate(const sr_program *p, uint32_t layer);       /* the op of gate and up; glu and down follow */
 SR_MUSTUSE sr_status sr_share_give(sr_model *m, uint32_t layer, sr_err *err);
 SR_MUSTUSE sr_status sr_share_take(sr_model *m, uint32_t layer, sr_err *err);
+SR_MUSTUSE sr_status sr_share_rebind(sr_model *m, sr_err *err);    /* the CPU's part is another: between two steps */
 SR_MUSTUSE sr_status sr_share_failed(sr_model *m, sr_err *err);    /* after the step: what went wrong on the CPU */
 #endif

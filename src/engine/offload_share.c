@@ -69,6 +69,8 @@ static sr_status bind_weights(sr_model *m, sr_err *err)
     return st;
 }
 
+sr_status sr_share_rebind(sr_model *m, sr_err *err) { return bind_weights(m, err); }
+
 /* The word that the CPU counts its points in, so that the device can wait for it. */
 static sr_status pin_words(sr_model *m, sr_err *err)
 {
@@ -84,7 +86,7 @@ static sr_status pin_words(sr_model *m, sr_err *err)
 static sr_devcfg cpu_config(const sr_model *m)
 {
     sr_devcfg cfg = {.threads = m->cfg.dev.threads, .isa = m->cfg.dev.isa, .pin = m->cfg.dev.pin,
-                     .spin_us = m->cfg.dev.spin_us ? m->cfg.dev.spin_us : SPIN_US};
+                     .profile = true, .spin_us = m->cfg.dev.spin_us ? m->cfg.dev.spin_us : SPIN_US};
     if (!cfg.threads) /* one core feeds the device */
         cfg.threads = SR_MAX(sr_cpu_cores(), 2u) - 1;
     return cfg;

@@ -78,6 +78,9 @@ typedef struct {                           /* gauges and counters, written by th
     uint64_t ns_steps, ns_host, ns_wait;
     uint64_t bytes_device, bytes_outside, bytes_streamed; /* of weights: on the device; in RAM or on disk; brought in by steps so far */
     uint64_t ns_predicted;                 /* of a step of one token, where weights come in every step; 0: all lie on the device */
+    uint64_t stream_steps, ns_stream_steps; /* steps for which weights came in, and their time */
+    uint64_t cpu_bytes, ns_cpu_busy, bus_bytes, ns_bus_busy; /* in them: weights computed by the CPU beside the device; copies that were seen to end */
+    uint64_t cpu_share_ppm, share_changes; /* of all feed-forwards; how often it was divided anew */
     uint64_t blocks, blocks_left_out;      /* half layers (attention, feed-forward); of these, in no step */
     uint64_t exit_tests, exits;            /* steps tested for early exit, and ended by it */
     uint64_t max_ctx, page_tokens, max_seqs;

@@ -91,6 +91,15 @@ static void engine(const sr_portstats *p, sr_buf *o)
     sr_buf_fmt(o, "strata_weights_bytes{tier=\"device\"} %llu\nstrata_weights_bytes{tier=\"outside\"} %llu\n",
                (unsigned long long)p->bytes_device, (unsigned long long)p->bytes_outside);
     number(o, "streamed_bytes_total", "counter", "Bytes of weights brought to the device by steps.", p->bytes_streamed);
+    number(o, "stream_steps_total", "counter", "Steps for which weights came over the bus.", p->stream_steps);
+    seconds(o, "stream_step_seconds_total", "Their time.", p->ns_stream_steps);
+    number(o, "cpu_weight_bytes_total", "counter", "Weights that the CPU computed beside the device in them.", p->cpu_bytes);
+    seconds(o, "cpu_busy_seconds_total", "Time it took for that; the rest of the steps it was idle.", p->ns_cpu_busy);
+    number(o, "bus_bytes_total", "counter", "Weights in copies whose end was seen.", p->bus_bytes);
+    seconds(o, "bus_busy_seconds_total", "Time of these copies; the rest of the steps the bus was idle.", p->ns_bus_busy);
+    head(o, "cpu_share", "gauge", "Share of all feed-forwards that the CPU computes in small steps.");
+    sr_buf_fmt(o, "strata_cpu_share %.6f\n", (double)p->cpu_share_ppm * 1e-6);
+    number(o, "cpu_share_changes_total", "counter", "How often they were divided anew.", p->share_changes);
     head(o, "step_predicted_seconds", "gauge", "A step of one token as the plan predicts it; 0: all weights lie on the device.");
     sr_buf_fmt(o, "strata_step_predicted_seconds %.9f\n", (double)p->ns_predicted * 1e-9);
 }

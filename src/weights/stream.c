@@ -122,6 +122,8 @@ static sr_status fetch(sr_stream *s, uint32_t u, sr_err *err)
         sr_reader_done(s->cfg.reader, to->ready);
     if (s->cfg.pace)
         to->ready = sr_pace_add(s->cfg.pace, s->bytes - before, to->used, to->ready);
+    if (s->cfg.meter)
+        sr_meter_add(s->cfg.meter, s->bytes - before, to->used, to->ready);
     to->taken = true;
     to->unit  = u;
     return SR_OK;

@@ -19,6 +19,7 @@
  */
 #ifndef SR_WEIGHTS_STREAM_H
 #define SR_WEIGHTS_STREAM_H
+#include "weights/meter.h"
 #include "weights/pace.h"
 #include "weights/reader.h"
 
@@ -45,6 +46,7 @@ typedef struct {
     void             *tiles;         /* NULL: no part has them */
     sr_reader        *reader;        /* of units on disk; NULL: there are none */
     sr_pace          *pace;          /* of a slower bus; NULL: the machine's own */
+    sr_meter         *meter;         /* is told of every copy; NULL: nobody asks */
     sr_streamroute    route[SR_STREAM_ROUTES];
 } sr_streamcfg;
 
