@@ -70,7 +70,7 @@ bool sr_json_dump(const json_t *v, sr_buf *out)
 {
     if (json_is_null(v))
         return sr_buf_str(out, "null");
-    return !json_dump_callback(v, append, out, JSON_ENCODE_ANY) && !out->failed;
+    return !json_dump_callback(v, append, out, JSON_ENCODE_ANY);
 }
 
 void sr_json_time(int64_t seconds, long ns, char out[40])

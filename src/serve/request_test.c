@@ -80,6 +80,30 @@ static void bad_json_is_refused(void **state)
     assert_int_equal(json(" {\"a\":[1,2.5,-3e2,\"\\ud83d\\ude00\",null,true]} \n", 46), SR_OK);
 }
 
+static void *no_memory(size_t n)
+{
+    (void)n;
+    return NULL;
+}
+
+static void a_parser_without_memory_does_not_blame_the_text(void **state)
+{
+    (void)state;
+    json_set_alloc_funcs(no_memory, free);
+    sr_status s = json("{}", 2);
+    json_set_alloc_funcs(malloc, free);
+    assert_int_equal(s, SR_NOMEM);
+    sr_fault_arm(SR_FAULT_ALLOC, 1);
+    s = json("{}", 2);
+    sr_fault_arm(SR_FAULT_ALLOC, 0);
+    assert_int_equal(s, SR_NOMEM);
+    char out[40];
+    sr_json_time(0, 5000, out);
+    assert_string_equal(out, "1970-01-01T00:00:00.000005Z");
+    sr_json_time(INT64_MAX, 0, out); /* of no calendar */
+    assert_string_equal(out, ".000000Z");
+}
+
 static void depth_and_size_are_bounded_before_parsing(void **state)
 {
     (void)state;
@@ -608,6 +632,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_json_is_refused),
+        cmocka_unit_test(a_parser_without_memory_does_not_blame_the_text),
         cmocka_unit_test(depth_and_size_are_bounded_before_parsing),
         cmocka_unit_test(every_number_has_its_range_and_type),
         cmocka_unit_test(every_switch_is_true_or_false),

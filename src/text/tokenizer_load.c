@@ -393,12 +393,13 @@ static bool load_merge(sr_tokenizer *t, sr_gguf_str m, uint32_t rank, int32_t *m
 
 static sr_status load_merges(sr_tokenizer *t, const sr_gguf *g, sr_err *err)
 {
-    const sr_gguf_kv *merges = NULL;
-    sr_status         s      = sr_gguf_array(g, "tokenizer.ggml.merges", SR_GGUF_STRING, &merges, err);
+    static const sr_gguf_kv none   = {.key = "tokenizer.ggml.merges"};
+    const sr_gguf_kv       *merges = NULL;
+    sr_status               s      = sr_gguf_array(g, "tokenizer.ggml.merges", SR_GGUF_STRING, &merges, err);
     if (s)
         return s;
     if (!merges && strcmp(t->pre->names, "kimi-k2") == 0) /* its converter may leave them out */
-        merges = &(sr_gguf_kv){.n = 0};
+        merges = &none;
     if (!merges || merges->n > SR_TOK_MAX_MERGES)
         return sr_raise(err, SR_INVALID, "key \"tokenizer.ggml.merges\": %llu merges, must be present and at most %d",
                         merges ? (unsigned long long)merges->n : 0ull, SR_TOK_MAX_MERGES);

@@ -467,6 +467,162 @@ static void a_bad_vocabulary_is_refused_by_name(void **state)
     }
 }
 
+/* A vocabulary of few tokens, all of one letter but for `more`; the model, and one key more. */
+static sr_status open_with(const char *model, const char *more, void (*add)(tiny_gguf *, const char *), const char *key, sr_tokenizer **t, sr_err *err)
+{
+    tiny_gguf   g      = {0};
+    sr_buf      tokens = {0}, merges = {0};
+    int32_t     type[64];
+    float       score[64];
+    uint32_t    n = 0;
+    tiny_item(&tokens, "<s>", 3), tiny_item(&tokens, "</s>", 4), tiny_item(&tokens, "<unk>", 5), n = 3;
+    for (char c = 'a'; c <= 'f'; c++, n++)
+        tiny_item(&tokens, &c, 1);
+    for (const char *p = more, *end; p && *p; p = *end ? end + 1 : end, n++) {
+        end = strchrnul(p, '\n');
+        tiny_item(&tokens, p, (size_t)(end - p));
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        type[i]  = i < 2 ? SR_TOK_CONTROL : i == 2 ? SR_TOK_UNKNOWN : i < 9 ? SR_TOK_NORMAL : SR_TOK_CONTROL;
+        score[i] = 0;
+    }
+    tiny_item(&merges, "a b", 3);
+    tiny_item(&merges, "nospace", 7);
+    tiny_item(&merges, "a ", 2);
+    tiny_item(&merges, "a \xe2\x82\xac", 5); /* no byte's letter */
+    tiny_item(&merges, "<s> a", 5);
+    if (model)
+        tiny_str(&g, "tokenizer.ggml.model", model);
+    tiny_strings(&g, "tokenizer.ggml.tokens", &tokens);
+    tiny_numbers(&g, "tokenizer.ggml.token_type", SR_GGUF_I32, type, n);
+    if (!key || strcmp(key, "tokenizer.ggml.scores") != 0)
+        tiny_numbers(&g, "tokenizer.ggml.scores", SR_GGUF_F32, score, n);
+    if (!key || strcmp(key, "tokenizer.ggml.merges") != 0)
+        tiny_strings(&g, "tokenizer.ggml.merges", &merges);
+    if (add)
+        add(&g, key);
+    sr_buf_end(&tokens);
+    sr_buf_end(&merges);
+    *t = NULL;
+    return tiny_open(&g, t, err);
+}
+
+static void add_number(tiny_gguf *g, const char *key) { tiny_u32(g, key, 1); }
+static void add_string(tiny_gguf *g, const char *key) { tiny_str(g, key, "x"); }
+static void add_large(tiny_gguf *g, const char *key) { tiny_u32(g, key, 1000); }
+static void add_nothing(tiny_gguf *g, const char *key) { (void)g, (void)key; }
+
+static void a_key_of_another_type_is_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct { const char *model, *key; void (*add)(tiny_gguf *, const char *); } t[] = {
+        {NULL, "tokenizer.ggml.model", add_number}, {"gpt2", "tokenizer.ggml.pre", add_number}, {"gpt2", "general.name", add_number},
+        {"gpt2", "general.architecture", add_number}, {"gpt2", "tokenizer.ggml.add_bos_token", add_string},
+        {"gpt2", "tokenizer.ggml.add_eos_token", add_string}, {"llama", "tokenizer.ggml.add_space_prefix", add_string},
+        {"bert", "tokenizer.ggml.normalizer.lowercase", add_string}, {"bert", "tokenizer.ggml.normalizer.strip_accents", add_string},
+        {"gpt2", "tokenizer.chat_template", add_number}, {"gpt2", "tokenizer.ggml.bos_token_id", add_string},
+        {"gpt2", "tokenizer.ggml.eos_token_id", add_large}, {"gpt2", "tokenizer.ggml.eot_token_id", add_string},
+        {"gpt2", "tokenizer.ggml.eot_token_id", add_large}, {"gpt2", "tokenizer.ggml.eom_token_id", add_large},
+        {"gpt2", "tokenizer.ggml.fim_pre_token_id", add_large}, {"gpt2", "tokenizer.ggml.prefix_token_id", add_large},
+        {"llama", "tokenizer.ggml.scores", add_string}, {"gpt2", "tokenizer.ggml.merges", add_string}, {"gpt2", "tokenizer.ggml.merges", add_nothing},
+    };
+    for (size_t i = 0; i < SR_COUNT(t); i++) {
+        sr_tokenizer *k;
+        sr_err        err = {0};
+        sr_status     s   = open_with(t[i].model, NULL, t[i].add, t[i].key, &k, &err);
+        if (s != SR_INVALID || k || !strstr(err.msg, t[i].key))
+            fail_msg("%s: %d \"%s\"", t[i].key, s, err.msg);
+    }
+}
+
+static void name_phi(tiny_gguf *g, const char *key) { (void)key, tiny_str(g, "general.name", "My PHI-3 mini"); }
+static void name_phi3(tiny_gguf *g, const char *key) { (void)key, tiny_str(g, "general.name", "phi3"); }
+static void name_modern(tiny_gguf *g, const char *key) { (void)key, tiny_str(g, "general.name", "Modern-BERT"); }
+static void name_jina(tiny_gguf *g, const char *key) { (void)key, tiny_str(g, "tokenizer.ggml.pre", "jina-v2-code"); }
+static void name_nomic(tiny_gguf *g, const char *key) { (void)key, tiny_str(g, "general.architecture", "nomic-bert-moe"); }
+static void name_jina3(tiny_gguf *g, const char *key) { (void)key, tiny_str(g, "general.architecture", "jina-bert-v3"); }
+static void name_kimi(tiny_gguf *g, const char *key) { (void)key, tiny_str(g, "tokenizer.ggml.pre", "kimi-k2"); }
+
+/* What llama.cpp knows of a model by its name: white space before or behind special tokens, ends, merges left out. */
+static void models_known_by_name_have_their_ways(void **state)
+{
+    (void)state;
+    static const struct { const char *model, *more, *key; void (*add)(tiny_gguf *, const char *); const char *text; int32_t id[4]; uint32_t n; } t[] = {
+        {"gpt2", "<|end|>", NULL, name_phi, "a<|end|> \n b", {3, 9, 4}, 3}, {"gpt2", "<|end|>", NULL, name_phi3, "a<|end|>  b", {3, 9, 4}, 3},
+        {"gpt2", "[MASK]", NULL, name_modern, "a  [MASK]b", {3, 9, 4}, 3}, {"gpt2", "<mask>", NULL, name_jina, "a  <mask>b", {3, 9, 4}, 3},
+        {"gpt2", "<mask>", NULL, name_nomic, "a <mask>b", {3, 9, 4}, 3}, {"gpt2", "<mask>", NULL, name_jina3, "a <mask>b", {3, 9, 4}, 3},
+        {"gpt2", "ab", "tokenizer.ggml.merges", name_kimi, "fe", {8, 7}, 2},
+    };
+    for (size_t i = 0; i < SR_COUNT(t); i++) {
+        sr_tokenizer *k;
+        sr_err        err = {0};
+        sr_ids        ids = {0};
+        if (open_with(t[i].model, t[i].more, t[i].add, t[i].key, &k, &err) ||
+            sr_tokenizer_encode(k, t[i].text, strlen(t[i].text), SR_TOK_PARSE_SPECIAL, &ids, &err))
+            fail_msg("%zu: %s", i, err.msg);
+        if (ids.n != t[i].n || memcmp(ids.p, t[i].id, t[i].n * sizeof *ids.p) != 0)
+            fail_msg("%zu: %zu ids, first %d %d %d", i, ids.n, ids.p[0], ids.n > 1 ? ids.p[1] : -1, ids.n > 2 ? ids.p[2] : -1);
+        sr_ids_end(&ids);
+        sr_tokenizer_close(k);
+    }
+}
+
+static bool is_end_text(const sr_tokenizer *k, const char *text)
+{
+    int32_t id = sr_tokenizer_find(k, text, strlen(text));
+    return id >= 0 && sr_tokenizer_is_end(k, id);
+}
+
+static void some_ends_are_none_beside_others(void **state)
+{
+    (void)state;
+    sr_tokenizer *k;
+    sr_err        err = {0};
+    assert_int_equal(open_with("gpt2", "<|call|>\n<|return|>\n<|end|>", NULL, NULL, &k, &err), SR_OK); /* gpt-oss */
+    assert_true(is_end_text(k, "<|call|>") && is_end_text(k, "<|return|>") && !is_end_text(k, "<|end|>"));
+    sr_tokenizer_close(k);
+    assert_int_equal(open_with("gpt2", "<|calls|>\n<|flush|>\n<|end|>", NULL, NULL, &k, &err), SR_OK); /* solar-open */
+    assert_true(is_end_text(k, "<|calls|>") && !is_end_text(k, "<|end|>"));
+    sr_tokenizer_close(k);
+    assert_int_equal(open_with("gpt2", "<|call|>\n<|end|>", NULL, NULL, &k, &err), SR_OK);
+    assert_true(is_end_text(k, "<|end|>"));
+    sr_tokenizer_close(k);
+    assert_int_equal(open_with("gpt2", "<|tool_response>\n\n", NULL, NULL, &k, &err), SR_OK); /* gemma 4; a token without text */
+    assert_false(is_end_text(k, "</s>"));
+    assert_int_equal(sr_tokenizer_find(k, "[EMPTY_10]", 10), 10);
+    sr_tokenizer_close(k);
+}
+
+/* Every range of the CJK characters that are words of their own, its first, its last, and its neighbours outside. */
+static void each_chinese_character_is_a_word(void **state)
+{
+    (void)state;
+    static const uint32_t ranges[][2] = {{0x4E00, 0x9FFF}, {0x3400, 0x4DBF}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B81F}, {0x2B920, 0x2CEAF},
+                                         {0xF900, 0xFAFF}, {0x2F800, 0x2FA1F}};
+    sr_tokenizer *k;
+    sr_err        err = {0};
+    if (tiny_tokenizer("bert", &k, &err))
+        fail_msg("%s", err.msg);
+    for (size_t i = 0; i < SR_COUNT(ranges); i++)
+        for (int at = 0; at < 4; at++) {
+            char     text[16];
+            sr_ids   ids = {0};
+            uint32_t cp  = at == 0 ? ranges[i][0] - 1 : at == 1 ? ranges[i][0] : at == 2 ? ranges[i][1] : ranges[i][1] + 1;
+            unsigned n   = cp < 0x10000 ? 3 : 4;
+            text[0] = 'a';
+            text[1] = (char)(n == 3 ? 0xE0 | cp >> 12 : 0xF0 | cp >> 18);
+            if (n == 4)
+                text[2] = (char)(0x80 | (cp >> 12 & 63));
+            text[n - 1] = (char)(0x80 | (cp >> 6 & 63));
+            text[n]     = (char)(0x80 | (cp & 63));
+            text[n + 1] = 'a';
+            assert_int_equal(sr_tokenizer_encode(k, text, n + 2, 0, &ids, &err), SR_OK);
+            assert_true(ids.n >= 1 && (at == 0 || at == 3 || ids.n == 3)); /* a, what is unknown, a */
+            sr_ids_end(&ids);
+        }
+    sr_tokenizer_close(k);
+}
+
 static void ids_outside_the_vocabulary_do_not_decode(void **state)
 {
     (void)state;
@@ -598,6 +754,10 @@ int main(void)
         cmocka_unit_test(words_of_every_length_merge_as_the_plain_rule_says),
         cmocka_unit_test(a_text_of_one_letter_is_no_weapon),
         cmocka_unit_test(a_bad_vocabulary_is_refused_by_name),
+        cmocka_unit_test(a_key_of_another_type_is_refused_by_name),
+        cmocka_unit_test(models_known_by_name_have_their_ways),
+        cmocka_unit_test(some_ends_are_none_beside_others),
+        cmocka_unit_test(each_chinese_character_is_a_word),
         cmocka_unit_test(ids_outside_the_vocabulary_do_not_decode),
         cmocka_unit_test(a_model_that_wants_bos_but_has_none_is_told_so),
         cmocka_unit_test(every_failed_allocation_is_an_error_and_leaks_nothing),

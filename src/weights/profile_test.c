@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "ops/quant/quant.h"
 
@@ -72,6 +73,19 @@ static void what_is_wrong_is_named_with_its_value(void **state)
     refuses(HEAD "\"together\":{\"h2d_gbs\":1,\"cpu_gbs\":1,\"threads\":1}," HOST "}}", "together is given without a device");
     refuses("{\"profile\":1,\"name\":\"n\",\"source\":\"guessed\",\"date\":\"d\"," HOST "}}", "source is \"guessed\"");
     refuses("{\"profile\":1,\"name\":\"n\",\"source\":\"estimated\",\"date\":\"d\"," HOST "}}", "reference is missing");
+    refuses("{\"profile\":1,\"name\":\"n\\u007f\",\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name holds a control character");
+    refuses("{\"profile\":1,\"name\":5,\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name is no string");
+    refuses(HEAD DEVICE ",\"units\":0}," HOST "}}", "device.units is 0");
+    refuses(HEAD DEVICE ",\"units\":-1}," HOST "}}", "device.units is -1");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{}}," HOST "}}", "device.gemv_gbs is no object of formats");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":5}," HOST "}}", "device.gemv_gbs is no object of formats");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":3}}," HOST "}}", "device.gemv_gbs.F16 is no object");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"x\":1}}}," HOST "}}", "device.gemv_gbs.F16.x is not for");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"2x\":1}}}," HOST "}}", "device.gemv_gbs.F16.2x is not for");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"65537\":1}}}," HOST "}}", "device.gemv_gbs.F16.65537 is not for");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"1\":1e300}}}," HOST "}}", "expected");
+    refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"1\":1,\"2\":1,\"3\":1,\"4\":1,\"5\":1,\"6\":1,\"7\":1,\"8\":1,\"9\":1,\"10\":1,\"11\":1,\"12\":1,\"13\":1,"
+            "\"14\":1,\"15\":1,\"16\":1,\"17\":1}}}," HOST "}}", "no object of 1 to 16");
     refuses("{\"profile\":1,\"name\":\"n\\u001b[1m\",\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name holds a control character");
 }
 
@@ -91,6 +105,49 @@ static void a_curve_is_followed_between_its_points(void **state)
     assert_true(fabs(f.cpu_read - 7e9) < 1 && f.dev_read == 0); /* 14 at two threads, half of it at eight rows */
     assert_int_equal(sr_profile_borrowed(&p, false, SR_Q8_0), SR_Q4_K);
     assert_int_equal(sr_profile_borrowed(&p, false, SR_Q4_K), SR_Q4_K);
+}
+
+/* No figure is no rate, and none is borrowed where there is none. */
+static void what_no_figure_is_known_for_is_zero(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    sr_curve          c = {0};
+    sr_curves         all = {0};
+    assert_true(sr_curve_threads(&c, 3) == 0 && sr_curve_rows(&c, 3) == 0);
+    for (uint32_t i = 0; i < SR_CURVE_POINTS + 3; i++)
+        sr_curve_put(&c, i + 1, 1);
+    assert_int_equal(c.n, SR_CURVE_POINTS);
+    for (uint32_t i = 0; i < SR_CURVES; i++)
+        assert_non_null(sr_curves_add(&all, i));
+    assert_null(sr_curves_add(&all, 99));
+    p = (sr_profile){.dev = {.arch = 75}};
+    sr_formatrates r = sr_profile_rates(&p, 4, SR_Q4_K, 8);
+    assert_true(r.dev_read == 0 && r.dev_flops == 0 && r.cpu_read == 0 && r.cpu_flops == 0);
+    assert_int_equal(sr_profile_borrowed(&p, true, SR_Q4_K), SR_Q4_K);
+    assert_int_equal(sr_profile_borrowed(&p, false, SR_Q4_K), SR_Q4_K);
+    assert_int_equal(sr_profile_borrowed(&p, false, 9999), 9999); /* of a format that is not known */
+    p.dev.gemm = (sr_curves){1, {{SR_F16, 2, {{512, 2e13}, {1024, 3e13}}}}};
+    assert_int_equal(sr_profile_borrowed(&p, true, 9999), SR_F16);
+    r = sr_profile_rates(&p, 4, SR_Q4_K, 8); /* below its first point: all that is known */
+    assert_true(r.dev_flops > 0);
+}
+
+static void a_file_that_is_too_large_is_not_read(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    static char       blank[SR_PROFILE_BYTES + 1];
+    sr_err            err = {0};
+    memset(blank, ' ', sizeof blank);
+    assert_int_equal(sr_profile_parse(blank, sizeof blank, &p, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "65536"));
+    err = (sr_err){0};
+    assert_int_equal(sr_profile_read("src", &p, &err), SR_IO); /* a folder opens, and cannot be read */
+    sr_fault_arm(SR_FAULT_ALLOC, 1);
+    err = (sr_err){0};
+    assert_int_equal(sr_profile_read("profiles/t4.json", &p, &err), SR_NOMEM);
+    sr_fault_arm(SR_FAULT_ALLOC, 0);
 }
 
 static void the_shipped_profiles_are_sound_and_say_what_they_are(void **state)
@@ -138,7 +195,8 @@ int main(void)
 {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(figures_come_in_si_units), cmocka_unit_test(what_is_wrong_is_named_with_its_value),
-        cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(the_shipped_profiles_are_sound_and_say_what_they_are),
+        cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(what_no_figure_is_known_for_is_zero),
+        cmocka_unit_test(a_file_that_is_too_large_is_not_read), cmocka_unit_test(the_shipped_profiles_are_sound_and_say_what_they_are),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
     };
     return cmocka_run_group_tests(t, NULL, NULL);
