@@ -47,6 +47,7 @@ expect "" src/base/a.c '/* never strcpy(a, b) */ // atoi(s)' 'const char *s = "g
 expect "strcpy() is banned" src/base/a.c '/* x */ strcpy(a, b); /* y */'
 expect "getenv() belongs to src/app/main.c" src/app/a.c 'char *h = getenv("HOME");'
 expect "" src/app/main.c 'char *h = getenv("HOME");'
+expect "connect(): the server calls nobody" src/base/a.c 'int f(int s) { return connect(s, 0, 0); }'
 for f in exit abort printf perror puts; do
     expect "$f() belongs to the program" src/engine/a.c "void f(void) { $f(1); }"
     expect "" src/app/a.c "void f(void) { $f(1); }"

@@ -60,6 +60,9 @@ sr_status sr_json_read(const char *text, size_t n, uint32_t max_depth, uint32_t 
     char why[120];
     if (json_error_code(&e) == json_error_out_of_memory || e.line < 0) /* no place in the text: it was not the text */
         return sr_raise(err, SR_NOMEM, "host: memory for %zu bytes of JSON", n);
+    char *quote = strstr(e.text, " near '"); /* a piece of the text: messages of errors are logged by clients, prompts are not ours to spread */
+    if (quote)
+        *quote = 0;
     return sr_raise(err, SR_INVALID, "invalid JSON: %s (line %d, column %d)",
                     sr_escape(why, sizeof why, e.text, strlen(e.text)), e.line, e.column);
 }

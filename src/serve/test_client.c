@@ -109,6 +109,8 @@ void tc_use_tls(void)
     atexit(tls_end);
 }
 
+void tc_trust(const char *cert_file) { assert_int_equal(SSL_CTX_load_verify_file(tls.ctx, cert_file), 1); }
+
 void tc_shake(tc_conn *c)
 {
     if (!tls.ctx)

@@ -29,6 +29,7 @@ typedef struct {
 /* From now on servers are started with a certificate made for this run, and connections are TLS. */
 void tc_use_tls(void);
 bool tc_tls(void);
+void tc_trust(const char *cert_file); /* that certificate, too */
 /* A P-256 key and a certificate that it signs itself, for `name`, 127.0.0.1 and that many days from now, as PEM files; the key once more with a passphrase. */
 void tc_certificate(const char *cert_file, const char *key_file, const char *name, int days);
 void tc_locked_key(const char *key_file, const char *locked_file);
