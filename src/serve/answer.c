@@ -143,7 +143,7 @@ void sr_call_sent(sr_call *k)
 
 void sr_call_tick(sr_call *k, uint64_t now)
 {
-    if (k->deadline_ns && now >= k->deadline_ns) { /* being prepared, waiting or running; the engine looks at it, too, more often */
+    if (k->deadline_ns && now >= k->deadline_ns && !(k->vec && streaming(k))) { /* being prepared, waiting or running; the engine looks at it, too, more often.  Vectors on their way are all there */
         sr_call_fail_late(k);
         return;
     }

@@ -189,10 +189,14 @@ void sr_call_fail(sr_call *k, const sr_apierr *why)
     e.form = sr_route_errors(k->api);
     note(k);
     if (sr_http_streaming(c)) {
-        if (k->d) /* what has none is written when nothing can fail any more */
-            k->d->fail(k, &e, sr_http_chunk(c));
+        const sr_dialect *d = k->d;
+        if (d)
+            d->fail(k, &e, sr_http_chunk(c));
         sr_call_end(k);
-        sr_http_stream_end(c);
+        if (d)
+            sr_http_stream_end(c);
+        else /* its form has no place for an error: it must not look whole */
+            sr_http_drop(c);
     } else {
         sr_call_end(k);
         sr_reply_error(c, &e);

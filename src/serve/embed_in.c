@@ -104,7 +104,8 @@ static bool begin(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_ap
     const json_t *v     = json_object_get(root, "dimensions");
     json_t       *some  = json_object();
     uint32_t      width = env->model.n_embd;
-    bool ok = some && sr_in_copy(root, "priority", some, "priority") && sr_in_copy(root, "cache_salt", some, "cache_salt") ? true : sr_in_nomem(e);
+    bool ok = some && sr_in_copy(root, "priority", some, "priority") && sr_in_copy(root, "cache_salt", some, "cache_salt") &&
+              sr_in_copy(root, "timeout", some, "timeout") ? true : sr_in_nomem(e);
     ok      = ok && sr_params_read(env, SR_API_COMPLETION, some, &out->arena, &out->params, e);
     json_decref(some);
     if (!ok)

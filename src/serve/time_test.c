@@ -41,7 +41,7 @@ static void expect_late(tc_server *s, const char *path, const char *headers, con
 static void the_least_limit_ends_a_running_request(void **state)
 {
     (void)state;
-    tc_server s = {.null = {.endless = true, .rate = 50}, .ctx = 100000, .cfg.times.answer = 700};
+    tc_server s = {.null = {.endless = true, .rate = 50, .width = 8, .prompt_rate = 2}, .ctx = 100000, .cfg.times.answer = 700};
     tc_start(&s);
     expect_late(&s, CHAT, NULL, "{" HI "}", 700);
     expect_late(&s, CHAT, NULL, "{" HI ",'timeout':0.3}", 300);
@@ -52,7 +52,9 @@ static void the_least_limit_ends_a_running_request(void **state)
     expect_late(&s, "/v1/messages", NULL, "{" HI ",'max_tokens':9999,'timeout':0.2}", 200);
     expect_late(&s, "/v1/responses", NULL, "{'input':'hi','timeout':0.2}", 200);
     expect_late(&s, "/api/chat", "X-Request-Timeout: 0.2\r\n", "{" HI ",'stream':false}", 200);
-    assert_true(tc_metric(&s, "strata_http_timeouts_total") == 9);
+    expect_late(&s, "/v1/embeddings", NULL, "{'input':['a','b','c'],'timeout':0.2}", 200);
+    expect_late(&s, "/api/embed", "X-Request-Timeout: 0.2\r\n", "{'input':['a','b','c']}", 200);
+    assert_true(tc_metric(&s, "strata_http_timeouts_total") == 11);
     assert_true(tc_metric(&s, "strata_http_requests_total{handler=\"chat\",status=\"504\"}") == 5);
     tc_stop(&s);
 }
