@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../../tools/bisect.h"
 #include "base/clock.h"
@@ -280,6 +281,73 @@ static void greedy_and_seeded_answers_are_the_cpu_s(void)
     sr_free(g);
 }
 
+/* ---- vectors
+ * ---------------------------------------------------------------------------------------------------- */
+
+enum { TEXTS = 6, WIDTH = 1024 };
+
+/* Texts of several lengths by their last token, their mean, their first, beside an answer. */
+static bool embed(sr_model *m, float v[][WIDTH])
+{
+    static const uint16_t pool[] = {SR_POOL_LAST, SR_POOL_MEAN, SR_POOL_CLS};
+    sr_err err        = {0};
+    sr_port *port     = NULL;
+    sr_engine *engine = NULL;
+    uint32_t open     = TEXTS + 1;
+    int32_t tok[200];
+    bool ok = CHECK(m->info.n_embd <= WIDTH && sr_port_open(NULL, &port, &err) == SR_OK &&
+                        sr_engine_open(m, NULL, NULL, port, &engine, &err) == SR_OK, "%s", err.msg);
+    for (uint32_t i = 0; i <= TEXTS && ok; i++) {
+        uint32_t n = i == TEXTS ? 12 : 5 + 37 * i;
+        for (uint32_t k = 0; k < n; k++)
+            tok[k] = (int32_t)(100 + (i * 17 + k * 29) % 3000);
+        sr_request r = {.id = i + 1, .tok = tok, .n_tok = n, .what = SR_EMBED, .pooling = pool[i % 3]};
+        if (i == TEXTS)
+            r = (sr_request){.id = i + 1, .tok = tok, .n_tok = n, .max_new = 40, .ignore_eos = true, .sampling = {.top_p = 1, .typical_p = 1, .rep_penalty = 1}};
+        ok = CHECK(sr_port_post(port, &r, &err) == SR_OK, "%s", err.msg);
+    }
+    while (ok && open) {
+        sr_step step;
+        sr_event ev[64];
+        sr_status s = sr_engine_step(engine, &step, &err);
+        ok          = CHECK(s == SR_OK || s == SR_AGAIN, "%s", err.msg);
+        for (size_t i = 0, got = sr_port_poll(port, ev, 64); i < got; i++) {
+            if (ev[i].kind == SR_EV_VECTOR)
+                memcpy(v[ev[i].id - 1] + ev[i].pos, ev[i].vec, ev[i].n_vec * sizeof(float));
+            open -= ev[i].kind == SR_EV_DONE || ev[i].kind == SR_EV_ERROR;
+            CHECK(ev[i].kind != SR_EV_ERROR, "%s", ev[i].msg);
+        }
+    }
+    sr_engine_close(engine);
+    sr_port_close(port);
+    return ok;
+}
+
+/* States differ by the rounding of factors to f16, relatively by some 1e-3, in no direction of their own. */
+static void vectors_are_the_cpu_s(void)
+{
+    float (*c)[WIDTH] = sr_calloc(TEXTS, sizeof *c), (*g)[WIDTH] = sr_calloc(TEXTS, sizeof *g);
+    for (uint32_t rows = 4; rows <= 64; rows += 60) {
+        sr_model *cpu = load(DRAFT_BF16, &sr_backend_cpu, rows, 0), *gpu = load(DRAFT_BF16, &sr_backend_cuda, rows, 0);
+        double worst  = 1;
+        bool ok       = cpu && gpu && embed(cpu, c) && embed(gpu, g);
+        for (uint32_t i = 0; ok && i < TEXTS; i++) {
+            double dot = 0, len = 0;
+            for (uint32_t k = 0; k < cpu->info.n_embd; k++) {
+                dot += (double)c[i][k] * (double)g[i][k];
+                len += (double)g[i][k] * (double)g[i][k];
+            }
+            worst = fmin(worst, dot);
+            CHECK(dot > 0.9999 && fabs(len - 1) < 1e-4, "text %u, %u rows: cosine %.6f, length %.6f", i, rows, dot, sqrt(len));
+        }
+        gpu_say("%s%u rows: cosine at least %.7f", rows == 4 ? "" : ", ", rows, worst);
+        sr_model_close(gpu);
+        sr_model_close(cpu);
+    }
+    sr_free(c);
+    sr_free(g);
+}
+
 const gpu_test gpu_model_tests[] = {
     {"every_op_of_a_program_agrees_with_the_cpu", every_op_of_a_program_agrees_with_the_cpu},
     {"quantised_programs_agree_with_the_cpu_as_far_as_it_rounds",
@@ -288,5 +356,6 @@ const gpu_test gpu_model_tests[] = {
     {"answers_do_not_depend_on_who_else_is_in_the_batch", answers_do_not_depend_on_who_else_is_in_the_batch},
     {"captured_steps_give_the_same_tokens", captured_steps_give_the_same_tokens},
     {"greedy_and_seeded_answers_are_the_cpu_s", greedy_and_seeded_answers_are_the_cpu_s},
+    {"vectors_are_the_cpu_s", vectors_are_the_cpu_s},
     {NULL, NULL},
 };
