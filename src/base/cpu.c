@@ -1,4 +1,5 @@
 #include "base/cpu.h"
+#include "base/topo.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -119,55 +120,45 @@ const char *sr_cpu_name(void)
     return name;
 }
 
-bool sr_cpu_pin(uint32_t i)
+/* The machine as this process may use it. */
+static void topology(sr_topo *t)
 {
-    cpu_set_t all, one;
-    if (sched_getaffinity(getpid(), sizeof all, &all))
-        return false;
-    for (int c = 0; c < CPU_SETSIZE; c++)
-        if (CPU_ISSET(c, &all) && i-- == 0) {
-            CPU_ZERO(&one);
-            CPU_SET(c, &one);
-            return sched_setaffinity(0, sizeof one, &one) == 0;
-        }
-    return false;
+    cpu_set_t  set;
+    sr_cpubits allowed = {{0}};
+    if (sched_getaffinity(getpid(), sizeof set, &set) == 0)
+        for (uint32_t c = 0; c < CPU_SETSIZE && c < SR_TOPO_CORES; c++)
+            allowed.w[c / 64] |= (uint64_t)!!CPU_ISSET(c, &set) << c % 64;
+    sr_topo_read("/sys", &allowed, t);
 }
 
-/* "0-1,4": the highest node, and how many are named. */
-static uint32_t nodes_online(uint32_t *highest)
+bool sr_cpu_pin(uint32_t thread, uint32_t threads)
 {
-    char     line[256];
-    uint32_t n = 0, from, to;
-    *highest   = 0;
-    if (!first_line("/sys/devices/system/node/online", line, sizeof line))
-        return 1;
-    for (const char *p = line; *p; p += strcspn(p, ","), p += *p == ',') {
-        int got = sscanf(p, "%u-%u", &from, &to);
-        if (got < 1)
-            break;
-        to       = got == 2 && to >= from ? to : from;
-        n        += to - from + 1;
-        *highest = to > *highest ? to : *highest;
-    }
-    return n ? n : 1;
+    sr_topo   t;
+    cpu_set_t one;
+    topology(&t);
+    if (t.n_cores == 0)
+        return false;
+    CPU_ZERO(&one);
+    CPU_SET(t.core[sr_topo_place(&t, thread, threads)].cpu, &one);
+    return sched_setaffinity(0, sizeof one, &one) == 0;
 }
 
 uint32_t sr_cpu_nodes(void)
 {
-    uint32_t highest;
-    return nodes_online(&highest);
+    sr_topo t;
+    topology(&t);
+    return sr_topo_nodes(&t);
 }
 
 bool sr_cpu_interleave(void)
 {
     enum { MPOL_INTERLEAVE = 3, WORD = 8 * sizeof(unsigned long) }; /* linux/mempolicy.h, set_mempolicy(2) */
-    unsigned long mask[16] = {0};
-    uint32_t      highest, n = nodes_online(&highest);
-    if (n < 2 || highest >= 16 * WORD)
-        return false;
-    for (uint32_t i = 0; i <= highest; i++)
-        mask[i / WORD] |= 1ul << i % WORD;
-    return syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, mask, highest + 2) == 0;
+    unsigned long mask[SR_TOPO_NODES / WORD] = {0};
+    sr_topo       t;
+    topology(&t);
+    for (uint32_t i = 0; i < SR_TOPO_NODES; i++)
+        mask[i / WORD] |= (unsigned long)(t.memory >> i & 1) << i % WORD;
+    return sr_topo_nodes(&t) > 1 && syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, mask, SR_TOPO_NODES + 1) == 0;
 }
 
 uint64_t sr_cpu_memory(void)

@@ -23,8 +23,8 @@ enum {
 uint32_t    sr_cpu_features(void);      /* SR_CPU_* */
 uint32_t    sr_cpu_cores(void);         /* cores this process may use: affinity and cgroup quota honoured, >= 1 */
 const char *sr_cpu_name(void);          /* "INTEL(R) XEON(R) PLATINUM 8581C"; "unknown" */
-bool        sr_cpu_pin(uint32_t i);     /* the calling thread to the i-th allowed core; false: not possible */
-uint32_t    sr_cpu_nodes(void);         /* memory nodes of the machine, >= 1 */
-bool        sr_cpu_interleave(void);    /* what the calling thread, and threads it creates, touch first: over all nodes */
+bool        sr_cpu_pin(uint32_t thread, uint32_t threads); /* the calling thread, one of so many, to its core (base/topo.h); false: not possible */
+uint32_t    sr_cpu_nodes(void);         /* nodes of the machine that have memory, >= 1 */
+bool        sr_cpu_interleave(void);    /* what the calling thread, and threads it creates, touch first: over all nodes; false: there is one */
 uint64_t    sr_cpu_memory(void);        /* bytes of RAM we may use: cgroup limit honoured */
 #endif

@@ -61,7 +61,7 @@ static sr_status cpu_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err
     if (sr_pool_open(threads, spin, dev->cfg.pin, &dev->pool, err))
         goto fail;
     for (int q = 0; q < SR_Q_COUNT; q++)
-        if (sr_cpuqueue_open(names[q], q == SR_Q_COMPUTE ? spin : 0, q == SR_Q_COMPUTE && dev->cfg.pin, &dev->queue[q], err))
+        if (sr_cpuqueue_open(names[q], q == SR_Q_COMPUTE ? spin : 0, q == SR_Q_COMPUTE && dev->cfg.pin ? threads : 0, &dev->queue[q], err))
             goto fail;
     *out = dev;
     return SR_OK;

@@ -76,7 +76,7 @@ static void *work(void *arg)
     uint32_t       seen = 0;
     pthread_setname_np(pthread_self(), "strata-worker");
     if (p->pin)
-        sr_cpu_pin(w->index);
+        sr_cpu_pin(w->index, p->n);
     for (;;) {
         await_change(&p->generation, seen, &p->sleepers, p->spin_ns);
         seen++;

@@ -32,7 +32,8 @@ struct sr_cpuqueue {
     uint64_t  bytes_per_s, ns_per_command, spin_ns;
     uint32_t  failed;                    /* release store after `fail` is written */
     sr_err    fail;
-    bool      pin_first, started;
+    uint32_t  pin_first;                 /* of so many threads; 0: not pinned */
+    bool      started;
     char      name[16];
     pthread_t thread;
     struct command command[COMMANDS];
@@ -138,7 +139,7 @@ static void *serve(void *arg)
     sr_cpuqueue *q = arg;
     pthread_setname_np(pthread_self(), q->name);
     if (q->pin_first)
-        sr_cpu_pin(0);
+        sr_cpu_pin(0, q->pin_first);
     for (uint32_t done = 0;; done++) {
         uint64_t start = 0;
         for (uint32_t i = 0; __atomic_load_n(&q->head, __ATOMIC_ACQUIRE) == done; i++) {
@@ -162,7 +163,7 @@ static void *serve(void *arg)
     }
 }
 
-sr_status sr_cpuqueue_open(const char *name, uint32_t spin_us, bool pin_first, sr_cpuqueue **out, sr_err *err)
+sr_status sr_cpuqueue_open(const char *name, uint32_t spin_us, uint32_t pin_first, sr_cpuqueue **out, sr_err *err)
 {
     sr_cpuqueue *q = sr_aligned(64, sizeof *q);
     if (!q)

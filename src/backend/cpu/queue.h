@@ -14,7 +14,8 @@
 typedef struct sr_cpuqueue sr_cpuqueue;
 typedef sr_status (*sr_cpucall)(void *arg, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err);
 
-SR_MUSTUSE sr_status sr_cpuqueue_open(const char *name, uint32_t spin_us, bool pin_first, sr_cpuqueue **out, sr_err *err);
+SR_MUSTUSE sr_status sr_cpuqueue_open(const char *name, uint32_t spin_us, uint32_t pin_first, sr_cpuqueue **out,
+                                      sr_err *err); /* pin_first: its thread has the place of the first of so many; 0: anywhere */
 void      sr_cpuqueue_close(sr_cpuqueue *q); /* waits for what was pushed */
 SR_MUSTUSE sr_status sr_cpuqueue_copyv(sr_cpuqueue *q, const sr_span *s, uint32_t n, sr_err *err);
 SR_MUSTUSE sr_status sr_cpuqueue_call(sr_cpuqueue *q, sr_cpucall fn, void *arg, uint32_t op, uint32_t n, const sr_shape *shape,
