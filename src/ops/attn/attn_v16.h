@@ -107,8 +107,12 @@ static void product(const float *a, uint32_t rows, const char *const *b, size_t 
     }
 }
 
-/* As product(), of keys that lie turned: b are blocks of sixteen positions, [dim][16] f16; n dimensions. */
-V16_FN void product_turned(int r_n, int v_n, const float *a, const char *const *b, uint32_t n, float *c)
+/* What to ask for while turned keys are read, line by line: blocks of keys that come next, this far behind them values. */
+typedef struct { const char *const *keys; size_t values; } turnedahead;
+
+/* As product(), of keys that lie turned: b are blocks of sixteen positions, [dim][16] f16; n dimensions.  ahead: NULL where
+ * everything is at hand (many rows to a key). */
+V16_FN void product_turned(int r_n, int v_n, const float *a, const char *const *b, uint32_t n, float *c, const turnedahead *ahead)
 {
     v16 acc[12][4];
     V16_UNROLL for (int r = 0; r < r_n; r++)
@@ -116,6 +120,12 @@ V16_FN void product_turned(int r_n, int v_n, const float *a, const char *const *
             acc[r][v] = v16_zero();
     for (size_t k = 0; k < n; k++) {
         v16 x[4];
+        if (ahead && k % 2 == 0) {
+            V16_UNROLL for (int v = 0; v < v_n; v++) {
+                __builtin_prefetch(ahead->keys[v] + k * SR_KV_TURN * 2, 0, 3);
+                __builtin_prefetch(b[v] + ahead->values + k * SR_KV_TURN * 2, 0, 2);
+            }
+        }
         V16_UNROLL for (int v = 0; v < v_n; v++)
             x[v] = v16_from_f16(b[v] + k * SR_KV_TURN * 2);
         V16_UNROLL for (int r = 0; r < r_n; r++) {
@@ -130,12 +140,12 @@ V16_FN void product_turned(int r_n, int v_n, const float *a, const char *const *
 }
 
 #define TURNED(R, V)                                                                                                   \
-    static void turned_##R##_##V(const float *a, const char *const *b, uint32_t n, float *c)                           \
+    static void turned_##R##_##V(const float *a, const char *const *b, uint32_t n, float *c, const turnedahead *ahead) \
     {                                                                                                                  \
-        product_turned(R, V, a, b, n, c);                                                                              \
+        product_turned(R, V, a, b, n, c, ahead);                                                                       \
     }
 
-typedef void (*turnedfn)(const float *a, const char *const *b, uint32_t n, float *c);
+typedef void (*turnedfn)(const float *a, const char *const *b, uint32_t n, float *c, const turnedahead *ahead);
 TURNED(1, 1) TURNED(2, 1) TURNED(3, 1) TURNED(4, 1) TURNED(5, 1) TURNED(6, 1)
 TURNED(1, 2) TURNED(2, 2)
 #if defined(__AVX512F__)
@@ -264,15 +274,11 @@ static void scores_turned(tile *t)
     find_rows(t);
     for (uint32_t i = 0, n; i < blocks; i += n) { /* outside: these blocks stay in the L1 for all rows */
         n = blocks - i >= most ? most : blocks - i >= NARROW ? NARROW : 1;
-        for (uint32_t k = i; k < i + n && t->few; k++) {
-            if (k + n < blocks)
-                fetch_ahead(t->block[k + n], 64, 64, true);
-            fetch_ahead(t->block[k] + kv->stride.kv, kv->stride.tok, kv->stride.tok, false);
-        }
+        turnedahead ahead = {t->block + SR_MIN(i + n, blocks - n), kv->stride.kv};
         for (uint32_t r = 0, take; r < t->rows; r += take) {
             take = SR_MIN(t->rows - r, (uint32_t)MAX_R);
             turned_of[n][take](t->q + (size_t)r * LD, t->block + i, t->hd,
-                               t->s + (size_t)r * LD + (first + i * 16) % SR_ATTN_CHUNK);
+                               t->s + (size_t)r * LD + (first + i * 16) % SR_ATTN_CHUNK, t->few ? &ahead : NULL);
         }
     }
 }
