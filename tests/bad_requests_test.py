@@ -278,6 +278,8 @@ def main():
         except socket.timeout:
             pass
         assert not hits, "the server has opened a connection"
+        totals = re.findall(r"^# TYPE (strata_\w+_total) (?!counter$)\w+$", metrics, re.M)
+        assert not totals, f"no counters, and called so: {totals}"
         for canary in (KEY, PROMPT, FOLDER, "forged"):
             assert canary not in metrics, f"{canary} in /metrics"
             assert not any(canary in line for line in log.split("\n") if "forged" not in canary or line.startswith("forged")), f"{canary} in the log"

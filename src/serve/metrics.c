@@ -61,7 +61,7 @@ static void engine(const sr_portstats *p, sr_buf *o)
     number(o, "requests_running", "gauge", "Choices that the engine is computing.", p->running);
     number(o, "requests_waiting", "gauge", "Choices that wait for a place in the batch.", p->waiting);
     number(o, "requests_paused", "gauge", "Choices paused because their client reads slowly.", p->paused);
-    number(o, "kv_blocks_total", "gauge", "KV cache blocks on the device.", p->pages_total);
+    number(o, "kv_blocks", "gauge", "KV cache blocks on the device.", p->pages_total);
     number(o, "kv_blocks_used", "gauge", "KV cache blocks held by live requests.", p->pages_used);
     number(o, "kv_blocks_cached", "gauge", "KV cache blocks of finished requests, kept for their prefix.", p->pages_cached);
     number(o, "kv_blocks_free", "gauge", "KV cache blocks that hold nothing.", p->pages_free);

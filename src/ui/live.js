@@ -56,7 +56,7 @@ export function panel(root) {
   function pages(m) {
     const kv = name => [name, m[`kv_blocks_${name}`], name, count(m[`kv_blocks_${name}`])];
     return section("KV cache", ...share("KV cache", ["used", "cached", "free"].map(kv)),
-      el("p.hint", null, `${count(m.kv_blocks_total)} pages of ${m.kv_block_tokens} tokens`));
+      el("p.hint", null, `${count(m.kv_blocks)} pages of ${m.kv_block_tokens} tokens`));
   }
   function totals(m) {
     const hits = m.prefix_cache_hit_tokens_total, asked = hits + m.prefix_cache_miss_tokens_total;
@@ -71,7 +71,7 @@ export function panel(root) {
     return ["generated_tokens_total" in m &&
         section("Speed", el("b.big", null, speed.toFixed(speed < 10 ? 1 : 0)), "tokens a second", curve(speeds)),
       "requests_running" in m && section("Queue", el("p.hint", null, queue)),
-      m.kv_blocks_total > 0 && pages(m), weights(m, now), totals(m), about()];
+      m.kv_blocks > 0 && pages(m), weights(m, now), totals(m), about()];
   }
   return {
     about(m) { model = m; },
