@@ -456,7 +456,7 @@ static void a_hundred_streams_through_tls_end_whole_at_sigterm(void **state)
     tc_certificate(cert, key, "guarded", 10);
     tc_use_tls();
     tc_trust(cert);
-    const char *const o[] = {"-m", MODEL, "--null-engine", "--null-text", text, "--null-rate", "5", "--parallel", "128", "--ssl-cert-file", cert,
+    const char *const o[] = {"-m", MODEL, "--null-engine", "--null-text", text, "--null-rate", "3", "--parallel", "128", "--ssl-cert-file", cert,
                              "--ssl-key-file", key, "--drain-timeout", "60", NULL};
     begin(&p, true, o);
     const char *body = "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";

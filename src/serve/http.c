@@ -534,7 +534,7 @@ static void check_times(sr_conn *c, uint64_t now)
         c->hd->slow++;
         sr_http_drop(c);
     } else if (c->shaking) {
-        if (older(now, c->since_ns, cfg->head_ms)) {
+        if (older(now, c->since_ns, c->hd->draining ? SR_MIN(cfg->head_ms, (uint32_t)GRACE_MS) : cfg->head_ms)) {
             c->hd->unshaken++;
             sr_http_drop(c);
         }
