@@ -92,7 +92,7 @@ static void draw(const panel *p, double x0, double y0, sr_buf *o)
         sr_buf_fmt(o, "<text x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s</text>\n", f.x0 + f.w - 100 + 36 * l, f.y0 - 14, look[l], name[l]);
     }
     for (uint32_t i = 0; !p->places && i < p->n; i++)
-        sr_buf_fmt(o, "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", px(&f, p->x[i]) + 5, py(&f, p->y[0][i]) - 6, p->tag[i]);
+        sr_buf_fmt(o, "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", px(&f, p->x[i]) - 3, py(&f, p->y[0][i]) + 17, p->tag[i]);
 }
 
 static void fill(panel *p, const sr_loadreport *r, size_t offset)

@@ -465,10 +465,10 @@ static void silence_times_out(void **state)
     for (size_t i = 0; i < 2; i++) {
         fake f = {.say = say[i], .keep = true};
         fake_start(&f);
-        sr_loadstat *st = load(f.port, (sr_loadplan){.concurrency = 1, .requests = 2, .timeout_ms = 150});
-        assert_int_equal(st->errors[SR_LERR_TIMEOUT], 2);
+        sr_loadstat *st = load(f.port, (sr_loadplan){.concurrency = 1, .requests = 1, .timeout_ms = 1500});
+        assert_int_equal(st->errors[SR_LERR_TIMEOUT], 1);
         assert_non_null(strstr(st->text[SR_LERR_TIMEOUT], i ? "silence within the answer" : "no answer"));
-        assert_int_equal(st->tokens, i ? 2 : 0);
+        assert_int_equal(st->tokens, i ? 1 : 0);
         fake_stop(&f);
         sr_free(st);
     }
@@ -539,12 +539,12 @@ static void the_end_of_the_time_cuts_off(void **state)
     (void)state;
     fake f = {.say = HEAD_SSE CHUNK_A, .keep = true};
     fake_start(&f);
-    sr_loadstat *st = load(f.port, (sr_loadplan){.concurrency = 3, .seconds = 0.2});
+    sr_loadstat *st = load(f.port, (sr_loadplan){.concurrency = 3, .seconds = 1});
     fake_stop(&f);
     assert_int_equal(st->n_cut, 3);
     assert_int_equal(st->n_error, 0);
     assert_int_equal(st->tokens, 1); /* the server serves one connection at a time */
-    assert_true(st->seconds > .19 && st->seconds < 3);
+    assert_true(st->seconds > .99 && st->seconds < 60);
     sr_free(st);
 }
 
@@ -556,7 +556,7 @@ static void requests_come_at_their_rate(void **state)
     sr_loadstat *st = load(f.port, (sr_loadplan){.rate = 400, .requests = 200, .seed = 1});
     fake_stop(&f);
     assert_int_equal(st->n_ok, 200);
-    assert_in_range((int)(st->seconds * 1000), 350, 3000); /* 500 ms on average; a loaded machine may be late, never early */
+    assert_in_range((int)(st->seconds * 1000), 350, 60000); /* 500 ms on average; a loaded machine may be late, never early */
     sr_free(st);
 }
 
