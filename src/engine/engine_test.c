@@ -787,6 +787,82 @@ static void a_lost_device_ends_everybody_with_its_reason(void **state)
     sr_port_stats(w->port, &s);
     assert_int_equal(s.fault, 1);
     assert_int_equal(s.ready, 0);
+    err = (sr_err){0};
+    assert_int_equal(sr_engine_step(w->e, &st, &err), SR_DEVLOST); /* it does not come back */
+    close_world(w);
+}
+
+static void a_lost_device_ends_those_who_wait_too(void **state)
+{
+    (void)state;
+    sr_loadcfg one = usual;
+    one.max_seqs   = 1;
+    world *w       = open_world(&one);
+    for (uint32_t i = 0; i < 3; i++) {
+        sr_request r = greedy(i + 1, i, 40, 40);
+        post(w, &r);
+    }
+    steps(w, 2);
+    sr_step st;
+    sr_err  err = {0};
+    sr_fault_arm(SR_FAULT_SUBMIT, 1);
+    assert_int_equal(sr_engine_step(w->e, &st, &err), SR_DEVLOST);
+    sr_fault_arm(SR_FAULT_SUBMIT, 0);
+    poll_all(w);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(w->a[i][0].error, SR_DEVLOST);
+    close_world(w);
+}
+
+static void an_engine_opens_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    sr_err            err   = {0};
+    world            *w     = open_world(&usual);
+    sr_engine        *e     = NULL;
+    sr_port          *port  = NULL;
+    const sr_proposer draft = {.name = "draft"};
+    bool              fired = true;
+    uint64_t          n     = 1;
+    assert_int_equal(sr_engine_open(w->m, NULL, &draft, w->port, &e, &err), SR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "\"draft\""));
+    err = (sr_err){0};
+    assert_int_equal(sr_port_open(NULL, &port, &err), SR_OK);
+    for (; fired; n++) {
+        err = (sr_err){0};
+        sr_fault_arm(SR_FAULT_ALLOC, n);
+        sr_status s = sr_engine_open(w->m, &(sr_enginecfg){.queue = 7}, NULL, port, &e, &err);
+        fired       = sr_fault_fired(SR_FAULT_ALLOC);
+        sr_fault_arm(SR_FAULT_ALLOC, 0);
+        assert_int_equal(s, fired ? SR_NOMEM : SR_OK);
+    }
+    assert_true(n > 4);
+    sr_engine_close(e);
+    sr_port_close(port);
+    assert_true(sr_engine_events(0, 0) >= 1 << 20);
+    close_world(w);
+}
+
+/* Choice 0 computes the prompt that the others wait for: it can be sent away, and they still get their answers. */
+static void the_first_choice_may_leave_before_the_others_begin(void **state)
+{
+    (void)state;
+    world     *w = open_world(&usual);
+    sr_request r = greedy(1, 2, 400, 6), other = greedy(2, 3, 400, 6);
+    r.n = 3, other.n = 2;
+    r.ignore_eos = other.ignore_eos = true;
+    post(w, &r);
+    post(w, &other);
+    steps(w, 1); /* a part of the prompt */
+    assert_true(sr_port_end(w->port, 1, 0, SR_END_CANCEL));
+    sr_job_find(w->e, 2)->deadline = 1; /* too late before its choices have parted */
+    steps(w, 1000);
+    assert_int_equal(w->a[0][0].reason, SR_END_CANCEL);
+    assert_int_equal(w->a[0][1].n, 6);
+    assert_int_equal(w->a[0][2].n, 6);
+    assert_int_equal(w->a[1][0].done, 1);
+    assert_int_equal(w->a[1][1].done, 1);
+    no_page_is_held(w);
     close_world(w);
 }
 
@@ -925,6 +1001,9 @@ int main(void)
         cmocka_unit_test(a_wrong_request_ends_alone_with_a_reason),
         cmocka_unit_test(each_wrong_request_has_its_own_sentence),
         cmocka_unit_test(every_planted_damage_is_found),
+        cmocka_unit_test(a_lost_device_ends_those_who_wait_too),
+        cmocka_unit_test(an_engine_opens_whole_or_not_at_all),
+        cmocka_unit_test(the_first_choice_may_leave_before_the_others_begin),
         cmocka_unit_test(whatever_is_asked_nothing_is_left_behind),
         cmocka_unit_test(a_request_that_forbids_every_token_is_told_so),
         cmocka_unit_test(a_full_queue_refuses_and_deadlines_end_at_any_stage),
