@@ -330,25 +330,26 @@ static void products_are_within_the_error_of_half_precision(void)
 
 static attn_case random_case(uint64_t *s)
 {
-    static const uint32_t dims[] = {64, 80, 96, 128, 256}, groups[] = {1, 2, 3, 4, 5, 7, 8, 13},
+    static const uint32_t dims[] = {64, 80, 96, 128, 256}, groups[] = {1, 2, 3, 4, 5, 7, 8, 13, 16, 24},
+                          pages[] = {16, 32, 48, 128},
                           past[] = {0, 1, 15, 16, 31, 100, 254, 255, 256, 257, 511, 700, 1500};
     attn_case c                  = {.hd          = dims[kit_below(s, 5)],
                                     .layers      = 2,
-                                    .page_tokens = kit_below(s, 2) ? 16 : 32,
+                                    .page_tokens = pages[kit_below(s, 4)],
                                     .n_seq       = 1 + kit_below(s, 5),
                                     .seed        = kit_random(s),
                                     .format_k    = SR_F16,
                                     .format_v    = SR_F16};
     c.kv_heads                   = 1 + kit_below(s, 3);
-    c.heads                      = c.kv_heads * groups[kit_below(s, 8)];
+    c.heads                      = c.kv_heads * groups[kit_below(s, 10)];
     if (c.hd % 32 == 0) {
-        c.format_k = kit_below(s, 3) ? SR_F16 : SR_Q8_0;
-        c.format_v = kit_below(s, 3) ? SR_F16 : SR_Q8_0;
+        c.format_k = kit_below(s, 2) ? SR_F16 : SR_Q8_0;
+        c.format_v = kit_below(s, 4) ? c.format_k : SR_F16;
     }
     c.window = kit_below(s, 3) ? 0 : 1 + kit_below(s, 400);
     c.cap    = kit_below(s, 3) ? 0 : 20;
     for (uint32_t q = 0; q < c.n_seq; q++) {
-        c.tok[q]   = kit_below(s, 3) ? 1 : 1 + kit_below(s, q ? 12 : 70);
+        c.tok[q]   = kit_below(s, 3) ? 1 : 1 + kit_below(s, q ? 12 : 130);
         c.past[q]  = past[kit_below(s, SR_COUNT(past))];
         c.first[q] = kit_below(s, 4) ? 0 : kit_below(s, c.past[q] + 1);
     }

@@ -1,12 +1,14 @@
 /* attn_cuda_bench - ATTN's CUDA variants against f64 arithmetic on the stored keys and values, then times.
  *
- *   strata-bench-attn-cuda check     sequences of many kinds; exits 1 if any is off
- *   strata-bench-attn-cuda [speed]   decode over long contexts, prefill; shapes of an 8B model
+ *   strata-bench-attn-cuda check [CASES]           sequences of many kinds; exits 1 if any is off
+ *   strata-bench-attn-cuda [decode|prefill [75]]   long contexts, prompts; shapes of an 8B model; 75: the kernels
+ *                                                  that cards before sm_90 get
  *
  * Tolerance: q, k, v and p are rounded to f16 (2^-11 relative at most): scores are off by 2^-10 * |q| |k| *
  * scale at most, the weights relatively by as much; twice that times the largest value bounds the output. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/cuda_bench.h"
+#include "ops/mma.cuh"
 
 #ifndef CODE_ARCH
 #define CODE_ARCH 90
@@ -15,7 +17,7 @@
 #define SEQS 64
 
 typedef struct {
-    uint32_t heads, kv_heads, hd, window, page, n_seq, tok[SEQS], past[SEQS];
+    uint32_t heads, kv_heads, hd, window, page, n_seq, tok[SEQS], past[SEQS], first[SEQS];
     uint16_t format;
     float cap;
 } shape;
@@ -75,6 +77,11 @@ static void fill_pages(bench_op *b, const shape *s, uint32_t pages)
     for (size_t have = some; !all && have < b->pool_bytes; have *= 2)
         memcpy(b->pool + have, b->pool, have * 2 < b->pool_bytes ? have : b->pool_bytes - have);
     free(v);
+    for (uint32_t q = 0; all && q < s->n_seq; q++) /* what nobody may look at is NaN */
+        for (uint32_t p = 0; p < (s->past[q] + s->tok[q] + s->page - 1) / s->page * s->page; p++)
+            for (uint32_t h = 0; (p < s->first[q] || p >= s->past[q] + s->tok[q]) && h < b->layers * 2 * s->kv_heads; h++)
+                memset(b->pool + (((size_t)b->table[(size_t)q * pages + p / s->page] * b->layers * 2 * s->kv_heads + h) * s->page +
+                                  p % s->page) * b->row, 0xff, b->row);
     sr_kvbind *kv   = &b->batch.kv[0];
     kv->page_tokens = s->page;
     kv->kv_heads    = s->kv_heads;
@@ -99,6 +106,7 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, const sr_cudai
         tok += s->tok[i];
         pages          = n > pages ? n : pages;
         seq[i + 1]     = tok;
+        len[2 * i]     = s->first[i];
         len[2 * i + 1] = s->past[i] + s->tok[i];
     }
     b->n   = {tok, tok, s->n_seq, pages};
@@ -173,7 +181,7 @@ static double worst(const bench_op *b, const shape *s, uint32_t step)
             for (uint32_t h = 0; h < s->heads; h++) {
                 if ((t * s->heads + h) % step)
                     continue;
-                uint32_t end = s->past[q] + i + 1, begin = s->window && end > s->window ? end - s->window : 0;
+                uint32_t end = s->past[q] + i + 1, begin = s->window && end > s->window + s->first[q] ? end - s->window : s->first[q];
                 const float *x = b->q + (size_t)t * b->slot[0].width + (size_t)h * s->hd;
                 double top = -1e30, sum = 0, qq = 0, peak = 0, kk = 0;
                 for (uint32_t d = 0; d < s->hd; d++)
@@ -221,59 +229,85 @@ static double worst(const bench_op *b, const shape *s, uint32_t step)
     return bad;
 }
 
-static int check(sr_cudainfo dev)
+/* Random steps: each sequence a single token, a few, or a prompt. */
+static shape random_shape(uint32_t i)
 {
-    static const uint32_t hds[] = {64, 128, 256}, groups[] = {1, 2, 4, 7, 8, 16};
-    uint32_t wrong = 0, done = 0;
-    double most = 0;
-    for (uint32_t i = 0; i < 60; i++, done++) {
-        shape s    = {};
-        s.kv_heads = 1 + below(3);
-        s.heads    = s.kv_heads * groups[i % 6];
-        s.hd       = hds[i % 3];
-        s.window   = i % 4 == 1 ? 1 + below(300) : 0;
-        s.page     = 16u << below(3);
-        s.format   = i / 3 % 2 ? SR_Q8_0 : SR_F16;
-        s.cap      = i % 5 == 2 ? 5.0f : 0;
-        s.n_seq    = 1 + below(5);
-        for (uint32_t q = 0; q < s.n_seq; q++) {
-            s.tok[q]  = i % 3 == 0 ? 1 : 1 + below(i % 2 ? 100 : 6);
-            s.past[q] = below(i % 7 == 0 ? 3000 : 200);
-        }
-        dev.deterministic = i % 2;
-        bench_op b;
-        op_open(&b, &s, 2, &dev);
-        for (int again = 0; again < 2; again++)
-            launch(&b, &dev, 0, 0);
-        CU(cudaGetLastError());
-        CU(cudaDeviceSynchronize());
-        double w = worst(&b, &s, 1);
-        most     = w > most ? w : most;
-        if (w > 1) {
-            wrong++;
-            printf("WRONG %.3g x tolerance: case %u heads %u/%u hd %u window %u page %u %s cap %g, tok %u "
-                   "past %u of %u\n",
-                   w, i, s.heads, s.kv_heads, s.hd, s.window, s.page, sr_dtype_name(s.format), s.cap,
-                   s.tok[0], s.past[0], s.n_seq);
-        }
-        op_close(&b);
+    static const uint32_t hds[] = {64, 80, 96, 128, 256}, groups[] = {1, 2, 4, 7, 8, 16, 5, 24, 32}, pages[] = {16, 32, 48, 64, 128, 256};
+    shape s    = {};
+    s.hd       = hds[i % 5];
+    s.format   = i / 5 % 2 && s.hd % 32 == 0 ? SR_Q8_0 : SR_F16;
+    s.kv_heads = 1 + below(3);
+    s.heads    = s.kv_heads * groups[below(9)];
+    s.window   = below(4) ? 0 : 1 + below(300);
+    s.page     = pages[below(6)];
+    s.cap      = below(5) ? 0 : 5.0f;
+    s.n_seq    = 1 + below(5);
+    uint32_t most = i % 3 == 0 ? 1 : i % 3 == 1 ? 8 : 300;
+    for (uint32_t q = 0; q < s.n_seq; q++) {
+        s.tok[q]   = 1 + below(below(4) ? most : 1);
+        s.past[q]  = below(i % 7 == 0 ? 3000 : 300);
+        s.first[q] = below(4) ? 0 : below(s.past[q] + 1);
     }
-    printf("%u cases, %u wrong, worst %.2f of the tolerance\n", done, wrong, most);
-    return wrong ? 1 : 0;
+    return s;
 }
 
-static int speed(const sr_cudainfo *dev)
+/* Products that the reference of a step takes. */
+static double work(const shape *s)
+{
+    double n = 0;
+    for (uint32_t q = 0; q < s->n_seq; q++)
+        n += (double)s->tok[q] * s->heads * (s->past[q] + s->tok[q]) * s->hd;
+    return n;
+}
+
+static int check(sr_cudainfo dev, uint32_t cases)
+{
+    const int archs[] = {CODE_ARCH, 75};
+    uint32_t all      = 0;
+    for (int code = 0; code < (CODE_ARCH > 75 ? 2 : 1); code++) { /* the kernels that such a card would get, too */
+        uint32_t wrong = 0;
+        double most    = 0;
+        seed           = 0x9e3779b97f4a7c15u;
+        dev.arch       = archs[code];
+        for (uint32_t i = 0; i < cases; i++) {
+            shape s           = random_shape(i);
+            dev.deterministic = i % 2;
+            bench_op b;
+            op_open(&b, &s, 2, &dev);
+            for (int again = 0; again < 2; again++)
+                launch(&b, &dev, 0, 0);
+            CU(cudaGetLastError());
+            CU(cudaDeviceSynchronize());
+            double w = worst(&b, &s, 1 + (uint32_t)(work(&s) / 2e7));
+            most     = w > most ? w : most;
+            if (w > 1) {
+                wrong++;
+                printf("WRONG %.3g x tolerance: arch %d case %u heads %u/%u hd %u window %u page %u %s cap %g, tok %u past %u first %u of %u\n", w,
+                       dev.arch, i, s.heads, s.kv_heads, s.hd, s.window, s.page, sr_dtype_name(s.format), s.cap, s.tok[0], s.past[0],
+                       s.first[0], s.n_seq);
+            }
+            op_close(&b);
+        }
+        printf("kernels of sm_%d: %u cases, %u wrong, worst %.2f of the tolerance\n", dev.arch, cases, wrong, most);
+        all += wrong;
+    }
+    return all ? 1 : 0;
+}
+
+static int speed(const sr_cudainfo *dev, int decode, int prefill)
 {
     static const struct {
         uint32_t n_seq, tok, past;
     } cases[] = {{1, 1, 1023}, {1, 1, 4095}, {1, 1, 8191}, {1, 1, 32767}, {16, 1, 319}, {16, 1, 4095},
-                 {64, 1, 319}, {1, 4, 4092}, {1, 512, 0},  {1, 2048, 0},  {1, 8192, 0}, {4, 512, 3584}};
+                 {64, 1, 319}, {1, 4, 4092}, {1, 512, 0},  {1, 2048, 0},  {1, 4096, 0}, {1, 8192, 0}, {4, 512, 3584}, {1, 64, 4032}};
     cudaStream_t stream;
     CU(cudaStreamCreate(&stream));
     printf("8B: 32 heads on 8, head size 128, pages of 16\n%5s %5s %6s %6s %10s %10s %8s %9s\n", "seqs",
            "tok", "past", "format", "us", "GB/s", "share", "TFLOP/s");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int q8 = 0; q8 < 2; q8++) {
+            if (cases[i].tok > 16 ? !prefill : !decode)
+                continue;
             shape s = {};
             s.heads = 32, s.kv_heads = 8, s.hd = 128, s.page = 16, s.n_seq = cases[i].n_seq;
             s.format     = q8 ? SR_Q8_0 : SR_F16;
@@ -307,8 +341,51 @@ static int speed(const sr_cudainfo *dev)
     return 0;
 }
 
+/* What the products alone do: sixteen independent sums a warp, operands in registers, numbers of +- 0.25 .. 1. */
+static __global__ void __launch_bounds__(256) products(float *out, int n)
+{
+    float c[16][4] = {};
+    uint32_t b[16][2], z = threadIdx.x * 2654435761u + 12345;
+    sr_frag_a a;
+    auto draw = [&] {
+        z = z * 1664525u + 1013904223u;
+        return (z & 0x83ff83ffu) | (0x38003800u ^ (z >> 3 & 0x04000400u));
+    };
+    for (int i = 0; i < 4; i++)
+        a.r[i] = draw();
+    for (int i = 0; i < 32; i++)
+        b[i / 2][i % 2] = draw();
+    for (int r = 0; r < n; r++)
+#pragma unroll
+        for (int i = 0; i < 16; i++)
+            sr_mma(c[i], a, b[i][0], b[i][1]);
+    for (int i = 1; i < 64; i++)
+        c[0][0] += c[i / 4][i % 4];
+    out[blockIdx.x * 256 + threadIdx.x] = c[0][0];
+}
+
+static double peak(const sr_cudainfo *dev)
+{
+    const int times = 2000;
+    cudaStream_t stream;
+    const int blocks = dev->sms * 2;
+    float *out       = (float *)bench_alloc((size_t)blocks * 256 * sizeof(float));
+    CU(cudaStreamCreate(&stream));
+    float us    = bench_graph(stream, 9, [&] { products<<<blocks, 256, 0, stream>>>(out, times); });
+    double rate = 2.0 * 16 * 8 * 16 * 16 * times * blocks * 8 / us * 1e-6;
+    printf("products alone (%s): %.1f TFLOP/s\n", dev->arch < 80 ? "m16n8k8" : "m16n8k16", rate);
+    CU(cudaFree(out));
+    return rate;
+}
+
 int main(int argc, char **argv)
 {
     sr_cudainfo dev = bench_device(CODE_ARCH);
-    return argc > 1 && !strcmp(argv[1], "check") ? check(dev) : speed(&dev);
+    if (argc > 1 && !strcmp(argv[1], "check"))
+        return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 90);
+    if (argc < 2 || argv[1][0] == 'p')
+        peak(&dev);
+    if (argc > 2)
+        dev.arch = (int)strtol(argv[2], NULL, 10);
+    return speed(&dev, argc < 2 || argv[1][0] == 'd', argc < 2 || argv[1][0] == 'p');
 }

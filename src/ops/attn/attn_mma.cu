@@ -1,10 +1,10 @@
-/* attn_mma: ATTN on tensor cores, host side.  Sequences with up to 16 (token, head) rows of a kv head go
- * through the decode kernel,
- * longer ones through the prefill kernel; a step of single tokens launches the former only. */
+/* attn_mma: ATTN on tensor cores, the host's side: which kernels a step needs, their grids, the working memory.
+ * Sequences with few rows go through the decode kernel, the others through a prefill kernel; a step of single
+ * tokens launches the former only. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
 
-enum { ROWS = 16, BLOCK_ROWS = 64, STEP = 64, LEAST = 128 };
+enum { STEP = 64, LEAST = 128, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4 };
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
@@ -13,20 +13,25 @@ static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 static void cut(sr_attnmma *a, const sr_cudainfo *d, uint32_t items, uint32_t positions)
 {
     uint64_t even = (uint64_t)positions * items / (4u * (uint32_t)d->sms) + 1;
-    a->split      = even > LEAST ? div_up((uint32_t)even, STEP) * STEP : (uint32_t)LEAST;
+    a->split      = even > (uint32_t)LEAST ? div_up((uint32_t)even, STEP) * STEP : (uint32_t)LEAST;
     a->splits     = div_up(positions, a->split) + 1; /* the first may begin anywhere */
 }
 
-static uint32_t positions_of(const sr_program *p, uint32_t pages) { return pages * p->page_tokens; }
+/* Rows that are split go in chunks of 16; more chunks where there are few sequences. */
+static uint32_t chunks_of(uint32_t group, uint32_t seq)
+{
+    uint32_t most = seq * CHUNKS <= 64 ? (uint32_t)CHUNKS : seq < 64 ? 64 / seq : 1, least = div_up(group, WIDE_ROWS);
+    return most > least ? most : least;
+}
 
 bool sr_attn_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op *op)
 {
     (void)d;
     const sr_kvshape *kv = &p->kv[op->w];
-    uint32_t hd = op->dim[2], group = op->dim[0] / op->dim[1], page = p->page_tokens;
-    bool formats = kv->format_k == kv->format_v && (kv->format_k == SR_F16 || kv->format_k == SR_Q8_0);
-    return formats && (hd == 64 || hd == 128 || hd == 256) && group <= ROWS && page >= 16 &&
-           (page & (page - 1)) == 0 && p->slot[op->in[0]].width % 4 == 0;
+    uint32_t hd = op->dim[2], page = p->page_tokens;
+    bool formats = kv->format_k == kv->format_v && (kv->format_k == SR_F16 || (kv->format_k == SR_Q8_0 && hd % 32 == 0));
+    bool size    = hd == 64 || hd == 80 || hd == 96 || hd == 128 || hd == 256;
+    return formats && size && page % 16 == 0 && p->slot[op->in[0]].width % 4 == 0;
 }
 
 size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max)
@@ -34,77 +39,132 @@ size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_o
     size_t most = 0;
     for (uint32_t seq = 1; seq <= max->seq; seq++) { /* fewer sequences, more splits each */
         sr_attnmma a = {};
-        cut(&a, d, (d->deterministic ? max->seq : seq) * op->dim[1], positions_of(p, max->pages));
-        size_t n = (size_t)seq * op->dim[1] * a.splits;
+        uint32_t all = d->deterministic ? max->seq : seq;
+        cut(&a, d, all * op->dim[1], max->pages * p->page_tokens);
+        size_t n = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], all) * a.splits;
         most     = n > most ? n : most;
     }
-    return SR_CUDA_COUNTERS + most * ROWS * (op->dim[2] + 2) * sizeof(float);
+    return SR_CUDA_COUNTERS + most * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
 }
 
-static void start(const sr_attnmma *a, uint32_t hd, dim3 grid, bool prefill, const sr_cudajob *j)
+/* What cannot be told by an error is told by cudaGetLastError(). */
+static cudaLaunchConfig_t config(const sr_cudajob *j, cudaLaunchAttribute *overlap, dim3 grid)
 {
-    cudaLaunchAttribute attr                        = {};
-    cudaLaunchConfig_t c                            = {};
-    attr.id                                         = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attr.val.programmaticStreamSerializationAllowed = 1;
-    c.gridDim                                       = grid;
-    c.blockDim                                      = dim3(128);
-    c.stream                                        = j->stream;
-    c.attrs                                         = &attr;
-    c.numAttrs                                      = j->dev->pdl && j->dev->arch >= 90 ? 1 : 0;
-    bool q8                                         = a->kv.format_k == SR_Q8_0;
-    switch (hd) { /* a failure stays in cudaGetLastError() */
-    case 64:
-        (void)sr_attn_start64(a, &c, prefill, q8);
-        break;
-    case 128:
-        (void)sr_attn_start128(a, &c, prefill, q8);
-        break;
-    default:
-        (void)sr_attn_start256(a, &c, prefill, q8);
-        break;
+    cudaLaunchConfig_t c                                = {};
+    *overlap                                            = {};
+    overlap->id                                         = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap->val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim                                           = grid;
+    c.stream                                            = j->stream;
+    c.attrs                                             = overlap;
+    c.numAttrs                                          = j->dev->pdl && j->dev->arch >= 90 ? 1 : 0;
+    return c;
+}
+
+/* Rows of one sequence at most: each has a token at least. */
+static uint32_t most_rows(const sr_attnmma *a, const sr_cudajob *j)
+{
+    return (j->n->tok > j->n->seq ? j->n->tok - j->n->seq + 1 : 1) * a->group;
+}
+
+static void decode(const sr_attnmma *a, const sr_cudajob *j)
+{
+    const uint32_t longest = most_rows(a, j);
+    const bool wide        = longest > 8;
+    cudaLaunchAttribute overlap;
+    sr_attnmma b         = *a;
+    const uint32_t need  = div_up(longest, wide ? 16 : 8);
+    b.chunks             = need < a->chunks ? need : a->chunks;
+    cudaLaunchConfig_t c = config(j, &overlap, dim3(a->splits, a->kv_heads * b.chunks, j->n->seq));
+    uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (j->dev->arch >= 90 ? SR_ATTN_BULK : 0);
+    if (kind == SR_ATTN_BULK && c.gridDim.x * c.gridDim.y * c.gridDim.z <= 3 * (uint32_t)j->dev->sms)
+        kind |= SR_ATTN_SHORT;
+    switch (j->op->dim[2]) {
+    case 64: (void)sr_attn_decode_64(&b, c, kind); return;
+    case 80: (void)sr_attn_decode_80(&b, c, kind); return;
+    case 96: (void)sr_attn_decode_96(&b, c, kind); return;
+    case 128: (void)sr_attn_decode_128(&b, c, kind); return;
+    default: (void)sr_attn_decode_256(&b, c, kind); return;
     }
+}
+
+static void prefill(const sr_attnmma *a, const sr_cudajob *j)
+{
+    cudaLaunchAttribute overlap;
+    cudaLaunchConfig_t c = config(j, &overlap, dim3(div_up(j->n->tok * a->group, j->op->dim[2] > 128 ? 48 : 64) + j->n->seq, a->kv_heads));
+    bool q8              = a->kv.format_k == SR_Q8_0;
+    switch (j->op->dim[2]) {
+    case 64: (void)sr_attn_prefill_64(a, c, q8); return;
+    case 80: (void)sr_attn_prefill_80(a, c, q8); return;
+    case 96: (void)sr_attn_prefill_96(a, c, q8); return;
+    case 128: (void)sr_attn_prefill_128(a, c, q8); return;
+    default: (void)sr_attn_prefill_256(a, c, q8); return;
+    }
+}
+
+static bool prefill_sm90(sr_attnmma *a, const sr_cudajob *j)
+{
+    CUtensorMap map = {};
+    cudaLaunchAttribute overlap;
+    const bool q8 = a->kv.format_k == SR_Q8_0;
+    if (j->dev->arch < 90 || (!q8 && !sr_attn_sm90_map(a, j->op->dim[2], &map)))
+        return false;
+    uint32_t items       = (div_up(j->n->tok * a->group, SM90_ROWS) + j->n->seq) * a->kv_heads, sms = (uint32_t)j->dev->sms;
+    cudaLaunchConfig_t c = config(j, &overlap, dim3(items < sms ? items : sms));
+    switch (j->op->dim[2]) {
+    case 64: (void)sr_attn_sm90_64(a, c, &map, q8); return true;
+    case 80: (void)sr_attn_sm90_80(a, c, &map, q8); return true;
+    case 96: (void)sr_attn_sm90_96(a, c, &map, q8); return true;
+    case 128: (void)sr_attn_sm90_128(a, c, &map, q8); return true;
+    default: (void)sr_attn_sm90_256(a, c, &map, q8); return true;
+    }
+}
+
+/* Rows of pages follow each other, everything 16 bytes read together is aligned so; and there are counters for all. */
+static bool fits(const sr_attnmma *a, const sr_cudajob *j)
+{
+    const sr_kvstride *s = &a->kv.stride;
+    size_t odd           = (size_t)a->kv.base | s->page | s->layer | s->kv | s->head;
+    uint32_t seq         = j->max->seq > 64 ? j->max->seq : 64;
+    return s->tok == sr_row_bytes(a->kv.format_k, j->op->dim[2]) && odd % 16 == 0 &&
+           (size_t)seq * a->kv_heads * div_up(a->group, WIDE_ROWS) <= SR_CUDA_COUNTERS / 4 - 2;
 }
 
 void sr_attn_mma_launch(const sr_cudajob *j)
 {
     const sr_op *op     = j->op;
     const sr_kvbind *kv = &j->batch->kv[op->w];
+    const bool fixed    = j->dev->deterministic;
     sr_attnmma a        = {};
-    bool odd =
-        kv->stride.tok % (kv->format_k == SR_F16 ? 16 : 4) || (size_t)kv->base % 16 || kv->stride.head % 4;
-    if (odd ||
-        j->max->seq * op->dim[1] > SR_CUDA_COUNTERS / 4) { /* strides of another layout: correct, slower */
+    if (!j->n->tok || !j->n->seq)
+        return;
+    a.kv       = *kv;
+    a.group    = op->dim[0] / op->dim[1];
+    a.kv_heads = op->dim[1];
+    if (!fits(&a, j)) { /* another layout: correct, slower */
         sr_attn_plain_launch(j);
         return;
     }
-    a.qkv       = (const float *)j->slot[op->in[0]];
-    a.out       = (float *)j->slot[op->out[0]];
-    a.arrived   = (uint32_t *)j->scratch;
-    a.partial   = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
-    a.n         = j->count;
-    a.seq       = j->batch->seq;
-    a.table     = j->batch->table + (size_t)op->w * j->max->seq * j->max->pages;
-    a.kv_len    = j->batch->kv_len + (size_t)op->w * j->max->seq * 2;
-    a.kv        = *kv;
-    a.width     = j->prog->slot[op->in[0]].width;
-    a.layer     = op->n_w;
-    a.group     = op->dim[0] / op->dim[1];
-    a.kv_heads  = op->dim[1];
-    a.window    = op->dim[3];
-    a.max_pages = j->max->pages;
-    a.scale     = op->f[0];
-    a.cap       = op->f[1];
-    while (1u << a.page_log < kv->page_tokens)
-        a.page_log++;
-    bool fixed = j->dev->deterministic;
-    cut(&a, j->dev, (fixed ? j->max->seq : j->n->seq) * a.kv_heads,
-        positions_of(j->prog, fixed ? j->max->pages : j->n->pages));
-    if (!j->n->tok || !j->n->seq)
-        return;
-    if (j->n->tok > j->n->seq) {
-        uint32_t blocks = div_up(j->n->tok * a.group, BLOCK_ROWS) + j->n->seq;
-        start(&a, op->dim[2], dim3(blocks, a.kv_heads), true, j);
-    }
-    start(&a, op->dim[2], dim3(a.splits, a.kv_heads, j->n->seq), false, j);
+    a.qkv        = (const float *)j->slot[op->in[0]];
+    a.out        = (float *)j->slot[op->out[0]];
+    a.arrived    = (uint32_t *)j->scratch;
+    a.ticket     = a.arrived + SR_CUDA_COUNTERS / 4 - 2;
+    a.partial    = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
+    a.n          = j->count;
+    a.seq        = j->batch->seq;
+    a.table      = j->batch->table + (size_t)op->w * j->max->seq * j->max->pages;
+    a.kv_len     = j->batch->kv_len + (size_t)op->w * j->max->seq * 2;
+    a.width      = j->prog->slot[op->in[0]].width;
+    a.layer      = op->n_w;
+    a.window     = op->dim[3];
+    a.max_pages  = j->max->pages;
+    a.page_runs  = kv->page_tokens / 16;
+    a.scale      = op->f[0];
+    a.cap        = op->f[1];
+    a.chunks     = chunks_of(a.group, fixed ? j->max->seq : j->n->seq);
+    a.split_rows = a.chunks * WIDE_ROWS;
+    cut(&a, j->dev, (fixed ? j->max->seq : j->n->seq) * a.kv_heads, (fixed ? j->max->pages : j->n->pages) * kv->page_tokens);
+    if (most_rows(&a, j) > a.split_rows && !prefill_sm90(&a, j))
+        prefill(&a, j);
+    decode(&a, j);
 }

@@ -1,23 +1,57 @@
-/* attn_mma.h - what the tensor-core attention kernels are told.   Owns: nothing.   Threads: plain data.
- * Errors: none. */
+/* attn_mma.h - what the tensor-core attention kernels are told, and how they are started.
+ *
+ * A row is a (token, query head of the group) pair of a kv head.  A sequence with up to split_rows rows in this step goes through the
+ * decode kernel, which splits its positions over blocks; one with more goes through a prefill kernel.
+ * Owns: nothing.   Threads: plain data; starts only launch.   Errors: returned; cudaGetLastError() has them, too. */
 #ifndef SR_OPS_ATTN_MMA_H
 #define SR_OPS_ATTN_MMA_H
 #include "ops/cuda.h"
+#include <cuda.h>
 
 typedef struct {
     const float *qkv;
-    float *out, *partial;                 /* partial: [seq][kv head][splits][o 16 x hd, m 16, l 16] */
-    uint32_t *arrived;                    /* [seq][kv head], zero between launches */
+    float *out, *partial;                 /* partial: [seq][kv head][chunk][splits][o rows x hd, m rows, l rows] */
+    uint32_t *arrived, *ticket;           /* [seq][kv head][chunk]; items taken, blocks that found none: all zero between launches */
     const sr_shape *n;                    /* true counts */
     const uint32_t *seq, *table, *kv_len; /* table, kv_len: of this group */
     sr_kvbind kv;
-    uint32_t width, layer, group, kv_heads, window, max_pages, page_log;
-    uint32_t split, splits; /* positions of a split, a multiple of 64; most splits */
+    struct {
+        uint32_t page, layer, kv, head;
+    } rows;                               /* strides of kv in rows: coordinates of the tensor map */
+    uint32_t width, layer, group, kv_heads, window, max_pages;
+    uint32_t page_runs, box_rows;         /* runs of 16 positions in a page; rows of a box of the tensor map */
+    uint32_t split_rows, chunks;          /* see above; a sequence's rows are split into so many chunks at most */
+    uint32_t split, splits;               /* positions of a split, a multiple of 64; most splits */
     float scale, cap;
 } sr_attnmma;
 
-/* One file per head size; q8: pages of Q8_0, else F16. */
-cudaError_t sr_attn_start64(const sr_attnmma *a, const cudaLaunchConfig_t *c, bool prefill, bool q8);
-cudaError_t sr_attn_start128(const sr_attnmma *a, const cudaLaunchConfig_t *c, bool prefill, bool q8);
-cudaError_t sr_attn_start256(const sr_attnmma *a, const cudaLaunchConfig_t *c, bool prefill, bool q8);
+enum {                 /* of a decode kernel */
+    SR_ATTN_WIDE  = 1, /* 16 rows a chunk, not 8 */
+    SR_ATTN_Q8    = 2, /* pages of Q8_0, not F16 */
+    SR_ATTN_BULK  = 4, /* by bulk copies: sm_90 */
+    SR_ATTN_SHORT = 8  /* three blocks a multiprocessor hold all; with SR_ATTN_BULK alone */
+};
+
+/* Decode: one file per head size.  Grid: splits, kv heads * chunks, sequences. */
+cudaError_t sr_attn_decode_64(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
+cudaError_t sr_attn_decode_80(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
+cudaError_t sr_attn_decode_96(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
+cudaError_t sr_attn_decode_128(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
+cudaError_t sr_attn_decode_256(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
+
+/* Prefill: one file per head size.  Grid: blocks of 64 rows (48 above head size 128), for all rows and one more a sequence; kv heads. */
+cudaError_t sr_attn_prefill_64(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
+cudaError_t sr_attn_prefill_80(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
+cudaError_t sr_attn_prefill_96(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
+cudaError_t sr_attn_prefill_128(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
+cudaError_t sr_attn_prefill_256(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
+
+/* Prefill on sm_90: one file per head size.  Grid: at most one block a multiprocessor.  Q8_0 needs no map. */
+cudaError_t sr_attn_sm90_64(const sr_attnmma *a, cudaLaunchConfig_t c, const CUtensorMap *map, bool q8);
+cudaError_t sr_attn_sm90_80(const sr_attnmma *a, cudaLaunchConfig_t c, const CUtensorMap *map, bool q8);
+cudaError_t sr_attn_sm90_96(const sr_attnmma *a, cudaLaunchConfig_t c, const CUtensorMap *map, bool q8);
+cudaError_t sr_attn_sm90_128(const sr_attnmma *a, cudaLaunchConfig_t c, const CUtensorMap *map, bool q8);
+cudaError_t sr_attn_sm90_256(const sr_attnmma *a, cudaLaunchConfig_t c, const CUtensorMap *map, bool q8);
+/* The pages as a tensor map, strides and boxes in rows; false: this layout cannot be told so. */
+bool sr_attn_sm90_map(sr_attnmma *a, uint32_t hd, CUtensorMap *map);
 #endif

@@ -1,0 +1,472 @@
+/* attn_decode: attention of few rows over many positions, split over blocks; limited by what memory gives
+ * Shapes   attn.h; head sizes 64, 80, 96, 128, 256; pages of F16 or Q8_0; sequences with up to split_rows rows.
+ * Roofline bytes = visible positions * kv_heads * (K + V rows).
+ * Target   0.8 of the read limit from 4 k positions on, either format (notes/0012).
+ * Mapping  a block takes the rows of a kv head, 8 * NT of them at a time, and a split of the positions; its warps take runs of 16 in turn.
+ *          The products are turned: scores are [position][row] = K . q, outputs [dimension][row] = V^T . p, so that 8 rows
+ *          cost 8, not 16.  Dimensions may be summed in any order, so lane (g, t) reads 16 consecutive bytes of key rows
+ *          g and g + 8 as its A operand; output rows may lie in any order, so it reads 16 bytes of four value rows and pairs
+ *          them by byte permutes.  Weights turn from result to operand by movmatrix.
+ *          BULK (sm_90): a warp's runs come by bulk copies (a page's head is contiguous) into its own ring in shared memory, the first
+ *          ones before the previous kernel has ended: only this step's positions are its neighbours' work.
+ *          Else: F16 straight from memory into fragments; Q8_0, whose blocks of 34 bytes are not aligned, by way of shared memory.
+ *          The last block of (sequence, kv head) to arrive joins the splits in their order.
+ * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over runs of 16, base 2.
+ * Variants BULK or not; NT 1 for up to 8 rows, 2 for more.
+ * Archs    sm_75+.                                                                           */
+#ifndef SR_OPS_ATTN_DECODE_CUH
+#define SR_OPS_ATTN_DECODE_CUH
+#include "ops/attn/attn_join.cuh"
+#include "ops/attn/attn_numbers.cuh"
+#include "ops/attn/attn_view.cuh"
+
+/* Sizes of a kernel: warps of a block, runs of a warp's ring. */
+template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK> struct decode_plan {
+    static constexpr int rows = 8 * NT, warps = WARPS, rings = RINGS, threads = WARPS * 32;
+    static constexpr int row  = F == SR_F16 ? HD * 2 : HD / 32 * 34; /* bytes */
+    static constexpr int half = RUN * row;                            /* of K, of V of a run */
+    static constexpr bool staged = BULK || F == SR_Q8_0;
+    static constexpr int ring    = staged ? WARPS * RINGS * 2 * half : 0;
+    static constexpr int parts   = WARPS * rows * (HD + 2) * 4; /* after the loop, in the ring's place */
+    static constexpr int smem    = (ring > parts ? ring : parts) + 128;
+};
+
+/* How a lane reads rows.  Q8_0 with whole 128s: keys a block of 32 at a time (nine words for 32 numbers), values 16 numbers; else
+ * keys 8 numbers of each 32, values 8 of each 64: 16 bytes of F16. */
+template <int HD, int F> __device__ constexpr bool by_blocks(void) { return F == SR_Q8_0 && HD % 128 == 0; }
+
+/* What a block has to do. */
+typedef struct {
+    uint32_t seq, head, row0, n_row, n_tok; /* kv head; rows row0 .. of the sequence's */
+    uint32_t lo, hi, old;                   /* seen by some row; below old: not written in this step */
+    uint32_t all_lo, all_hi;                /* seen by all rows */
+    uint32_t n_split, split, begin, stop;   /* positions begin .. stop - 1, begin a multiple of 16 */
+} part_of;
+
+template <int HD, int NT> struct decode_state {
+    float o[NT][HD / 16][4], m[NT][2], l[NT][2]; /* rows 2t, 2t + 1 of each eight */
+    uint32_t q[NT][HD / 16][2];
+    uint32_t begin[NT][2], end[NT][2];
+};
+
+/* q of rows g of each eight, in the order of dimensions that keys come in: t * 8 .. of each 32, t * 4 .. of a last 16; or t * 32 .. of
+ * each 128. */
+template <int HD, int F, int NT>
+__device__ __forceinline__ void decode_load_q(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st)
+{
+    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+        uint32_t r = min(n * 8 + g, w.n_row - 1) + w.row0, tok = r / a.group;
+        const float *x = a.qkv + (size_t)(a.seq[w.seq] + tok) * a.width + (size_t)(w.head * a.group + r - tok * a.group) * HD;
+        if constexpr (by_blocks<HD, F>())
+#pragma unroll
+            for (int i = 0; i < HD / 16; i++) {
+                float4 u       = *(const float4 *)(x + i / 8 * 128 + t * 32 + i % 8 * 4);
+                st.q[n][i][0] = sr_pack(u.x, u.y);
+                st.q[n][i][1] = sr_pack(u.z, u.w);
+            }
+        else
+#pragma unroll
+            for (int j = 0; j < HD / 32; j++) {
+                float4 u = *(const float4 *)(x + j * 32 + t * 8), v = *(const float4 *)(x + j * 32 + t * 8 + 4);
+                st.q[n][2 * j][0]     = sr_pack(u.x, u.y);
+                st.q[n][2 * j][1]     = sr_pack(u.z, u.w);
+                st.q[n][2 * j + 1][0] = sr_pack(v.x, v.y);
+                st.q[n][2 * j + 1][1] = sr_pack(v.z, v.w);
+            }
+        if constexpr (HD % 32) {
+            float4 u            = *(const float4 *)(x + HD / 32 * 32 + t * 4);
+            st.q[n][HD / 16 - 1][0] = sr_pack(u.x, u.y);
+            st.q[n][HD / 16 - 1][1] = sr_pack(u.z, u.w);
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint32_t row = min(n * 8 + t * 2 + i, w.n_row - 1) + w.row0;
+            visible(a, w.seq, w.n_tok, row / a.group, st.begin[n][i], st.end[n][i]);
+        }
+    }
+}
+
+/* s[n] = K . q: positions g, g + 8 by rows 2t, 2t + 1. */
+template <int HD, int F, int NT>
+__device__ __forceinline__ void decode_scores(const uint8_t *k, const decode_state<HD, NT> &st, float s[NT][4])
+{
+    constexpr size_t row = F == SR_F16 ? HD * 2 : HD / 32 * 34;
+    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const uint8_t *k0 = k + g * row, *k1 = k0 + 8 * row;
+    float odd[NT][4];
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[n][i] = odd[n][i] = 0;
+    if constexpr (by_blocks<HD, F>()) {
+#pragma unroll
+        for (int j = 0; j < HD / 128; j++) {
+            uint32_t x[8], y[8];
+            const half2 dx = block_bytes(k0 + (j * 4 + t) * 34, x), dy = block_bytes(k1 + (j * 4 + t) * 34, y);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                const uint2 u = four_bytes(x[i], dx), v = four_bytes(y[i], dy);
+#pragma unroll
+                for (int n = 0; n < NT; n++)
+                    sr_mma(i % 2 ? odd[n] : s[n], {{u.x, v.x, u.y, v.y}}, st.q[n][j * 8 + i][0], st.q[n][j * 8 + i][1]);
+            }
+        }
+    } else
+#pragma unroll
+        for (int j = 0; j < HD / 32; j++) {
+            uint32_t x[4], y[4];
+            numbers<F, 4>(k0, j * 32 + t * 8, x);
+            numbers<F, 4>(k1, j * 32 + t * 8, y);
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+                sr_mma(s[n], {{x[0], y[0], x[1], y[1]}}, st.q[n][2 * j][0], st.q[n][2 * j][1]);
+                sr_mma(odd[n], {{x[2], y[2], x[3], y[3]}}, st.q[n][2 * j + 1][0], st.q[n][2 * j + 1][1]);
+            }
+        }
+    if constexpr (HD % 32) {
+        uint32_t x[2], y[2];
+        numbers<F, 2>(k0, HD / 32 * 32 + t * 4, x);
+        numbers<F, 2>(k1, HD / 32 * 32 + t * 4, y);
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+            sr_mma(s[n], {{x[0], y[0], x[1], y[1]}}, st.q[n][HD / 16 - 1][0], st.q[n][HD / 16 - 1][1]);
+    }
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[n][i] += odd[n][i];
+}
+
+/* Scores become weights p[n] (the B operand: positions by rows), sums are scaled to the new maximum. */
+template <int HD, int NT>
+__device__ __forceinline__ void decode_soften(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint32_t p0, float s[NT][4],
+                                              uint32_t p[NT][2])
+{
+    const uint32_t g   = threadIdx.x % 32 / 4;
+    const float c      = a.scale * SR_LOG2E;
+    const bool masked  = p0 < w.all_lo || p0 + RUN > w.all_hi;
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+        float keep[2];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[n][i] = a.cap > 0 ? capped(s[n][i], a.scale, a.cap) * SR_LOG2E : s[n][i] * c;
+        if (masked)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                uint32_t at = p0 + g + i / 2 * 8;
+                if (at < st.begin[n][i % 2] || at >= st.end[n][i % 2])
+                    s[n][i] = -INFINITY;
+            }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            float top = fmaxf(s[n][i], s[n][2 + i]);
+#pragma unroll
+            for (int x = 4; x < 32; x *= 2)
+                top = fmaxf(top, __shfl_xor_sync(0xffffffff, top, x));
+            top        = fmaxf(top, st.m[n][i]);
+            keep[i]    = exp2f(st.m[n][i] - top);
+            st.m[n][i] = top;
+            s[n][i]     = exp2f(s[n][i] - top);
+            s[n][2 + i] = exp2f(s[n][2 + i] - top);
+            st.l[n][i]  = fmaf(st.l[n][i], keep[i], s[n][i] + s[n][2 + i]); /* of this lane's positions */
+        }
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(p[n][h]) : "r"(sr_pack(s[n][2 * h], s[n][2 * h + 1])));
+        if (!__all_sync(0xffffffff, keep[0] == 1 && keep[1] == 1)) /* most runs bring no new maximum */
+#pragma unroll
+            for (int i = 0; i < HD / 16; i++) {
+                st.o[n][i][0] *= keep[0];
+                st.o[n][i][1] *= keep[1];
+                st.o[n][i][2] *= keep[0];
+                st.o[n][i][3] *= keep[1];
+            }
+    }
+}
+
+/* o += V^T . p for `8 * 2 * WORDS` dimensions from d0 on: result rows g and g + 8 of tile i are dimensions d0 + g * 2 * WORDS + 2 i, + 1. */
+template <int HD, int F, int NT, int WORDS>
+__device__ __forceinline__ void decode_values(const part_of &w, const uint8_t *v, uint32_t p0, uint32_t d0, int tile, decode_state<HD, NT> &st,
+                                              const uint32_t p[NT][2])
+{
+    constexpr size_t row = F == SR_F16 ? HD * 2 : HD / 32 * 34;
+    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    uint32_t x[4][WORDS];
+    const bool edge = p0 < w.lo || p0 + RUN > w.hi; /* what nobody sees may be anything, NaN too */
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const uint32_t r = t * 2 + i % 2 + i / 2 * 8;
+        numbers<F, WORDS>(v + r * row, d0 + g * 2 * WORDS, x[i]);
+        if (edge && (p0 + r < w.lo || p0 + r >= w.hi))
+#pragma unroll
+            for (int k = 0; k < WORDS; k++)
+                x[i][k] = 0;
+    }
+#pragma unroll
+    for (int k = 0; k < WORDS; k++) {
+        sr_frag_a f = {{__byte_perm(x[0][k], x[1][k], 0x5410), __byte_perm(x[0][k], x[1][k], 0x7632),
+                        __byte_perm(x[2][k], x[3][k], 0x5410), __byte_perm(x[2][k], x[3][k], 0x7632)}};
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+            sr_mma(st.o[n][tile + k], f, p[n][0], p[n][1]);
+    }
+}
+
+template <int HD, int F, int NT>
+__device__ __forceinline__ void decode_run(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint32_t p0, const uint8_t *k,
+                                           const uint8_t *v)
+{
+    float s[NT][4];
+    uint32_t p[NT][2];
+    decode_scores<HD, F, NT>(k, st, s);
+    decode_soften<HD, NT>(a, w, st, p0, s, p);
+    if constexpr (by_blocks<HD, F>()) {
+#pragma unroll
+        for (int c = 0; c < HD / 128; c++)
+            decode_values<HD, F, NT, 8>(w, v, p0, c * 128, c * 8, st, p);
+    } else
+#pragma unroll
+        for (int c = 0; c < HD / 64; c++)
+            decode_values<HD, F, NT, 4>(w, v, p0, c * 64, c * 4, st, p);
+    if constexpr (HD % 64)
+        decode_values<HD, F, NT, HD % 64 / 16>(w, v, p0, HD / 64 * 64, HD / 64 * 4, st, p);
+}
+
+/* K of a run; its V is a.kv.stride.kv further. */
+__device__ __forceinline__ const uint8_t *run_at(const sr_attnmma &a, const part_of &w, uint32_t p0)
+{
+    uint32_t in_page, page = page_of(a, w.seq, p0 / RUN, in_page);
+    return (const uint8_t *)a.kv.base + page * a.kv.stride.page + a.layer * a.kv.stride.layer + w.head * a.kv.stride.head +
+           (size_t)in_page * RUN * a.kv.stride.tok;
+}
+
+/* ---- runs by bulk copies
+ * -------------------------------------------------------------------------------------------- */
+
+#if __CUDA_ARCH__ >= 900
+template <class P> __device__ __forceinline__ void run_bring(const sr_attnmma &a, const part_of &w, uint32_t p0, uint8_t *slot, uint64_t *full)
+{
+    if (threadIdx.x % 32 == 0) {
+        const uint8_t *k = run_at(a, w, p0);
+        sr_bar_expect(full, 2 * P::half);
+        sr_bulk_load(slot, k, P::half, full);
+        sr_bulk_load(slot + P::half, k + a.kv.stride.kv, P::half, full);
+    }
+    __syncwarp();
+}
+#endif
+
+/* Runs of this warp, the first ones under way before `ready`: loads q, waits for the previous kernel. */
+template <class P, int HD, int F, int NT, class READY>
+__device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint8_t *ring, uint64_t *full,
+                                            READY ready)
+{
+#if __CUDA_ARCH__ >= 900
+    const uint32_t warp = threadIdx.x / 32, step = P::warps * RUN, p0 = w.begin + warp * RUN;
+    ring += warp * P::rings * 2 * P::half;
+    full += warp * P::rings;
+    if (threadIdx.x % 32 < P::rings)
+        sr_bar_init(full + threadIdx.x % 32, 1);
+    sr_bar_fence();
+    __syncwarp();
+    uint32_t ahead = p0, early = 0;
+    for (; early < P::rings && ahead < w.stop && ahead + RUN <= w.old; early++, ahead += step)
+        run_bring<P>(a, w, ahead, ring + early * 2 * P::half, full + early);
+    ready();
+    for (; early < P::rings && ahead < w.stop; early++, ahead += step)
+        run_bring<P>(a, w, ahead, ring + early * 2 * P::half, full + early);
+    uint32_t slot = 0, parity = 0;
+    for (uint32_t p = p0; p < w.stop; p += step) {
+        const uint8_t *k = ring + slot * 2 * P::half;
+        sr_bar_wait(full + slot, parity);
+        decode_run<HD, F, NT>(a, w, st, p, k, k + P::half);
+        __syncwarp();
+        if (ahead < w.stop) {
+            run_bring<P>(a, w, ahead, ring + slot * 2 * P::half, full + slot);
+            ahead += step;
+        }
+        slot++;
+        if (slot == P::rings) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+#endif
+}
+
+/* ---- runs by plain loads
+ * -------------------------------------------------------------------------------------------- */
+
+template <class P, int HD, int F, int NT>
+__device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint8_t *ring)
+{
+    const uint32_t warp = threadIdx.x / 32, step = P::warps * RUN, lane = threadIdx.x % 32;
+    uint32_t p = w.begin + warp * RUN;
+    if constexpr (!P::staged) {
+        const uint8_t *k = p < w.stop ? run_at(a, w, p) : NULL;
+        for (; p < w.stop; p += step) {
+            const uint8_t *next = p + step < w.stop ? run_at(a, w, p + step) : k;
+            decode_run<HD, F, NT>(a, w, st, p, k, k + a.kv.stride.kv);
+            k = next;
+        }
+    } else {
+        constexpr int words = P::half / 16, mine = (2 * words + 31) / 32; /* 16-byte words of K, of a lane */
+        uint4 w16[mine];
+        ring += warp * 2 * P::half;
+        auto fetch = [&](uint32_t at) {
+            const uint8_t *k = run_at(a, w, at);
+#pragma unroll
+            for (int i = 0; i < mine; i++) {
+                int x = i * 32 + (int)lane;
+                if (x < 2 * words)
+                    w16[i] = *(const uint4 *)(x < words ? k + x * 16 : k + a.kv.stride.kv + (x - words) * 16);
+            }
+        };
+        if (p < w.stop)
+            fetch(p);
+        for (; p < w.stop; p += step) {
+#pragma unroll
+            for (int i = 0; i < mine; i++)
+                if (i * 32 + (int)lane < 2 * words)
+                    *(uint4 *)(ring + (i * 32 + lane) * 16) = w16[i];
+            __syncwarp();
+            if (p + step < w.stop)
+                fetch(p + step);
+            decode_run<HD, F, NT>(a, w, st, p, ring, ring + P::half);
+            __syncwarp();
+        }
+    }
+}
+
+/* ---- the kernel
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* False: nothing to do for this block. */
+__device__ __forceinline__ bool decode_part(const sr_attnmma &a, uint32_t rows, part_of &w)
+{
+    w.seq = blockIdx.z;
+    if (w.seq >= a.n->seq)
+        return false;
+    const uint32_t t0 = a.seq[w.seq], n_row = (a.seq[w.seq + 1] - t0) * a.group;
+    w.n_tok = a.seq[w.seq + 1] - t0;
+    w.head  = blockIdx.y % a.kv_heads;
+    w.row0  = blockIdx.y / a.kv_heads * rows;
+    if (n_row > a.split_rows || w.row0 >= n_row)
+        return false;
+    w.n_row = min(n_row - w.row0, rows);
+    visible(a, w.seq, w.n_tok, w.row0 / a.group, w.lo, w.all_hi);
+    visible(a, w.seq, w.n_tok, (w.row0 + w.n_row - 1) / a.group, w.all_lo, w.hi);
+    w.old                = a.kv_len[2 * w.seq + 1] - w.n_tok;
+    w.split              = blockIdx.x;
+    const uint32_t first = w.lo / a.split;
+    w.n_split            = (w.hi + a.split - 1) / a.split - first;
+    w.begin              = max((first + w.split) * a.split, w.lo / RUN * RUN);
+    w.stop               = min((first + w.split + 1) * a.split, w.hi);
+    return w.split < w.n_split;
+}
+
+template <class P, int HD, int F, int NT> __device__ __forceinline__ void decode_store(const decode_state<HD, NT> &st, const part_of &w, float *mine)
+{
+    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const uint32_t r = n * 8 + t * 2 + i;
+            float l          = st.l[n][i];
+#pragma unroll
+            for (int x = 4; x < 32; x *= 2)
+                l += __shfl_xor_sync(0xffffffff, l, x);
+            if (r >= w.n_row)
+                continue;
+            if (g == 0) {
+                mine[P::rows * HD + r]           = st.m[n][i];
+                mine[P::rows * HD + P::rows + r] = l;
+            }
+#pragma unroll
+            for (int k = 0; k < HD / 16; k++) {
+                constexpr int full = HD / 64 * 4, rest = HD % 64 / 16; /* tiles of whole 64s; of the rest */
+                uint32_t d         = by_blocks<HD, F>() ? k / 8 * 128 + g * 16 + k % 8 * 2
+                                   : k < full          ? k / 4 * 64 + g * 8 + k % 4 * 2
+                                                        : full * 16 + g * 2 * rest + (k - full) * 2;
+                *(float2 *)(mine + r * HD + d) = make_float2(st.o[n][k][i], st.o[n][k][2 + i]);
+            }
+        }
+}
+
+template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK, int BLOCKS>
+__global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid_constant__ sr_attnmma a)
+{
+    using P = decode_plan<HD, F, NT, WARPS, RINGS, BULK>;
+    extern __shared__ __align__(128) uint8_t ring[]; /* then, in its place, each warp's [o rows x HD, m, l] */
+    __shared__ uint64_t full[BULK ? WARPS * RINGS : 1];
+    part_of w;
+    decode_state<HD, NT> st;
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+#pragma unroll
+        for (int i = 0; i < HD / 16; i++)
+            st.o[n][i][0] = st.o[n][i][1] = st.o[n][i][2] = st.o[n][i][3] = 0;
+        st.m[n][0] = st.m[n][1] = SR_NOTHING;
+        st.l[n][0] = st.l[n][1] = 0;
+    }
+    auto ready = [&] {
+        sr_pdl_wait();
+        sr_pdl_launch();
+        decode_load_q<HD, F, NT>(a, w, st);
+    };
+    if (!decode_part(a, P::rows, w)) { /* table and lengths were there before the step began */
+        sr_pdl_wait();
+        return;
+    }
+    if constexpr (BULK)
+        decode_bulk<P, HD, F, NT>(a, w, st, ring, full, ready);
+    else {
+        ready();
+        decode_plain<P, HD, F, NT>(a, w, st, ring);
+    }
+    __syncthreads();
+    float *parts = (float *)ring;
+    decode_store<P, HD, F, NT>(st, w, parts + threadIdx.x / 32 * (P::rows * (HD + 2)));
+    __syncthreads();
+    const join_part j = {w.seq, w.head, w.row0, w.n_row, w.split, w.n_split};
+    join_block<P::threads, HD, P::rows>(a, j, parts, WARPS);
+}
+
+template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK, int BLOCKS>
+static cudaError_t decode_start(const sr_attnmma *a, cudaLaunchConfig_t c)
+{
+    using P            = decode_plan<HD, F, NT, WARPS, RINGS, BULK>;
+    auto *kernel       = decode_kernel<HD, F, NT, WARPS, RINGS, BULK, BLOCKS>;
+    c.blockDim         = dim3(P::threads);
+    c.dynamicSmemBytes = P::smem;
+    cudaError_t e      = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, P::smem);
+    return e ? e : cudaLaunchKernelEx(&c, kernel, *a);
+}
+
+/* Runs of a warp under way by blocks of a multiprocessor, four warps each: as measured on an H200 (notes/0012). */
+template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind)
+{
+    constexpr int many = HD > 128 ? 2 : 4, few = HD > 128 ? 2 : 3; /* blocks of a multiprocessor */
+    switch (kind) {
+    case 0: return decode_start<HD, SR_F16, 1, 4, 1, false, 3>(a, c);
+    case SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 1, false, few>(a, c);
+    case SR_ATTN_BULK: return decode_start<HD, SR_F16, 1, 4, 1, true, many>(a, c);
+    case SR_ATTN_BULK | SR_ATTN_SHORT: return decode_start<HD, SR_F16, 1, 4, 2, true, few>(a, c);
+    case SR_ATTN_BULK | SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 2, true, few>(a, c);
+    }
+    if constexpr (HD % 32 == 0)
+        switch (kind & ~SR_ATTN_Q8) {
+        case 0: return decode_start<HD, SR_Q8_0, 1, 4, 1, false, 3>(a, c);
+        case SR_ATTN_WIDE: return decode_start<HD, SR_Q8_0, 2, 4, 1, false, few>(a, c);
+        case SR_ATTN_BULK: return decode_start<HD, SR_Q8_0, 1, 4, 2, true, many>(a, c);
+        default: return decode_start<HD, SR_Q8_0, 2, 4, 2, true, few>(a, c);
+        }
+    return cudaErrorInvalidValue;
+}
+#endif

@@ -1,0 +1,38 @@
+/* attn_view.cuh - what rows of a (sequence, kv head) see and where it lies; shared by the tensor-core attention kernels.
+ *
+ * A row is a (token, query head of the group) pair, tokens slowest: row r of a kv head is token r / group, head r % group of its
+ * group.  A run is 16 positions from a multiple of 16 on: always within one page, its K of a head contiguous, its V too.
+ */
+#ifndef SR_OPS_ATTN_VIEW_CUH
+#define SR_OPS_ATTN_VIEW_CUH
+#include "ops/attn/attn_mma.h"
+#include "ops/mma.cuh"
+
+enum { RUN = 16 };
+#define SR_LOG2E 1.44269504f
+#define SR_NOTHING (-1e30f) /* the largest of no scores; finite: a row that has seen nothing yet is no NaN */
+
+/* Token `tok` of sequence s, which has n_tok in this step, sees [begin, end). */
+__device__ __forceinline__ void visible(const sr_attnmma &a, uint32_t s, uint32_t n_tok, uint32_t tok,
+                                        uint32_t &begin, uint32_t &end)
+{
+    begin = a.kv_len[2 * s];
+    end   = a.kv_len[2 * s + 1] - (n_tok - 1 - tok);
+    if (a.window && end > a.window && end - a.window > begin)
+        begin = end - a.window;
+}
+
+/* Page that holds run `run` of sequence s. */
+__device__ __forceinline__ uint32_t page_of(const sr_attnmma &a, uint32_t s, uint32_t run, uint32_t &in_page)
+{
+    uint32_t page = run / a.page_runs;
+    in_page       = run - page * a.page_runs;
+    return a.table[(size_t)s * a.max_pages + page] & 0x3fffffffu;
+}
+
+/* Soft-capped score: cap * tanh(s * scale / cap).  tanh x = 1 - 2 / (e^2x + 1): off by 2^-22 at most. */
+__device__ __forceinline__ float capped(float s, float scale, float cap)
+{
+    return cap - __fdividef(2 * cap, exp2f(s * (2 * SR_LOG2E * scale / cap)) + 1);
+}
+#endif
