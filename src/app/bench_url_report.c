@@ -65,8 +65,10 @@ void sr_load_foot(const sr_loadreport *r, sr_buf *o)
     else if (told)
         sr_buf_fmt(o, "tokens are those the server told (usage) for %llu requests, events with text for %llu", (unsigned long long)told,
                    (unsigned long long)guessed);
-    else
+    else if (guessed)
         sr_buf_str(o, "the server told no usage: tokens are events with text");
+    else
+        sr_buf_str(o, "no text came (a row ends early when its first sixteen requests all fail)");
     if (events)
         sr_buf_fmt(o, "; %.2f tokens an event", (double)tokens / (double)events);
     if (cut)
