@@ -4,17 +4,10 @@
  * Mapping  a thread per number, 256 a block: rows of a step are short enough to stay in L2 between the ops.
  * Bits     those of the reference (-fmad=false).
  * Archs    sm_75+, nothing arch-specific.                                              */
+#include "ops/glu/act.cuh"
 #include "ops/kernel.cuh"
 
 enum { THREADS = 256 };
-
-static __device__ float silu(float g) { return g / (1.0f + sr_expf(-g)); }
-
-static __device__ float gelu(float g)
-{
-    float u = 0.79788456f * fmaf(0.044715f * g * g, g, g);
-    return 0.5f * g * (1.0f + sr_tanhf(u));
-}
 
 template <bool GELU>
 static __global__ void glu(const float *in, float *out, sr_devrows rows, uint32_t n)
@@ -24,7 +17,7 @@ static __global__ void glu(const float *in, float *out, sr_devrows rows, uint32_
     if (r >= sr_dev_rows(rows) || i >= n)
         return;
     const float *x = in + (size_t)r * 2 * n;
-    out[(size_t)r * n + i] = (GELU ? gelu(x[i]) : silu(x[i])) * x[n + i];
+    out[(size_t)r * n + i] = (GELU ? sr_gelu(x[i]) : sr_silu(x[i])) * x[n + i];
 }
 
 static void launch(const sr_cudajob *j)

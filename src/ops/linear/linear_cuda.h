@@ -7,6 +7,10 @@
 bool   sr_linear_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op *op);
 size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max);
 void   sr_linear_mma_launch(const sr_cudajob *j);
+/* The op's weights, x, y and z into s, which is zero; the cut is left.  False: some weight is not in tiles, or they hold
+ * different input columns. */
+struct sr_skinny;
+bool   sr_skinny_gather(const sr_cudajob *j, struct sr_skinny *s);
 
 void sr_linear_plain_launch(const sr_cudajob *j); /* linear_plain.cu: everything, slowly */
 #endif

@@ -132,8 +132,7 @@ static const uint32_t *true_rows(const sr_slot *slot, const sr_shape *count)
                                        : NULL;
 }
 
-/* Everything but the cut.  False: some weight is not in tiles, or they hold different input columns. */
-static bool gather(const sr_cudajob *j, sr_skinny *s)
+bool sr_skinny_gather(const sr_cudajob *j, sr_skinny *s)
 {
     const sr_op *op    = j->op;
     const sr_slot *in  = &j->prog->slot[op->in[0]];
@@ -220,7 +219,7 @@ void sr_linear_mma_launch(const sr_cudajob *j)
     sr_skinny s    = {};
     sr_skinnydev d = dev_of(j->dev);
     uint32_t rows  = sr_slot_rows(&j->prog->slot[j->op->in[0]], j->n);
-    if (!gather(j, &s)) {
+    if (!sr_skinny_gather(j, &s)) {
         sr_linear_plain_launch(j);
         return;
     }
@@ -267,5 +266,5 @@ bool sr_linear_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_
     for (uint32_t k = 0; k < op->n_w; k++)
         if (!sr_tile_cols(p->weight[op->w + k].format))
             return false;
-    return op->n_w <= SR_SKINNY_PARTS && op->dim[1] <= SR_CUDA_COUNTERS / 4 * 16;
+    return op->n_w <= SR_SKINNY_PARTS && op->dim[1] <= (SR_CUDA_COUNTERS / 4 - 1) * 16;
 }

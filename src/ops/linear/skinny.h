@@ -30,7 +30,7 @@ typedef struct { /* one weight of the op */
     const float *bias;   /* of its row 0, or NULL */
 } sr_skinnypart;
 
-typedef struct {                        /* what a block needs first lies first */
+typedef struct sr_skinny {              /* what a block needs first lies first */
     uint32_t rows_block, rows_extra;    /* row tiles of a block; one more for the first rows_extra */
     uint32_t slices, slice_k, blocks_k; /* 256-blocks of a slice, of all inputs (the last one may be short) */
     uint32_t rows_round, warps_log, n_part; /* row tiles of a round; log2 of a block's warps */

@@ -2,5 +2,5 @@
 
 cudaError_t sr_skinny_start2(const cudaLaunchConfig_t *c, const sr_skinny *s, uint32_t format)
 {
-    return skinny_start_format<2>(c, s, format);
+    return skinny_start_format<2, 0>(c, s, format);
 }
