@@ -9,7 +9,7 @@
  * Rules    Launches on job->stream only.  No allocation, synchronisation, host callback, printf, or read of device memory on the
  *          host.  Working memory is job->scratch, sized by the variant's scratch() at the maximum shape.  What two launches hand each other
  *          through scratch is counters in its first SR_CUDA_COUNTERS bytes: zero at prepare(), left zero by every launch.  Behind
- *          them scratch holds anything; all ops may share one.
+ *          them scratch holds anything; all ops may share one.  The last counter is the chains' own (linear/chain.h).
  * Order    With cfg.deterministic an output's value depends on neither counts nor splits chosen from them: fixed split sizes.
  * Arch     arch is 75, 80, 86, 89, 90: what the code in use was compiled for (a compute_75 PTX build says 75 on any card).
  * Threads: one owner per device.   Errors: cudaGetLastError() after launch(); the backend asks.
@@ -31,6 +31,7 @@ typedef struct {
     size_t   l2;
     bool     deterministic;
     bool     pdl;             /* programmatic dependent launch may be used */
+    bool     chains;          /* kernels whose blocks wait for each other may be used (linear/chain.h) */
 } sr_cudainfo;
 
 typedef struct {
@@ -60,6 +61,11 @@ extern "C" {
 #endif
 extern const sr_cudakernel sr_embed_cuda[], sr_norm_cuda[], sr_linear_cuda[], sr_rope_cuda[], sr_ropetable_cuda[], sr_kvwrite_cuda[],
     sr_attn_cuda[], sr_glu_cuda[], sr_add_cuda[], sr_gather_cuda[], sr_sample_cuda[];
+
+/* Launches that do several ops, none of whose results in between anybody else reads: how many from number `op` on, none of them
+ * from `end` on; 0: none, and nothing was launched.  job->op is not looked at. */
+uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end);        /* linear/chain.h */
+uint32_t sr_rope_kvwrite_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* kvio/ */
 
 /* linear/: file blocks <-> the kernels' tiles, same bytes (see sr_backend.pack); layout numbers are linear/layout.h's. */
 size_t sr_linear_cuda_pack(uint16_t format, uint32_t n, uint32_t cols, const void *const *row, void *dst, uint16_t *layout);

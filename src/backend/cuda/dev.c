@@ -1,4 +1,5 @@
 /* dev.c - CUDA devices: what they are, their memory and its ledger, and how a failure becomes a status. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -111,6 +112,10 @@ static sr_status cuda_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
 
 /* ---- open and close ----------------------------------------------------------------------------------------- */
 
+/* Kernels whose blocks wait for each other want all multiprocessors.  Two such in one process, half of each resident, would wait
+ * for ever: whoever opens first has the right to them until it closes. */
+static atomic_flag chains_taken = ATOMIC_FLAG_INIT;
+
 static void cuda_close(sr_dev *d)
 {
     sr_err ignored = {0};
@@ -126,6 +131,8 @@ static void cuda_close(sr_dev *d)
     }
     sr_cudaqueues_close(d);
     (void)cudaGetLastError();
+    if (d->chains)
+        atomic_flag_clear(&chains_taken);
     pthread_mutex_destroy(&d->lock);
     sr_free(d);
 }
@@ -167,6 +174,9 @@ static sr_status cuda_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     d->info.pdl = d->info.arch >= 90;
     if (budget(d, err) || sr_cudaqueues_open(d, err))
         goto fail;
+    /* Where waits are kernels of their own, one of them could hold a place that a chain needs. */
+    d->chains      = d->info.arch == 90 && d->wait_value && !atomic_flag_test_and_set(&chains_taken);
+    d->info.chains = d->chains;
     *out = d;
     return SR_OK;
 fail:

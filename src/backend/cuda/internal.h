@@ -52,6 +52,7 @@ struct sr_dev {
     sr_err          fail;                  /* the first failure that no call could return; told by every later wait() */
     uint32_t        failed;                /* release store after `fail` is written */
     bool            lost;                  /* the context is dead, and with it CUDA in this process: a reset does not help */
+    bool            chains;                /* holds the process's right to kernels whose blocks wait for each other */
 };
 
 /* dev.c */

@@ -247,6 +247,12 @@ static sr_cudajob job_of(const sr_plan *pl, const sr_shape *n)
                         .stream = pl->dev->queue[SR_Q_COMPUTE].stream};
 }
 
+static uint32_t launch_several(const sr_cudajob *j, uint32_t op, uint32_t end)
+{
+    uint32_t n = sr_chain_cuda(j, op, end);
+    return n ? n : sr_rope_kvwrite_cuda(j, op, end);
+}
+
 static sr_status launch(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
 {
     sr_cudajob job = job_of(pl, shape);
@@ -254,13 +260,16 @@ static sr_status launch(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *sh
         job.op = &pl->prog->op[i];
         if (pl->stat && CU(pl->dev, err, cudaEventRecord(pl->event[i - op], job.stream)))
             return SR_DEVLOST;
-        pl->kernel[i]->launch(&job);
+        uint32_t done = pl->stat ? 0 : launch_several(&job, i, op + n); /* a profile is of single ops */
+        if (!done)
+            pl->kernel[i]->launch(&job);
         cudaError_t rc = cudaGetLastError();
         if (rc != cudaSuccess) {
             sr_status s = sr_cuda_check(pl->dev, err, "launch", rc);
-            sr_while(err, "running op %u (%s, variant %s)", i, sr_op_name(job.op->code), pl->kernel[i]->variant);
+            sr_while(err, "running op %u (%s, variant %s)", i, sr_op_name(job.op->code), done ? "of several ops" : pl->kernel[i]->variant);
             return s;
         }
+        i += done ? done - 1 : 0;
     }
     return SR_OK;
 }

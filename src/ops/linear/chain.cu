@@ -1,0 +1,239 @@
+/* chain: host side: which ops become a chain, and how its products are cut up. */
+#include "ops/linear/chain.h"
+
+#include "ops/linear/linear_cuda.h"
+#include "ops/linear/skinny.h"
+
+static uint32_t max_u(uint32_t a, uint32_t b) { return a > b ? a : b; }
+static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
+
+/* ---- cutting up --------------------------------------------------------------------------------------------- */
+
+enum {
+    WARPS = 1 << SR_CHAIN_WARPS_LOG,
+    OWN   = 1280,     /* what kernel and system keep of a block's shared memory */
+    SUMS  = 36 << 10, /* most bytes of sums: products with more rows (heads) are as well off by themselves */
+    RING  = 2         /* tiles of a warp's ring at least */
+};
+
+/* The groups of warps along the inputs with which the busiest warp has least to do; of equals the fewest, since each row
+ * tile's end costs time. */
+static uint32_t groups_log(const sr_chainlink *s)
+{
+    uint32_t rows = (s->rows_block + (s->rows_extra > 0)) << s->glu, best = 0, least = ~0u;
+    for (uint32_t g = 0; g <= SR_CHAIN_WARPS_LOG && 1u << g <= s->blocks_k; g++) {
+        uint32_t most = div_up(s->blocks_k, 1u << g) * div_up(rows, WARPS >> g);
+        if (most < least) {
+            least = most;
+            best  = g;
+        }
+    }
+    return best;
+}
+
+/* Cuts the products up and lays shared memory out.  False: there is no room. */
+static bool plan(sr_chain *c, const sr_cudainfo *d)
+{
+    uint32_t x = 0, scale = 0, sums = 0, tile = 0, smem = (uint32_t)d->smem_block - OWN;
+    c->blocks = (uint32_t)d->sms;
+    for (uint32_t i = 0; i < c->n; i++) {
+        sr_chainlink *s = &c->link[i];
+        uint32_t unit   = s->row_tiles >> s->glu, rows;
+        s->rows_block   = unit / c->blocks;
+        s->rows_extra   = unit % c->blocks;
+        s->groups_log   = groups_log(s);
+        rows            = (s->rows_block + (s->rows_extra > 0)) << s->glu;
+        if (div_up(rows, WARPS >> s->groups_log) > 32) /* more than a warp's lanes can know */
+            return false;
+        for (uint32_t k = 0; k < s->n_part; k++) {
+            sr_chainpart *w = &s->part[k];
+            w->bytes        = sr_tile_bytes(w->format);
+            w->per          = 256 / sr_tile_cols(w->format);
+            tile            = max_u(tile, w->bytes);
+        }
+        x     = max_u(x, s->blocks_k * 9 * c->m * 64);
+        scale = max_u(scale, s->blocks_k * c->m * 4);
+        sums  = max_u(sums, rows * c->m * 64 << s->groups_log);
+    }
+    c->at_scale   = up128(x);
+    c->at_squares = c->at_scale + up128(scale);
+    c->at_bar     = c->at_squares + up128(WARPS * c->m * 4);
+    c->at_sums    = c->at_bar + 8 * WARPS * SR_CHAIN_FLIGHT;
+    c->at_ring    = c->at_sums + up128(sums);
+    if (sums > SUMS || c->at_ring + RING * WARPS * tile > smem)
+        return false;
+    c->ring = (smem - c->at_ring) / WARPS & ~127u;
+    c->smem = c->at_ring + WARPS * c->ring;
+    return true;
+}
+
+/* ---- finding ------------------------------------------------------------------------------------------------ */
+
+/* Whether an op from `op` on reads the slot before another writes it; `but`: the op that may. */
+static bool read_later(const sr_program *p, uint32_t op, uint16_t slot, uint32_t but)
+{
+    for (uint32_t i = op; i < p->n_op; i++) {
+        const sr_op *o = &p->op[i];
+        for (int k = 0; k < 4; k++)
+            if (o->in[k] == slot && i != but)
+                return true;
+        if (o->epilogue == slot && i != but)
+            return true;
+        for (int k = 0; k < 3; k++)
+            if (o->out[k] == slot)
+                return false;
+    }
+    return slot == p->hidden || slot == p->logits;
+}
+
+/* Whether a program may be run without writing the slot between ops i and i + 1. */
+static bool passes(const sr_program *p, uint32_t i)
+{
+    const sr_op *o = &p->op[i];
+    return p->op[i + 1].code == SR_OP_LINEAR && p->op[i + 1].in[0] == o->out[0] && o->in[0] != o->out[0] &&
+           !read_later(p, i + 1, o->out[0], i + 1);
+}
+
+static bool whole_norm(const sr_program *p, const sr_op *o)
+{
+    return o->code == SR_OP_NORM && o->dim[1] == 0 && o->dim[2] == 1 && o->dim[0] == p->slot[o->in[0]].width &&
+           o->dim[0] % 4 == 0;
+}
+
+/* Every row and input of every weight is here, in tiles. */
+static bool whole(const sr_cudajob *j, const sr_op *o)
+{
+    for (uint32_t k = 0; k < o->n_w; k++) {
+        const sr_wref *w   = &j->weight[o->w + k];
+        const sr_weight *v = &j->prog->weight[o->w + k];
+        if (!w->p || w->layout != SR_LAYOUT_MMA16 || w->row0 || w->n_row != v->rows || w->col0 || w->n_col != v->cols)
+            return false;
+    }
+    return true;
+}
+
+/* What the op multiplies and where it stores, into the chain's next product; false: not to be had. */
+static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
+{
+    sr_cudajob one  = *j;
+    sr_skinny s     = {};
+    sr_chainlink *a = &c->link[c->n];
+    uint32_t m      = sr_slot_rows(&j->prog->slot[o->in[0]], j->n);
+    one.op          = o;
+    if (!whole(j, o) || !sr_skinny_gather(&one, &s) || !s.n_part || s.n_part > SR_CHAIN_PARTS || !s.count || s.cols % 256 ||
+        m == 0 || m > SR_CHAIN_COLS || (c->n && (c->m != m || c->count != s.count)))
+        return false;
+    *a           = sr_chainlink{};
+    c->m         = m;
+    c->count     = s.count;
+    a->blocks_k  = s.blocks_k;
+    a->cols      = s.cols;
+    a->width     = s.width;
+    a->x_stride  = s.x_stride;
+    a->x         = s.x;
+    a->z         = s.z;
+    a->y         = s.y;
+    a->n_part    = s.n_part;
+    a->row_tiles = s.row_tiles;
+    for (uint32_t k = 0; k < SR_CHAIN_PARTS; k++) {
+        const sr_skinnypart *w = &s.part[k];
+        a->part[k].p           = w->p;
+        a->part[k].bias        = w->bias;
+        a->part[k].tile0       = k < s.n_part ? w->tile0 : ~0u;
+        a->part[k].y0          = w->y0;
+        a->part[k].format      = w->format;
+    }
+    return true;
+}
+
+/* Whether op g is the gated unit of product o, whose own output nobody else wants. */
+static bool gates(const sr_program *p, const sr_op *o, const sr_op *g, uint32_t behind)
+{
+    return g->code == SR_OP_GLU && g->in[0] == o->out[0] && g->in[0] != g->out[0] && o->n_w == 2 && !(o->flags & SR_F_BIAS) &&
+           o->epilogue == SR_NONE && p->weight[o->w].rows == p->weight[o->w + 1].rows && g->dim[0] == p->weight[o->w].rows &&
+           !read_later(p, behind, g->in[0], p->n_op);
+}
+
+/* Takes the product at op `i` into the chain, with a norm before it and a glu behind it if they are there; the number
+ * of the op behind all, or 0: not to be had. */
+static uint32_t take(const sr_cudajob *j, uint32_t i, uint32_t end, sr_chain *c)
+{
+    const sr_program *p = j->prog;
+    const sr_op *norm   = NULL;
+    sr_chainlink *a     = &c->link[c->n];
+    if (i + 1 < end && whole_norm(p, &p->op[i]) && passes(p, i))
+        norm = &p->op[i++];
+    const sr_op *o = &p->op[i], *g = o + 1;
+    if (i >= end || o->code != SR_OP_LINEAR || !gather(j, o, c))
+        return 0;
+    if (norm) {
+        a->norm = (const float *)j->weight[norm->w].p;
+        a->eps  = norm->f[0];
+        a->x    = (const float *)j->slot[norm->in[0]];
+        if (!a->norm || (uintptr_t)a->norm % 16)
+            return 0;
+    }
+    if (i + 1 < end && gates(p, o, g, i + 2)) {
+        a->glu      = 1;
+        a->glu_gelu = (g->flags & SR_F_GELU) != 0;
+        a->y        = (float *)j->slot[g->out[0]];
+        a->width    = p->slot[g->out[0]].width;
+        i++;
+    }
+    return i + 1;
+}
+
+static sr_chainstart start_of(const sr_chain *c)
+{
+    uint32_t formats = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        for (uint32_t k = 0; k < c->link[i].n_part; k++)
+            formats |= 1u << c->link[i].part[k].format;
+    sr_chainstart s = sr_chain_start_k(formats);
+    s               = s ? s : sr_chain_start_0(formats);
+    return s ? s : sr_chain_start_h(formats);
+}
+
+/* The longest chain from `op` on; the op behind it, or 0. */
+static uint32_t find(const sr_cudajob *j, uint32_t op, uint32_t end, sr_chain *c)
+{
+    uint32_t next = op, last = 0;
+    while (c->n < SR_CHAIN_LINKS && next < end) {
+        uint32_t behind = take(j, next, end, c);
+        if (!behind)
+            break;
+        sr_chain longer = *c;
+        longer.n++;
+        if (!start_of(&longer) || !plan(&longer, j->dev))
+            break;
+        *c   = longer;
+        last = next = behind;
+    }
+    return last;
+}
+
+extern "C" uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end)
+{
+    const sr_cudainfo *d = j->dev;
+    uint32_t code        = j->prog->op[op].code;
+    if (!d->chains || d->deterministic || (code != SR_OP_LINEAR && code != SR_OP_NORM))
+        return 0;
+    sr_chain c      = {};
+    uint32_t behind = find(j, op, end, &c);
+    if (behind <= op + 1) /* a lone product: its own kernel is as good */
+        return 0;
+    c.meet = (uint32_t *)j->scratch + SR_CUDA_COUNTERS / 4 - 1;
+    cudaLaunchAttribute attr                        = {};
+    cudaLaunchConfig_t config                       = {};
+    attr.id                                         = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attr.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim                                  = dim3(c.blocks);
+    config.blockDim                                 = dim3(32 * WARPS);
+    config.dynamicSmemBytes                         = c.smem;
+    config.stream                                   = j->stream;
+    config.attrs                                    = &attr;
+    config.numAttrs                                 = d->pdl ? 1 : 0;
+    (void)start_of(&c)(&config, &c); /* a failure stays in cudaGetLastError() */
+    return behind - op;
+}

@@ -1,0 +1,60 @@
+/* chain.h - several products of a layer in one launch, from attention's output to the next layer's q, k, v.
+ *
+ *     ops      [linear o + x] [norm] [linear gate, up] [glu] [linear down + x] [norm] [linear q, k, v]
+ *     chain     product 0     product 1: x normed, glu     product 2           product 3: x normed
+ *
+ * One block a multiprocessor stays for all of them; between two products all blocks meet at a counter.  Norms act
+ * on x as it is read, a glu on sums as they are stored, so that neither is a pass of its own.  The ring of each
+ * warp (skinny.h) does not end with a product: while a block waits for the others, and while attention runs
+ * before the chain, the next product's weights are on their way, up to what shared memory holds (some 20 MB over
+ * an H200, 5 us of its bandwidth).
+ *
+ * A chain is found in the ops of one submit: a run of LINEARs, each but the first fed by the one before it, with
+ * nothing but a norm of whole rows or a glu between.  The slot between a norm or glu and its product is not
+ * written: chains are used only where no other op reads it.  Everything else goes op by op, to the same results
+ * within rounding: other architectures than sm_90's own code, deterministic devices, more than SR_CHAIN_COLS
+ * rows, weights not whole and in tiles on the device, mixtures of formats without an instance.
+ *
+ * All blocks must be resident at once: one chain runs on a device at a time (the backend sees to it).
+ *
+ * Owns:    nothing.   Threads: as cuda.h.   Errors: cudaGetLastError().
+ */
+#ifndef SR_OPS_LINEAR_CHAIN_H
+#define SR_OPS_LINEAR_CHAIN_H
+#include "ops/cuda.h"
+#include "ops/linear/layout.h"
+
+enum { SR_CHAIN_LINKS = 4, SR_CHAIN_PARTS = 3, SR_CHAIN_COLS = 2, SR_CHAIN_WARPS_LOG = 4, SR_CHAIN_FLIGHT = 16 };
+
+typedef struct { /* a weight of a product */
+    const uint8_t *p;
+    const float *bias;                  /* or NULL */
+    uint32_t tile0, y0;                 /* first row tile, in the product's count (absent: beyond all); column of y of its row 0 */
+    uint32_t bytes, per, format;        /* of a tile; tiles to a 256-block */
+} sr_chainpart;
+
+typedef struct { /* a product */
+    uint32_t rows_block, rows_extra;       /* row tiles of a block (with glu pairs of them); one more for the first rows_extra */
+    uint32_t groups_log, blocks_k, cols;   /* log2 of the warps that share a row tile; 256-blocks of inputs; inputs */
+    uint32_t glu, glu_gelu;                /* 1: y = act(gate) * up of the two parts, whose row tiles go in turn */
+    uint32_t width, x_stride;              /* of y and z; of x */
+    float eps;
+    const float *norm, *x, *z;             /* norm: weights of an RMS norm over x, or NULL; z: as y, or NULL */
+    float *y;
+    sr_chainpart part[SR_CHAIN_PARTS];
+    uint32_t n_part, row_tiles;
+} sr_chainlink;
+
+typedef struct {
+    uint32_t n, blocks, m;                 /* products; blocks; rows of x */
+    uint32_t ring;                         /* bytes of each warp's ring */
+    uint32_t at_scale, at_squares, at_bar, at_sums, at_ring, smem; /* offsets in shared memory; x lies at 0 */
+    const uint32_t *count;                 /* device: true rows of this step */
+    uint32_t *meet;                        /* device: counter of the blocks' meetings, any value between launches */
+    sr_chainlink link[SR_CHAIN_LINKS];
+} sr_chain;
+
+/* NULL: no instance knows all these formats.  chain_k.cu, chain_0.cu, chain_h.cu have the instances. */
+typedef cudaError_t (*sr_chainstart)(const cudaLaunchConfig_t *, const sr_chain *);
+sr_chainstart sr_chain_start_k(uint32_t formats), sr_chain_start_0(uint32_t formats), sr_chain_start_h(uint32_t formats);
+#endif

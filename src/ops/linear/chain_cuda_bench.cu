@@ -1,0 +1,201 @@
+/* chain_cuda_bench - a layer's products as one chain against one launch each, and where a chain's time goes.
+ *
+ *   strata-bench-chain-cuda     8B and 70B layers, 1 and 2 rows: us a layer, share of the read limit
+ *
+ * Random bytes as weights (scales are small f16 numbers); results are judged by tests/gpu, not here.  Built with
+ * -DSR_CHAIN_TRACE it also prints the clocks between the marks of chain.cuh, median over blocks. */
+#include "ops/cuda_bench.h"
+#include "ops/linear/chain.h"
+#include "ops/linear/linear_cuda.h"
+
+#ifndef CODE_ARCH
+#define CODE_ARCH 90
+#endif
+#define READ_LIMIT 4365e9
+
+enum { X, A, H, GU, ACT, QKV, SLOTS, OPS = 7, WEIGHTS = 9 };
+
+typedef struct {
+    const char *name;
+    uint32_t dim, ff, kv, layers;
+    uint16_t format, v, down;
+} model;
+
+typedef struct {
+    sr_program prog;
+    sr_op op[OPS];
+    sr_slot slot[SLOTS];
+    sr_weight weight[WEIGHTS];
+    sr_wref *ref; /* [layers][WEIGHTS] */
+    void *base[SLOTS], *scratch, *pool;
+    sr_shape *count;
+    double bytes;
+} layer_bench;
+
+static __global__ void fill(uint32_t *p, size_t n)
+{
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+        p[i] = ((uint32_t)i * 2654435761u ^ (uint32_t)(i >> 16) * 40503u) & 0x1fff1fffu; /* as halves: below 2^-7 */
+}
+
+static sr_op op_of(uint16_t code, uint16_t in, uint16_t out, uint32_t w, uint32_t n_w, uint32_t d0, uint32_t d1, uint16_t z)
+{
+    sr_op o    = {};
+    o.code     = code;
+    o.in[0]    = in;
+    o.in[1] = o.in[2] = o.in[3] = o.out[1] = o.out[2] = SR_NONE;
+    o.out[0]   = out;
+    o.epilogue = z;
+    o.w        = w;
+    o.n_w      = n_w;
+    o.dim[0]   = d0;
+    o.dim[1]   = code == SR_OP_NORM ? 0 : d1;
+    o.dim[2]   = code == SR_OP_NORM ? 1 : 0;
+    o.f[0]     = 1e-5f;
+    return o;
+}
+
+static void open(layer_bench *b, const model *m, const sr_cudainfo *dev)
+{
+    const uint32_t width[SLOTS] = {m->dim, m->dim, m->dim, 2 * m->ff, m->ff, m->dim + 2 * m->kv};
+    *b           = {};
+    b->op[0]     = op_of(SR_OP_LINEAR, A, X, 0, 1, m->dim, m->dim, X);
+    b->op[1]     = op_of(SR_OP_NORM, X, H, 1, 1, m->dim, 0, SR_NONE);
+    b->op[2]     = op_of(SR_OP_LINEAR, H, GU, 2, 2, m->dim, 2 * m->ff, SR_NONE);
+    b->op[3]     = op_of(SR_OP_GLU, GU, ACT, 0, 0, m->ff, 0, SR_NONE);
+    b->op[4]     = op_of(SR_OP_LINEAR, ACT, X, 4, 1, m->ff, m->dim, X);
+    b->op[5]     = op_of(SR_OP_NORM, X, H, 5, 1, m->dim, 0, SR_NONE);
+    b->op[6]     = op_of(SR_OP_LINEAR, H, QKV, 6, 3, m->dim, m->dim + 2 * m->kv, SR_NONE);
+    const sr_weight w[WEIGHTS] = {{0, 0, m->format, 0, m->dim, m->dim}, {0, 0, SR_F32, 0, 1, m->dim}, {0, 0, m->format, 0, m->ff, m->dim},
+                                  {0, 0, m->format, 0, m->ff, m->dim},  {0, 0, m->down, 0, m->dim, m->ff}, {0, 0, SR_F32, 0, 1, m->dim},
+                                  {0, 0, m->format, 0, m->dim, m->dim}, {0, 0, m->format, 0, m->kv, m->dim}, {0, 0, m->v, 0, m->kv, m->dim}};
+    memcpy(b->weight, w, sizeof w);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        b->slot[i] = {width[i], 0, SR_F32, SR_ROWS_TOK};
+        b->base[i] = bench_alloc(width[i] * 8 * 4);
+        CU(cudaMemset(b->base[i], 0, width[i] * 8 * 4));
+    }
+    b->ref = (sr_wref *)calloc(m->layers * WEIGHTS, sizeof *b->ref);
+    size_t at[WEIGHTS], all = 0;
+    for (uint32_t k = 0; k < WEIGHTS; k++) {
+        at[k] = all;
+        all += (sr_row_bytes(w[k].format, w[k].cols) * w[k].rows + 255) & ~(size_t)255;
+        b->bytes += w[k].rows > 1 ? (double)(sr_row_bytes(w[k].format, w[k].cols) * w[k].rows) : 0;
+    }
+    b->pool = bench_alloc(all * m->layers);
+    fill<<<1024, 256>>>((uint32_t *)b->pool, all * m->layers / 4);
+    for (uint32_t l = 0; l < m->layers; l++)
+        for (uint32_t k = 0; k < WEIGHTS; k++)
+            b->ref[l * WEIGHTS + k] = {(char *)b->pool + l * all + at[k], 0, w[k].rows, 0, w[k].cols, w[k].format,
+                                       (uint16_t)(w[k].rows > 1 ? SR_LAYOUT_MMA16 : SR_LAYOUT_FILE), 0};
+    b->prog.op = b->op, b->prog.n_op = OPS, b->prog.slot = b->slot, b->prog.n_slot = SLOTS;
+    b->prog.weight = b->weight, b->prog.n_weight = WEIGHTS;
+    b->prog.hidden = b->prog.logits = b->prog.sampled = SR_NONE;
+    b->count      = (sr_shape *)bench_alloc(sizeof *b->count);
+    sr_shape max  = {8, 8, 8, 1};
+    size_t bytes  = SR_CUDA_COUNTERS;
+    for (uint32_t i = 0; i < OPS; i++)
+        if (b->op[i].code == SR_OP_LINEAR) {
+            size_t one = sr_linear_mma_scratch(dev, &b->prog, &b->op[i], &max);
+            bytes      = one > bytes ? one : bytes;
+        }
+    b->scratch = bench_alloc(bytes);
+    CU(cudaMemset(b->scratch, 0, bytes));
+}
+
+static void close(layer_bench *b)
+{
+    for (uint32_t i = 0; i < SLOTS; i++)
+        CU(cudaFree(b->base[i]));
+    CU(cudaFree(b->pool));
+    CU(cudaFree(b->count));
+    CU(cudaFree(b->scratch));
+    free(b->ref);
+}
+
+static void run(const layer_bench *b, const sr_cudainfo *dev, uint32_t layer, uint32_t m, cudaStream_t s)
+{
+    sr_shape n = {m, m, m, 1}, max = {8, 8, 8, 1};
+    sr_batch batch = {};
+    sr_cudajob j   = {dev, &b->prog, b->op, &n, &max, b->count, b->base, b->ref + layer * WEIGHTS, &batch, NULL, b->scratch, s};
+    static const sr_cudakernel *const family[SR_OP_COUNT] = {NULL, sr_norm_cuda, sr_linear_cuda, NULL, NULL, NULL, NULL, sr_glu_cuda};
+    for (uint32_t i = 0; i < OPS;) {
+        j.op               = &b->op[i];
+        uint32_t n_chained = sr_chain_cuda(&j, i, OPS);
+        if (!n_chained)
+            family[b->op[i].code]->launch(&j);
+        i += n_chained ? n_chained : 1;
+    }
+}
+
+static float time_of(const layer_bench *b, const model *m, sr_cudainfo dev, bool chains, uint32_t rows, cudaStream_t s)
+{
+    sr_shape n = {rows, rows, rows, 1};
+    CU(cudaMemcpy(b->count, &n, sizeof n, cudaMemcpyHostToDevice));
+    dev.chains = chains;
+    run(b, &dev, 0, rows, s); /* code is loaded outside the capture */
+    CU(cudaStreamSynchronize(s));
+    return bench_graph(s, 11, [&] {
+               for (uint32_t l = 0; l < m->layers; l++)
+                   run(b, &dev, l, rows, s);
+           }) /
+           m->layers;
+}
+
+#ifdef SR_CHAIN_TRACE
+__device__ long long sr_chain_trace[512][32];
+static int by_clock(const void *a, const void *b)
+{
+    long long x = *(const long long *)a, y = *(const long long *)b;
+    return (x > y) - (x < y);
+}
+
+static void show_trace(const sr_cudainfo *dev)
+{
+    static long long t[512][32];
+    CU(cudaMemcpyFromSymbol(t, sr_chain_trace, sizeof t));
+    static const char *const mark[] = {"ring asked", "forerunner", "met", "x staged", "products", "all", "sums"};
+    printf("   clocks (median, largest over blocks):");
+    for (int e = 1; e < 32; e++) {
+        long long d[512];
+        int n = 0;
+        for (int i = 0; i < dev->sms; i++)
+            if (t[i][e] && t[i][e - 1])
+                d[n++] = t[i][e] - t[i][e - 1];
+        if (!n)
+            continue;
+        qsort(d, (size_t)n, sizeof *d, by_clock);
+        printf("%s %s %lld/%lld", e > 2 && (e - 3) % 5 == 0 ? " |" : "", mark[e < 3 ? e - 1 : 2 + (e - 3) % 5], d[n / 2], d[n - 1]);
+    }
+    printf("\n");
+}
+#endif
+
+int main(void)
+{
+    static const model models[] = {{"8B Q4_K", 4096, 14336, 1024, 24, SR_Q4_K, SR_Q4_K, SR_Q4_K},
+                                   {"8B Q4_K, v and down Q6_K", 4096, 14336, 1024, 24, SR_Q4_K, SR_Q6_K, SR_Q6_K},
+                                   {"8B Q8_0", 4096, 14336, 1024, 12, SR_Q8_0, SR_Q8_0, SR_Q8_0},
+                                   {"8B F16", 4096, 14336, 1024, 8, SR_F16, SR_F16, SR_F16},
+                                   {"70B Q4_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q4_K, SR_Q4_K},
+                                   {"1.1B Q4_K", 2048, 5632, 256, 48, SR_Q4_K, SR_Q4_K, SR_Q4_K}};
+    sr_cudainfo dev = bench_device(CODE_ARCH);
+    cudaStream_t s;
+    CU(cudaStreamCreate(&s));
+    for (const model &m : models) {
+        layer_bench b;
+        open(&b, &m, &dev);
+        printf("%s: a layer's four products, us (share of the read limit)\n", m.name);
+        for (uint32_t rows : {1u, 2u}) {
+            float one = time_of(&b, &m, dev, false, rows, s), all = time_of(&b, &m, dev, true, rows, s);
+            printf("%4u rows  apart %7.2f (%.3f)  chain %7.2f (%.3f)\n", rows, one, b.bytes / READ_LIMIT * 1e6 / one, all,
+                   b.bytes / READ_LIMIT * 1e6 / all);
+#ifdef SR_CHAIN_TRACE
+            show_trace(&dev);
+#endif
+        }
+        fflush(stdout);
+        close(&b);
+    }
+    return 0;
+}
