@@ -91,21 +91,56 @@ static sr_status compare(side *a, side *b, uint32_t i, double limit, sr_bisect *
     return fetch(b, s, n * 4, true, err);
 }
 
+static sr_status open_sides(side *a, side *b, const int32_t *tok, uint32_t n, sr_err *err)
+{
+    const sr_program *p     = &a->m->code->prog;
+    size_t            bytes = 0;
+    for (uint32_t i = 0; i < p->n_slot; i++)
+        bytes = SR_MAX(bytes, (size_t)sr_slot_rows(&p->slot[i], &a->m->block.max) * p->slot[i].width * 4);
+    sr_status s = begin(a, tok, n, bytes, err);
+    return s ? s : begin(b, tok, n, bytes, err);
+}
+
+static void close_sides(side *a, side *b)
+{
+    sr_kv_end(a->seq);
+    sr_kv_end(b->seq);
+    a->m->be->free(a->m->dev, a->host);
+    b->m->be->free(b->m->dev, b->host);
+}
+
+sr_status sr_bisect_whole(sr_model *whole, sr_model *parts, const int32_t *tok, uint32_t n, double limit, sr_bisect *out, sr_err *err)
+{
+    side              a = {.m = whole}, b = {.m = parts};
+    const sr_program *p = &whole->code->prog;
+    *out                = (sr_bisect){.op = ~0u, .limit = limit};
+    sr_status s         = open_sides(&a, &b, tok, n, err);
+    if (s == SR_OK)
+        s = whole->be->submit(whole->plan, 0, p->n_op, &whole->block.now, err);
+    for (uint32_t i = 0; s == SR_OK && i < p->n_op; i++)
+        s = parts->be->submit(parts->plan, i, 1, &parts->block.now, err);
+    size_t cols = p->slot[p->logits].width, bytes = whole->block.now.out * cols * 4;
+    s           = s ? s : flush(&a, err);
+    s           = s ? s : flush(&b, err);
+    s           = s ? s : fetch(&a, p->logits, bytes, false, err);
+    s           = s ? s : fetch(&b, p->logits, bytes, false, err);
+    if (s == SR_OK) {
+        out->worst    = difference(a.host, b.host, bytes / 4);
+        out->op       = out->worst <= limit ? ~0u : 0;
+        out->compared = p->n_op;
+    }
+    close_sides(&a, &b);
+    return s;
+}
+
 sr_status sr_bisect_run(sr_model *ma, sr_model *mb, const int32_t *tok, uint32_t n, double limit, sr_bisect *out, sr_err *err)
 {
     side              a = {.m = ma}, b = {.m = mb};
-    const sr_program *p     = &ma->code->prog;
-    size_t            bytes = 0;
-    *out                    = (sr_bisect){.op = ~0u, .limit = limit};
-    for (uint32_t i = 0; i < p->n_slot; i++)
-        bytes = SR_MAX(bytes, (size_t)sr_slot_rows(&p->slot[i], &ma->block.max) * p->slot[i].width * 4);
-    sr_status s = begin(&a, tok, n, bytes, err);
-    s           = s ? s : begin(&b, tok, n, bytes, err);
+    const sr_program *p = &ma->code->prog;
+    *out                = (sr_bisect){.op = ~0u, .limit = limit};
+    sr_status s         = open_sides(&a, &b, tok, n, err);
     for (uint32_t i = 0; s == SR_OK && i < p->n_op && out->op == ~0u; i++)
         s = compare(&a, &b, i, limit, out, err);
-    sr_kv_end(a.seq);
-    sr_kv_end(b.seq);
-    ma->be->free(ma->dev, a.host);
-    mb->be->free(mb->dev, b.host);
+    close_sides(&a, &b);
     return s;
 }

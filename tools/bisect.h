@@ -18,4 +18,8 @@ typedef struct {
 
 /* Both models are loaded from the same file with equal shapes.  limit 0: bits must be equal. */
 SR_MUSTUSE sr_status sr_bisect_run(sr_model *a, sr_model *b, const int32_t *tok, uint32_t n, double limit, sr_bisect *out, sr_err *err);
+
+/* The same program as an engine runs it, in one submit (fused as the backend fuses), against op by op: the logits are compared,
+ * out->op tells no more than that they drift (0). */
+SR_MUSTUSE sr_status sr_bisect_whole(sr_model *whole, sr_model *parts, const int32_t *tok, uint32_t n, double limit, sr_bisect *out, sr_err *err);
 #endif

@@ -21,7 +21,8 @@ void gpu_fail(const char *file, int line, const char *fmt, ...) __attribute__((f
 void gpu_say(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a figure, behind the test's name */
 
 enum { GPU_REPEAT = 64 };
-sr_dev *gpu_device(void); /* opened once, device 0 */
+sr_dev *gpu_device(void);     /* opened once, device 0 */
+void gpu_device_close(void);  /* opened again when next asked for */
 int gpu_lose_device(void); /* device.c: the other process of a test */
 
 typedef struct {

@@ -30,9 +30,16 @@ void gpu_say(const char *fmt, ...)
     va_end(ap);
 }
 
+static sr_dev *dev;
+
+void gpu_device_close(void)
+{
+    sr_backend_cuda.close(dev);
+    dev = NULL;
+}
+
 sr_dev *gpu_device(void)
 {
-    static sr_dev *dev;
     sr_err err = {0};
     if (!dev && sr_backend_cuda.open(0, NULL, &dev, &err)) {
         printf("no device: %s\n", err.msg);
