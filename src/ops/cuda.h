@@ -9,7 +9,7 @@
  * Rules    Launches on job->stream only.  No allocation, synchronisation, host callback, printf, or read of device memory on the
  *          host.  Working memory is job->scratch, sized by the variant's scratch() at the maximum shape.  What two launches hand each other
  *          through scratch is counters in its first SR_CUDA_COUNTERS bytes: zero at prepare(), left zero by every launch.  Behind
- *          them scratch holds anything; all ops may share one.  The last counter is the chains' own (linear/chain.h).
+ *          them scratch holds anything; all ops may share one.  The last three have owners of their own.
  * Order    With cfg.deterministic an output's value depends on neither counts nor splits chosen from them: fixed split sizes.
  * Arch     arch is 75, 80, 86, 89, 90: what the code in use was compiled for (a compute_75 PTX build says 75 on any card).
  * Threads: one owner per device.   Errors: cudaGetLastError() after launch(); the backend asks.
@@ -24,6 +24,10 @@
 #include "ops/op.h"
 
 enum { SR_CUDA_COUNTERS = 1 << 16 };
+enum { /* the last counters, by number, are kept for */
+    SR_CUDA_TICKETS = SR_CUDA_COUNTERS / 4 - 3, /* attn/: items taken, blocks that found none */
+    SR_CUDA_MEET    = SR_CUDA_COUNTERS / 4 - 1  /* linear/chain.h: blocks that wait for each other; its top bit stays as it is left */
+};
 
 typedef struct {
     int      arch;            /* of the code that runs */

@@ -127,7 +127,7 @@ static bool fits(const sr_attnmma *a, const sr_cudajob *j)
     size_t odd           = (size_t)a->kv.base | s->page | s->layer | s->kv | s->head;
     uint32_t seq         = j->max->seq > 64 ? j->max->seq : 64;
     return s->tok == sr_row_bytes(a->kv.format_k, j->op->dim[2]) && odd % 16 == 0 &&
-           (size_t)seq * a->kv_heads * div_up(a->group, WIDE_ROWS) <= SR_CUDA_COUNTERS / 4 - 2;
+           (size_t)seq * a->kv_heads * div_up(a->group, WIDE_ROWS) <= SR_CUDA_TICKETS;
 }
 
 void sr_attn_mma_launch(const sr_cudajob *j)
@@ -148,7 +148,7 @@ void sr_attn_mma_launch(const sr_cudajob *j)
     a.qkv        = (const float *)j->slot[op->in[0]];
     a.out        = (float *)j->slot[op->out[0]];
     a.arrived    = (uint32_t *)j->scratch;
-    a.ticket     = a.arrived + SR_CUDA_COUNTERS / 4 - 2;
+    a.ticket     = a.arrived + SR_CUDA_TICKETS;
     a.partial    = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
     a.n          = j->count;
     a.seq        = j->batch->seq;

@@ -223,7 +223,7 @@ extern "C" uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end
     uint32_t behind = find(j, op, end, &c);
     if (behind <= op + 1) /* a lone product: its own kernel is as good */
         return 0;
-    c.meet = (uint32_t *)j->scratch + SR_CUDA_COUNTERS / 4 - 1;
+    c.meet = (uint32_t *)j->scratch + SR_CUDA_MEET;
     cudaLaunchAttribute attr                        = {};
     cudaLaunchConfig_t config                       = {};
     attr.id                                         = cudaLaunchAttributeProgrammaticStreamSerialization;

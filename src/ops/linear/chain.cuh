@@ -27,8 +27,8 @@ enum { WARPS_LOG = SR_CHAIN_WARPS_LOG, CHAIN_WARPS = 1 << WARPS_LOG };
 #if RING
 /* ---- meeting ------------------------------------------------------------------------------------------------ */
 
-/* All blocks have come here, and what they have written is visible to all.  The counter's top bit changes with each
- * meeting: block 0 adds what is missing to it (as cooperative groups do). */
+/* All blocks have come here, and what they have written is visible to all.  The counter's other bits are zero between
+ * meetings, its top bit changes with each: block 0 adds what is missing to it (as cooperative groups do). */
 __device__ __forceinline__ void meet(uint32_t *counter, uint32_t blocks)
 {
     __syncthreads();
@@ -96,7 +96,7 @@ struct flow {
 
 __device__ __forceinline__ uint32_t skipped(const sr_chain &c, uint32_t at, uint32_t bytes)
 {
-    return at + bytes > c.ring ? c.ring - at : 0;
+    return at + bytes > c.ring ? c.ring - at : 0; /* never 0 at the end: put and take are below the ring's size */
 }
 
 /* Asks for the next tile, which may be the next row's or product's; false: there is none, or no room for it. */
@@ -123,7 +123,7 @@ __device__ __forceinline__ bool ask(const sr_chain &c, flow &f)
         sr_bar_expect(bar, f.bytes);
         sr_bulk_load(f.ring + f.put, f.p, f.bytes, bar);
     }
-    f.put += f.bytes;
+    f.put = f.put + f.bytes == c.ring ? 0 : f.put + f.bytes;
     f.room -= skip + f.bytes;
     f.p += f.bytes;
     f.asked++;
@@ -144,7 +144,7 @@ __device__ __forceinline__ const uint8_t *tile_take(const sr_chain &c, flow &f, 
 /* It has been read by the whole warp: others may take its place. */
 __device__ __forceinline__ void tile_done(const sr_chain &c, flow &f, uint32_t bytes)
 {
-    f.take += bytes;
+    f.take = f.take + bytes == c.ring ? 0 : f.take + bytes;
     f.room += bytes;
     f.taken++;
     __syncwarp();

@@ -50,7 +50,7 @@ typedef struct {
     uint32_t ring;                         /* bytes of each warp's ring */
     uint32_t at_scale, at_squares, at_bar, at_sums, at_ring, smem; /* offsets in shared memory; x lies at 0 */
     const uint32_t *count;                 /* device: true rows of this step */
-    uint32_t *meet;                        /* device: counter of the blocks' meetings, any value between launches */
+    uint32_t *meet;                        /* device: counter of the blocks' meetings (SR_CUDA_MEET) */
     sr_chainlink link[SR_CHAIN_LINKS];
 } sr_chain;
 

@@ -266,5 +266,5 @@ bool sr_linear_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_
     for (uint32_t k = 0; k < op->n_w; k++)
         if (!sr_tile_cols(p->weight[op->w + k].format))
             return false;
-    return op->n_w <= SR_SKINNY_PARTS && op->dim[1] <= (SR_CUDA_COUNTERS / 4 - 1) * 16;
+    return op->n_w <= SR_SKINNY_PARTS && op->dim[1] <= SR_CUDA_TICKETS * 16;
 }
