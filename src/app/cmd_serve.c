@@ -308,7 +308,7 @@ end:
 
 int sr_cmd_serve(int argc, char **argv)
 {
-    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .quiet = true}, .engine = "auto", .host = "127.0.0.1", .port = 8080, .drain_s = 30};
+    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .step_timeout = 60, .quiet = true}, .engine = "auto", .host = "127.0.0.1", .port = 8080, .drain_s = 30};
     const sr_opt opt[] = {
         SR_O_MODEL(o.cfg),
         SR_O_STR("host", 0, o.host, "ADDRESS", "address to listen on; 0.0.0.0 for all"),
@@ -328,6 +328,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_COMPUTE(o.cfg),
         SR_O_SKIP(o.cfg),
         SR_O_CHOICE("engine", 0, o.engine, "auto|thread|process", "where the model is computed; a process of its own is replaced when it dies; auto: a process on a GPU"),
+        SR_O_UINT("step-timeout", 0, o.cfg.step_timeout, "SECONDS", "a GPU that has not finished a step by then hangs: its engine is replaced; 20 times what a step of one token takes where that is more; 0: wait", 0, 86400),
         SR_O_STR("api-prefix", 0, o.prefix, "PATH", "paths may also begin with it, as /openai"),
         SR_O_FLAG("no-ui", 0, o.no_ui, "no page at /, the API alone"),
         SR_O_STR("cors", 0, o.cors, "ORIGIN", "Access-Control-Allow-Origin; without it *, \"\" sends none"),

@@ -33,6 +33,7 @@ typedef struct {
     uint64_t    ram;             /* most bytes of weights in RAM beside a GPU; 0: what there is */
     float       pcie_gbs;        /* a slower bus, rehearsed, GB/s; 0: the machine's own */
     float       skip_threshold, early_exit; /* blocks left out, steps that end early: engine/skip.h; 0: none */
+    uint32_t    step_timeout;    /* seconds; of an engine in a process of its own on a GPU: watchdog.h.  0: none */
     uint32_t    exit_layer;      /* 0: two thirds of the layers */
     const char *skip_text;       /* file to measure blocks with; NULL: a text of the program's */
     const char *offload;         /* "auto", "none", "stream", "cpu"; NULL: auto */

@@ -1,5 +1,6 @@
 #include "app/worker.h"
 #include "app/commands.h"
+#include "app/watchdog.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -24,7 +25,7 @@ typedef struct {
     uint32_t ctx, threads, max_seqs, out_rows, max_step_tokens, kv_pages, spin_us;
     uint64_t vram, ram;
     float    pcie_gbs, skip_threshold, early_exit;
-    uint32_t exit_layer;
+    uint32_t exit_layer, step_timeout;
     char     skip_text[4096];
     bool     pin, deterministic, verbose;
 } order;
@@ -69,6 +70,14 @@ static void say_progress(void *arg, double share, const char *what)
     say(WORD_PROGRESS, SR_OK, share, what, NULL);
 }
 
+/* The device of this process answers no more.  Nothing is closed: the driver could wait for it for ever, and the process's end gives all back. */
+static _Noreturn void end_hung(void *arg, const char *why)
+{
+    (void)arg;
+    say(WORD_FAILED, SR_DEVLOST, 0, why, NULL);
+    _exit(1);
+}
+
 /* The server's word is to stop; its end is ours, whatever the engine is doing. */
 static void *listen_to_server(void *arg)
 {
@@ -101,6 +110,24 @@ static bool take_order(order *o, sr_portfds *fds)
     return true;
 }
 
+/* Of an engine that is ready.  A lost device is told to the server at once, and what it held goes with the process. */
+static sr_status run_watched(const order *o, sr_engine *engine, const sr_modelinfo *info, child *c, sr_err *err)
+{
+    sr_watchdog   *dog = NULL;
+    const uint64_t limit = sr_watchdog_limit(o->step_timeout, info);
+    sr_status      s = limit ? sr_watchdog_open(engine, limit, info->device, end_hung, NULL, &dog, err) : SR_OK;
+    if (s) {
+        say(WORD_FAILED, s, 0, err->msg, NULL);
+        return s;
+    }
+    say(WORD_READY, SR_OK, 1, "ready", info);
+    s = sr_engine_run(engine, &c->stop, err);
+    sr_watchdog_close(dog);
+    if (s)
+        end_hung(NULL, err->msg);
+    return s;
+}
+
 static sr_status serve_port(const order *o, child *c, sr_err *err)
 {
     const sr_sessioncfg cfg = {.device = o->device, .isa = *o->isa ? o->isa : NULL, .kv_k = o->kv_k, .kv_v = o->kv_v, .ctx = o->ctx,
@@ -115,9 +142,8 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
     load.progress     = say_progress;
     sr_status  s      = sr_backend_pick(cfg.device, &load.be, &load.device, why, err);
     if (s == SR_OK && (s = sr_session_load(&cfg, &load, &model, err)) == SR_OK &&
-        (s = sr_engine_open(model, &(sr_enginecfg){.grammars = true}, NULL, c->port, &engine, err)) == SR_OK) {
-        say(WORD_READY, SR_OK, 1, "ready", sr_model_info(model));
-        s = sr_engine_run(engine, &c->stop, err);
+        (s = sr_engine_open(model, &(sr_enginecfg){.grammars = true, .replaced = true}, NULL, c->port, &engine, err)) == SR_OK) {
+        s = run_watched(o, engine, sr_model_info(model), c, err);
     } else {
         say(WORD_FAILED, s, 0, err->msg, NULL);
     }
@@ -272,7 +298,7 @@ static bool one_life(sr_worker *w, char *how, size_t cap)
     set_socket(w, -1);
     how_it_ended(pid, how, cap);
     close(fd);
-    if (!ready && said.text[0])
+    if (said.kind == WORD_FAILED && said.text[0]) /* its own words say more than its status */
         snprintf(how, cap, "%.150s", said.text);
     else if (!ready)
         snprintf(said.text, sizeof said.text, "the engine's process ended while loading: %s", how);
@@ -325,7 +351,7 @@ static void write_order(order *o, const sr_sessioncfg *c, const char *path)
 {
     *o = (order){.size = sizeof *o, .ctx = c->ctx, .threads = c->threads, .max_seqs = c->max_seqs, .out_rows = c->out_rows,
                  .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .vram = c->vram, .ram = c->ram, .pcie_gbs = c->pcie_gbs, .deterministic = c->deterministic,
-                 .pin = c->pin, .skip_threshold = c->skip_threshold, .early_exit = c->early_exit, .exit_layer = c->exit_layer, .verbose = c->verbose};
+                 .pin = c->pin, .skip_threshold = c->skip_threshold, .early_exit = c->early_exit, .exit_layer = c->exit_layer, .step_timeout = c->step_timeout, .verbose = c->verbose};
     snprintf(o->skip_text, sizeof o->skip_text, "%s", c->skip_text ? c->skip_text : "");
     snprintf(o->version, sizeof o->version, "%s", SR_VERSION);
     snprintf(o->path, sizeof o->path, "%s", path);

@@ -5,8 +5,8 @@
  *                     <--progress, ready-----
  *                     <--end of file---------  dead: sr_port_down(), the next one after a pause
  *
- * A sticky CUDA error, a kill or a file that shrinks under its mapping ends the worker; connections, queue and process of the
- * server stay.  The worker ends itself when the server is gone.
+ * A sticky CUDA error, a step that does not come back (watchdog.h), a kill or a file that shrinks under its mapping ends the worker;
+ * connections, queue and process of the server stay.  The worker ends itself when the server is gone.
  *
  * Owns:    the process, its watcher thread, their socket.  Borrows the port (opened with `keep`).
  * Threads: open, close: one thread.

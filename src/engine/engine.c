@@ -382,18 +382,29 @@ static void gauges(sr_engine *e)
     g->exits           = skipped.exited;
 }
 
+/* Those who have not begun have lost nothing yet if another engine comes: the port posts them again (port_journal.h). */
+static void fail_list(sr_engine *e, sr_list *l, const char *msg)
+{
+    sr_choice *c = l->head;
+    while (c) {
+        if (e->cfg.replaced && !c->job->started) {
+            c = c->next;
+            continue;
+        }
+        sr_emit_error(e, c, SR_DEVLOST, msg);
+        c = l->head; /* it may have taken others of its request along */
+    }
+}
+
 /* The device is gone: everybody who was in it hears so. */
 static sr_status lose(sr_engine *e, sr_err *err)
 {
     e->lost = true;
-    sr_port_gauges(e->port)->fault = 1;
+    sr_port_gauges(e->port)->fault = !e->cfg.replaced;
     sr_port_gauges(e->port)->ready = 0;
-    while (e->running.head)
-        sr_emit_error(e, e->running.head, SR_DEVLOST, err->msg);
-    while (e->waiting.head)
-        sr_emit_error(e, e->waiting.head, SR_DEVLOST, err->msg);
-    while (e->forming.head)
-        sr_emit_error(e, e->forming.head, SR_DEVLOST, err->msg);
+    fail_list(e, &e->running, err->msg);
+    fail_list(e, &e->waiting, err->msg);
+    fail_list(e, &e->forming, err->msg);
     gauges(e);
     sr_port_flush(e->port);
     return err->status;
@@ -438,7 +449,10 @@ sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
         return SR_AGAIN;
     }
     uint64_t t1 = sr_now_ns();
-    if (sr_model_compute(e->m, err))
+    __atomic_store_n(&e->busy_since, t1, __ATOMIC_RELEASE);
+    sr_status computed = sr_model_compute(e->m, err);
+    __atomic_store_n(&e->busy_since, 0, __ATOMIC_RELEASE);
+    if (computed)
         return lose(e, err);
     uint64_t t2 = sr_now_ns();
     learn_cost(e, (double)(t2 - t1));
@@ -464,6 +478,12 @@ sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
     gauges(e);
     sr_port_flush(e->port);
     return SR_OK;
+}
+
+uint64_t sr_engine_busy(const sr_engine *e)
+{
+    uint64_t since = __atomic_load_n(&e->busy_since, __ATOMIC_ACQUIRE), now = sr_now_ns();
+    return since && now > since ? now - since : 0;
 }
 
 sr_status sr_engine_run(sr_engine *e, const volatile int *stop, sr_err *err)

@@ -113,6 +113,7 @@ typedef struct {
 typedef struct {
     uint32_t queue;                        /* most requests waiting; 0: 1024 */
     bool     deterministic;
+    bool     replaced;                     /* when the device is lost another engine takes the port: requests that have not begun are left to it */
     bool     grammars;                     /* make the vocabulary ready for grammars at once, beside the steps; else with the first request that has one */
 } sr_enginecfg;
 /* Bytes of events of a port for it: twice what a step of so many sequences and wanted rows may say (0: the model's defaults). */
@@ -123,5 +124,7 @@ void sr_engine_close(sr_engine *);
 SR_MUSTUSE sr_status sr_engine_step(sr_engine *, sr_step *, sr_err *);
 /* Steps until *stop is set, sleeping on the port when there is nothing to do. */
 SR_MUSTUSE sr_status sr_engine_run(sr_engine *, const volatile int *stop, sr_err *);
+/* How long the device has been busy with the present step, ns; 0: it is not.  Any thread. */
+uint64_t sr_engine_busy(const sr_engine *);
 bool sr_engine_check(const sr_engine *, sr_err *); /* invariants of scheduler and KV; no live request holds nothing */
 #endif

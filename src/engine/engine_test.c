@@ -814,6 +814,38 @@ static void a_lost_device_ends_those_who_wait_too(void **state)
     close_world(w);
 }
 
+/* Where another engine comes, only those who have begun have lost something. */
+static void a_lost_device_leaves_those_who_wait_to_the_next_engine(void **state)
+{
+    (void)state;
+    sr_loadcfg one = usual;
+    one.max_seqs   = 1;
+    world *w       = open_world(&one);
+    sr_step st;
+    sr_err  err = {0};
+    sr_engine_close(w->e);
+    assert_int_equal(sr_engine_open(w->m, &(sr_enginecfg){.replaced = true}, NULL, w->port, &w->e, &err), SR_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        sr_request r = greedy(i + 1, i, 40, 40);
+        post(w, &r);
+    }
+    steps(w, 2);
+    sr_fault_arm(SR_FAULT_SUBMIT, 1);
+    assert_int_equal(sr_engine_step(w->e, &st, &err), SR_DEVLOST);
+    sr_fault_arm(SR_FAULT_SUBMIT, 0);
+    poll_all(w);
+    assert_int_equal(w->a[0][0].error, SR_DEVLOST);
+    for (uint32_t i = 1; i < 3; i++)
+        assert_int_equal(w->a[i][0].error, SR_OK);
+    sr_portstats s;
+    sr_port_stats(w->port, &s);
+    assert_int_equal(s.ready, 0);
+    assert_int_equal(s.fault, 0); /* it would mean that nobody comes */
+    assert_true(s.tokens_made > 0);
+    assert_int_equal(sr_engine_busy(w->e), 0);
+    close_world(w);
+}
+
 static void an_engine_opens_whole_or_not_at_all(void **state)
 {
     (void)state;
@@ -1002,6 +1034,7 @@ int main(void)
         cmocka_unit_test(each_wrong_request_has_its_own_sentence),
         cmocka_unit_test(every_planted_damage_is_found),
         cmocka_unit_test(a_lost_device_ends_those_who_wait_too),
+        cmocka_unit_test(a_lost_device_leaves_those_who_wait_to_the_next_engine),
         cmocka_unit_test(an_engine_opens_whole_or_not_at_all),
         cmocka_unit_test(the_first_choice_may_leave_before_the_others_begin),
         cmocka_unit_test(whatever_is_asked_nothing_is_left_behind),

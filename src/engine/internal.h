@@ -141,6 +141,7 @@ struct sr_engine {
     double       ns_step, ns_per_token; /* measured: a step of few tokens; what each further token adds.  They size chunks while others decode */
     size_t       vector_room;       /* bytes of the event ring that vectors of this step may take */
     uint64_t     deadline_scan;
+    uint64_t     busy_since;        /* when the present step went to the device; 0: none has.  Atomic: a watchdog reads it */
     struct sr_lexicon *lexicon;     /* the vocabulary, ready for grammars; NULL: not yet */
     struct sr_lexmaker *lexmaker;   /* its thread */
     bool         lost;

@@ -10,7 +10,7 @@
 #include "engine/engine.h"
 
 static const sr_backend *const be = &sr_backend_cuda;
-void gpu_trap(void); /* trap.cu */
+void gpu_trap(void *stream); /* trap.cu */
 #define DRAFT_Q8 "models/strata-demo-draft-Q8_0.gguf"
 
 static void a_device_says_what_it_is(void)
@@ -157,7 +157,7 @@ int gpu_lose_device(void)
     uint64_t limit = sr_now_ns() + 5000000000u; /* the fault is another stream's: marks may pass before it */
     if (be->open(0, NULL, &d, &err))
         return 1;
-    gpu_trap();
+    gpu_trap(NULL);
     while (be->wait(d, be->mark(d, SR_Q_COMPUTE), 5000000000u, &err) == SR_OK && sr_now_ns() < limit)
         ;
     bool told = err.status == SR_DEVLOST && err.msg[0] &&

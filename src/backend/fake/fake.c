@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/cpu/internal.h"
+#include "base/fault.h"
 #include "base/mem.h"
 
 #define TAG ((uintptr_t)1 << 62)
@@ -24,6 +25,9 @@ typedef struct {
 typedef struct { sr_plan *cpu; fakedev *dev; void *scratch; } fakeplan;
 
 static sr_fakecfg config;
+static int        harm; /* atomic: an sr_fakeharm for the next submit */
+
+void sr_fake_harm(sr_fakeharm next) { __atomic_store_n(&harm, (int)next, __ATOMIC_SEQ_CST); }
 
 void sr_fake_configure(const sr_fakecfg *cfg) { config = *cfg; }
 
@@ -225,6 +229,12 @@ static sr_status fake_bind(sr_plan *p, const sr_batch *b, uint32_t w, uint32_t n
 
 static sr_status fake_submit(sr_plan *p, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
 {
+    static const uint64_t never;
+    switch (__atomic_exchange_n(&harm, SR_FAKE_WELL, __ATOMIC_SEQ_CST)) {
+    case SR_FAKE_LOST: sr_fault_arm(SR_FAULT_SUBMIT, 1); break;
+    case SR_FAKE_HANGS: sr_backend_cpu.fence(plan_of(p)->dev->cpu, SR_Q_COMPUTE, (sr_point){(volatile uint64_t *)(uintptr_t)&never, 1}); break;
+    default: break;
+    }
     return sr_backend_cpu.submit(plan_of(p)->cpu, op, n, shape, err);
 }
 

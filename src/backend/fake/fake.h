@@ -5,6 +5,7 @@
  *   - Copies take time (bytes per second), commands have latency, so that missing fences show as wrong results.
  *   - Freed and fresh device memory holds NaNs.
  *   - Allocation, copies and submits fail on demand through base/fault.h; a failed one loses the device.
+ *   - It can be told to lose itself or to hang in its next submit, by a signal's handler too.
  *   - Several devices may be open at once, each with its own queues and workers.
  *
  * Threads, errors: as backend.h.   Owns: nothing beyond its devices.
@@ -20,5 +21,7 @@ typedef struct {
 } sr_fakecfg;
 
 void sr_fake_configure(const sr_fakecfg *cfg); /* for devices opened afterwards; test programs only, one thread */
+typedef enum { SR_FAKE_WELL, SR_FAKE_LOST, SR_FAKE_HANGS } sr_fakeharm;
+void sr_fake_harm(sr_fakeharm next); /* safe in a signal's handler */
 extern const sr_backend sr_backend_fake;
 #endif
