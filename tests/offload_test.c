@@ -113,6 +113,65 @@ static void weights_that_stream_in_give_the_same_bits(void **state)
     }
 }
 
+/* Both formats that have a code, every weight that can be coded, and a step of many tokens as well as steps of four. */
+static void weights_that_come_coded_give_the_same_bits(void **state)
+{
+    (void)state;
+    const struct { const char *path; double most; } run[] = {{"synth:tiny:bf16", 0.72}, {"synth:tiny:f16", 0.93}};
+    int32_t keep_text[N];
+    memcpy(keep_text, text, sizeof text);
+    for (int i = 0; i < N; i++)
+        text[i] %= 1000;
+    for (size_t i = 0; i < 2 * SR_COUNT(run); i++) {
+        bool     slow = i % 2;
+        float   *want = expected(run[i / 2].path, 8);
+        for (int coded = 0; coded < 2; coded++) {
+            sr_fake_configure(&(sr_fakecfg){.memory = 4700000, .bytes_per_s = slow ? 300000000u : 0, .ns_per_command = slow ? 5000 : 0});
+            sr_loadcfg c = config(run[i / 2].path, slow ? SR_OFFLOAD_AUTO : SR_OFFLOAD_STREAM);
+            c.transit    = coded ? SR_TRANSIT_CODED : SR_TRANSIT_RAW;
+            sr_model *m  = load(&c);
+            assert_non_null(m->off);
+            assert_int_equal(m->info.bytes_coded != 0, coded);
+            for (int times = 0; times < 2; times++) {
+                float *got = eval(m, 8);
+                if (coded || !slow) /* uncoded feed-forwards may be shared */
+                    assert_memory_equal(want, got, 8 * m->info.n_vocab * sizeof *got);
+                sr_free(got);
+            }
+            if (coded) {
+                assert_int_equal(m->off->few, 0);
+                assert_true((double)m->info.bytes_coded < run[i / 2].most * (double)m->info.bytes_before);
+                assert_true(m->off->sum.ram_used < m->off->sum.bytes[SR_WT_PINNED]); /* the plan knows what the code takes */
+            }
+            assert_true(!coded || (sr_offload_bytes(m) > 7 * m->info.bytes_coded && sr_offload_bytes(m) <= 9 * m->info.bytes_coded)); /* eight steps */
+            sr_model_close(m);
+        }
+        sr_free(want);
+    }
+    memcpy(text, keep_text, sizeof text);
+}
+
+static void weights_without_a_code_come_as_they_are_and_the_cpu_takes_no_coded_ones(void **state)
+{
+    (void)state;
+    sr_err     err  = {0};
+    sr_model  *m    = NULL;
+    float     *want = expected(BASE, 8);
+    sr_loadcfg c    = config(BASE, SR_OFFLOAD_STREAM);
+    c.transit       = SR_TRANSIT_CODED;
+    sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB});
+    m          = load(&c);
+    float *got = eval(m, 8);
+    assert_memory_equal(want, got, 8 * m->info.n_vocab * sizeof *got);
+    assert_int_equal(m->info.bytes_coded, 0);
+    sr_model_close(m);
+    sr_free(got);
+    sr_free(want);
+    c.offload = SR_OFFLOAD_CPU;
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "coded"));
+}
+
 static void feed_forwards_shared_with_the_cpu_agree_within_rounding(void **state)
 {
     (void)state;
@@ -310,16 +369,18 @@ static void no_failed_allocation_leaks_or_crashes(void **state)
 {
     (void)state;
     const sr_faultkind kinds[] = {SR_FAULT_ALLOC, SR_FAULT_DEVALLOC};
-    sr_fake_configure(&(sr_fakecfg){.memory = 9 * MB});
-    for (size_t k = 0; k < SR_COUNT(kinds); k++)
+    for (size_t k = 0; k < 2 * SR_COUNT(kinds); k++)
         for (uint64_t nth = 1, fired = 1; fired; nth += nth < 40 ? 1 : 9) {
-            sr_err     err = {0};
-            sr_model  *m   = NULL;
-            sr_loadcfg c   = config(DRAFT, SR_OFFLOAD_AUTO);
-            sr_fault_arm(kinds[k], nth);
+            sr_err     err   = {0};
+            sr_model  *m     = NULL;
+            bool       coded = k >= SR_COUNT(kinds);
+            sr_loadcfg c     = config(coded ? "synth:tiny:bf16" : DRAFT, SR_OFFLOAD_AUTO);
+            c.transit        = coded ? SR_TRANSIT_CODED : SR_TRANSIT_RAW;
+            sr_fake_configure(&(sr_fakecfg){.memory = coded ? 4700000 : 9 * MB});
+            sr_fault_arm(kinds[k % SR_COUNT(kinds)], nth);
             sr_status s = sr_model_load(&c, &m, &err);
-            fired       = sr_fault_fired(kinds[k]);
-            sr_fault_arm(kinds[k], 0);
+            fired       = sr_fault_fired(kinds[k % SR_COUNT(kinds)]);
+            sr_fault_arm(kinds[k % SR_COUNT(kinds)], 0);
             if (!(s == SR_OK || (fired && s == SR_NOMEM && err.msg[0])))
                 fail_msg("allocation %u failed: status %d, %s", (unsigned)nth, s, err.msg);
             sr_model_close(m);
@@ -332,6 +393,8 @@ int main(void)
         text[i] = i ? (i * 7919 + 13) % 8000 + 3 : 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_that_stream_in_give_the_same_bits),
+        cmocka_unit_test(weights_that_come_coded_give_the_same_bits),
+        cmocka_unit_test(weights_without_a_code_come_as_they_are_and_the_cpu_takes_no_coded_ones),
         cmocka_unit_test(feed_forwards_shared_with_the_cpu_agree_within_rounding),
         cmocka_unit_test(a_share_that_was_wrong_is_corrected_between_steps),
         cmocka_unit_test(weights_read_from_disk_give_the_same_bits),

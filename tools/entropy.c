@@ -6,8 +6,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "format/entropy.h"
-#include "format/expcode.h"
 #include "format/gguf.h"
+#include "ops/expcode/expcode.h"
 #include "ops/quant/quant.h"
 
 enum { FORMATS = 64 };
@@ -28,12 +28,12 @@ static void add(row *r, const sr_entropy *e, size_t bytes)
 }
 
 /* Coded, decoded on one thread, compared. */
-static sr_status code(const uint16_t *v, size_t n, coding *c, sr_err *err)
+static sr_status code(uint32_t format, const uint16_t *v, size_t n, coding *c, sr_err *err)
 {
     static uint16_t   out[SR_EXPCODE_BLOCK];
     static sr_expcode x;
     sr_buf            text = {0};
-    if (n > UINT32_MAX || sr_expcode_encode(v, (uint32_t)n, &text, err) || sr_expcode_open(text.p, text.n, &x, err))
+    if (n > UINT32_MAX || sr_expcode_encode(format, v, (uint32_t)n, &text, err) || sr_expcode_open(text.p, text.n, &x, err))
         goto done;
     for (uint32_t b = 0; b < x.n_block; b++) {
         size_t   first = (size_t)b * x.block;
@@ -68,8 +68,8 @@ static sr_status measure(const char *path, sr_err *err)
         if (t->dtype >= FORMATS || !sr_entropy_measure(t->dtype, t->data, t->bytes, &e))
             continue;
         add(&rows[t->dtype], &e, t->bytes);
-        if (t->dtype == SR_BF16)
-            (void)code(t->data, t->bytes / 2, &c, err);
+        if (sr_expcode_knows(t->dtype))
+            (void)code(t->dtype, t->data, t->bytes / 2, &c, err);
     }
     printf("%s\n", path);
     for (uint32_t f = 0; f < FORMATS && !err->status; f++) {
@@ -85,7 +85,7 @@ static sr_status measure(const char *path, sr_err *err)
         printf("; at best %.1f %% less\n", 100 * (1 - held / 8 / (double)r->bytes));
     }
     if (c.bytes)
-        printf("  exponents coded: %.2f -> %.2f MB, %.1f %% less; undone at %.2f GB/s of numbers on one thread, the fastest block\n", (double)c.bytes * 1e-6, (double)c.coded * 1e-6,
+        printf("  BF16 and F16 coded: %.2f -> %.2f MB, %.1f %% less; undone at %.2f GB/s of numbers on one thread, the fastest block\n", (double)c.bytes * 1e-6, (double)c.coded * 1e-6,
                100 * (1 - (double)c.coded / (double)c.bytes), c.best * 1e-9);
     sr_gguf_close(g);
     return err->status;

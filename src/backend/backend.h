@@ -22,7 +22,7 @@
 #include "base/err.h"
 #include "ops/op.h"
 
-#define SR_BACKEND_ABI 2u
+#define SR_BACKEND_ABI 3u
 typedef enum { SR_MEM_DEVICE, SR_MEM_PINNED, SR_MEM_MANAGED } sr_memkind;
 typedef enum { SR_Q_COMPUTE, SR_Q_IN, SR_Q_OUT, SR_Q_COUNT } sr_queue;
 
@@ -72,6 +72,9 @@ typedef struct sr_backend {
     /* The same on the device, in the order of a queue: n rows of blocks, one after the other at src, into tiles at dst.
      * Formats, shapes and layout are pack()'s.  NULL: the kernels read blocks as they are. */
     sr_status (*tile)(sr_dev *, sr_queue, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst, sr_err *);
+    /* The same of numbers that came coded (a text of ops/expcode, n * cols of them, 16-byte aligned): to tiles where layout is pack()'s,
+     * to rows where it is 0.  SR_AGAIN: the queue is full.  NULL: weights come as they are. */
+    sr_status (*decode)(sr_dev *, sr_queue, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst, uint16_t layout, sr_err *);
     sr_status (*copyv)(sr_dev *, sr_queue, const sr_span *, uint32_t n, sr_err *);
     sr_point  (*mark)(sr_dev *, sr_queue);
     void      (*fence)(sr_dev *, sr_queue waiter, sr_point on);            /* any device's or the host's point */

@@ -28,6 +28,7 @@ typedef enum {                             /* weights that do not fit the device
     SR_OFFLOAD_STREAM,                     /* all of them come over the bus, in every step */
     SR_OFFLOAD_CPU                         /* steps of a few tokens: the CPU computes every feed-forward that is not on the device */
 } sr_offloadmode;
+typedef enum { SR_TRANSIT_RAW, SR_TRANSIT_CODED } sr_transit; /* weights in RAM beside a device: as in the file; BF16 and F16 coded without loss */
 typedef struct {                           /* what this machine does, as measured before: asked where the plan needs it; zero: nothing is known */
     bool (*known)(void *arg, uint16_t format, uint32_t threads, sr_hw *out); /* products of weights in this format on so many CPU threads; what is left 0 is measured */
     void (*measured)(void *arg, uint16_t format, uint32_t threads, const sr_hw *now); /* for the next time; NULL: nobody keeps it */
@@ -46,6 +47,7 @@ typedef struct {                           /* what to load, and how much room it
     uint16_t out_rows;                     /* 0: max_seqs, 256 where vectors are means; more for perplexity */
     uint16_t pooling;                      /* SR_POOL_MEAN, CLS, LAST; 0: the file's, else LAST */
     sr_offloadmode offload;
+    sr_transit transit;                    /* CODED: such feed-forwards are not shared with the CPU */
     double   bus;                          /* bytes/s of a slower bus, rehearsed: weights come in no faster than that; 0: the machine's own */
     uint64_t ram;                          /* most bytes of weights in RAM; 0: what the machine has */
     const int32_t *skip_text; uint32_t n_skip_text; /* what each block changes is measured with it (512 tokens at most); 0: nothing is */
@@ -66,6 +68,7 @@ typedef struct {
     char     device[64], isa[16];
     uint8_t  uuid[16];                     /* of a GPU; zeros: it has none */
     uint64_t bytes_device;                 /* of the weights; less than `bytes`: the rest comes in every step */
+    uint64_t bytes_coded, bytes_before;    /* of weights that lie in RAM coded; before that */
     double   cpu_share, predicted_s;       /* of all feed-forwards, computed by the CPU in steps of few tokens; a step of one token */
 } sr_modelinfo;
 SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);

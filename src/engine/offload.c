@@ -161,10 +161,13 @@ static void take_plan(sr_model *m, const sr_place *place, sr_offloadmode mode)
     o->n_slot = o->slot_bytes ? SLOTS : 0;
 }
 
+/* Whether what comes in is not read as it came. */
+static bool makes(const sr_model *m) { return m->be->tile || m->cfg.transit == SR_TRANSIT_CODED; }
+
 static size_t slots_bytes(const sr_model *m)
 {
     const sr_offload *o = m->off;
-    return o->slot_bytes * (o->n_slot + (o->n_slot && m->be->tile));
+    return o->slot_bytes * (o->n_slot + (o->n_slot && makes(m)));
 }
 
 static uint64_t resident_bytes(const sr_model *m)
@@ -181,7 +184,7 @@ static uint64_t resident_bytes(const sr_model *m)
 static bool try_plan(sr_model *m, const need *n, const sr_unit *unit, sr_place *place, sr_offloadmode mode, sr_err *err)
 {
     sr_offload *o    = m->off;
-    sr_needs    want = {.kv = n->kv, .scratch = n->fixed, .slots = SLOTS + (m->be->tile != NULL), .few = FEW};
+    sr_needs    want = {.kv = n->kv, .scratch = n->fixed, .slots = SLOTS + makes(m), .few = FEW};
     want.reserve = (uint64_t)m->code->prog.n_weight * ALIGN + (mode == SR_OFFLOAD_STREAM ? 0 : few_bytes(m, most_shared(m)));
     if (sr_plan_place(&o->hw, &want, unit, 2 * m->info.n_layer + 2, place, &o->sum, err))
         return false;
@@ -229,7 +232,7 @@ sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err)
         sr_units_close(&units);
         return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u layers", m->info.n_layer);
     }
-    if (measure(m, di, &m->off->hw, err) == SR_OK)
+    if (sr_code_units(m, &units, err) == SR_OK && measure(m, di, &m->off->hw, err) == SR_OK)
         (void)!plan(m, &n, units.u, err);
     sr_units_close(&units);
     if (err->status)
@@ -354,16 +357,21 @@ static sr_status hold_weights(sr_model *m, sr_err *err)
 {
     const sr_program *p = &m->code->prog;
     const sr_tensor **t = sr_calloc(p->n_weight + 1u, sizeof *t);
-    uint32_t          n = 0;
+    uint32_t         *id = sr_calloc(p->n_weight + 1u, sizeof *id), n = 0;
     sr_err            refused = {0};
-    if (!t)
-        return sr_raise(err, SR_NOMEM, "host: memory for %u tensors", p->n_weight);
-    for (uint32_t w = 0; w < p->n_weight; w++)
-        if (held(m, w))
+    sr_status         s = t && id ? SR_OK : sr_raise(err, SR_NOMEM, "host: memory for %u tensors", p->n_weight);
+    for (uint32_t w = 0; w < p->n_weight && s == SR_OK; w++)
+        if (held(m, w)) {
+            id[n]  = w;
             t[n++] = m->code->tensor[w];
-    sr_status s = !n ? SR_OK : sr_gguf_in_memory(m->gguf) ? pin_mapping(m, t, n, &refused) : SR_UNSUPPORTED;
+        }
+    if (s == SR_OK && m->cfg.transit == SR_TRANSIT_CODED)
+        s = sr_code_weights(m, id, n, err);
+    else if (s == SR_OK && n && (!sr_gguf_in_memory(m->gguf) || pin_mapping(m, t, n, &refused)))
+        s = copy_weights(m, err);
     sr_free(t);
-    return s ? copy_weights(m, err) : SR_OK;
+    sr_free(id);
+    return s;
 }
 
 const void *sr_offload_source(const sr_model *m, uint32_t w)
@@ -476,12 +484,14 @@ static sr_status add_part(sr_model *m, sr_offroute *r, uint32_t w, size_t *at, s
         r->weight[w] = (sr_wref){.format = ref.format};
         return SR_OK;
     }
-    ref.layout = m->be->tile ? sr_tile_layout(m, ref.format, ref.n_row, ref.n_col, src, row) : 0;
+    size_t coded = sr_offload_coded(m, w);
+    ref.layout   = m->be->tile ? sr_tile_layout(m, ref.format, ref.n_row, ref.n_col, m->code->tensor[w]->data, row) : 0;
+    SR_ASSERT(!coded || ref.n_row * piece == m->code->tensor[w]->bytes, "a part of a coded weight");
     uint32_t slot = (r->n_unit - 1) % m->off->n_slot;
-    ref.p         = (char *)(ref.layout ? m->off->tiles : m->off->slot[slot]) + *at;
+    ref.p         = (char *)(ref.layout || coded ? m->off->tiles : m->off->slot[slot]) + *at;
     r->weight[w]  = ref;
     r->part[r->n_part++] = (sr_streampart){.src = src, .piece = piece, .step = row, .at = *at, .rows = ref.n_row, .cols = ref.n_col,
-                                           .format = ref.format, .tile = ref.layout != 0};
+                                           .format = ref.format, .layout = ref.layout, .coded = coded};
     r->unit[r->n_unit - 1].n++;
     *at += sr_align_up(piece * ref.n_row, ALIGN);
     return *at <= m->off->slot_bytes ? SR_OK : sr_raise(err, SR_INVALID, "a unit of %zu bytes in slots of %zu", *at, m->off->slot_bytes);
@@ -628,7 +638,7 @@ sr_status sr_offload_ready(sr_model *m, sr_err *err)
     for (uint32_t i = 0; i < o->n_slot; i++)
         if (m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream slot", &o->slot[i], err))
             return err->status;
-    if (o->n_slot && m->be->tile && m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream tiles", &o->tiles, err))
+    if (o->n_slot && makes(m) && m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream tiles", &o->tiles, err))
         return err->status;
     if ((o->few && open_few(m, err)) || sr_meter_open(&o->balance.meter, err) || open_stream(m, err))
         return err->status;
@@ -692,6 +702,7 @@ void sr_offload_close(sr_model *m)
         end_route(&o->route[i]);
     sr_free(o->pin);
     sr_free(o->copied);
+    sr_free(o->coded);
     sr_free(o->outside);
     sr_free(o->device);
     sr_free(o);

@@ -2,6 +2,7 @@
  *
  *     offload.c         decides (weights/plan), keeps page-locked memory, makes the stream, runs a step
  *     offload_share.c   the CPU's part of feed-forwards
+ *     offload_code.c    weights that lie in RAM and travel coded
  *     balance.c         how large that part is, corrected by what both sides were seen to do
  *
  * Two routes through the program share the slots of one stream.  Route 0 brings every unit that lies outside to the device:
@@ -59,7 +60,8 @@ struct sr_offload {
     uint32_t     n_slot;
     size_t       slot_bytes;
     struct { char *p; size_t n; } *pin; uint32_t n_pin; /* ranges of the mapping */
-    void        *copy, **copied;    /* where it cannot be page-locked: a copy of what lies outside; by weight id */
+    void        *copy, **copied;    /* where it cannot be page-locked, or is coded: a copy of what lies outside; by weight id */
+    size_t      *coded;             /* bytes of its code, by weight id, 0: as in the file; NULL: nothing is coded */
     void        *embedding;         /* page-locked rows, read over the bus; NULL: on the device */
     sr_reader   *reader;            /* of what lies on disk; NULL: nothing does */
     void        *staging;           /* page-locked: its word, its buffers */
@@ -89,7 +91,13 @@ SR_MUSTUSE sr_status sr_offload_failed(sr_model *m, sr_err *err);  /* after it: 
 static inline uint64_t sr_offload_bytes(const sr_model *m) { return m->off && m->off->stream ? m->off->bytes_before + sr_stream_bytes(m->off->stream) : 0; }
 SR_MUSTUSE sr_status sr_offload_reroute(sr_model *m, sr_err *err); /* routes anew, where other blocks are left out: between two steps */
 void sr_offload_close(sr_model *m);                                /* both devices idle */
-const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locked blocks of a weight outside */
+const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locked blocks of a weight outside, or their code */
+
+static inline size_t sr_offload_coded(const sr_model *m, uint32_t w) { return m->off->coded ? m->off->coded[w] : 0; }
+
+/* offload_code.c, with cfg.transit */
+SR_MUSTUSE sr_status sr_code_units(const sr_model *m, sr_units *s, sr_err *err); /* what they take outside the device */
+SR_MUSTUSE sr_status sr_code_weights(sr_model *m, const uint32_t *w, uint32_t n, sr_err *err); /* these, page-locked; coded where that is shorter */
 
 /* offload_share.c */
 SR_MUSTUSE sr_status sr_share_open(sr_model *m, sr_err *err);

@@ -24,6 +24,8 @@ static double   over(double x, double rate) { return rate > 0 ? x / rate : 0; } 
 
 /* What a step of m tokens reads of a unit: rows of an embedding, all of anything else. */
 static double read_of(const sr_unit *u, double m) { return (double)u->read * (u->kind == SR_UNIT_EMBED ? m : 1); }
+/* What of that is read of RAM, when it lies there. */
+static double moved_of(const sr_unit *u, double m) { return read_of(u, m) * (u->outside ? (double)u->outside / (double)u->bytes : 1); }
 static double flops_of(const sr_unit *u, double m) { return 2.0 * (double)u->params * m; }
 static double op_seconds(const sr_hw *h, const sr_unit *u) { return u->ops * (h->vram ? h->dev_op : h->cpu_op); }
 
@@ -37,14 +39,14 @@ static double by_cpu(const sr_hw *h, const sr_unit *u, double m) /* all of it */
 }
 static double by_bus(const sr_hw *h, const sr_unit *u, double m)
 {
-    return h->vram ? SR_MAX(read_of(u, m) / bus_of(h), over(flops_of(u, m), own(u->dev_flops, h->dev_flops))) : 0;
+    return h->vram ? SR_MAX(moved_of(u, m) / bus_of(h), over(flops_of(u, m), own(u->dev_flops, h->dev_flops))) : 0;
 }
 
 /* `cpu` of `hidden` parts by the CPU, the rest over the bus. */
 static double outside(const sr_hw *h, const sr_unit *u, double m, uint32_t cpu, uint32_t hidden)
 {
     double share = hidden ? (double)cpu / hidden : 0;
-    double t     = SR_MAX(by_cpu(h, u, m) * share, read_of(u, m) / h->dram_read);
+    double t     = SR_MAX(by_cpu(h, u, m) * share, moved_of(u, m) / h->dram_read);
     if (h->vram)
         t = SR_MAX(t, by_bus(h, u, m) * (1 - share));
     return t + (h->vram && cpu ? h->sync : 0);
@@ -82,7 +84,7 @@ static double chunk_seconds(const sr_hw *h, const sr_unit *u, const sr_place *o,
     double moved = 0, nvme = 0, work = attn_s, ops = 0;
     for (uint32_t i = 0; i < n; i++) {
         double f = flops_of(&u[i], u[i].kind == SR_UNIT_HEAD ? 1 : tokens);
-        moved += o[i].tier == SR_WT_DEVICE ? 0 : read_of(&u[i], tokens);
+        moved += o[i].tier == SR_WT_DEVICE ? 0 : o[i].tier == SR_WT_NVME ? read_of(&u[i], tokens) : moved_of(&u[i], tokens);
         nvme += o[i].tier == SR_WT_NVME ? read_of(&u[i], tokens) : 0;
         work += over(f, h->vram ? own(u[i].dev_flops, h->dev_flops) : own(u[i].cpu_flops, h->cpu_flops));
         ops += op_seconds(h, &u[i]);
@@ -111,10 +113,14 @@ static void put_outside(const task *t, const sr_unit *u, sr_place *o, sr_placeme
 {
     const sr_hw *h    = t->hw;
     double       m    = tokens_of(t->need), ops = op_seconds(h, u);
-    bool         fits = u->bytes <= h->ram && p->ram_used <= h->ram - u->bytes;
+    uint64_t     ram  = u->outside ? u->outside : u->bytes;
+    bool         fits = ram <= h->ram && p->ram_used <= h->ram - ram;
+    sr_unit      disk = *u;
+    disk.outside      = 0;
+    u                 = fits ? u : &disk;
     price        c    = best(h, t->need, u, !fits);
     *o = (sr_place){(uint16_t)(!fits ? SR_WT_NVME : h->vram ? SR_WT_PINNED : SR_WT_MAPPED), c.cpu_hidden, 0, c.s + ops};
-    p->ram_used += fits ? u->bytes : 0;
+    p->ram_used += fits ? ram : 0;
     p->slot_bytes = u->kind == SR_UNIT_EMBED || !h->vram ? p->slot_bytes : SR_MAX(p->slot_bytes, u->slot ? u->slot : u->bytes);
     p->stream_s += outside(h, u, m, h->vram ? 0 : 1, 1) + ops;
     p->cpu_s += outside(h, u, m, 1, 1) + ops;
@@ -250,7 +256,7 @@ sr_status sr_plan_step(const sr_hw *h, const sr_needs *need, const sr_unit *u, u
         return err->status;
     out->kv = kv_seconds(h, need);
     for (uint32_t i = 0; i < n; i++) {
-        double read = read_of(&u[i], m);
+        double read = place[i].tier == SR_WT_NVME ? read_of(&u[i], m) : moved_of(&u[i], m);
         bool   disk = place[i].tier == SR_WT_NVME;
         out->ops += op_seconds(h, &u[i]);
         if (place[i].tier == SR_WT_DEVICE) {

@@ -268,6 +268,30 @@ static void says_how_much_is_missing(void **state)
     assert_non_null(strstr(e.msg, "host to device rate is 0"));
 }
 
+/* Nothing shared, so that a step is bytes over rates and nothing else. */
+static void a_unit_that_comes_coded_takes_less_of_bus_and_ram(void **state)
+{
+    (void)state;
+    sr_unit      u[UNITS];
+    sr_place     o[UNITS];
+    sr_placement p[3];
+    uint32_t     n = big(u);
+    sr_hw        h = machine(1);
+    h.vram = 14000000000, h.ram = 40000000000, h.nvme_read = 0, h.zero_copy = 0, h.dram_read = 1e12;
+    for (int coded = 0; coded < 3; coded++) {
+        sr_err e = {0};
+        for (uint32_t k = 0; k < n; k++) {
+            u[k].hidden  = 0;
+            u[k].outside = coded && u[k].kind != SR_UNIT_EMBED ? u[k].bytes / 3 * 2 : 0;
+        }
+        h.ram = coded == 2 ? 22000000000 : h.ram; /* too little for what lies outside as it is stored */
+        assert_int_equal(sr_plan_place(&h, &(sr_needs){0}, u, n, o, &p[coded], &e), SR_OK);
+    }
+    assert_true(p[0].bytes[SR_WT_PINNED] > h.ram && p[1].ram_used < 0.68 * (double)p[0].ram_used && p[2].ram_used <= h.ram);
+    double dev = (double)p[1].bytes[SR_WT_DEVICE] / h.dev_read, bus = (double)(p[1].bytes[SR_WT_PINNED] - u[0].bytes) / h.h2d;
+    assert_true(fabs(p[0].token_s - dev - bus) < 0.01 * bus && fabs(p[1].token_s - dev - bus * 2 / 3) < 0.01 * bus);
+}
+
 int main(void)
 {
     const struct CMUnitTest t[] = {
@@ -275,7 +299,7 @@ int main(void)
         cmocka_unit_test(agrees_with_the_known_limits_of_a_70b_model), cmocka_unit_test(comes_near_the_best_of_all_placements),
         cmocka_unit_test(a_step_of_many_tokens_reads_weights_once), cmocka_unit_test(the_split_of_a_step_is_the_best_of_all_splits),
         cmocka_unit_test(a_prompt_costs_its_bytes_or_its_arithmetic),
-        cmocka_unit_test(says_how_much_is_missing),
+        cmocka_unit_test(says_how_much_is_missing), cmocka_unit_test(a_unit_that_comes_coded_takes_less_of_bus_and_ram),
     };
     return cmocka_run_group_tests(t, NULL, NULL);
 }

@@ -19,6 +19,9 @@ struct sr_stream {
     uint64_t     bytes;
 };
 
+/* Not read as it came. */
+static bool made(const sr_streampart *p) { return p->layout || p->coded; }
+
 static sr_status check(const sr_streamcfg *c, sr_err *err)
 {
     if (c->n_slot < 1 || c->n_slot > SR_STREAM_SLOTS)
@@ -30,8 +33,8 @@ static sr_status check(const sr_streamcfg *c, sr_err *err)
                 return sr_raise(err, SR_INVALID, "stream unit %u has parts %u to %u of %u; at most %d", u, s->first, s->first + s->n,
                                 c->route[r].n_part, SPANS);
             for (uint32_t p = s->first; p < s->first + s->n; p++)
-                if (c->route[r].part[p].tile && (!c->tiles || !c->be->tile))
-                    return sr_raise(err, SR_INVALID, "stream part %u wants tiles; the device makes none", p);
+                if (made(&c->route[r].part[p]) && (!c->tiles || (c->route[r].part[p].coded ? !c->be->decode : !c->be->tile)))
+                    return sr_raise(err, SR_INVALID, "stream part %u wants %s; the device makes none", p, c->route[r].part[p].coded ? "decoding" : "tiles");
         }
     return SR_OK;
 }
@@ -104,10 +107,11 @@ static sr_status fetch(sr_stream *s, uint32_t u, sr_err *err)
         sr_reader_next(s->cfg.reader, read - 1, &there, at);
     for (const sr_streampart *p = r->part + r->unit[u].first; n < r->unit[u].n; p++, n++) {
         const void *src = read ? at[n] : p->src;
-        span[n] = p->piece == p->step ? (sr_span){.dst = base + p->at, .src = src, .bytes = p->piece * p->rows, .n = 1}
+        size_t      all = p->coded ? p->coded : p->piece * p->rows;
+        span[n] = p->coded || p->piece == p->step ? (sr_span){.dst = base + p->at, .src = src, .bytes = all, .n = 1}
                                       : (sr_span){.dst = base + p->at, .src = src, .bytes = p->piece, .n = p->rows,
                                                   .dst_step = p->piece, .src_step = p->step};
-        s->bytes += (uint64_t)p->piece * p->rows;
+        s->bytes += all;
     }
     if (to->used.word)
         s->cfg.be->fence(s->cfg.dev, SR_Q_IN, to->used);
@@ -163,9 +167,23 @@ static bool in_place(const sr_stream *s, uint32_t u)
 {
     const sr_streamroute *r = &s->cfg.route[s->route];
     for (uint32_t p = 0; p < r->unit[u].n; p++)
-        if (!r->part[r->unit[u].first + p].tile)
+        if (!made(&r->part[r->unit[u].first + p]))
             return true;
     return false;
+}
+
+/* What a part is read as.  A queue that is full empties by itself. */
+static sr_status make(sr_stream *s, const sr_streampart *p, const char *from, sr_err *err)
+{
+    const sr_backend *be = s->cfg.be;
+    void             *to = (char *)s->cfg.tiles + p->at;
+    sr_status         rc;
+    if (!p->coded)
+        return be->tile(s->cfg.dev, SR_Q_COMPUTE, p->format, p->rows, p->cols, from, to, err);
+    while ((rc = be->decode(s->cfg.dev, SR_Q_COMPUTE, p->format, p->rows, p->cols, from, to, p->layout, err)) == SR_AGAIN)
+        if ((rc = be->wait(s->cfg.dev, be->mark(s->cfg.dev, SR_Q_COMPUTE), UINT64_MAX, err)) != SR_OK)
+            break;
+    return rc;
 }
 
 sr_status sr_stream_await(sr_stream *s, uint32_t u, sr_err *err)
@@ -177,7 +195,7 @@ sr_status sr_stream_await(sr_stream *s, uint32_t u, sr_err *err)
     s->cfg.be->fence(s->cfg.dev, SR_Q_COMPUTE, at->ready);
     const sr_streampart *p = r->part + r->unit[u].first;
     for (uint32_t i = 0; i < r->unit[u].n; i++, p++)
-        if (p->tile && s->cfg.be->tile(s->cfg.dev, SR_Q_COMPUTE, p->format, p->rows, p->cols, base + p->at, (char *)s->cfg.tiles + p->at, err))
+        if (made(p) && make(s, p, base + p->at, err))
             return err->status;
     if (in_place(s, u))
         return SR_OK;

@@ -6,8 +6,8 @@
  *     SR_Q_IN       |u0 > slot 0|u1 > slot 1|u2 > slot 0    |u3 > slot 1   |u0 > slot 0 (the next step's) ..
  *     SR_Q_COMPUTE              |tile u0|ops|   |tile u1|ops|    |tile u2|ops| ..
  *
- * A slot holds blocks as they are in the file.  Where kernels read tiles, one more buffer of a slot's size takes them (made on the
- * device, sr_backend.tile), and the slot is free for the bus before the ops begin.  A unit's addresses never change, so they are
+ * A slot holds blocks as they are in the file, or their code.  Where kernels read tiles, or weights come coded, one more buffer of a
+ * slot's size takes what is made of them on the device (sr_backend.tile, decode), and the slot is free for the bus before the ops begin.  A unit's addresses never change, so they are
  * bound once and captured steps stay valid.
  *
  * A route is one list of units; two (a step that shares its feed-forwards with the CPU, and one that does not) may use the
@@ -31,7 +31,8 @@ typedef struct {                     /* one weight, or some rows or columns of o
     size_t      at;                  /* in the slot, and in the tiles */
     uint32_t    rows, cols;
     uint16_t    format;
-    bool        tile;
+    uint16_t    layout;              /* of the tiles that are made of it; 0: none */
+    size_t      coded;               /* bytes at src, which are a code of it (ops/expcode); 0: as in the file */
 } sr_streampart;
 typedef struct { uint32_t first, n, read; } sr_streamunit; /* parts; 1 + the reader's unit with the same parts, 0: in RAM */
 typedef struct {
@@ -43,7 +44,7 @@ enum { SR_STREAM_SLOTS = 4, SR_STREAM_ROUTES = 2 };
 typedef struct {
     const sr_backend *be; sr_dev *dev;
     void             *slot[SR_STREAM_SLOTS]; uint32_t n_slot;
-    void             *tiles;         /* NULL: no part has them */
+    void             *tiles;         /* what is made of parts; NULL: nothing is */
     sr_reader        *reader;        /* of units on disk; NULL: there are none */
     sr_pace          *pace;          /* of a slower bus; NULL: the machine's own */
     sr_meter         *meter;         /* is told of every copy; NULL: nobody asks */

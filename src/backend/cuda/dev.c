@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/cuda/internal.h"
+#include "ops/expcode/expcode_cuda.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "ops/linear/layout.h"
@@ -289,6 +290,16 @@ static sr_status cuda_tile(sr_dev *d, sr_queue q, uint16_t format, uint32_t n, u
     return CU(d, err, cudaGetLastError());
 }
 
+static sr_status cuda_decode(sr_dev *d, sr_queue q, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst, uint16_t layout, sr_err *err)
+{
+    sr_status s = sr_cuda_enter(d, err);
+    if (s)
+        return s;
+    if (!sr_expcode_cuda(d->queue[q].stream, format, n, cols, src, dst, layout != 0))
+        return sr_raise(err, SR_INVALID, "cuda:%d: %u rows of %u numbers in %s come in no code", d->index, n, cols, sr_dtype_name(format));
+    return CU(d, err, cudaGetLastError());
+}
+
 /* Pages of a file are page-locked for reading alone, where the device can do that. */
 static sr_status cuda_pin(sr_dev *d, void *p, size_t n, bool on, sr_err *err)
 {
@@ -315,7 +326,7 @@ static sr_status cuda_pin(sr_dev *d, void *p, size_t n, bool on, sr_err *err)
 const sr_backend sr_backend_cuda = {
     .abi = SR_BACKEND_ABI, .size = sizeof(sr_backend), .name = "cuda", .build = SR_VERSION,
     .count = cuda_count, .open = cuda_open, .close = cuda_close, .info = cuda_info,
-    .alloc = cuda_alloc, .free = cuda_free, .pin = cuda_pin, .pack = sr_linear_cuda_pack, .tile = cuda_tile,
+    .alloc = cuda_alloc, .free = cuda_free, .pin = cuda_pin, .pack = sr_linear_cuda_pack, .tile = cuda_tile, .decode = cuda_decode,
     .copyv = sr_cuda_copyv, .mark = sr_cuda_mark, .fence = sr_cuda_fence, .wait = sr_cuda_wait, .group = NULL,
     .supports = sr_cuda_supports, .scratch = sr_cuda_scratch, .prepare = sr_cuda_prepare, .slot = sr_cuda_slot,
     .bind = sr_cuda_bind, .submit = sr_cuda_submit, .discard = sr_cuda_discard, .profile = sr_cuda_profile,

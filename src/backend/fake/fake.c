@@ -7,9 +7,13 @@
 #include "backend/cpu/internal.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "ops/expcode/expcode.h"
 
 #define TAG ((uintptr_t)1 << 62)
 
+enum { DECODES = 4096 }; /* no queue holds more commands */
+
+typedef struct { const void *src; uint16_t *dst; uint64_t n; } coded;
 struct block { struct block *next; void *p; size_t bytes; bool device; };
 
 /* Not sr_dev itself: the CPU's device inside has that type, and its own functions. */
@@ -20,6 +24,8 @@ typedef struct {
     pthread_mutex_t lock;    /* the block list: allocation is rare and may come from several threads */
     struct block   *blocks;
     uint64_t        used;
+    coded           decode[DECODES];
+    uint32_t        decodes;
 } fakedev;
 
 typedef struct { sr_plan *cpu; fakedev *dev; void *scratch; } fakeplan;
@@ -161,6 +167,34 @@ static sr_status fake_copyv(sr_dev *dev, sr_queue q, const sr_span *s, uint32_t 
     return SR_OK;
 }
 
+static sr_status decode_now(void *arg, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
+{
+    (void)op, (void)n, (void)shape;
+    const coded *c = arg;
+    sr_expcode   x;
+    if (sr_expcode_open(c->src, SIZE_MAX / 2, &x, err))
+        return err->status;
+    SR_ASSERT(x.n == c->n, "%u coded numbers came, %llu were expected", x.n, (unsigned long long)c->n);
+    for (uint32_t b = 0; b < x.n_block; b++)
+        if (sr_expcode_block(&x, b, c->dst + (size_t)b * x.block, err))
+            return err->status;
+    return SR_OK;
+}
+
+/* Its products read rows: there are no tiles. */
+static sr_status fake_decode(sr_dev *dev, sr_queue q, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst, uint16_t layout, sr_err *err)
+{
+    fakedev *f = fake(dev);
+    if (layout || !sr_expcode_knows(format))
+        return sr_raise(err, SR_INVALID, "fake device %d: %u rows of %u numbers in %s come in no code", f->index, n, cols, sr_dtype_name(format));
+    coded    *c = &f->decode[f->decodes % DECODES];
+    sr_status s;
+    *c = (coded){real(src), real(dst), (uint64_t)n * cols};
+    s  = sr_cpuqueue_call(f->cpu->queue[q], decode_now, c, 0, 0, &(sr_shape){0}, err);
+    f->decodes += s == SR_OK;
+    return s;
+}
+
 static sr_point fake_mark(sr_dev *dev, sr_queue q) { return sr_backend_cpu.mark(fake(dev)->cpu, q); }
 static void fake_fence(sr_dev *dev, sr_queue q, sr_point on) { sr_backend_cpu.fence(fake(dev)->cpu, q, on); }
 
@@ -258,7 +292,7 @@ static size_t fake_pack(uint16_t format, uint32_t n, uint32_t cols, const void *
 const sr_backend sr_backend_fake = {
     .abi = SR_BACKEND_ABI, .size = sizeof(sr_backend), .name = "fake", .build = SR_VERSION,
     .count = fake_count, .open = fake_open, .close = fake_close, .info = fake_info,
-    .alloc = fake_alloc, .free = fake_free, .pin = fake_pin, .pack = fake_pack,
+    .alloc = fake_alloc, .free = fake_free, .pin = fake_pin, .pack = fake_pack, .decode = fake_decode,
     .copyv = fake_copyv, .mark = fake_mark, .fence = fake_fence, .wait = fake_wait, .group = NULL,
     .supports = fake_supports, .scratch = fake_scratch, .prepare = fake_prepare, .slot = fake_slot,
     .bind = fake_bind, .submit = fake_submit, .discard = fake_discard, .profile = fake_profile,

@@ -2,6 +2,7 @@
  *
  *   strata-bench-linear-cuda check      odd shapes of every format; exits 1 if any is off
  *   strata-bench-linear-cuda prefill    many rows, TFLOP/s
+ *   strata-bench-linear-cuda zerocopy   weights in page-locked memory, read over the bus
  *   strata-bench-linear-cuda [speed]    matrices of an 8B model, all layers in turn: more than L2 holds
  *
  * Tolerance: x is rounded to f16 (2^-12 relative, a third of it on average), independent errors over the
@@ -15,7 +16,8 @@
 #ifndef CODE_ARCH
 #define CODE_ARCH 90
 #endif
-#define READ_LIMIT 4365e9 /* of an H200, measured by a kernel that only reads */
+static double read_limit = 4365e9; /* of an H200, measured by a kernel that only reads */
+static bool   over_bus;
 
 typedef struct {
     uint32_t n_w, cols, m;
@@ -61,11 +63,15 @@ static void *weights(bench_op *b, uint32_t k, size_t *layer_bytes, float *decode
     sr_linear_cuda_pack(s->format[k], b->pool, s->cols, rows, tiles, &layout);
     *layer_bytes = row * s->rows[k];
     all          = *layer_bytes * b->layers;
-    uint8_t *d   = (uint8_t *)bench_alloc(all);
+    uint8_t *d   = NULL;
+    if (over_bus)
+        CU(cudaHostAlloc((void **)&d, all, cudaHostAllocMapped));
+    else
+        d = (uint8_t *)bench_alloc(all);
     size_t have  = row * b->pool < all ? row * b->pool : all;
-    CU(cudaMemcpy(d, tiles, have, cudaMemcpyHostToDevice));
+    CU(cudaMemcpy(d, tiles, have, cudaMemcpyDefault));
     for (; have < all; have *= 2)
-        CU(cudaMemcpy(d + have, d, have * 2 < all ? have : all - have, cudaMemcpyDeviceToDevice));
+        CU(cudaMemcpy(d + have, d, have * 2 < all ? have : all - have, cudaMemcpyDefault));
     free(file);
     free(tiles);
     free(v);
@@ -87,7 +93,7 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, uint32_t pool,
         uint8_t *d   = (uint8_t *)weights(b, k, &bytes, b->w + (size_t)k * pool * s->cols);
         b->weight[k] = {0, 0, s->format[k], 0, s->rows[k], s->cols};
         for (uint32_t l = 0; l < layers; l++)
-            b->ref[l * 6 + k] = {d + l * bytes, 0, s->rows[k], 0, s->cols, s->format[k], SR_LAYOUT_MMA16, 0};
+            b->ref[l * 6 + k] = {d + l * bytes, 0, s->rows[k], 0, s->cols, s->format[k], SR_LAYOUT_MMA16, 0, 0};
         b->width += s->rows[k];
         b->bytes += (double)bytes;
     }
@@ -98,7 +104,7 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, uint32_t pool,
     CU(cudaMemcpy(dbias, b->bias, b->width * 4, cudaMemcpyHostToDevice));
     for (uint32_t k = 0, at = 0; k < s->n_w && s->bias; at += s->rows[k++])
         for (uint32_t l = 0; l < layers; l++)
-            b->ref[l * 6 + s->n_w + k] = {dbias + at, 0, s->rows[k], 0, 1, SR_F32, 0, 0};
+            b->ref[l * 6 + s->n_w + k] = {dbias + at, 0, s->rows[k], 0, 1, SR_F32, 0, 0, 0};
     size_t nx = (size_t)b->m_room * s->cols, ny = (size_t)b->m_room * b->width;
     b->x = (float *)malloc(nx * 4);
     b->z = (float *)malloc(ny * 4);
@@ -138,7 +144,7 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, uint32_t pool,
 static void op_close(bench_op *b)
 {
     for (uint32_t k = 0; k < b->s.n_w; k++)
-        CU(cudaFree((void *)b->ref[k].p));
+        CU(over_bus ? cudaFreeHost((void *)b->ref[k].p) : cudaFree((void *)b->ref[k].p));
     CU(cudaFree(b->base[0]));
     CU(cudaFree(b->base[1]));
     CU(cudaFree(b->scratch));
@@ -293,7 +299,7 @@ static void speed_of(const matrix *m, uint32_t n, const sr_cudainfo *dev, uint32
                                            launch(&b[i], dev, l, ms[q], s);
                                    }) /
                        layers;
-            double one = prefill ? 2e-6 * ms[q] * b[i].width * b[i].s.cols : b[i].bytes / READ_LIMIT * 1e6;
+            double one = prefill ? 2e-6 * ms[q] * b[i].width * b[i].s.cols : b[i].bytes / read_limit * 1e6;
             work += one;
             printf(" %10.2f (%*.*f)", us, prefill ? 5 : 1, prefill ? 1 : 3, one / us);
         }
@@ -359,6 +365,25 @@ static int prefill(const sr_cudainfo *dev)
     return 0;
 }
 
+/* Against a copy of 256 MB by the copy engine, in the same run. */
+static int zerocopy(const sr_cudainfo *dev)
+{
+    static const matrix q4k[] = M8B(SR_Q4_K, SR_Q4_K, SR_Q4_K), bf16[] = M8B(SR_BF16, SR_BF16, SR_BF16);
+    const size_t bytes = 256 << 20;
+    void *host, *to = bench_alloc(bytes);
+    cudaStream_t s;
+    CU(cudaHostAlloc(&host, bytes, cudaHostAllocMapped));
+    memset(host, 1, bytes);
+    CU(cudaStreamCreate(&s));
+    float us   = bench_graph(s, 11, [&] { CU(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, s)); });
+    read_limit = (double)bytes / us * 1e6;
+    printf("copy engine: %.1f GB/s\n", read_limit * 1e-9);
+    over_bus = true;
+    speed_of(q4k, 4, dev, 6, "8B Q4_K in page-locked memory, share of the copy engine's rate");
+    speed_of(bf16, 4, dev, 2, "8B BF16 in page-locked memory, share of the copy engine's rate");
+    return 0;
+}
+
 /* A few plain launches, for a profiler. */
 static int profile(const sr_cudainfo *dev)
 {
@@ -386,6 +411,8 @@ int main(int argc, char **argv)
         return check(dev);
     if (argc > 1 && !strcmp(argv[1], "profile"))
         return profile(&dev);
+    if (argc > 1 && !strcmp(argv[1], "zerocopy"))
+        return zerocopy(&dev);
     if (argc > 1 && !strcmp(argv[1], "prefill"))
         return prefill(&dev);
     return speed(&dev);
