@@ -1,7 +1,6 @@
 #include "app/machine.h"
 
 #include <ctype.h>
-#include <jansson.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +13,9 @@
 #include "base/jsonw.h"
 #include "base/mem.h"
 #include "engine/machine.h"
+#include "weights/jsontree.h"
+
+enum { START_BYTES = 4096 }; /* a file of an engine's start has some hundred */
 
 static void progress(void *unused, double share, const char *what)
 {
@@ -148,17 +150,31 @@ static bool probed(const sr_machinestart *s, const sr_devinfo *di, uint16_t form
     return ok;
 }
 
+/* False: no such file, or none of ours. */
+static bool read_figures(const char *where, sr_hw *out)
+{
+    char        text[START_BYTES];
+    sr_jsontree t;
+    sr_err      ignored = {0};
+    FILE       *f  = fopen(where, "re");
+    size_t      n  = f ? fread(text, 1, sizeof text, f) : 0;
+    bool        ok = n < sizeof text && sr_jsontree_parse(text, n, &t, &ignored) == SR_OK;
+    if (f)
+        fclose(f);
+    if (!ok)
+        return false;
+    for (size_t i = 0; ok && i < SR_COUNT(start_field); i++) {
+        const sr_jsonnode *v = sr_json_member(&t, t.node, start_field[i].name);
+        ok                   = sr_json_is_number(v) && v->number >= 1e-3 && v->number <= 1e5;
+        *figure(out, i)      = ok ? v->number * 1e9 : 0;
+    }
+    sr_jsontree_end(&t);
+    return ok;
+}
+
 static bool started(const sr_machinestart *s, const char *where, sr_hw *out)
 {
-    json_error_t e;
-    json_t      *root = json_load_file(where, JSON_REJECT_DUPLICATES, &e);
-    bool         ok   = root != NULL;
-    for (size_t i = 0; ok && i < SR_COUNT(start_field); i++) {
-        double v        = json_number_value(json_object_get(root, start_field[i].name));
-        ok              = v >= 1e-3 && v <= 1e5;
-        *figure(out, i) = v * 1e9;
-    }
-    json_decref(root);
+    bool ok = read_figures(where, out);
     if (!ok)
         *out = (sr_hw){0};
     else if (s->verbose)

@@ -23,10 +23,8 @@ static const sr_appcommand commands[] = {
 #endif
     {"info", "what is in a model file, and whether it is sound", sr_cmd_info},
     {"devices", "what models can be computed on, and why not on the rest", sr_cmd_devices},
-#ifdef SR_HAVE_TEXT
     {"plan", "where a model would lie on a machine and how fast it would be", sr_cmd_plan},
     {"probe", "measure this machine, for plans", sr_cmd_probe},
-#endif
     {"bench", "tokens per second on this machine", sr_cmd_bench},
     {"quantize", "a model file in another number format", sr_cmd_quantize},
 #ifdef SR_HAVE_TEXT

@@ -1,7 +1,7 @@
 #include "app/session.h"
+#include "app/machine.h"
 #include "app/paths.h"
 #ifdef SR_HAVE_TEXT
-#include "app/machine.h"
 #include "app/skip_text.h"
 #endif
 #include "app/worker.h"
@@ -87,17 +87,16 @@ sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
 
 sr_status sr_session_load(const sr_sessioncfg *cfg, sr_loadcfg *load, sr_model **out, sr_err *err)
 {
-#ifdef SR_HAVE_TEXT
-    sr_ids          ids   = {0};
     sr_machinestart start = {load->be, load->device, cfg->verbose};
     if (load->be != &sr_backend_cpu)
         load->figures = (sr_figures){sr_machine_known, sr_machine_keep, &start};
-    sr_status s = sr_skip_text(cfg, load->path, &ids, load, err);
+#ifdef SR_HAVE_TEXT
+    sr_ids    ids = {0};
+    sr_status s   = sr_skip_text(cfg, load->path, &ids, load, err);
     s             = s ? s : sr_model_load(load, out, err);
     sr_ids_end(&ids);
     return s;
 #else
-    (void)cfg;
     return sr_model_load(load, out, err);
 #endif
 }

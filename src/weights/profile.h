@@ -48,7 +48,6 @@ typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or 
     } host;
 } sr_profile;
 
-/* Reading needs jansson: builds with STRATA_SERVER (profile_read.c). */
 SR_MUSTUSE sr_status sr_profile_parse(const char *text, size_t n, sr_profile *out, sr_err *err);
 SR_MUSTUSE sr_status sr_profile_read(const char *path, sr_profile *out, sr_err *err);
 SR_MUSTUSE sr_status sr_profile_check(const sr_profile *p, sr_err *err); /* what parse() asks of the figures together */

@@ -1,12 +1,12 @@
 /* profile_read.c - a profile from JSON.  Strict: a field that is misspelt would otherwise silently be a default. */
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "ops/quant/quant.h"
+#include "weights/jsontree.h"
 #include "weights/profile_fields.h"
 
 typedef struct { const char *section, *dot, *field; sr_err *err; } place; /* for messages */
@@ -16,59 +16,65 @@ static sr_status wrong(const place *at, const char *what)
     return sr_raise(at->err, SR_INVALID, "%s%s%s %s", at->section, at->dot, at->field, what);
 }
 
-static sr_status number(const place *at, const json_t *v, double lo, double hi, double *out)
+static sr_status number(const place *at, const sr_jsonnode *v, double lo, double hi, double *out)
 {
     char why[120];
-    if (!json_is_number(v))
+    if (!sr_json_is_number(v))
         return wrong(at, "is no number");
-    *out = json_number_value(v);
+    *out = v->number;
     if (*out >= lo && *out <= hi)
         return SR_OK;
     snprintf(why, sizeof why, "is %g; %g to %g expected", *out, lo, hi);
     return wrong(at, why);
 }
 
-static sr_status whole(const place *at, const json_t *v, const sr_pfield *f, uint64_t *out)
+static sr_status whole(const place *at, const sr_jsonnode *v, const sr_pfield *f, uint64_t *out)
 {
     double d;
-    if (!json_is_integer(v))
+    if (v->kind != SR_JSON_WHOLE)
         return wrong(at, "is no whole number");
     if (number(at, v, f->lo, f->hi, &d))
         return SR_INVALID;
-    *out = (uint64_t)json_integer_value(v);
+    *out = (uint64_t)v->whole;
     return SR_OK;
 }
 
-static sr_status text(const place *at, const json_t *v, char *out, size_t cap)
+static sr_status text(const place *at, const sr_jsonnode *v, char *out, size_t cap)
 {
     char why[64];
-    if (!json_is_string(v))
+    if (v->kind != SR_JSON_STRING)
         return wrong(at, "is no string");
-    size_t n = json_string_length(v);
-    if (n == 0) /* a profile is written without texts that are empty */
+    if (v->n_text == 0) /* a profile is written without texts that are empty */
         return wrong(at, "is empty");
-    if (n >= cap) {
-        snprintf(why, sizeof why, "has %zu bytes; at most %zu expected", n, cap - 1);
+    if (v->n_text >= cap) {
+        snprintf(why, sizeof why, "has %zu bytes; at most %zu expected", v->n_text, cap - 1);
         return wrong(at, why);
     }
-    for (size_t i = 0; i < n; i++) /* it will be printed */
-        if ((unsigned char)json_string_value(v)[i] < 32 || json_string_value(v)[i] == 127)
+    for (size_t i = 0; i < v->n_text; i++) /* it will be printed */
+        if ((unsigned char)v->text[i] < 32 || v->text[i] == 127)
             return wrong(at, "holds a control character");
-    memcpy(out, json_string_value(v), n + 1);
+    memcpy(out, v->text, v->n_text + 1);
     return SR_OK;
 }
 
-static sr_status curve(const place *at, json_t *v, const sr_pfield *f, sr_curve *out)
+static uint32_t members(const sr_jsontree *t, const sr_jsonnode *o)
 {
-    const char *key;
-    json_t     *item;
-    char        label[160], shown[40], *end;
-    if (!json_is_object(v) || !json_object_size(v) || json_object_size(v) > SR_CURVE_POINTS) {
+    uint32_t n = 0;
+    for (const sr_jsonnode *m = o->kind == SR_JSON_OBJECT ? sr_json_first(t, o) : NULL; m; m = sr_json_next(t, m))
+        n++;
+    return n;
+}
+
+static sr_status curve(const place *at, const sr_jsontree *t, const sr_jsonnode *v, const sr_pfield *f, sr_curve *out)
+{
+    char label[160], shown[40], *end;
+    if (!members(t, v) || members(t, v) > SR_CURVE_POINTS) {
         snprintf(label, sizeof label, "is no object of 1 to %d numbers by threads or rows", SR_CURVE_POINTS);
         return wrong(at, label);
     }
-    json_object_foreach(v, key, item) {
+    for (const sr_jsonnode *item = sr_json_first(t, v); item; item = sr_json_next(t, item)) {
         place         here = {at->section, at->dot, label, at->err};
+        const char   *key  = item->key;
         unsigned long n    = strtoul(key, &end, 10);
         double        d;
         snprintf(label, sizeof label, "%s.%s", at->field, sr_escape(shown, sizeof shown, key, strlen(key)));
@@ -81,16 +87,15 @@ static sr_status curve(const place *at, json_t *v, const sr_pfield *f, sr_curve 
     return SR_OK;
 }
 
-static sr_status curves(const place *at, json_t *v, const sr_pfield *f, sr_curves *out)
+static sr_status curves(const place *at, const sr_jsontree *tree, const sr_jsonnode *v, const sr_pfield *f, sr_curves *out)
 {
-    const char *key;
-    json_t     *item;
-    char        label[96], shown[24];
-    if (!json_is_object(v) || !json_object_size(v))
+    char label[96], shown[24];
+    if (!members(tree, v))
         return wrong(at, "is no object of formats");
-    json_object_foreach(v, key, item) {
-        place    here = {at->section, at->dot, label, at->err};
-        sr_dtype t;
+    for (const sr_jsonnode *item = sr_json_first(tree, v); item; item = sr_json_next(tree, item)) {
+        place       here = {at->section, at->dot, label, at->err};
+        const char *key  = item->key;
+        sr_dtype    t;
         snprintf(label, sizeof label, "%s.%s", at->field, sr_escape(shown, sizeof shown, key, strlen(key)));
         if (!sr_dtype_parse(key, &t))
             return wrong(&here, "is for no number format that is known");
@@ -100,13 +105,13 @@ static sr_status curves(const place *at, json_t *v, const sr_pfield *f, sr_curve
         sr_curve *c = sr_curves_add(out, t);
         if (!c)
             return wrong(&here, "is one format too many");
-        if (curve(&here, item, f, c))
+        if (curve(&here, tree, item, f, c))
             return SR_INVALID;
     }
     return SR_OK;
 }
 
-static sr_status take(const place *at, json_t *v, const sr_pfield *f, sr_profile *p)
+static sr_status take(const place *at, const sr_jsontree *t, const sr_jsonnode *v, const sr_pfield *f, sr_profile *p)
 {
     void    *to = (char *)p + f->at;
     uint64_t u  = 0;
@@ -129,9 +134,9 @@ static sr_status take(const place *at, json_t *v, const sr_pfield *f, sr_profile
         *(double *)to = d * f->scale;
         return SR_OK;
     case SR_PF_CURVE:
-        return curve(at, v, f, to);
+        return curve(at, t, v, f, to);
     case SR_PF_CURVES:
-        return curves(at, v, f, to);
+        return curves(at, t, v, f, to);
     }
     return SR_OK;
 }
@@ -152,42 +157,42 @@ static bool is_section(const char *name)
     return strcmp(name, "profile") == 0;
 }
 
-static sr_status section(const sr_psection *s, json_t *o, sr_profile *p, sr_err *err)
+static sr_status section(const sr_psection *s, const sr_jsontree *t, const sr_jsonnode *o, sr_profile *p, sr_err *err)
 {
-    const char *key, *dot = *s->name ? "." : "";
-    json_t     *item;
+    const char *dot = *s->name ? "." : "";
     char        shown[64];
-    if (!json_is_object(o))
+    if (o->kind != SR_JSON_OBJECT)
         return sr_raise(err, SR_INVALID, "%s is no object", *s->name ? s->name : "the profile");
-    json_object_foreach(o, key, item) {
-        const sr_pfield *f = find(s, key);
+    for (const sr_jsonnode *item = sr_json_first(t, o); item; item = sr_json_next(t, item)) {
+        const char      *key = item->key;
+        const sr_pfield *f   = find(s, key);
         if (!f && !*s->name && is_section(key))
             continue;
         place at = {s->name, dot, f ? f->name : sr_escape(shown, sizeof shown, key, strlen(key)), err};
         if (!f)
             return wrong(&at, "is no field of a profile");
-        if (take(&at, item, f, p))
+        if (take(&at, t, item, f, p))
             return SR_INVALID;
     }
     for (size_t i = 0; i < s->n; i++)
-        if (s->field[i].needed && !json_object_get(o, s->field[i].name))
+        if (s->field[i].needed && !sr_json_member(t, o, s->field[i].name))
             return sr_raise(err, SR_INVALID, "%s%s%s is missing", s->name, dot, s->field[i].name);
     return SR_OK;
 }
 
-static sr_status all(json_t *root, sr_profile *p, sr_err *err)
+static sr_status all(const sr_jsontree *t, sr_profile *p, sr_err *err)
 {
-    const json_t *v = json_object_get(root, "profile");
-    if (!json_is_object(root))
+    const sr_jsonnode *root = t->node, *v = sr_json_member(t, root, "profile");
+    if (root->kind != SR_JSON_OBJECT)
         return sr_raise(err, SR_INVALID, "no JSON object");
-    if (!json_is_integer(v) || json_integer_value(v) != SR_PROFILE_VERSION)
+    if (!v || v->kind != SR_JSON_WHOLE || v->whole != SR_PROFILE_VERSION)
         return sr_raise(err, SR_INVALID, "profile is not %d: no machine profile, or of another version", SR_PROFILE_VERSION);
     for (int i = 0; i < SR_PSECTIONS; i++) {
         const sr_psection *s = &sr_profile_section[i];
-        json_t            *o = *s->name ? json_object_get(root, s->name) : root;
+        const sr_jsonnode *o = *s->name ? sr_json_member(t, root, s->name) : root;
         if (!o && s->needed)
             return sr_raise(err, SR_INVALID, "%s is missing", s->name);
-        if (o && section(s, o, p, err))
+        if (o && section(s, t, o, p, err))
             return SR_INVALID;
     }
     return sr_profile_check(p, err);
@@ -195,16 +200,15 @@ static sr_status all(json_t *root, sr_profile *p, sr_err *err)
 
 sr_status sr_profile_parse(const char *bytes, size_t n, sr_profile *out, sr_err *err)
 {
-    json_error_t e;
-    char         why[120];
+    sr_jsontree t;
     *out = (sr_profile){0};
     if (n > SR_PROFILE_BYTES)
         return sr_raise(err, SR_INVALID, "%zu bytes; a profile has at most %d", n, SR_PROFILE_BYTES);
-    json_t *root = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &e);
-    if (!root)
-        return sr_raise(err, SR_INVALID, "invalid JSON: %s (line %d, column %d)", sr_escape(why, sizeof why, e.text, strlen(e.text)), e.line, e.column);
-    sr_status s = all(root, out, err);
-    json_decref(root);
+    sr_status s = sr_jsontree_parse(bytes, n, &t, err);
+    if (s)
+        return s;
+    s = all(&t, out, err);
+    sr_jsontree_end(&t);
     return s;
 }
 
