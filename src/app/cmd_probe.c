@@ -44,6 +44,11 @@ static void print_device(const sr_profile *p)
     if (p->together.threads)
         printf("  %-22s copy %.1f GB/s while %u threads multiply at %.1f GB/s\n", "together", p->together.h2d * GB, p->together.threads,
                p->together.cpu * GB);
+    if (p->together.by_cpu.n) {
+        print_curve("  the copy, by threads", "", &p->together.by_h2d, GB);
+        print_curve("  products beside it", "", &p->together.by_cpu, GB);
+        print_curve("  plain reads beside it", "", &p->together.by_read, GB);
+    }
 }
 
 static void print(const sr_profile *p)

@@ -108,7 +108,8 @@ sr_status sr_machine_get(const sr_machineask *ask, sr_profile *p, char *where, s
 
 /* The fields of a file of an earlier start; in GB/s. */
 static const struct { const char *name; size_t at; } start_field[] = {
-    {"h2d_gbs", offsetof(sr_hw, h2d)}, {"dev_read_gbs", offsetof(sr_hw, dev_read)}, {"cpu_read_gbs", offsetof(sr_hw, cpu_read)}};
+    {"h2d_gbs", offsetof(sr_hw, h2d)}, {"dev_read_gbs", offsetof(sr_hw, dev_read)}, {"cpu_read_gbs", offsetof(sr_hw, cpu_read)},
+    {"cpu_beside_gbs", offsetof(sr_hw, cpu_beside)}, {"h2d_beside_gbs", offsetof(sr_hw, h2d_beside)}};
 
 static double *figure(sr_hw *h, size_t i) { return (double *)(void *)((char *)h + start_field[i].at); }
 
@@ -137,7 +138,6 @@ static bool probed(const sr_machinestart *s, const sr_devinfo *di, uint16_t form
     if (ok) {
         sr_formatrates r = sr_profile_rates(p, threads, format, 1);
         sr_profile_hw(p, threads, out);
-        out->h2d       = p->together.h2d > 0 ? p->together.h2d : out->h2d;
         out->dev_read  = r.dev_read > 0 ? r.dev_read : out->dev_read;
         out->cpu_read  = r.cpu_read > 0 ? r.cpu_read : out->cpu_read;
         out->dram_read = SR_MAX(out->dram_read, out->cpu_read);

@@ -41,7 +41,7 @@ static int drop_folder(void **state)
     return system(command);
 }
 
-static const sr_hw made = {.h2d = 12.5e9, .dev_read = 250e9, .cpu_read = 40e9, .dram_read = 60e9};
+static const sr_hw made = {.h2d = 12.5e9, .dev_read = 250e9, .cpu_read = 40e9, .dram_read = 60e9, .cpu_beside = 35e9, .h2d_beside = 12e9};
 
 static bool near(double a, double b) { return fabs(a - b) < 1e-9 * b; }
 
@@ -54,6 +54,7 @@ static void what_was_measured_is_known_the_next_time(void **state)
     sr_machine_keep(&s, SR_Q4_K, 3, &made);
     assert_true(sr_machine_known(&s, SR_Q4_K, 3, &got));
     assert_true(near(got.h2d, made.h2d) && near(got.dev_read, made.dev_read) && near(got.cpu_read, made.cpu_read));
+    assert_true(near(got.cpu_beside, made.cpu_beside) && near(got.h2d_beside, made.h2d_beside));
     assert_true(got.vram == 0 && got.ram == 0 && got.nvme_read == 0);
     assert_false(sr_machine_known(&s, SR_Q4_K, 4, &got)); /* other threads, another format, another card */
     assert_false(sr_machine_known(&s, SR_Q8_0, 3, &got));

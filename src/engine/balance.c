@@ -1,11 +1,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bench.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/offload.h"
 
-enum { WINDOW = 24, SETTLE = 4, REST = 16, NOTCH = 256 };
+enum { WINDOW = 8, WINDOW_NS = 250000000, SETTLE = 3, NOTCH = 256 };
 
 static bool shared(const sr_model *m, uint32_t layer) { return m->off->few && m->off->device[layer] != m->info.n_ff; }
 
@@ -106,51 +107,39 @@ static sr_status divide(sr_model *m, uint32_t device, sr_err *err)
     return sr_offload_reroute(m, err) ? err->status : sr_share_rebind(m, err);
 }
 
-/* Hidden units of the device at which both sides end together; *gain: what that brings, as a share of a step. */
-static uint32_t better(const sr_model *m, double *gain)
-{
-    const sr_balance *b = &m->off->balance;
-    uint32_t n = m->info.n_ff, now = m->off->device[first_shared(m)];
-    double   cpu = (double)b->now.cpu_bytes / (double)b->now.cpu_ns, bus = (double)b->now.bus_bytes / (double)b->now.bus_ns;
-    double   all = (double)b->cpu_bytes * n / (n - now);                      /* of the feed-forwards, a step */
-    double   other = (double)b->now.bus_bytes / (double)b->now.steps - all * now / n; /* attention and whole units, over the bus alone */
-    other = SR_MAX(other, 0);
-    double   x = (all / cpu - other / bus) / (all / bus + all / cpu);
-    uint32_t to = (uint32_t)SR_MAX(0, lround(x * n / NOTCH)) * NOTCH;
-    to = SR_MIN(to, n - NOTCH);
-    double is = SR_MAX((other + all * now / n) / bus, all * (n - now) / n / cpu), would = SR_MAX((other + all * to / n) / bus, all * (n - to) / n / cpu);
-    *gain = (is - would) / ((double)b->now.ns / (double)b->now.steps);
-    return to;
-}
-
 static bool may_divide(const sr_model *m)
 {
     const sr_offload *o = m->off;
     return o->few && m->cfg.offload == SR_OFFLOAD_AUTO && !m->cfg.dev.deterministic && !o->reader && m->info.n_ff % NOTCH == 0 && first_shared(m) < m->info.n_layer;
 }
 
-static sr_status decide(sr_model *m, sr_err *err)
+static uint32_t notches(const sr_model *m) { return m->info.n_ff / NOTCH - 1; } /* all hidden units on the device would be no share */
+
+/* A window is over: `step` ns in it. */
+static sr_status decide(sr_model *m, double step, sr_err *err)
+{
+    sr_balance *b   = &m->off->balance;
+    uint32_t    now = m->off->device[first_shared(m)];
+    if (!b->climb.step) /* who waits longer gets more; the more, the longer */
+        sr_climb_begin(&b->climb, now / NOTCH, notches(m), ((double)b->now.cpu_ns - (double)b->now.bus_ns) / (double)b->now.ns);
+    uint32_t to = sr_climb_next(&b->climb, step) * NOTCH;
+    return to == now ? SR_OK : divide(m, to, err);
+}
+
+static void forget(sr_balance *b)
+{
+    memset(&b->now, 0, sizeof b->now);
+    b->tok = 0;
+}
+
+/* Steps of other sizes are not compared. */
+static sr_status other_steps(sr_model *m, sr_err *err)
 {
     sr_balance *b = &m->off->balance;
-    double      step = (double)b->now.ns / (double)b->now.steps, gain;
-    if (b->before > 0) {
-        bool slower = step > 0.99 * b->before;
-        b->before   = 0;
-        b->rest     = slower ? REST : 0;
-        return slower ? divide(m, b->was, err) : SR_OK;
-    }
-    if (b->rest) {
-        b->rest--;
-        return SR_OK;
-    }
-    if (!b->now.cpu_ns || !b->now.bus_ns)
-        return SR_OK;
-    uint32_t to = better(m, &gain);
-    b->was      = m->off->device[first_shared(m)];
-    if (to == b->was || gain < 0.02)
-        return SR_OK;
-    b->before = step;
-    return divide(m, to, err);
+    forget(b);
+    b->tok      = m->block.now.tok;
+    uint32_t to = sr_climb_back(&b->climb) * NOTCH;
+    return !b->climb.step || to == m->off->device[first_shared(m)] ? SR_OK : divide(m, to, err);
 }
 
 sr_status sr_balance_end(sr_model *m, sr_err *err)
@@ -174,15 +163,18 @@ sr_status sr_balance_end(sr_model *m, sr_err *err)
         b->skip--;
         return SR_OK;
     }
-    b->now.steps++;
+    if (m->block.now.tok != b->tok)
+        return other_steps(m, err);
+    b->took[b->now.steps++] = (double)ns;
     b->now.ns += ns;
     b->now.cpu_ns += cpu;
     b->now.cpu_bytes += b->cpu_bytes;
     b->now.bus_ns += busy;
     b->now.bus_bytes += bytes;
-    if (b->now.steps < b->window)
+    if (b->now.steps < b->window || (b->now.ns < WINDOW_NS && b->now.steps < SR_BALANCE_STEPS))
         return SR_OK;
-    sr_status s = decide(m, err);
-    memset(&b->now, 0, sizeof b->now);
+    sr_status s = decide(m, sr_bench_spread(b->took, b->now.steps).median, err);
+    forget(b);
+    b->tok = m->block.now.tok;
     return s;
 }

@@ -3,10 +3,10 @@
  *     bus   |##########|####      |    busy: from the copies' points (weights/meter)    idle: the rest of the step
  *     CPU       |######|   |####|      busy: its ops, timed
  *
- * The plan divided hidden units by figures that were measured before, one side after the other; in a step both read the same memory.  After a
- * window of steps the share is computed again from what both really did.  It is taken if it should bring 2 % or more, and given back if the
- * next window is not faster; then it rests for some hundred steps.  Weights lie in RAM in the file's own blocks, which both sides read, so that a new share
- * is new addresses and lengths: nothing is copied or packed.
+ * The plan divided hidden units by figures that were measured before.  Here the step's own time decides: a window of steps is timed, a
+ * somewhat other share is tried for the next one, what was faster is kept (climb.h).  The first way and step come from who waited longer.  Both
+ * sides read the same memory, so their own rates change with the share and do not tell where the optimum is; the step's time does.  Weights
+ * lie in RAM in the file's own blocks, which both sides read, so that a new share is new addresses and lengths: nothing is copied or packed.
  *
  * The share is part of how sums are rounded: with a deterministic device it stays what the plan made it.
  *
@@ -14,19 +14,21 @@
  */
 #ifndef SR_ENGINE_BALANCE_H
 #define SR_ENGINE_BALANCE_H
+#include "engine/climb.h"
 #include "engine/engine.h"
 #include "weights/meter.h"
 
+enum { SR_BALANCE_STEPS = 64 };
 typedef struct {
     sr_meter  *meter;
     sr_opstat *stat;                 /* [ops] of the CPU's plan */
     sr_metered seen;                 /* by the end of the last step */
     uint64_t   began, cpu_bytes;     /* this step; read by the CPU in a step */
-    uint32_t   window, skip;         /* steps that are looked at together; not counted yet after a change */
+    uint32_t   window, skip;         /* least steps that are looked at together; not counted yet after a change */
     struct { uint64_t steps, ns, cpu_ns, cpu_bytes, bus_ns, bus_bytes; } now, all; /* of this window; since the start, all steps */
-    double     before;               /* ns of a step before the change on trial; 0: none is */
-    uint32_t   was;                  /* hidden units of the device before it */
-    uint32_t   rest;                 /* windows until the next try */
+    double     took[SR_BALANCE_STEPS]; /* ns of the window's steps */
+    uint32_t   tok;                  /* of each of them */
+    sr_climb   climb;                /* over the device's hidden units, in 256s */
     uint64_t   changes;
 } sr_balance;
 

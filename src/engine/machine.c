@@ -12,11 +12,12 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "engine/machine_attn.h"
+#include "engine/machine_beside.h"
 #include "engine/machine_rig.h"
 #include "engine/probe.h"
 
 enum { WIDE = 4096, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_MOST = 1 << 30,
-       COPY = 32 << 20, SHAKES = 31, READS = 3 };
+       COPY = 256 << 20, SHAKES = 31, READS = 3 };
 #define POOL_LEAST ((size_t)768 << 20)
 #define POOL_MOST ((size_t)1 << 30)
 #define NS 40000000ull
@@ -235,54 +236,26 @@ static sr_status handshake(const bench *b, double *out, sr_err *err)
     return err->status;
 }
 
-/* Copies to the device while the CPU multiplies: what each of them keeps of its rate. */
-static sr_status run_both(probe *k, const bench *b, sr_rig *cpu, void *to, void *from, size_t bytes, sr_err *err)
-{
-    double   alone = (double)bytes / k->p->dev.h2d, passes = 0;
-    uint32_t n    = (uint32_t)SR_MIN(SR_MAX((double)k->ns * 4e-9 / alone, 2.0), 256.0);
-    sr_span  s    = {.dst = to, .src = from, .bytes = bytes, .n = 1};
-    uint32_t sent = 0;
-    uint64_t t    = sr_now_ns(), cpu_ns = 0, all_ns;
-    sr_status st  = SR_OK;
-    for (; sent < n && (st = b->be->copyv(b->d, SR_Q_IN, &s, 1, err)) == SR_OK; sent++)
-        ;
-    if (st != SR_OK && st != SR_AGAIN)
-        return st;
-    sr_point end = b->be->mark(b->d, SR_Q_IN);
-    while (!sr_reached(end) || passes < 1) {
-        if (sr_rig_send(cpu, 1, err) || sr_rig_wait(cpu, err))
-            return err->status;
-        passes++;
-        cpu_ns = sr_now_ns() - t;
-        all_ns = cpu_ns;
-    }
-    if (b->be->wait(b->d, end, UINT64_MAX, err))
-        return err->status;
-    all_ns = SR_MAX(sr_now_ns() - t, (uint64_t)1); /* ends within a pass of the CPU after the copies did */
-    k->p->together.h2d = SR_MIN((double)bytes * sent * 1e9 / (double)all_ns, k->p->dev.h2d);
-    k->p->together.cpu = passes * cpu->prog.n_op * (double)cpu->bytes * 1e9 / (double)cpu_ns;
-    return SR_OK;
-}
-
+/* Copies to the device while the CPU multiplies, with fewer and more threads: what each of them keeps of its rate. */
 static sr_status both(probe *k, const bench *b, sr_err *err)
 {
-    uint32_t  threads = SR_MAX(k->p->host.cores, 2u) - 1;
-    sr_devcfg cfg     = {.threads = threads};
-    sr_rigcfg c       = {.format = SR_Q4_K, .rows = k->side, .cols = k->side, .max_tokens = 1, .pool = k->pool / 2};
-    size_t    bytes   = SR_MIN((size_t)COPY, k->pool);
-    sr_dev   *d       = NULL;
-    sr_rig    cpu     = {0};
-    void     *to = NULL, *from = NULL;
-    if (sr_backend_cpu.open(0, &cfg, &d, err) == SR_OK && sr_rig_open(&sr_backend_cpu, d, &c, &cpu, err) == SR_OK &&
-        b->be->alloc(b->d, SR_MEM_DEVICE, bytes, "measuring", &to, err) == SR_OK &&
-        b->be->alloc(b->d, SR_MEM_PINNED, bytes, "measuring", &from, err) == SR_OK && run_both(k, b, &cpu, to, from, bytes, err) == SR_OK)
-        k->p->together.threads = threads;
-    b->be->free(b->d, to);
-    b->be->free(b->d, from);
-    sr_rig_close(&cpu);
-    if (d)
-        sr_backend_cpu.close(d);
-    return err->status;
+    sr_profile *p    = k->p;
+    uint32_t    most = SR_MAX(p->host.cores, 2u) - 1;
+    for (uint32_t t = 1; t; t = next_threads(t, most)) {
+        const sr_besidecfg c = {.be = b->be, .dev = b->d, .cpu = {.threads = t}, .format = SR_Q4_K, .side = k->side, .pool = k->pool / 2,
+                                .bytes = SR_MIN((size_t)COPY, k->pool), .ns = 2 * k->ns, .reads = true};
+        sr_besiderates     r;
+        if (sr_machine_beside(&c, &r, err))
+            return err->status;
+        r.h2d = SR_MIN(r.h2d, p->dev.h2d);
+        sr_curve_put(&p->together.by_cpu, t, r.cpu);
+        sr_curve_put(&p->together.by_h2d, t, r.h2d);
+        sr_curve_put(&p->together.by_read, t, r.read);
+        p->together.cpu     = r.cpu;
+        p->together.h2d     = r.h2d;
+        p->together.threads = t;
+    }
+    return SR_OK;
 }
 
 static sr_status device(probe *k, sr_err *err)

@@ -1,4 +1,5 @@
 /* offload.c - what lies where, and a step over it. */
+#include "engine/machine_beside.h"
 #include "engine/offload.h"
 #include "engine/skip.h"
 
@@ -12,7 +13,8 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 
-enum { COPIERS = 32, COPY_PIECE = 16 << 20, SLOTS = 2, ALIGN = 256, PAGE = 4096, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, USUAL_TOKENS = 512 };
+enum { COPIERS = 32, COPY_PIECE = 16 << 20, SLOTS = 2, ALIGN = 256, PAGE = 4096, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, USUAL_TOKENS = 512,
+       BESIDE_SIDE = 4096, BESIDE_POOL = 512 << 20, BESIDE_BYTES = 256 << 20, BESIDE_NS = 100000000 };
 
 /* ---- what there is -------------------------------------------------------------------------------------------------------- */
 
@@ -59,6 +61,19 @@ static uint16_t usual_format(const sr_model *m)
     return SR_Q8_0;
 }
 
+/* What both sides leave each other of the host's memory. */
+static sr_status beside(sr_model *m, uint16_t format, sr_hw *hw, sr_err *err)
+{
+    const sr_besidecfg c = {.be = m->be, .dev = m->dev, .cpu = sr_share_config(m), .format = format, .side = BESIDE_SIDE, .ns = BESIDE_NS,
+                            .pool = SR_MIN((size_t)BESIDE_POOL, (size_t)(sr_cpu_memory() / 8)), .bytes = SR_MIN((size_t)BESIDE_BYTES, (size_t)(sr_cpu_memory() / 16))};
+    sr_besiderates     r;
+    if (sr_machine_beside(&c, &r, err))
+        return err->status;
+    hw->cpu_beside = r.cpu;
+    hw->h2d_beside = r.h2d;
+    return SR_OK;
+}
+
 /* Rates that the plan weighs against each other.  What the caller gives, or knows, is taken as it is. */
 static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *err)
 {
@@ -70,7 +85,6 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
     *hw              = m->cfg.hw ? *m->cfg.hw : (sr_hw){0};
     bool known       = m->cfg.hw || (f->known && f->known(f->arg, format, threads, hw));
     hw->vram         = di->mem_free;
-    hw->h2d          = m->cfg.bus > 0 ? m->cfg.bus : hw->h2d;
     hw->ram          = m->cfg.ram ? m->cfg.ram : hw->ram ? hw->ram : sr_cpu_memory();
     hw->dev_flops    = hw->dev_flops > 0 ? hw->dev_flops : di->units * 1e12; /* only ranks chunks: any card is beyond its bus there */
     hw->sync         = hw->sync > 0 ? hw->sync : 40e-6;
@@ -91,9 +105,13 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
     }
     if (hw->cpu_read <= 0 && sr_share_rate(m, format, &hw->cpu_read, err))
         goto done;
-    if (!known && f->measured && m->cfg.bus <= 0)
+    if (!known && hw->cpu_beside <= 0 && beside(m, format, hw, err))
+        goto done;
+    if (!known && f->measured)
         f->measured(f->arg, format, threads, hw);
-    hw->dram_read = hw->dram_read > 0 ? hw->dram_read : hw->cpu_read + hw->h2d;
+    hw->dram_read = hw->dram_read > 0 ? hw->dram_read : hw->cpu_beside > 0 ? SR_MAX(hw->cpu_read, hw->cpu_beside + hw->h2d_beside) : hw->cpu_read + hw->h2d;
+    if (m->cfg.bus > 0)
+        sr_plan_bus(hw, m->cfg.bus);
 done:
     m->be->free(m->dev, a);
     m->be->free(m->dev, host);

@@ -104,7 +104,8 @@ SR_MUSTUSE sr_status sr_share_open(sr_model *m, sr_err *err);
 void sr_share_close(sr_model *m);
 /* What the CPU reads of weights in such a format in a step of one token. */
 SR_MUSTUSE sr_status sr_share_rate(const sr_model *m, uint16_t format, double *bytes_per_s, sr_err *err);
-uint32_t sr_share_threads(const sr_model *m);                      /* of the CPU beside the device */
+sr_devcfg sr_share_config(const sr_model *m);                      /* how the CPU beside the device is opened */
+uint32_t sr_share_threads(const sr_model *m);
 uint32_t sr_share_gate(const sr_program *p, uint32_t layer);       /* the op of gate and up; glu and down follow */
 SR_MUSTUSE sr_status sr_share_give(sr_model *m, uint32_t layer, sr_err *err);
 SR_MUSTUSE sr_status sr_share_take(sr_model *m, uint32_t layer, sr_err *err);

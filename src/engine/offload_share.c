@@ -83,7 +83,7 @@ static sr_status pin_words(sr_model *m, sr_err *err)
     return SR_OK;
 }
 
-static sr_devcfg cpu_config(const sr_model *m)
+sr_devcfg sr_share_config(const sr_model *m)
 {
     sr_devcfg cfg = {.threads = m->cfg.dev.threads, .isa = m->cfg.dev.isa, .pin = m->cfg.dev.pin,
                      .profile = true, .spin_us = m->cfg.dev.spin_us ? m->cfg.dev.spin_us : SPIN_US};
@@ -92,13 +92,13 @@ static sr_devcfg cpu_config(const sr_model *m)
     return cfg;
 }
 
-uint32_t sr_share_threads(const sr_model *m) { return cpu_config(m).threads; }
+uint32_t sr_share_threads(const sr_model *m) { return sr_share_config(m).threads; }
 
 /* With the product itself, over more weights than any cache holds: a sum over plain memory says 30 % less on some machines. */
 sr_status sr_share_rate(const sr_model *m, uint16_t format, double *bytes_per_s, sr_err *err)
 {
     enum { SIDE = 4096, POOL = 512 << 20, NS = 150000000 };
-    sr_devcfg       cfg = cpu_config(m);
+    sr_devcfg       cfg = sr_share_config(m);
     const sr_rigcfg rc  = {.format = format, .rows = SIDE, .cols = SIDE, .max_tokens = 1, .pool = SR_MIN((size_t)POOL, (size_t)(sr_cpu_memory() / 8))};
     sr_dev         *d   = NULL;
     sr_rig          r   = {0};
@@ -117,7 +117,7 @@ sr_status sr_share_open(sr_model *m, sr_err *err)
 {
     sr_offload *o   = m->off;
     sr_share   *s   = &o->share;
-    sr_devcfg   cfg = cpu_config(m);
+    sr_devcfg   cfg = sr_share_config(m);
     if (make_program(m, err) || sr_backend_cpu.open(0, &cfg, &s->dev, err))
         return err->status;
     size_t bytes = sr_backend_cpu.scratch(s->dev, &s->prog, &o->route[1].max);

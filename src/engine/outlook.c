@@ -37,12 +37,9 @@ static void machine(const sr_outlookcfg *cfg, sr_outlook *o)
     h->nvme_read = cfg->no_disk ? 0 : cfg->nvme > 0 ? cfg->nvme : h->nvme_read;
     h->cpu_read *= cpu;
     h->cpu_flops *= cpu;
-    if (cfg->h2d > 0 && p->dev.arch) {
-        double faster = cfg->h2d / p->dev.h2d;
-        h->h2d        = cfg->h2d;
-        h->zero_copy *= faster;
-        h->dram_read = SR_MAX(h->dram_read, p->together.threads ? p->together.h2d * faster + p->together.cpu : 0);
-    }
+    h->cpu_beside = h->cpu_beside > 0 ? SR_MAX(h->cpu_beside, SR_MIN(h->cpu_beside * cpu, h->dram_read - h->h2d_beside)) : 0;
+    if (cfg->h2d > 0 && p->dev.arch)
+        sr_plan_bus(h, cfg->h2d);
     h->sync    = dev && h->sync <= 0 ? 40e-6 : h->sync;
     o->reserve = dev && !cfg->vram ? RESERVE : 0;
 }

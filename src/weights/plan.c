@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 enum { SLOTS = 2, SPLIT = 256, CHUNK = 2048, STEP_MOST = 8192 };
+#define LEAST_LEFT 0.1 /* of the memory, to a CPU beside a bus that could take all of it */
 
 typedef struct {
     const sr_hw    *hw;
@@ -42,6 +43,25 @@ static double by_bus(const sr_hw *h, const sr_unit *u, double m)
     return h->vram ? SR_MAX(moved_of(u, m) / bus_of(h), over(flops_of(u, m), own(u->dev_flops, h->dev_flops))) : 0;
 }
 
+/* The same while the other side reads, too; not measured: the CPU has what a copy leaves of the memory.  A CPU that computes longer than
+ * it reads does not mind. */
+static double by_cpu_beside(const sr_hw *h, const sr_unit *u, double m)
+{
+    double left = h->cpu_beside > 0 ? h->cpu_beside : SR_MAX(h->dram_read - bus_of(h), h->dram_read * LEAST_LEFT);
+    return SR_MAX(by_cpu(h, u, m), read_of(u, m) / left);
+}
+static double by_bus_beside(const sr_hw *h, const sr_unit *u, double m)
+{
+    return h->h2d_beside > 0 ? SR_MAX(by_bus(h, u, m), read_of(u, m) / h->h2d_beside) : by_bus(h, u, m);
+}
+
+/* Both at once, then what is left over on its own. */
+static double at_once(const sr_hw *h, const sr_unit *u, double m, double share)
+{
+    double c = by_cpu_beside(h, u, m), b = by_bus_beside(h, u, m), tc = c * share, tb = b * (1 - share);
+    return tc <= tb ? tc + (tb - tc) / b * by_bus(h, u, m) : tb + (tc - tb) / c * by_cpu(h, u, m);
+}
+
 /* `cpu` of `hidden` parts by the CPU, the rest over the bus. */
 static double outside(const sr_hw *h, const sr_unit *u, double m, uint32_t cpu, uint32_t hidden)
 {
@@ -49,11 +69,13 @@ static double outside(const sr_hw *h, const sr_unit *u, double m, uint32_t cpu, 
     double t     = SR_MAX(by_cpu(h, u, m) * share, moved_of(u, m) / h->dram_read);
     if (h->vram)
         t = SR_MAX(t, by_bus(h, u, m) * (1 - share));
+    if (h->vram && cpu && h->cpu_beside > 0 && h->h2d_beside > 0)
+        t = SR_MAX(t, at_once(h, u, m, share));
     return t + (h->vram && cpu ? h->sync : 0);
 }
 
-/* The best split of a unit in RAM; what comes from disk goes through to the device.  The time is convex in the share: the
- * optimum lies beside the crossing point. */
+/* The best split of a unit in RAM; what comes from disk goes through to the device.  Before the crossing point and
+ * behind it the time is linear in the share: the optimum lies there or at an end. */
 static price best(const sr_hw *h, const sr_needs *w, const sr_unit *u, bool disk)
 {
     double m = tokens_of(w);
@@ -62,7 +84,7 @@ static price best(const sr_hw *h, const sr_needs *w, const sr_unit *u, bool disk
     price p = {0, outside(h, u, m, 0, 1)};
     if (disk || u->kind != SR_UNIT_FFN || !u->hidden || u->hidden % SPLIT || (w->few && m > w->few))
         return p;
-    double   bus = by_bus(h, u, m), cpu = by_cpu(h, u, m);
+    double   bus = by_bus_beside(h, u, m), cpu = by_cpu_beside(h, u, m);
     uint32_t parts = u->hidden / SPLIT, cross = (uint32_t)(bus / (bus + cpu) * parts);
     uint32_t at[]  = {cross, SR_MIN(cross + 1, parts), parts};
     for (size_t i = 0; i < SR_COUNT(at); i++) {
@@ -185,6 +207,17 @@ static void explain(const task *t, const uint32_t *order, uint32_t k, sr_placeme
              name[u->kind], u->layer, left > room ? (double)(left - room) * 1e-9 : 0.0);
 }
 
+void sr_plan_bus(sr_hw *h, double h2d)
+{
+    double faster = h->h2d > 0 ? h2d / h->h2d : 1, both = h->cpu_beside + h->h2d_beside;
+    h->h2d = h2d;
+    h->zero_copy *= faster;
+    if (h->cpu_beside <= 0 || h->h2d_beside <= 0)
+        return;
+    h->h2d_beside *= faster;
+    h->cpu_beside = SR_MAX(SR_MIN(SR_MAX(both, h->dram_read) - h->h2d_beside, h->cpu_read), h->dram_read * LEAST_LEFT);
+}
+
 static sr_status check(const sr_hw *h, sr_err *err)
 {
     const struct { const char *name; double v; bool want; } f[] = {
@@ -196,6 +229,8 @@ static sr_status check(const sr_hw *h, sr_err *err)
             return sr_raise(err, SR_INVALID, "%s is %g; a positive number expected", f[i].name, f[i].v);
     if (!(h->zero_copy >= 0 && h->zero_copy < 1e18) || !(h->nvme_read >= 0 && h->nvme_read < 1e18) || !(h->sync >= 0 && h->sync < 1))
         return sr_raise(err, SR_INVALID, "zero-copy rate %g, NVMe rate %g, handshake %g s: out of range", h->zero_copy, h->nvme_read, h->sync);
+    if (!(h->cpu_beside >= 0 && h->cpu_beside < 1e18) || !(h->h2d_beside >= 0 && h->h2d_beside < 1e18))
+        return sr_raise(err, SR_INVALID, "CPU %g and bus %g bytes/s at once: out of range", h->cpu_beside, h->h2d_beside);
     if (!(h->dev_op >= 0 && h->dev_op < 1) || !(h->cpu_op >= 0 && h->cpu_op < 1) || !(h->dev_kv >= 0) || !(h->cpu_kv >= 0))
         return sr_raise(err, SR_INVALID, "%g and %g s an op, attention at %g and %g bytes/s: out of range", h->dev_op, h->cpu_op, h->dev_kv, h->cpu_kv);
     return SR_OK;

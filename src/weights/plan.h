@@ -8,8 +8,11 @@
  *
  *     step   = sum of unit seconds + kv_read / kv rate, at least what NVMe needs for its bytes; m tokens share every weight
  *     unit   = ops * op + max(bytes / device read, 2 params m / flops)                                        DEVICE
- *              ops * op + max(gpu share * max(bytes / bus, 2 params m / flops),
- *                             cpu share * max(bytes / cpu, 2 params m / cpu flops), bytes / dram) + sync if shared   in RAM
+ *              ops * op + max(both(gpu share * max(bytes / bus, 2 params m / flops),
+ *                                  cpu share * max(bytes / cpu, 2 params m / cpu flops)), bytes / dram) + sync if shared   in RAM
+ *     both   = while bus and CPU read at once each goes at its rate beside the other (cpu_beside, h2d_beside), the one that is
+ *              left over at its own.  Not known: the larger; of splits that are equally fast by these figures the one at which the CPU
+ *              has what a copy leaves of the memory, min(cpu, dram - bus)
  *     prompt = chunks of max(bytes outside / bus, NVMe, 2 params without the head * tokens / flops + attention)
  *
  * Rates may be a unit's own (of its formats, at this m); 0 stands for the machine's.
@@ -43,6 +46,7 @@ typedef struct {                /* bytes, bytes/s, flops/s, seconds */
     uint64_t vram, ram;         /* budgets; vram 0: no device */
     double   dev_read, h2d, zero_copy, dev_flops;
     double   cpu_read, dram_read, cpu_flops, nvme_read; /* nvme_read 0: nothing may stay on disk */
+    double   cpu_beside, h2d_beside; /* both at once, on the same memory; 0: not known */
     double   sync;              /* one handshake between CPU and device */
     double   dev_op, cpu_op;    /* what an op takes however small it is; may be 0 */
     double   dev_kv, cpu_kv;    /* attention's reading of K and V; 0: as weights */
@@ -70,6 +74,8 @@ typedef struct {
 
 typedef struct { double s, device, bus, cpu, dram, disk, kv, ops; } sr_stepcost; /* seconds: of a step; each alone is busy */
 
+/* The machine with another bus: what it takes less, or more, of the memory is the CPU's, or is not.  Figures at 0 stay so. */
+void sr_plan_bus(sr_hw *, double h2d);
 SR_MUSTUSE sr_status sr_plan_place(const sr_hw *, const sr_needs *, const sr_unit *, uint32_t n, sr_place *out, sr_placement *sum, sr_err *);
 /* A step, or a prompt, over units that lie where `place` says.  need->tokens may differ from the placement's: the split
  * between CPU and bus is found anew.  attn_s: of the prompt's attention, alone. */

@@ -221,6 +221,43 @@ static void the_split_of_a_step_is_the_best_of_all_splits(void **state)
     }
 }
 
+/* The machine of notes/0030: either side alone could take nearly all that the memory gives. */
+static void the_cpu_gets_what_a_running_copy_leaves_it(void **state)
+{
+    (void)state;
+    sr_hw       h = {.vram = 14000000000, .ram = 90000000000, .dev_read = 4200 * GB, .h2d = 55 * GB, .dev_flops = 4e14, .cpu_read = 174 * GB, .dram_read = 180 * GB};
+    sr_unit     u = unit(SR_UNIT_FFN, 0, 28672, 400000000, 400000000, 700000000);
+    sr_place    o = {.tier = SR_WT_PINNED};
+    sr_stepcost c;
+    sr_err      e = {0};
+    assert_int_equal(sr_plan_step(&h, &(sr_needs){0}, &u, 1, &o, &c, &e), SR_OK);
+    double share = c.cpu / (4e8 / h.cpu_read);
+    assert_true(fabs(share - 125 / 180.0) < 0.01 && fabs(c.s / (4e8 / h.dram_read) - 1) < 0.02);
+    h.cpu_beside = 112 * GB; /* measured: together they get less than either's rate and what is left would say */
+    h.h2d_beside = 48 * GB;
+    assert_int_equal(sr_plan_step(&h, &(sr_needs){0}, &u, 1, &o, &c, &e), SR_OK);
+    share = c.cpu / (4e8 / h.cpu_read);
+    assert_true(share > 0.99 && fabs(c.s / (4e8 / h.cpu_read) - 1) < 0.01); /* so the CPU alone is faster than both */
+    h.cpu_read = 130 * GB;
+    assert_int_equal(sr_plan_step(&h, &(sr_needs){0}, &u, 1, &o, &c, &e), SR_OK);
+    share = c.cpu / (4e8 / h.cpu_read);
+    assert_true(fabs(share - 112 / 160.0) < 0.01 && fabs(c.s / (4e8 / (160 * GB)) - 1) < 0.02);
+}
+
+/* A slower bus leaves the CPU more, up to what it has alone. */
+static void another_bus_divides_the_same_memory(void **state)
+{
+    (void)state;
+    sr_hw h = {.h2d = 55 * GB, .cpu_read = 150 * GB, .dram_read = 170 * GB, .cpu_beside = 110 * GB, .h2d_beside = 50 * GB, .zero_copy = 44 * GB};
+    sr_hw slow = h, fast = h, none = {.h2d = 10 * GB};
+    sr_plan_bus(&slow, 5.5 * GB);
+    assert_true(fabs(slow.h2d_beside - 5 * GB) < 1 && fabs(slow.cpu_beside - 150 * GB) < 1 && fabs(slow.zero_copy - 4.4 * GB) < 1);
+    sr_plan_bus(&fast, 110 * GB);
+    assert_true(fabs(fast.h2d_beside - 100 * GB) < 1 && fabs(fast.cpu_beside - 70 * GB) < 1);
+    sr_plan_bus(&none, 20 * GB);
+    assert_true(none.h2d == 20 * GB && none.cpu_beside == 0 && none.h2d_beside == 0);
+}
+
 /* t = max(R / B_p, 2 P n / F): a streamed prompt costs its weights once a chunk, or its arithmetic. */
 static void a_prompt_costs_its_bytes_or_its_arithmetic(void **state)
 {
@@ -298,6 +335,7 @@ int main(void)
         cmocka_unit_test(budgets_hold_and_the_parts_sum_up), cmocka_unit_test(more_of_anything_never_predicts_slower),
         cmocka_unit_test(agrees_with_the_known_limits_of_a_70b_model), cmocka_unit_test(comes_near_the_best_of_all_placements),
         cmocka_unit_test(a_step_of_many_tokens_reads_weights_once), cmocka_unit_test(the_split_of_a_step_is_the_best_of_all_splits),
+        cmocka_unit_test(the_cpu_gets_what_a_running_copy_leaves_it), cmocka_unit_test(another_bus_divides_the_same_memory),
         cmocka_unit_test(a_prompt_costs_its_bytes_or_its_arithmetic),
         cmocka_unit_test(says_how_much_is_missing), cmocka_unit_test(a_unit_that_comes_coded_takes_less_of_bus_and_ram),
     };

@@ -31,6 +31,8 @@ static const sr_pfield device[] = {
 };
 static const sr_pfield together[] = {
     GBS("h2d_gbs", true, together.h2d), GBS("cpu_gbs", true, together.cpu), U32("threads", true, together.threads, 1, 4096),
+    CURVE("h2d_by_threads_gbs", false, together.by_h2d), CURVE("cpu_by_threads_gbs", false, together.by_cpu),
+    CURVE("read_by_threads_gbs", false, together.by_read),
 };
 static const sr_pfield host[] = {
     STR("cpu", true, host.name), STR("isa", false, host.isa), U32("cores", true, host.cores, 1, 4096), U64("ram_bytes", true, host.ram, 1e6, 1e15),
@@ -87,7 +89,8 @@ static void write_field(sr_jsonw *w, const sr_profile *p, const sr_pfield *f)
             sr_json_f32(w, f->name, (float)(*(const double *)at / f->scale));
         return;
     case SR_PF_CURVE:
-        write_curve(w, f->name, at, f->scale);
+        if (f->needed || ((const sr_curve *)at)->n)
+            write_curve(w, f->name, at, f->scale);
         return;
     case SR_PF_CURVES:
         write_curves(w, f->name, at, f->scale);
@@ -233,6 +236,15 @@ static double fastest(const sr_curves *c, double (*of)(const sr_curve *, uint32_
     return v;
 }
 
+/* Both at a time, as measured over threads.  Where that was not measured, 0: the plan divides the memory itself. */
+static void beside(const sr_profile *p, uint32_t t, sr_hw *h)
+{
+    if (!p->together.by_cpu.n || !p->together.by_h2d.n)
+        return;
+    h->cpu_beside = sr_curve_threads(&p->together.by_cpu, t);
+    h->h2d_beside = sr_curve_threads(&p->together.by_h2d, SR_MAX(t, p->together.by_h2d.p[0].at)); /* fewer threads than measured slow no copy down */
+}
+
 void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *h)
 {
     uint32_t t = threads_of(p, threads);
@@ -240,6 +252,7 @@ void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *h)
                  .cpu_read = fastest(&p->host.gemv, sr_curve_threads, t), .cpu_flops = fastest(&p->host.gemm, sr_curve_threads, t),
                  .dev_flops = fastest(&p->dev.gemm, sr_curve_rows, 2048), .nvme_read = p->host.nvme, .sync = p->dev.sync, .dev_op = p->dev.op,
                  .cpu_op = p->host.op, .dev_kv = p->dev.kv, .cpu_kv = p->host.kv};
+    beside(p, t, h);
     /* All readers of host memory together: what all threads read, or what CPU and copy were seen to read at the same time. */
     h->dram_read = SR_MAX(sr_curve_threads(&p->host.dram, p->host.cores), p->together.h2d + p->together.cpu);
     h->dram_read = SR_MAX(h->dram_read, h->cpu_read);

@@ -37,7 +37,10 @@ typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or 
         double    read, copy, h2d, d2h, zero_copy, kv, attn, op, sync; /* copy: read + written; kv, attn: attention reading, and its flops; op: the shortest */
         sr_curves gemv, gemm;         /* over rows of x: bytes of weights; flops */
     } dev;
-    struct { double h2d, cpu; uint32_t threads; } together; /* a copy to the device while the CPU multiplies */
+    struct {
+        double   h2d, cpu; uint32_t threads; /* a copy to the device while the CPU multiplies */
+        sr_curve by_h2d, by_cpu, by_read;    /* over threads; by_read: plain reads beside the copy */
+    } together;
     struct {
         char      name[64], isa[16], disk[160];             /* disk: what nvme was read from, or why it was not */
         uint32_t  cores;

@@ -107,6 +107,28 @@ static void a_curve_is_followed_between_its_points(void **state)
     assert_int_equal(sr_profile_borrowed(&p, false, SR_Q4_K), SR_Q4_K);
 }
 
+static void what_both_sides_leave_each_other_is_known_by_threads(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    sr_err            err;
+    sr_hw             h;
+    sr_buf            text = {0};
+    assert_int_equal(parse(HEAD DEVICE "},\"together\":{\"h2d_gbs\":11,\"cpu_gbs\":20,\"threads\":4,\"h2d_by_threads_gbs\":{\"2\":12,\"4\":11},"
+                           "\"cpu_by_threads_gbs\":{\"2\":10,\"4\":20},\"read_by_threads_gbs\":{\"4\":22}}," HOST "}}", &p, &err), SR_OK);
+    sr_profile_hw(&p, 3, &h);
+    assert_true(fabs(h.cpu_beside - 15e9) < 1 && fabs(h.h2d_beside - 11.5e9) < 1);
+    sr_profile_hw(&p, 1, &h);
+    assert_true(fabs(h.cpu_beside - 5e9) < 1 && fabs(h.h2d_beside - 12e9) < 1);
+    sr_profile_write(&p, &text);
+    assert_int_equal(sr_profile_parse(text.p, text.n, &p, &err), SR_OK);
+    assert_true(p.together.by_read.n == 1 && fabs(p.together.by_read.p[0].v - 22e9) < 1e3);
+    sr_buf_end(&text);
+    assert_int_equal(parse(HEAD DEVICE "},\"together\":{\"h2d_gbs\":11,\"cpu_gbs\":20,\"threads\":4}," HOST "}}", &p, &err), SR_OK);
+    sr_profile_hw(&p, 4, &h);
+    assert_true(h.cpu_beside == 0 && h.h2d_beside == 0);
+}
+
 /* No figure is no rate, and none is borrowed where there is none. */
 static void what_no_figure_is_known_for_is_zero(void **state)
 {
@@ -195,7 +217,8 @@ int main(void)
 {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(figures_come_in_si_units), cmocka_unit_test(what_is_wrong_is_named_with_its_value),
-        cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(what_no_figure_is_known_for_is_zero),
+        cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(what_both_sides_leave_each_other_is_known_by_threads),
+        cmocka_unit_test(what_no_figure_is_known_for_is_zero),
         cmocka_unit_test(a_file_that_is_too_large_is_not_read), cmocka_unit_test(the_shipped_profiles_are_sound_and_say_what_they_are),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
     };
