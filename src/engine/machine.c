@@ -17,7 +17,7 @@
 #include "engine/probe.h"
 
 enum { WIDE = 4096, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_MOST = 1 << 30,
-       COPY = 256 << 20, SHAKES = 31, READS = 3 };
+       COPY = 256 << 20, PIECE = 16 << 20, SHAKES = 31, READS = 3 };
 #define POOL_LEAST ((size_t)768 << 20)
 #define POOL_MOST ((size_t)1 << 30)
 #define NS 40000000ull
@@ -243,7 +243,7 @@ static sr_status both(probe *k, const bench *b, sr_err *err)
     uint32_t    most = SR_MAX(p->host.cores, 2u) - 1;
     for (uint32_t t = 1; t; t = next_threads(t, most)) {
         const sr_besidecfg c = {.be = b->be, .dev = b->d, .cpu = {.threads = t}, .format = SR_Q4_K, .side = k->side, .pool = k->pool / 2,
-                                .bytes = SR_MIN((size_t)COPY, k->pool), .ns = 2 * k->ns, .reads = true};
+                                .bytes = SR_MIN((size_t)COPY, k->pool), .piece = SR_MIN((size_t)PIECE, k->pool), .ns = 2 * k->ns, .reads = true};
         sr_besiderates     r;
         if (sr_machine_beside(&c, &r, err))
             return err->status;

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "engine/machine_rig.h"
 
-enum { PIECE = 16 << 20, AHEAD = 2, LOOK_NS = 50000, PASSES = 9 };
+enum { AHEAD = 2, LOOK_NS = 50000, PASSES = 9 };
 
 typedef struct {                  /* copies, one after the other, until told to stop */
     const sr_besidecfg *c;
@@ -104,7 +104,7 @@ static sr_status under_way(feeder *f, sr_rig *r, sr_besiderates *out, sr_err *er
 sr_status sr_machine_beside(const sr_besidecfg *c, sr_besiderates *out, sr_err *err)
 {
     const sr_rigcfg rc = {.format = c->format, .rows = c->side, .cols = c->side, .max_tokens = 1, .pool = c->pool};
-    feeder          f  = {.c = c, .piece = SR_MIN((size_t)PIECE, c->bytes)};
+    feeder          f  = {.c = c, .piece = SR_MIN(c->piece, c->bytes)};
     sr_rig          r  = {0};
     sr_dev         *d  = NULL;
     void           *to = NULL, *from = NULL;

@@ -16,7 +16,7 @@ typedef struct {
     const sr_backend *be; sr_dev *dev; /* the device, open */
     sr_devcfg cpu;                     /* how the CPU is opened */
     uint32_t  format, side;            /* of the products' weights, [side][side] */
-    size_t    pool, bytes;             /* bytes of weights; bytes of the copies' source, page-locked */
+    size_t    pool, bytes, piece;      /* bytes of weights; of the copies' source, page-locked; of one copy, taken of the device's memory */
     uint64_t  ns;                      /* that products are measured for */
     bool      reads;                   /* and plain reads, too */
 } sr_besidecfg;
