@@ -18,8 +18,7 @@
 
 enum { WIDE = 4096, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_MOST = 1 << 30,
        COPY = 256 << 20, PIECE = 16 << 20, SHAKES = 31, READS = 3 };
-#define POOL_LEAST ((size_t)768 << 20)
-#define POOL_MOST ((size_t)1 << 30)
+#define POOL_FEW ((size_t)1 << 30) /* more than a few threads read between two visits of the same place */
 #define NS 40000000ull
 #define DISK_NS 1000000000ull
 
@@ -49,8 +48,13 @@ static uint32_t next_threads(uint32_t t, uint32_t all) { return t >= all ? 0 : S
 
 static size_t pool_bytes(const probe *k, uint64_t cache, uint64_t memory)
 {
-    size_t want = k->cfg->pool ? k->cfg->pool : SR_MIN(SR_MAX((size_t)cache * 2, POOL_LEAST), POOL_MOST);
-    return SR_MIN(want, (size_t)memory / 8);
+    return k->cfg->pool ? SR_MIN(k->cfg->pool, (size_t)memory / 8) : sr_rig_pool(cache, memory);
+}
+
+/* Threads read no faster than they are many. */
+static size_t pool_of(const probe *k, uint32_t threads)
+{
+    return SR_MIN(k->pool, SR_MAX(POOL_FEW, k->pool / k->p->host.cores * threads));
 }
 
 static sr_status memory(probe *k, sr_err *err)
@@ -59,7 +63,7 @@ static sr_status memory(probe *k, sr_err *err)
     for (uint32_t t = 1; t; t = next_threads(t, all)) {
         double best = 0, v;
         for (int i = 0; i < READS; i++, best = SR_MAX(best, v))
-            if (sr_bench_read(t, k->cfg->pool, &v, err))
+            if (sr_bench_read(t, k->cfg->pool ? k->cfg->pool : pool_of(k, t), &v, err))
                 return sr_while(err, "measuring the memory with %u threads", t);
         sr_curve_put(&k->p->host.dram, t, best);
     }
@@ -94,7 +98,7 @@ static sr_status rows_curve(probe *k, sr_rig *r, const bench *b, const uint32_t 
 
 static sr_status cpu_format(probe *k, const bench *b, uint32_t threads, uint32_t format, bool all, sr_err *err)
 {
-    const sr_rigcfg c = {.format = format, .rows = k->side, .cols = k->side, .max_tokens = CPU_MANY, .pool = k->pool};
+    const sr_rigcfg c = {.format = format, .rows = k->side, .cols = k->side, .max_tokens = CPU_MANY, .pool = pool_of(k, threads)};
     sr_profile     *p = k->p;
     sr_rig          r;
     double          one, many;
@@ -242,7 +246,7 @@ static sr_status both(probe *k, const bench *b, sr_err *err)
     sr_profile *p    = k->p;
     uint32_t    most = SR_MAX(p->host.cores, 2u) - 1;
     for (uint32_t t = 1; t; t = next_threads(t, most)) {
-        const sr_besidecfg c = {.be = b->be, .dev = b->d, .cpu = {.threads = t}, .format = SR_Q4_K, .side = k->side, .pool = k->pool / 2,
+        const sr_besidecfg c = {.be = b->be, .dev = b->d, .cpu = {.threads = t}, .format = SR_Q4_K, .side = k->side, .pool = pool_of(k, t),
                                 .bytes = SR_MIN((size_t)COPY, k->pool), .piece = SR_MIN((size_t)PIECE, k->pool), .ns = 2 * k->ns, .reads = true};
         sr_besiderates     r;
         if (sr_machine_beside(&c, &r, err))
@@ -301,7 +305,6 @@ sr_status sr_machine_measure(const sr_machinecfg *cfg, sr_profile *p, sr_err *er
 {
     probe      k  = {.cfg = cfg, .p = p, .ns = cfg->ns ? cfg->ns : NS, .side = cfg->side ? cfg->side : WIDE};
     sr_devinfo di = {.size = sizeof di};
-    long       l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
     *p            = (sr_profile){.source = "measured"};
     if (sr_backend_cpu.info(0, NULL, &di, err))
         return err->status;
@@ -309,7 +312,7 @@ sr_status sr_machine_measure(const sr_machinecfg *cfg, sr_profile *p, sr_err *er
     snprintf(p->host.isa, sizeof p->host.isa, "%s", di.isa);
     p->host.cores = sr_cpu_cores();
     p->host.ram   = sr_cpu_memory();
-    k.pool        = pool_bytes(&k, l3 > 0 ? (uint64_t)l3 : 0, p->host.ram);
+    k.pool        = pool_bytes(&k, 0, p->host.ram);
     tell(&k, 0, "memory");
     if (memory(&k, err) || products(&k, err))
         return err->status;

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "engine/machine_rig.h"
 
-enum { AHEAD = 2, LOOK_NS = 50000, PASSES = 9 };
+enum { AHEAD = 2, LOOK_NS = 50000, PASSES = 5 };
 
 typedef struct {                  /* copies, one after the other, until told to stop */
     const sr_besidecfg *c;
@@ -62,17 +62,14 @@ static void *feed(void *arg)
 
 static sr_status pass(sr_rig *r, sr_err *err) { return sr_rig_send(r, 1, err) ? err->status : sr_rig_wait(r, err); }
 
-/* Products for cfg.ns, the copy running all the time: the fastest pass, and what the copy did meanwhile. */
-static sr_status products(feeder *f, sr_rig *r, sr_besiderates *out, sr_err *err)
+/* Passes over all weights for cfg.ns: the median.  While copies run, at least so long that some of them are over. */
+static sr_status products(feeder *f, sr_rig *r, bool beside, double *rate, double *h2d, sr_err *err)
 {
-    double   bytes = (double)r->bytes * r->prog.n_op;
-    if (pass(r, err))
-        return err->status;
+    double   bytes = (double)r->bytes * r->prog.n_op, v[1024];
     copied   first = count(f, 0), last = first;
-    uint64_t from = sr_now_ns(), t = from;
-    double   v[1024];
-    uint32_t n = 0;
-    while (n < SR_COUNT(v) && (n < PASSES || t - from < f->c->ns || last.done < first.done + PASSES * f->piece)) {
+    uint64_t from  = sr_now_ns(), t = from;
+    uint32_t n     = 0;
+    while (n < SR_COUNT(v) && (n < PASSES || t - from < f->c->ns || (beside && last.done < first.done + PASSES * f->piece))) {
         uint64_t before = t;
         if (pass(r, err))
             return err->status;
@@ -80,19 +77,22 @@ static sr_status products(feeder *f, sr_rig *r, sr_besiderates *out, sr_err *err
         v[n++] = bytes * 1e9 / (double)SR_MAX(t - before, (uint64_t)1);
         last   = count(f, 0);
     }
-    out->cpu = sr_bench_spread(v, n).median;
-    out->h2d = (double)(last.done - first.done) * 1e9 / (double)SR_MAX(last.at - first.at, (uint64_t)1);
+    *rate = sr_bench_spread(v, n).median;
+    *h2d  = (double)(last.done - first.done) * 1e9 / (double)SR_MAX(last.at - first.at, (uint64_t)1);
     return SR_OK;
 }
 
 static sr_status under_way(feeder *f, sr_rig *r, sr_besiderates *out, sr_err *err)
 {
+    double none;
     pthread_mutex_init(&f->lock, NULL);
+    if (pass(r, err) || products(f, r, false, &out->alone, &none, err))
+        return err->status;
     if (pthread_create(&f->thread, NULL, feed, f))
         return sr_raise(err, SR_IO, "cannot start the thread that copies");
     while (count(f, 0).done == 0 && !__atomic_load_n(&f->failed, __ATOMIC_ACQUIRE))
         nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
-    sr_status s = products(f, r, out, err);
+    sr_status s = products(f, r, true, &out->cpu, &out->h2d, err);
     if (s == SR_OK && f->c->reads)
         s = sr_bench_read(f->c->cpu.threads, f->c->pool, &out->read, err);
     __atomic_store_n(&f->stop, 1, __ATOMIC_RELEASE);

@@ -20,7 +20,7 @@ typedef struct {
     uint64_t  ns;                      /* that products are measured for */
     bool      reads;                   /* and plain reads, too */
 } sr_besidecfg;
-typedef struct { double cpu, h2d, read; } sr_besiderates; /* bytes/s: products; the copy beside them; reads, 0: not asked for */
+typedef struct { double alone, cpu, h2d, read; } sr_besiderates; /* bytes/s: products alone, beside the copy; the copy beside them; reads, 0: not asked for */
 
 SR_MUSTUSE sr_status sr_machine_beside(const sr_besidecfg *, sr_besiderates *out, sr_err *err);
 #endif

@@ -1,12 +1,15 @@
 #include "engine/machine_rig.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bench.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
 enum { GRAIN = 64, PIECES = 512, LEAST = 3, PATIENCE = 8, OPS_MOST = 4096 };
+#define POOL_LEAST ((size_t)768 << 20)
+#define POOL_MOST ((size_t)4 << 30)
 #define PIECE_S 2e-3 /* shorter than the turns that an operating system gives: on a machine with other work some run undisturbed */
 
 static sr_status wait_all(sr_rig *r, sr_queue q, sr_err *err) { return r->be->wait(r->dev, r->be->mark(r->dev, q), UINT64_MAX, err); }
@@ -77,6 +80,13 @@ static sr_status put_weights(sr_rig *r, uint32_t n, sr_err *err)
         if (copy(r, (char *)x + at, r->staging, SR_MIN(r->bytes, x_bytes - at), err))
             return err->status;
     return wait_all(r, SR_Q_COMPUTE, err);
+}
+
+size_t sr_rig_pool(uint64_t cache, uint64_t memory)
+{
+    long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    cache   = cache ? cache : l3 > 0 ? (uint64_t)l3 : 0;
+    return SR_MIN(SR_MIN(SR_MAX((size_t)cache * 8, POOL_LEAST), POOL_MOST), (size_t)memory / 8);
 }
 
 static void describe(sr_rig *r, uint32_t n)

@@ -1,5 +1,6 @@
 /* offload.c - what lies where, and a step over it. */
 #include "engine/machine_beside.h"
+#include "engine/machine_rig.h"
 #include "engine/offload.h"
 #include "engine/skip.h"
 
@@ -14,7 +15,7 @@
 #include "base/mem.h"
 
 enum { COPIERS = 32, COPY_PIECE = 16 << 20, SLOTS = 2, ALIGN = 256, PAGE = 4096, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, USUAL_TOKENS = 512,
-       BESIDE_SIDE = 4096, BESIDE_POOL = 512 << 20, BESIDE_BYTES = 256 << 20, BESIDE_PIECE = 16 << 20, BESIDE_NS = 100000000 };
+       BESIDE_SIDE = 4096, BESIDE_BYTES = 256 << 20, BESIDE_PIECE = 16 << 20, BESIDE_NS = 100000000 };
 
 /* ---- what there is -------------------------------------------------------------------------------------------------------- */
 
@@ -65,11 +66,12 @@ static uint16_t usual_format(const sr_model *m)
 static sr_status beside(sr_model *m, size_t piece, uint16_t format, sr_hw *hw, sr_err *err)
 {
     const sr_besidecfg c = {.be = m->be, .dev = m->dev, .cpu = sr_share_config(m), .format = format, .side = BESIDE_SIDE, .ns = BESIDE_NS,
-                            .pool = SR_MIN((size_t)BESIDE_POOL, (size_t)(sr_cpu_memory() / 8)), .piece = piece,
+                            .pool = sr_rig_pool(0, sr_cpu_memory()), .piece = piece,
                             .bytes = SR_MIN((size_t)BESIDE_BYTES, (size_t)(sr_cpu_memory() / 16))};
     sr_besiderates     r;
     if (sr_machine_beside(&c, &r, err))
         return err->status;
+    hw->cpu_read   = SR_MAX(r.alone, r.cpu);
     hw->cpu_beside = r.cpu;
     hw->h2d_beside = r.h2d;
     return SR_OK;
@@ -104,9 +106,9 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
         if (sr_reader_measure(sr_gguf_path(m->gguf, 0), part, host, &hw->nvme_read, err))
             goto done;
     }
-    if (hw->cpu_read <= 0 && sr_share_rate(m, format, &hw->cpu_read, err))
+    if (known && hw->cpu_read <= 0 && sr_share_rate(m, format, &hw->cpu_read, err))
         goto done;
-    if (!known && hw->cpu_beside <= 0 && beside(m, SR_MIN(bytes, (size_t)BESIDE_PIECE), format, hw, err))
+    if (!known && beside(m, SR_MIN(bytes, (size_t)BESIDE_PIECE), format, hw, err))
         goto done;
     if (!known && f->measured)
         f->measured(f->arg, format, threads, hw);

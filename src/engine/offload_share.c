@@ -97,9 +97,9 @@ uint32_t sr_share_threads(const sr_model *m) { return sr_share_config(m).threads
 /* With the product itself, over more weights than any cache holds: a sum over plain memory says 30 % less on some machines. */
 sr_status sr_share_rate(const sr_model *m, uint16_t format, double *bytes_per_s, sr_err *err)
 {
-    enum { SIDE = 4096, POOL = 512 << 20, NS = 150000000 };
+    enum { SIDE = 4096, NS = 150000000 };
     sr_devcfg       cfg = sr_share_config(m);
-    const sr_rigcfg rc  = {.format = format, .rows = SIDE, .cols = SIDE, .max_tokens = 1, .pool = SR_MIN((size_t)POOL, (size_t)(sr_cpu_memory() / 8))};
+    const sr_rigcfg rc  = {.format = format, .rows = SIDE, .cols = SIDE, .max_tokens = 1, .pool = sr_rig_pool(0, sr_cpu_memory())};
     sr_dev         *d   = NULL;
     sr_rig          r   = {0};
     double          s   = 0;
