@@ -52,7 +52,7 @@ static double by_cpu_beside(const sr_hw *h, const sr_unit *u, double m)
 }
 static double by_bus_beside(const sr_hw *h, const sr_unit *u, double m)
 {
-    return h->h2d_beside > 0 ? SR_MAX(by_bus(h, u, m), read_of(u, m) / h->h2d_beside) : by_bus(h, u, m);
+    return h->h2d_beside > 0 ? SR_MAX(by_bus(h, u, m), moved_of(u, m) / h->h2d_beside) : by_bus(h, u, m);
 }
 
 /* Both at once, then what is left over on its own. */
