@@ -10,13 +10,17 @@ static const char JSON[] = "application/json";
 
 void sr_info_live(sr_conn *c) { sr_http_reply(c, 200, JSON, NULL, "{\"status\":\"ok\"}", 15); }
 
-static bool known(const sr_serve *s, const char *id)
+static bool is_id(const char *ours, const char *id, size_t n) { return strlen(ours) == n && memcmp(ours, id, n) == 0; }
+
+static bool known_n(const sr_serve *s, const char *id, size_t n)
 {
-    bool yes = !strcmp(id, s->cfg.model_id);
+    bool yes = is_id(s->cfg.model_id, id, n);
     for (uint32_t i = 0; i < s->cfg.n_aliases; i++)
-        yes |= !strcmp(id, s->cfg.aliases[i]);
+        yes |= is_id(s->cfg.aliases[i], id, n);
     return yes;
 }
+
+static bool known(const sr_serve *s, const char *id) { return known_n(s, id, strlen(id)); }
 
 static void unknown_model(const sr_serve *s, sr_conn *c, const char *id)
 {
@@ -310,9 +314,38 @@ static void arch_value(const char *arch, const char *name, uint64_t v, sr_jsonw 
         sr_json_uint(w, key, v);
 }
 
-void sr_info_show(sr_serve *s, sr_conn *c)
+/* {"model": name}, or "name" as old clients have it; a tag ":latest" is none.  False: e says why, and which of ours there are. */
+static bool show_wanted(const sr_serve *s, const char *body, size_t n, sr_apierr *e)
+{
+    enum { MOST = 65536, DEPTH = 16, VALUES = 1000 }; /* a name, and what clients add to it: nothing that a thread of its own would have to read */
+    json_t *root = NULL;
+    sr_err  err  = {0};
+    if (n > MOST)
+        return sr_api_fail(e, 413, NULL, NULL, "%zu bytes name a model; %d are enough", n, MOST);
+    if (sr_json_read(body, n, DEPTH, VALUES, &root, &err))
+        return sr_api_fail_err(e, err.status, err.msg, NULL);
+    const char *id = json_string_value(json_object_get(root, "model"));
+    char        shown[240];
+    if (!id || !*id)
+        id = json_string_value(json_object_get(root, "name"));
+    size_t k  = id ? strlen(id) : 0;
+    bool   ok = k && (known(s, id) || (k > 7 && strcmp(id + k - 7, ":latest") == 0 && known_n(s, id, k - 7)));
+    if (!k)
+        sr_api_fail(e, 400, "model", NULL, "model is required");
+    else if (!ok)
+        sr_api_fail(e, 404, "model", "model_not_found", "model '%s' not found; there is '%.200s'", sr_escape(shown, sizeof shown, id, k), s->cfg.model_id);
+    json_decref(root);
+    return ok;
+}
+
+void sr_info_show(sr_serve *s, sr_conn *c, const char *body, size_t n)
 {
     const sr_servemodel *m = &s->env.model;
+    sr_apierr   e    = {.form = SR_ERR_OLLAMA};
+    if (!show_wanted(s, body, n, &e)) {
+        sr_reply_error(c, &e);
+        return;
+    }
     const char *arch = m->arch ? m->arch : "unknown";
     sr_buf   out = {0};
     sr_jsonw w   = {.out = &out};

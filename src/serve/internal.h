@@ -110,7 +110,7 @@ void sr_info_models(sr_serve *s, sr_conn *c);
 void sr_info_model(sr_serve *s, sr_conn *c, const char *id);
 void sr_info_tags(sr_serve *s, sr_conn *c);     /* ollama's list of models */
 void sr_info_ps(sr_serve *s, sr_conn *c);       /* ollama's list of loaded models: the same */
-void sr_info_show(sr_serve *s, sr_conn *c);     /* what ollama tells of a model */
+void sr_info_show(sr_serve *s, sr_conn *c, const char *body, size_t n); /* what ollama tells of the model that the body names */
 
 /* page.c: the page and its files.  name: what stands behind /ui/; NULL: the page. */
 bool sr_page_has(const sr_serve *s, const char *name);

@@ -192,7 +192,8 @@ static void places_come_back_whatever_becomes_of_a_request(void **state)
         assert_int_equal(ask(&s, "k", "POST", CHAT, "{"), 400);
         assert_int_equal(ask(&s, "k", "POST", "/v1/embeddings", "{}") >= 400, 1);
         assert_int_equal(ask(&s, "k", "POST", "/tokenize", "{\"content\":\"a\"}"), 200);
-        assert_int_equal(ask(&s, "k", "POST", "/api/show", "{}"), 200);
+        assert_int_equal(ask(&s, "k", "POST", "/api/show", "{\"model\":\"strata/test\"}"), 200);
+        assert_int_equal(ask(&s, "k", "POST", "/api/show", "{}"), 400);
         tc_open(&c, s.at); /* a body that stops coming */
         tc_say(&c, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nx-api-key: k\r\nContent-Length: 100\r\n\r\n{");
         tc_reply_read(&c, &r);

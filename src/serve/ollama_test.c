@@ -173,7 +173,8 @@ static void thoughts_are_thinking(void **state)
 static void tags_and_version_are_told(void **state)
 {
     (void)state;
-    tc_server s = {0};
+    static const char *const also[] = {"second"};
+    tc_server s = {.cfg = {.aliases = also, .n_aliases = 1}};
     tc_reply  r = {0};
     tc_start(&s);
     tc_ask(&s, "GET", "/api/tags", NULL, NULL, &r);
@@ -187,7 +188,18 @@ static void tags_and_version_are_told(void **state)
     assert_int_equal(json_integer_value(tc_at(j, "models.0.context_length")), 2048);
     json_decref(j);
     tc_reply_end(&r);
-    j = tc_put(&s, "/api/show", 200, "{'model':'any'}");
+    static const struct { const char *body; int status; const char *why; } show[] = {
+        {"{'name':'strata/test'}", 200, ""}, {"{'model':'second'}", 200, ""}, {"{'model':'strata/test:latest','verbose':true}", 200, ""},
+        {"{'model':'any'}", 404, "model 'any' not found; there is 'strata/test'"}, {"{'model':'strata/test:8b'}", 404, "not found"},
+        {"{'model':'strata'}", 404, "not found"}, {"{'model':'\\u001b[31m'}", 404, "model '\\x1b[31m' not found"}, {"{}", 400, "model is required"},
+        {"{'model':5}", 400, "model is required"}, {"[]", 400, "model is required"}, {"{'model':", 400, "invalid JSON"}, {"", 400, "empty"}};
+    for (size_t i = 0; i < SR_COUNT(show); i++) {
+        j = tc_put(&s, "/api/show", show[i].status, show[i].body);
+        if (*show[i].why && !strstr(tc_str(j, "error"), show[i].why))
+            fail_msg("%s: %s", show[i].body, tc_str(j, "error"));
+        json_decref(j);
+    }
+    j = tc_put(&s, "/api/show", 200, "{'model':'strata/test'}");
     const json_t *info = tc_at(j, "model_info");
     assert_int_equal(json_integer_value(json_object_get(info, "null.context_length")), 2048);
     assert_string_equal(tc_str(j, "capabilities.1"), "tools");

@@ -357,9 +357,9 @@ static void on_body(void *app, sr_conn *c, sr_buf *body)
 {
     sr_serve *s = app;
     sr_route  r = (sr_route)((const char *)sr_http_user(c) - route_mark);
-    if (r == RT_OLLAMA_SHOW) { /* whatever name is asked for: it is this model */
+    if (r == RT_OLLAMA_SHOW) {
+        sr_info_show(s, c, body->p, body->n);
         sr_buf_end(body);
-        sr_info_show(s, c);
         return;
     }
     sr_call_begin(s, c, routes[r].api, body);
