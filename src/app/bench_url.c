@@ -81,8 +81,12 @@ static sr_status ask_model(test *t, sr_err *err)
         return SR_OK;
     }
     if (sr_load_get(&t->target, "/models", t->key, t->cfg->timeout_s * 1000, &status, &body, err) == SR_OK) {
+        sr_loadfacts f = {0};
+        char         shown[160], said[200] = "";
+        if (status != 200 && sr_load_facts(body.p ? body.p : "", body.n, &f) && f.message[0])
+            snprintf(said, sizeof said, " (%s)", sr_escape(shown, sizeof shown, f.message, strlen(f.message)));
         if (status != 200)
-            sr_raise(err, SR_IO, "%s/models: status %d; name a model with --model, or give a URL with the API's path", t->cfg->url, status);
+            sr_raise(err, SR_IO, "%s/models: status %d%s; name a model with --model, or give a URL with the API's path", t->cfg->url, status, said);
         else if (!sr_load_model_id(body.p ? body.p : "", body.n, t->model, sizeof t->model) || !t->model[0])
             sr_raise(err, SR_IO, "%s/models names no model; name one with --model", t->cfg->url);
     }

@@ -163,6 +163,8 @@ static sr_netverdict tls_verdict(sr_netconn *c, int ret)
     long peer = SSL_get_verify_result(c->ssl);
     if (!c->shaken && peer != X509_V_OK)
         snprintf(c->why, sizeof c->why, "certificate: %s (--insecure takes any)", X509_verify_cert_error_string(peer));
+    else if (!c->shaken && ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER)
+        snprintf(c->why, sizeof c->why, "what answers there does not speak TLS: is it http?");
     else
         snprintf(c->why, sizeof c->why, "%s", ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "TLS failed");
     return SR_NET_FAIL;

@@ -111,7 +111,7 @@ static sr_replyverdict feed_head(sr_reply *r, const char *p, size_t n, size_t *u
         const char *h = r->head.p;
         size_t      m = r->head.n;
         if (m >= 5 && memcmp(h, "HTTP/", 5) != 0)
-            return bad(r, "not an HTTP response");
+            return bad(r, h[0] >= 0x14 && h[0] <= 0x17 && h[1] == 3 ? "TLS, not HTTP: is it https?" : "not an HTTP response");
         if (lf && m >= 2 && (h[m - 2] == '\n' || (m >= 3 && h[m - 2] == '\r' && h[m - 3] == '\n')))
             return take_head(r);
         i = to - 1;
