@@ -42,7 +42,7 @@ static void start(const char *strata, const char *model, uint16_t at, bool proce
         die("cannot start the server");
     if (server == 0) {
         char *null_engine[] = {(char *)strata, "serve", "--model", (char *)model, "--port", where, "--parallel", "4096", "--connections-per-address", "20000",
-                               "--null-engine", "--null-endless", "--null-rate", "100", "--drain-timeout", "20", NULL};
+                               "--null-engine", "--null-endless", "--null-rate", "100", "--drain-timeout", "120", NULL};
         char *real[] = {(char *)strata, "serve", "--model", (char *)model, "--port", where, "--device", "cpu", "--threads", "1", "--engine", "process", NULL};
         dup2(out[1], STDOUT_FILENO);
         close(out[0]), close(out[1]);
@@ -68,7 +68,23 @@ static void body(void *arg, uint64_t index, sr_buf *out)
     sr_buf_str(out, "{\"prompt\":\"Once upon a time\",\"max_tokens\":50,\"temperature\":0,\"stream\":true}");
 }
 
-typedef struct { sr_loadplan plan; sr_loadstat *st; pthread_t thread; } load;
+typedef struct { sr_loadplan plan; sr_loadstat *st; pthread_t thread; uint64_t answered; } load;
+static int enough; /* the loads end with what they have begun */
+
+static void told(void *arg, const sr_loadstat *st, double seconds)
+{
+    (void)seconds;
+    __atomic_store_n((uint64_t *)arg, st->n_ok, __ATOMIC_RELAXED);
+}
+
+static void wait_answers(const load *l, uint64_t n)
+{
+    for (int i = 0; __atomic_load_n(&l->answered, __ATOMIC_RELAXED) < n; i++) {
+        if (i == 6000)
+            die("no load after 120 s");
+        usleep(20000);
+    }
+}
 
 static void *run_load(void *arg)
 {
@@ -81,8 +97,9 @@ static void *run_load(void *arg)
 
 static void begin(load *l, const sr_nettarget *t, uint32_t clients, double rate)
 {
-    *l = (load){.plan = {.target = t, .path = "/completions", .body = body, .concurrency = clients, .rate = rate, .seconds = 2.5, .timeout_ms = 15000,
-                         .fresh = rate > 0, .seed = 3}, .st = sr_calloc(1, sizeof *l->st)};
+    *l = (load){.plan = {.target = t, .path = "/completions", .body = body, .concurrency = clients, .rate = rate, .timeout_ms = 120000,
+                         .fresh = rate > 0, .seed = 3, .enough = &enough, .progress = told}, .st = sr_calloc(1, sizeof *l->st)};
+    l->plan.arg = &l->answered;
     if (!l->st || pthread_create(&l->thread, NULL, run_load, l))
         die("no load");
 }
@@ -124,15 +141,18 @@ static uint32_t stop_under_load(const char *strata, const char *model, int sig)
     before = port;
     if (sr_net_open(url, &(sr_netcfg){0}, &t, &err))
         die(err.msg);
+    __atomic_store_n(&enough, 0, __ATOMIC_RELEASE);
     begin(&streams, &t, 64, 0);
     begin(&comers, &t, 0, 500);
-    usleep(900000);
+    wait_answers(&streams, 64); /* all of them stream, and some new ones have been answered */
+    wait_answers(&comers, 50);
     int status = end_of(sig);
     if (sig == SIGKILL) {
         start(strata, model, before, false); /* or it dies here */
         bad += port != before;
         status = end_of(SIGTERM);
     }
+    __atomic_store_n(&enough, 1, __ATOMIC_RELEASE);
     pthread_join(streams.thread, NULL);
     pthread_join(comers.thread, NULL);
     printf("%s under load: the server ended with %d\n", sig == SIGKILL ? "SIGKILL" : "SIGTERM", status);
@@ -177,7 +197,7 @@ static uint32_t kill_with_a_worker(const char *strata, const char *model)
         die("no engine's process");
     end_of(SIGKILL);
     bool gone = false;
-    for (int i = 0; i < 100 && !gone; i++) {
+    for (int i = 0; i < 1200 && !gone; i++) {
         gone = kill(worker, 0) && errno == ESRCH;
         usleep(gone ? 0 : 50000);
     }

@@ -489,7 +489,11 @@ static uint64_t gap(const run *r)
     return (uint64_t)(-log(((double)u + 1) / 4294967297.0) / r->plan->rate * 1e9);
 }
 
-static bool more(const run *r) { return !r->over && (!r->plan->requests || r->started < r->plan->requests); }
+static bool more(const run *r)
+{
+    const sr_loadplan *p = r->plan;
+    return !r->over && (!p->requests || r->started < p->requests) && !(p->enough && __atomic_load_n(p->enough, __ATOMIC_ACQUIRE));
+}
 
 /* Starts what can be started now; with nobody there, in bursts.  False: no memory. */
 static bool launch(run *r)

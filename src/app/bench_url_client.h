@@ -34,6 +34,7 @@ typedef struct {
     uint32_t     timeout_ms;       /* silence of a server */
     bool         fresh;            /* a connection of its own for each request: none is ever sent a second time */
     uint64_t     seed;             /* of the arrival times */
+    const int   *enough;           /* of another thread, which stores 1: nothing more is begun, what runs is finished; may be NULL */
     void       (*progress)(void *arg, const sr_loadstat *, double seconds); /* now and then; may be NULL */
 } sr_loadplan;
 SR_MUSTUSE sr_status sr_load_run(const sr_loadplan *, sr_loadstat *out, sr_err *);

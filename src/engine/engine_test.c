@@ -714,9 +714,10 @@ static void higher_priority_goes_first_and_deadlines_end(void **state)
     sr_request late = greedy(5, 1, 30, 400);
     late.deadline_ns = sr_now_ns() + 20000000;
     post(w, &late);
-    steps(w, 3000);
+    while (!w->a[4][0].done) /* a step at a time, with pauses: it ends by its deadline long before its 400 tokens */
+        scan_deadlines(w);
     assert_int_equal(w->a[4][0].reason, SR_END_DEADLINE);
-    assert_in_range(w->a[4][0].n, 0, 399);
+    assert_in_range(w->a[4][0].n, 0, 50);
     no_page_is_held(w);
     close_world(w);
 }

@@ -8,7 +8,7 @@ enum { NOT_SUPPORTED = 3, NOT_FOUND = 6, LOST = 15 };
 typedef struct { unsigned long long total, free, used; } memory;
 typedef struct { unsigned gpu, memory; } utilization;
 
-typedef struct { int init_fails, no_power, lost, call_ms, calls, open; unsigned temp; } fake_nvml;
+typedef struct { int init_fails, no_power, lost, stuck, calls, open; unsigned temp; } fake_nvml; /* stuck: no call comes back */
 API extern fake_nvml fake;
 API fake_nvml fake = {.temp = 61};
 
@@ -31,8 +31,8 @@ static int gpu;
 static int answer(const void *dev)
 {
     __atomic_fetch_add(&fake.calls, 1, __ATOMIC_RELAXED);
-    if (__atomic_load_n(&fake.call_ms, __ATOMIC_RELAXED))
-        usleep((unsigned)__atomic_load_n(&fake.call_ms, __ATOMIC_RELAXED) * 1000);
+    while (__atomic_load_n(&fake.stuck, __ATOMIC_RELAXED))
+        usleep(1000);
     return dev != &gpu ? NOT_FOUND : __atomic_load_n(&fake.lost, __ATOMIC_RELAXED) ? LOST : 0;
 }
 

@@ -145,7 +145,7 @@ void tc_ready(tc_server *s)
     sr_err err = {0};
     sr_servemodel m = {.port = s->port, .tok = s->tok, .chat = s->tmpl, .chat_source = s->template_source ? s->template_source : chatml, .ctx = s->ctx ? s->ctx : 2048, .arch = "null", .gpu_uuid = s->gpu_uuid, .n_embd = s->null.width};
     must(sr_serve_ready(s->serve, &m, &err), &err);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         tc_reply r = {0};
         tc_ask(s, "GET", "/health", NULL, NULL, &r);
         int status = r.status;
@@ -517,7 +517,7 @@ double tc_metric(tc_server *s, const char *name)
 void tc_wait_metric(tc_server *s, const char *name, double value)
 {
     double v = 0;
-    for (int i = 0; i < 500; i++, usleep(10000))
+    for (int i = 0; i < 6000; i++, usleep(10000))
         if ((v = tc_metric(s, name)) == value)
             return;
     fail_msg("%s stays %g, expected %g", name, v, value);

@@ -37,7 +37,7 @@ void tc_start(tc_server *s);
 void tc_ready(tc_server *s);          /* for not_ready: the model arrives now */
 void tc_stop(tc_server *s);           /* drains, joins, frees */
 double tc_metric(tc_server *s, const char *name); /* of /metrics; fails the test if it is not there */
-void tc_wait_metric(tc_server *s, const char *name, double value); /* at most 5 s */
+void tc_wait_metric(tc_server *s, const char *name, double value); /* at most a minute */
 
 typedef struct { int fd; sr_buf in; struct ssl_st *ssl; } tc_conn; /* ssl: with TLS */
 typedef struct {

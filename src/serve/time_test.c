@@ -22,16 +22,18 @@ static void post(tc_server *s, const char *path, const char *headers, const char
     sr_free(b);
 }
 
-/* The answer is an error of this status and code, and came not before `ms` and, on a machine with other work, not much later. */
+/* The answer is an error of this status that names this limit, and came not before `ms`; how much later is the machine's matter. */
 static void expect_late(tc_server *s, const char *path, const char *headers, const char *body, double ms)
 {
     tc_reply r = {0};
     uint64_t t = sr_now_ns();
     post(s, path, headers, body, &r);
     double took = (double)(sr_now_ns() - t) / MS;
-    if (r.status != 504 || !strstr(r.body.p, "time limit of"))
-        fail_msg("%d: %s", r.status, r.body.p);
-    if (took < ms - 1 || took > ms + 2000)
+    char   limit[60];
+    snprintf(limit, sizeof limit, "time limit of %.3g s", ms * 1e-3);
+    if (r.status != 504 || !strstr(r.body.p, limit))
+        fail_msg("%d, not %s: %s", r.status, limit, r.body.p);
+    if (took < ms - 1 || took > ms + 25000) /* before the next larger limit that is set, 30 s */
         fail_msg("%.0f ms, not %.0f", took, ms);
     tc_reply_end(&r);
     tc_wait_metric(s, "strata_requests_running", 0);
@@ -64,12 +66,12 @@ static void a_stream_keeps_what_it_has_and_ends_with_the_error(void **state)
     (void)state;
     tc_server s = {.null = {.endless = true, .rate = 100}, .ctx = 100000};
     tc_reply  r = {0};
-    json_t   *ev[200];
+    json_t   *ev[400];
     tc_start(&s);
-    post(&s, CHAT, NULL, "{'stream':true,'timeout':0.4," HI "}", &r);
+    post(&s, CHAT, NULL, "{'stream':true,'timeout':1," HI "}", &r);
     assert_int_equal(r.status, 200);
-    size_t n = tc_events(&r, ev, 200);
-    assert_true(n > 10);
+    size_t n = tc_events(&r, ev, 400);
+    assert_in_range(n, 3, 120); /* 100 of text, fewer where the machine is busy */
     tc_at(ev[n - 2], "choices.0.delta.content");
     assert_string_equal(tc_str(ev[n - 1], "error.code"), "timeout");
     for (size_t i = 0; i < n; i++)
@@ -86,14 +88,14 @@ static void a_stream_keeps_what_it_has_and_ends_with_the_error(void **state)
 static void a_request_that_waits_ends_in_its_place_and_the_others_go_on(void **state)
 {
     (void)state;
-    tc_server s = {.null = {.rate = 20, .max_seqs = 1}};
+    tc_server s = {.null = {.rate = 20, .max_seqs = 1, .endless = true}, .ctx = 100000};
     tc_conn   first;
     tc_reply  r = {0};
     tc_start(&s);
-    const char *body = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    const char *body = "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
     char q[300];
     snprintf(q, sizeof q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
-    tc_open(&first, s.at);
+    tc_open(&first, s.at); /* takes the one place there is, for as long as it likes */
     tc_say(&first, q);
     tc_wait_metric(&s, "strata_requests_running", 1);
     post(&s, CHAT, "X-Request-Timeout: 0.3\r\n", "{" HI "}", &r);
@@ -101,10 +103,13 @@ static void a_request_that_waits_ends_in_its_place_and_the_others_go_on(void **s
     assert_non_null(strstr(r.body.p, "before it was begun with"));
     tc_reply_end(&r);
     tc_wait_metric(&s, "strata_requests_waiting", 0);
-    tc_reply_read(&first, &r);
-    assert_int_equal(r.status, 200);
-    tc_reply_end(&r);
+    assert_true(tc_metric(&s, "strata_requests_running") == 1);
+    while (tc_more(&first, 0)) /* what came so far */
+        ;
+    first.in.n = 0;
+    assert_true(tc_until(&first, "content", 60000));
     tc_close(&first);
+    tc_wait_metric(&s, "strata_requests_running", 0);
     tc_stop(&s);
 }
 
@@ -134,7 +139,7 @@ static void a_hundred_streams_end_whole_when_the_server_is_stopped(void **state)
     (void)state;
     enum { N = 100 };
     static const char text[] = "It rained for a week, and when it stopped nobody could say when, because everybody had grown used to the sound.";
-    tc_server s = {.null = {.rate = 60, .max_seqs = 128}, .text = text};
+    tc_server s = {.null = {.rate = 4, .max_seqs = 128}, .text = text}; /* long enough for all of them to begin before the first is over */
     static tc_conn c[N];
     static json_t *ev[400];
     tc_conn  late;
@@ -151,7 +156,7 @@ static void a_hundred_streams_end_whole_when_the_server_is_stopped(void **state)
     tc_wait_metric(&s, "strata_requests_running", N);
     sr_serve_stop(s.serve);
     s.stopped = true;
-    assert_false(tc_more(&late, 5000)); /* idle ones are closed */
+    assert_false(tc_more(&late, 60000)); /* idle ones are closed */
     tc_close(&late);
     for (int i = 0; i < N; i++) {
         char   got[400] = "";
@@ -168,7 +173,7 @@ static void a_hundred_streams_end_whole_when_the_server_is_stopped(void **state)
         assert_string_equal(tc_str(ev[n - 1], "choices.0.finish_reason"), "stop");
         for (size_t k = 0; k < n; k++)
             json_decref(ev[k]);
-        assert_false(tc_more(&c[i], 5000)); /* and closed, since nothing more is taken */
+        assert_false(tc_more(&c[i], 60000)); /* and closed, since nothing more is taken */
         tc_reply_end(&r);
         tc_close(&c[i]);
     }
