@@ -136,9 +136,9 @@ static bool build_sets(sr_splitter *s)
     bool ok = sr_cpmap_begin(&s->sets);
     for (unsigned i = 0; ok && i < SR_PRE_SETS && s->pre->set[i]; i++)
         ok = add_set(&s->sets, s->pre->set[i], (uint8_t)(1u << i));
-    for (uint32_t cp = 0x80; ok && cp < 0x10000; cp++)
-        if (sr_cpmap_get(&s->classes, cp) == SR_CP_SPACE)
-            ok = sr_cpmap_set(&s->sets, cp, cp, 0, SET_SPACE);
+    for (size_t i = 0; ok && i + 1 < sr_n_unicode_runs; i++)
+        if ((sr_unicode_runs[i] & 15) == SR_CP_SPACE && sr_unicode_runs[i] >> 4 >= 0x80)
+            ok = sr_cpmap_set(&s->sets, sr_unicode_runs[i] >> 4, (sr_unicode_runs[i + 1] >> 4) - 1, 0, SET_SPACE);
     return ok;
 }
 
@@ -151,8 +151,8 @@ static bool overlay_han(sr_cpmap *m)
         for (uint32_t cp = han[i][0]; cp <= han[i][1];) {
             uint8_t  v  = sr_cpmap_get(m, cp);
             uint32_t to = cp;
-            while (to < han[i][1] && sr_cpmap_get(m, to + 1) == v)
-                to++;
+            while (to < han[i][1] && sr_cpmap_get(m, to + 1) == v) /* a whole page of v at a time, where there is one */
+                to += (to & 255) == 255 && m->page[(to + 1) >> 8] == v && to + 256 <= han[i][1] ? 256 : 1;
             if (!sr_cpmap_set(m, cp, to, 0, v == SR_CP_LETTER ? SR_CP_HAN_LETTER : SR_CP_HAN_OTHER))
                 return false;
             cp = to + 1;
