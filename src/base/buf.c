@@ -45,9 +45,16 @@ bool sr_buf_char(sr_buf *b, char c) { return sr_buf_add(b, &c, 1); }
 bool sr_buf_fmt(sr_buf *b, const char *fmt, ...)
 {
     va_list ap;
+    size_t  room = b->p && !b->failed ? b->cap - b->n : 0;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(room ? b->p + b->n : NULL, room, fmt, ap); /* mostly it fits: once is enough */
     va_end(ap);
+    if (n >= 0 && (size_t)n < room && (!b->limit || b->n + (size_t)n <= b->limit)) {
+        b->n += (size_t)n;
+        return true;
+    }
+    if (room)
+        b->p[b->n] = 0;
     if (n < 0 || !sr_buf_reserve(b, (size_t)n)) {
         b->failed = true;
         return false;

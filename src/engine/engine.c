@@ -233,6 +233,8 @@ static void token(sr_engine *e, sr_choice *c, const sr_sampled *r)
     emit(e, &(sr_event){.id = j->id, .choice = c->index, .pos = c->made - 1, .kind = SR_EV_TOKEN, .token = r->tok,
                         .logprob = r->logprob, .alt = alt, .n_alt = n_alt});
     c->tok[c->n_tok++] = r->tok;
+    if (c->made == 1 && e->n_turn == 1) /* somebody alone waits for the first text: the rest of the step's work comes after it */
+        sr_port_hurry(e->port);
     if (whole) /* its grammar ends here: no step for an end token that must come */
         sr_emit_done(e, c, SR_END_EOS);
     else if (c->made >= j->max_new)

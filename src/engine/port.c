@@ -633,11 +633,16 @@ bool sr_port_emit(sr_port *p, const sr_event *e)
     return sr_ring_put(&p->events, piece, SR_COUNT(piece));
 }
 
+void sr_port_hurry(sr_port *p)
+{
+    if (sr_ring_publish(&p->events))
+        wake_poller(p);
+}
+
 void sr_port_flush(sr_port *p)
 {
     gauges_publish(p);
-    if (sr_ring_publish(&p->events))
-        wake_poller(p);
+    sr_port_hurry(p);
 }
 
 sr_portstats *sr_port_gauges(sr_port *p) { return &p->gauges; }

@@ -119,6 +119,7 @@ void   sr_port_wake(sr_port *);                        /* ends a sleep: any thre
 size_t sr_port_event_room(const sr_port *);            /* bytes; an event takes at most SR_PORT_EVENT_MAX */
 bool   sr_port_emit(sr_port *, const sr_event *);      /* false: no room (the engine asks first) */
 void   sr_port_flush(sr_port *);                       /* makes emitted events and the gauges visible, wakes the poller */
+void   sr_port_hurry(sr_port *);                       /* the events alone, and at once: for what somebody is waiting for */
 sr_portstats *sr_port_gauges(sr_port *);               /* the engine's own copy, to write; shown by flush and sleep */
 enum { SR_PORT_EVENT_MAX = 1024, SR_PORT_VECTOR_MAX = 240 }; /* a vector has many events: at most so many numbers in one */
 #endif

@@ -114,11 +114,14 @@ static const char *date(sr_httpd *hd)
     return hd->date;
 }
 
+enum { HEAD_ROOM = 1023 }; /* of a head and a first text */
+
 /* length < 0: a stream. */
 static void put_head(sr_conn *c, int status, const char *type, const char *headers, int64_t length)
 {
     sr_httpd *hd = c->hd;
     sr_buf   *o  = &c->out;
+    (void)sr_buf_reserve(o, HEAD_ROOM); /* or it grows five times */
     if (hd->draining || (length < 0 && !c->minor))
         c->keep_alive = false; /* HTTP/1.0 has no chunks: its streams end with the connection */
     sr_buf_fmt(o, "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: %s\r\n", status, sr_http_reason(status), date(hd),
@@ -210,6 +213,17 @@ static void close_chunk(sr_conn *c)
     sr_buf_str(&c->out, "\r\n");
 }
 
+/* What is whole leaves before its end is counted and logged, which takes as long as its last text took.  What cannot leave now
+ * does so at the end of the turn, and so is learnt there that the client has gone. */
+static void send_early(sr_conn *c)
+{
+    ssize_t n = c->writing || c->out.failed || !sr_http_backlog(c) ? 0 : sr_conn_send(c, c->out.p + c->out_at, sr_http_backlog(c));
+    if (n > 0) {
+        c->out_at += (size_t)n;
+        c->progress_ns = sr_httpd_now(c->hd);
+    }
+}
+
 void sr_http_stream_end(sr_conn *c)
 {
     if (c->state == ST_DEAD)
@@ -217,6 +231,7 @@ void sr_http_stream_end(sr_conn *c)
     close_chunk(c);
     if (c->chunked_out)
         sr_buf_str(&c->out, "0\r\n\r\n");
+    send_early(c);
     answered(c);
 }
 
