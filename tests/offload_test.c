@@ -131,7 +131,7 @@ static void weights_that_come_coded_give_the_same_bits(void **state)
             c.transit    = coded ? SR_TRANSIT_CODED : SR_TRANSIT_RAW;
             sr_model *m  = load(&c);
             assert_non_null(m->off);
-            assert_int_equal(m->info.bytes_coded != 0, coded);
+            assert_int_equal(m->info.bytes_ram != 0, coded);
             for (int times = 0; times < 2; times++) {
                 float *got = eval(m, 8);
                 if (coded || !slow) /* uncoded feed-forwards may be shared */
@@ -140,10 +140,10 @@ static void weights_that_come_coded_give_the_same_bits(void **state)
             }
             if (coded) {
                 assert_int_equal(m->off->few, 0);
-                assert_true((double)m->info.bytes_coded < run[i / 2].most * (double)m->info.bytes_before);
+                assert_true((double)m->info.bytes_ram < run[i / 2].most * (double)m->info.bytes_before);
                 assert_true(m->off->sum.ram_used < m->off->sum.bytes[SR_WT_PINNED]); /* the plan knows what the code takes */
             }
-            assert_true(!coded || (sr_offload_bytes(m) > 7 * m->info.bytes_coded && sr_offload_bytes(m) <= 9 * m->info.bytes_coded)); /* eight steps */
+            assert_true(!coded || (sr_offload_bytes(m) > 7 * m->info.bytes_ram && sr_offload_bytes(m) <= 9 * m->info.bytes_ram)); /* eight steps */
             sr_model_close(m);
         }
         sr_free(want);
@@ -163,13 +163,92 @@ static void weights_without_a_code_come_as_they_are_and_the_cpu_takes_no_coded_o
     m          = load(&c);
     float *got = eval(m, 8);
     assert_memory_equal(want, got, 8 * m->info.n_vocab * sizeof *got);
-    assert_int_equal(m->info.bytes_coded, 0);
+    assert_int_equal(m->info.bytes_ram, 0);
     sr_model_close(m);
     sr_free(got);
     sr_free(want);
     c.offload = SR_OFFLOAD_CPU;
     assert_int_equal(sr_model_load(&c, &m, &err), SR_INVALID);
     assert_non_null(strstr(err.msg, "coded"));
+}
+
+/* Small steps read weights where they lie, large ones stream; half of them on disk, too. */
+static void weights_that_are_read_in_place_give_the_same_bits(void **state)
+{
+    (void)state;
+    float *want = expected(BASE, 8);
+    for (int disk = 0; disk < 2; disk++) {
+        sr_hw      hw = machine;
+        sr_loadcfg c  = config(BASE, SR_OFFLOAD_ZEROCOPY);
+        c.hw          = &hw;
+        hw.nvme_read  = disk ? 1e9 : 0;
+        hw.ram        = disk ? 8 * MB : 0;
+        sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB});
+        sr_model *m = load(&c);
+        assert_non_null(m->off);
+        assert_int_equal(m->off->few, 4);
+        assert_true((m->off->reader != NULL) == disk);
+        for (int times = 0; times < 2; times++) {
+            uint64_t before = sr_offload_bytes(m), came = sr_stream_bytes(m->off->stream);
+            float   *got    = eval(m, 8);
+            assert_memory_equal(want, got, 8 * m->info.n_vocab * sizeof *got);
+            assert_true(sr_offload_bytes(m) - before - (sr_stream_bytes(m->off->stream) - came) == 2 * m->off->read_here); /* two steps of four */
+            assert_true(m->off->read_here > 3 * MB);
+            sr_free(got);
+        }
+        sr_model_close(m);
+    }
+    sr_err     err = {0};
+    sr_model  *m   = NULL;
+    sr_loadcfg c   = config(BASE, SR_OFFLOAD_ZEROCOPY);
+    c.bus          = 1e9;
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_INVALID);
+    sr_free(want);
+}
+
+/* What lies in RAM is encoded anew; where it lies, and who computes it, changes nothing more. */
+static void a_smaller_format_in_ram_changes_answers_a_little_and_is_refused_where_it_is_larger(void **state)
+{
+    (void)state;
+    const sr_offloadmode mode[] = {SR_OFFLOAD_STREAM, SR_OFFLOAD_AUTO, SR_OFFLOAD_ZEROCOPY};
+    float *want = expected(DRAFT, 8), *first = NULL;
+    for (size_t i = 0; i < SR_COUNT(mode); i++) {
+        sr_loadcfg c = config(DRAFT, mode[i]);
+        c.ram_format = SR_Q6_K;
+        sr_fake_configure(&(sr_fakecfg){.memory = 7 * MB});
+        sr_model *m = load(&c);
+        size_t    n = 8 * m->info.n_vocab;
+        assert_non_null(m->off);
+        assert_int_equal(m->info.ram_format, SR_Q6_K);
+        assert_true((double)m->info.bytes_ram < 0.78 * (double)m->info.bytes_before && (double)m->info.bytes_ram > 0.76 * (double)m->info.bytes_before);
+        float *got = eval(m, 8);
+        assert_memory_not_equal(want, got, n * sizeof *got);
+        assert_true(farthest(want, got, n) < 2);
+        if (i == 0)
+            first = got;
+        else {
+            assert_true(farthest(first, got, n) < 2 && (mode[i] == SR_OFFLOAD_AUTO || m->info.bytes_device));
+            sr_free(got);
+        }
+        sr_model_close(m);
+    }
+    sr_free(first);
+    sr_free(want);
+    sr_err     err = {0};
+    sr_model  *m   = NULL;
+    sr_loadcfg c   = config(BASE, SR_OFFLOAD_STREAM);
+    c.ram_format   = SR_Q8_0;
+    sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB});
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "no weight would be smaller in Q8_0"));
+    err          = (sr_err){0};
+    c.ram_format = SR_Q4_K; /* a part of it is larger than that */
+    c.transit    = SR_TRANSIT_CODED;
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_INVALID);
+    c.transit = SR_TRANSIT_RAW;
+    m         = load(&c);
+    assert_true(m->info.bytes_ram && m->info.bytes_ram < m->info.bytes_before);
+    sr_model_close(m);
 }
 
 static void feed_forwards_shared_with_the_cpu_agree_within_rounding(void **state)
@@ -395,6 +474,8 @@ int main(void)
         cmocka_unit_test(weights_that_stream_in_give_the_same_bits),
         cmocka_unit_test(weights_that_come_coded_give_the_same_bits),
         cmocka_unit_test(weights_without_a_code_come_as_they_are_and_the_cpu_takes_no_coded_ones),
+        cmocka_unit_test(weights_that_are_read_in_place_give_the_same_bits),
+        cmocka_unit_test(a_smaller_format_in_ram_changes_answers_a_little_and_is_refused_where_it_is_larger),
         cmocka_unit_test(feed_forwards_shared_with_the_cpu_agree_within_rounding),
         cmocka_unit_test(a_share_that_was_wrong_is_corrected_between_steps),
         cmocka_unit_test(weights_read_from_disk_give_the_same_bits),

@@ -2,6 +2,7 @@
  *
  *     strata-kl --keep --model F32.gguf --ids IDS ref.kl        once, where the full-size model is
  *     strata-kl --model Q4.gguf --device cuda --ids IDS ref.kl  anywhere
+ *     strata-kl --model Q8.gguf --device cuda --vram 6G --ram-format q4_k --ids IDS ref.kl    a part of it in another format, beside the device
  *     strata-kl --rows ROWS.f32 ref.kl                          rows of raw logits from another engine (bench/peers)
  *
  * A position's reference is the 32 likeliest tokens with their log-probabilities; all others together are one class more.
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "app/opt.h"
 #include "base/mem.h"
@@ -24,7 +26,8 @@ static const char magic[8] = {'S', 'R', 'K', 'L', '0', '0', '0', '1'};
 typedef struct { uint32_t classes, chunk, chunks, from, vocab; } shape;
 typedef struct { uint16_t tok[CLASSES], lp[CLASSES]; } place;
 typedef struct {
-    const char *model, *device, *ids, *rows;
+    const char *model, *device, *ids, *rows, *ram_format;
+    uint64_t    vram;
     uint32_t    threads, chunk, chunks, from;
     bool        keep, deterministic;
 } options;
@@ -127,6 +130,10 @@ static int by_model(const options *o, state *s)
     sr_model  *m   = NULL;
     char       why[200];
     sr_loadcfg c   = {.path = o->model, .ctx = s->sh.chunk, .max_seqs = 1, .out_rows = 256, .dev = {.threads = o->threads, .deterministic = o->deterministic}};
+    c.dev.mem_budget = o->vram;
+    while (o->ram_format && strcasecmp(sr_dtype_name(c.ram_format) ? sr_dtype_name(c.ram_format) : "", o->ram_format) != 0)
+        if (++c.ram_format > SR_BF16)
+            return fail(o->ram_format, "is no number format");
     int32_t   *tok = read_ids(o, &s->sh);
     if (!tok)
         return 1;
@@ -141,6 +148,9 @@ static int by_model(const options *o, state *s)
         if (fwrite(magic, sizeof magic, 1, s->ref) != 1 || fwrite(&s->sh, sizeof s->sh, 1, s->ref) != 1)
             rc = sr_raise(&err, SR_IO, "the reference cannot be written");
     }
+    const sr_modelinfo *mi = rc == SR_OK ? sr_model_info(m) : NULL;
+    if (mi && mi->bytes_device < mi->bytes)
+        fprintf(stderr, "%.2f of %.2f MB on the device; %.2f MB in RAM became %.2f\n", (double)mi->bytes_device * 1e-6, (double)mi->bytes * 1e-6, (double)mi->bytes_before * 1e-6, (double)mi->bytes_ram * 1e-6);
     for (uint32_t i = 0; rc == SR_OK && i < s->sh.chunks; i++) {
         rc = sr_model_eval(m, tok + (size_t)i * s->sh.chunk, s->sh.chunk, s->sh.from, row, s, &err);
         chunk_over(s);
@@ -187,6 +197,8 @@ int main(int argc, char **argv)
     options      o     = {.device = "cpu", .chunk = 512, .chunks = 100, .from = 256};
     const sr_opt opt[] = {SR_O_STR("model", 'm', o.model, "FILE", "GGUF file"),
                           SR_O_STR("device", 0, o.device, "DEVICE", "cpu, cuda .."),
+                          SR_O_BYTES("vram", 0, o.vram, "SIZE", "most of a device's memory", 1e6, 1e13),
+                          SR_O_STR("ram-format", 0, o.ram_format, "FORMAT", "of weights in RAM beside it: q4_k .."),
                           SR_O_UINT("threads", 't', o.threads, "N", "CPU threads; 0: all cores", 0, 1024),
                           SR_O_STR("ids", 0, o.ids, "FILE", "token ids in decimal"),
                           SR_O_STR("rows", 0, o.rows, "FILE", "raw float32 logits instead of a model; - for stdin"),

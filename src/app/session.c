@@ -67,11 +67,20 @@ static uint16_t pooling_of(const char *word)
 
 static sr_offloadmode offload_mode(const char *word)
 {
-    static const char *const words[] = {[SR_OFFLOAD_AUTO] = "auto", [SR_OFFLOAD_NONE] = "none", [SR_OFFLOAD_STREAM] = "stream", [SR_OFFLOAD_CPU] = "cpu"};
+    static const char *const words[] = {[SR_OFFLOAD_AUTO] = "auto", [SR_OFFLOAD_NONE] = "none", [SR_OFFLOAD_STREAM] = "stream", [SR_OFFLOAD_CPU] = "cpu", [SR_OFFLOAD_ZEROCOPY] = "zerocopy"};
     uint32_t m = 0;
     for (uint32_t i = 0; word && i < SR_COUNT(words); i++)
         m = strcmp(word, words[i]) == 0 ? i : m;
     return (sr_offloadmode)m;
+}
+
+static uint16_t ram_format(const char *word)
+{
+    static const struct { const char *word; uint16_t format; } known[] = {{"q8_0", SR_Q8_0}, {"q6_k", SR_Q6_K}, {"q5_k", SR_Q5_K}, {"q4_k", SR_Q4_K}, {"q4_0", SR_Q4_0}};
+    for (size_t i = 0; word && i < SR_COUNT(known); i++)
+        if (strcmp(word, known[i].word) == 0)
+            return known[i].format;
+    return 0;
 }
 
 sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
@@ -80,7 +89,7 @@ sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
                         .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us,
                                 .deterministic = cfg->deterministic,
                                 .mem_budget = cfg->vram},
-                        .offload = offload_mode(cfg->offload), .transit = cfg->transit && strcmp(cfg->transit, "coded") == 0 ? SR_TRANSIT_CODED : SR_TRANSIT_RAW, .ram = cfg->ram, .bus = (double)cfg->pcie_gbs * 1e9,
+                        .offload = offload_mode(cfg->offload), .ram_format = ram_format(cfg->ram_format), .transit = cfg->transit && strcmp(cfg->transit, "coded") == 0 ? SR_TRANSIT_CODED : SR_TRANSIT_RAW, .ram = cfg->ram, .bus = (double)cfg->pcie_gbs * 1e9,
                         .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v),
                         .pooling = pooling_of(cfg->pooling), .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
 }
@@ -143,8 +152,9 @@ static void describe(const sr_session *s, uint64_t ns)
     if (i->bytes_device < i->bytes)
         fprintf(stderr, "%.2f of %.2f GB of weights on the device; the CPU computes %.0f %% of the feed-forwards of small steps; "
                 "predicted: %.2f tokens/s\n", (double)i->bytes_device * 1e-9, (double)i->bytes * 1e-9, i->cpu_share * 100, 1 / i->predicted_s);
-    if (i->bytes_coded)
-        fprintf(stderr, "%.2f GB of weights in RAM are coded: %.2f GB\n", (double)i->bytes_before * 1e-9, (double)i->bytes_coded * 1e-9);
+    if (i->bytes_ram)
+        fprintf(stderr, "%.2f GB of weights in RAM are %s%s: %.2f GB\n", (double)i->bytes_before * 1e-9, i->ram_coded ? "coded" : "encoded anew in ",
+                i->ram_coded ? "" : sr_dtype_name(i->ram_format), (double)i->bytes_ram * 1e-9);
 }
 
 sr_status sr_session_open(const sr_sessioncfg *cfg, sr_session **out, sr_err *err)

@@ -36,7 +36,8 @@ typedef struct {
     uint32_t    step_timeout;    /* seconds; of an engine in a process of its own on a GPU: watchdog.h.  0: none */
     uint32_t    exit_layer;      /* 0: two thirds of the layers */
     const char *skip_text;       /* file to measure blocks with; NULL: a text of the program's */
-    const char *offload;         /* "auto", "none", "stream", "cpu"; NULL: auto */
+    const char *offload;         /* "auto", "none", "stream", "cpu", "zerocopy"; NULL: auto */
+    const char *ram_format;      /* "q8_0" ..; NULL: as in the file */
     const char *transit;         /* "raw", "coded"; NULL: raw */
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
     bool        profile;         /* time every op */
@@ -54,8 +55,10 @@ typedef struct {
 #define SR_O_RAM(c)     SR_O_BYTES("ram", 0, (c).ram, "SIZE", "most RAM for weights that do not fit the GPU, as 40G; the rest is read from disk in " \
     "every step", 1e6, 1e14)
 #define SR_O_PCIE(c)    SR_O_REAL("pcie-gbs", 0, (c).pcie_gbs, "GB/S", "rehearse a slower bus: weights come in no faster than this", 0.01, 1000)
-#define SR_O_OFFLOAD(c) SR_O_CHOICE("offload", 0, (c).offload, "auto|none|stream|cpu", "weights that do not fit the GPU: streamed to it in every step, " \
-    "or computed by the CPU; auto divides them so that both end together")
+#define SR_O_OFFLOAD(c) SR_O_CHOICE("offload", 0, (c).offload, "auto|none|stream|cpu|zerocopy", "weights that do not fit the GPU: streamed to it in every " \
+    "step, or computed by the CPU, or read by the GPU where they lie in RAM; auto divides them so that both end together")
+#define SR_O_RAM_FORMAT(c) SR_O_CHOICE("ram-format", 0, (c).ram_format, "q8_0|q6_k|q5_k|q4_k|q4_0", "weights in RAM beside a GPU that are larger than in this " \
+    "format are encoded in it while loading; answers change")
 #define SR_O_TRANSIT(c) SR_O_CHOICE("transit", 0, (c).transit, "raw|coded", "weights of BF16 and F16 in RAM beside a GPU: as they are, or coded " \
     "without loss, a third and a seventh smaller, and decoded by the GPU; the CPU then computes none of these")
 #define SR_O_DETERMINISTIC(c) SR_O_FLAG("deterministic", 0, (c).deterministic, "GPU: an answer's bits do not depend on who else is answered (a CPU's never do)")
@@ -73,7 +76,7 @@ typedef struct {
     SR_O_UINT("exit-layer", 0, (c).exit_layer, "N", "test after so many layers; without it, two thirds of them", 1, 1 << 16)
 /* How it is computed, for commands that run for long. */
 #define SR_O_COMPUTE(c) \
-    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_DETERMINISTIC(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
+    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DETERMINISTIC(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {

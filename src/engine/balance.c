@@ -54,7 +54,7 @@ sr_status sr_balance_open(sr_model *m, sr_err *err)
     sr_balance *b = &m->off->balance;
     b->window     = WINDOW;
     b->skip       = SETTLE;
-    if (!m->off->few)
+    if (!m->off->share.dev)
         return SR_OK;
     b->stat = sr_calloc(m->off->share.prog.n_op, sizeof *b->stat);
     if (!b->stat)

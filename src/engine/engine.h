@@ -26,7 +26,8 @@ typedef enum {                             /* weights that do not fit the device
     SR_OFFLOAD_AUTO,                       /* as the plan says: streamed, and feed-forwards shared with the CPU where that is faster */
     SR_OFFLOAD_NONE,                       /* an error */
     SR_OFFLOAD_STREAM,                     /* all of them come over the bus, in every step */
-    SR_OFFLOAD_CPU                         /* steps of a few tokens: the CPU computes every feed-forward that is not on the device */
+    SR_OFFLOAD_CPU,                        /* steps of a few tokens: the CPU computes every feed-forward that is not on the device */
+    SR_OFFLOAD_ZEROCOPY                    /* steps of a few tokens: the device's products read weights in RAM over the bus; larger ones stream */
 } sr_offloadmode;
 typedef enum { SR_TRANSIT_RAW, SR_TRANSIT_CODED } sr_transit; /* weights in RAM beside a device: as in the file; BF16 and F16 coded without loss */
 typedef struct {                           /* what this machine does, as measured before: asked where the plan needs it; zero: nothing is known */
@@ -47,6 +48,7 @@ typedef struct {                           /* what to load, and how much room it
     uint16_t out_rows;                     /* 0: max_seqs, 256 where vectors are means; more for perplexity */
     uint16_t pooling;                      /* SR_POOL_MEAN, CLS, LAST; 0: the file's, else LAST */
     sr_offloadmode offload;
+    uint16_t ram_format;                   /* weights in RAM beside a device that are larger are encoded anew in it, with loss; 0: none are */
     sr_transit transit;                    /* CODED: such feed-forwards are not shared with the CPU */
     double   bus;                          /* bytes/s of a slower bus, rehearsed: weights come in no faster than that; 0: the machine's own */
     uint64_t ram;                          /* most bytes of weights in RAM; 0: what the machine has */
@@ -68,7 +70,8 @@ typedef struct {
     char     device[64], isa[16];
     uint8_t  uuid[16];                     /* of a GPU; zeros: it has none */
     uint64_t bytes_device;                 /* of the weights; less than `bytes`: the rest comes in every step */
-    uint64_t bytes_coded, bytes_before;    /* of weights that lie in RAM coded; before that */
+    uint64_t bytes_ram, bytes_before;      /* of weights that lie in RAM coded, or in another format; before that */
+    uint16_t ram_format; bool ram_coded;
     double   cpu_share, predicted_s;       /* of all feed-forwards, computed by the CPU in steps of few tokens; a step of one token */
 } sr_modelinfo;
 SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);

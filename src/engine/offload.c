@@ -24,14 +24,14 @@ static size_t weight_bytes(const sr_program *p, uint32_t w) { return p->weight[w
 /* Weights of a unit that move: its matrices.  Vectors always lie on the device. */
 static bool moves(const sr_model *m, uint32_t w) { return m->code->tensor[w] && m->code->prog.weight[w].rows > 1; }
 
-/* Bytes of a program unit in a slot. */
+/* Bytes of a program unit in a slot; from RAM it may come in another format than from disk. */
 static size_t unit_bytes(const sr_model *m, uint32_t unit)
 {
     const sr_program *p  = &m->code->prog;
     size_t            at = 0;
     for (uint32_t w = 0; w < p->n_weight; w++)
         if (p->weight[w].unit == unit && moves(m, w))
-            at += sr_align_up(weight_bytes(p, w), ALIGN);
+            at += sr_align_up(m->off->outside[unit] == 1 ? sr_ram_bytes(m, w) : weight_bytes(p, w), ALIGN);
     return at;
 }
 
@@ -175,10 +175,11 @@ static void take_plan(sr_model *m, const sr_place *place, sr_offloadmode mode)
     for (uint32_t l = 0; l < m->info.n_layer; l++) {
         const sr_place *ffn = &place[2 * l + 1];
         bool            out = ffn->tier != SR_WT_DEVICE, cut = m->info.n_ff % 256 == 0;
-        uint32_t        cpu = !out || ffn->tier == SR_WT_NVME || mode == SR_OFFLOAD_STREAM ? 0 : mode == SR_OFFLOAD_CPU && cut ? m->info.n_ff : ffn->cpu_hidden;
+        uint32_t        cpu = !out || ffn->tier == SR_WT_NVME || mode == SR_OFFLOAD_STREAM || mode == SR_OFFLOAD_ZEROCOPY ? 0 : mode == SR_OFFLOAD_CPU && cut ? m->info.n_ff : ffn->cpu_hidden;
         o->device[l] = m->info.n_ff - cpu;
         o->few       = cpu ? most_shared(m) : o->few;
     }
+    o->few    = mode == SR_OFFLOAD_ZEROCOPY ? most_shared(m) : o->few;
     o->n_slot = o->slot_bytes ? SLOTS : 0;
 }
 
@@ -253,11 +254,12 @@ sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err)
         sr_units_close(&units);
         return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u layers", m->info.n_layer);
     }
-    if (sr_code_units(m, &units, err) == SR_OK && measure(m, di, &m->off->hw, err) == SR_OK)
+    if (sr_ram_units(m, &units, err) == SR_OK && measure(m, di, &m->off->hw, err) == SR_OK)
         (void)!plan(m, &n, units.u, err);
     sr_units_close(&units);
     if (err->status)
         return err->status;
+    sr_ram_apply(m, m->code);
     sr_modelinfo *info = &m->info;
     info->bytes_device = resident_bytes(m);
     info->predicted_s  = m->off->sum.token_s;
@@ -386,8 +388,8 @@ static sr_status hold_weights(sr_model *m, sr_err *err)
             id[n]  = w;
             t[n++] = m->code->tensor[w];
         }
-    if (s == SR_OK && m->cfg.transit == SR_TRANSIT_CODED)
-        s = sr_code_weights(m, id, n, err);
+    if (s == SR_OK && sr_ram_changes(m))
+        s = sr_ram_hold(m, id, n, err);
     else if (s == SR_OK && n && (!sr_gguf_in_memory(m->gguf) || pin_mapping(m, t, n, &refused)))
         s = copy_weights(m, err);
     sr_free(t);
@@ -505,14 +507,17 @@ static sr_status add_part(sr_model *m, sr_offroute *r, uint32_t w, size_t *at, s
         r->weight[w] = (sr_wref){.format = ref.format};
         return SR_OK;
     }
-    size_t coded = sr_offload_coded(m, w);
-    ref.layout   = m->be->tile ? sr_tile_layout(m, ref.format, ref.n_row, ref.n_col, m->code->tensor[w]->data, row) : 0;
-    SR_ASSERT(!coded || ref.n_row * piece == m->code->tensor[w]->bytes, "a part of a coded weight");
+    size_t   coded = sr_offload_coded(m, w);
+    uint16_t have  = sr_offload_layout(m, w), make = 0; /* tiles already; to be made of what comes */
+    if (!have && m->be->tile)
+        make = sr_tile_layout(m, ref.format, ref.n_row, ref.n_col, m->code->tensor[w]->data, row);
+    SR_ASSERT(!(coded || have) || piece == row, "a part of a weight that is whole in RAM");
     uint32_t slot = (r->n_unit - 1) % m->off->n_slot;
-    ref.p         = (char *)(ref.layout || coded ? m->off->tiles : m->off->slot[slot]) + *at;
+    ref.layout    = have ? have : make;
+    ref.p         = (char *)(make || coded ? m->off->tiles : m->off->slot[slot]) + *at;
     r->weight[w]  = ref;
     r->part[r->n_part++] = (sr_streampart){.src = src, .piece = piece, .step = row, .at = *at, .rows = ref.n_row, .cols = ref.n_col,
-                                           .format = ref.format, .layout = ref.layout, .coded = coded};
+                                           .format = ref.format, .layout = make, .coded = coded};
     r->unit[r->n_unit - 1].n++;
     *at += sr_align_up(piece * ref.n_row, ALIGN);
     return *at <= m->off->slot_bytes ? SR_OK : sr_raise(err, SR_INVALID, "a unit of %zu bytes in slots of %zu", *at, m->off->slot_bytes);
@@ -548,6 +553,20 @@ static sr_status add_unit(sr_model *m, sr_offroute *r, uint32_t op, sr_err *err)
     return SR_OK;
 }
 
+/* Zero-copy: what lies in RAM is read where it lies. */
+static void bind_in_place(sr_model *m, sr_offroute *r)
+{
+    const sr_program *p = &r->code->prog;
+    m->off->read_here   = 0;
+    for (uint32_t w = 0; w < p->n_weight; w++) {
+        const sr_weight *x = &p->weight[w];
+        if (!held(m, w))
+            continue;
+        r->weight[w] = (sr_wref){.p = sr_offload_source(m, w), .n_row = x->rows, .n_col = x->cols, .format = x->format, .layout = sr_offload_layout(m, w), .flags = SR_W_HOST};
+        m->off->read_here += sr_ram_bytes(m, w);
+    }
+}
+
 static int by_op(const void *a, const void *b)
 {
     const sr_stop *x = a, *y = b;
@@ -573,10 +592,13 @@ static sr_status make_route(sr_model *m, uint32_t which, sr_err *err)
     memcpy(r->weight, m->weight, p->n_weight * sizeof *r->weight);
     if (sr_skip_ops(m, p, &r->left_out, err))
         return err->status;
+    bool in_place = which && m->cfg.offload == SR_OFFLOAD_ZEROCOPY;
+    if (in_place)
+        bind_in_place(m, r);
     for (uint32_t i = 0; i < p->n_op; i++) {
         const sr_op     *op = &p->op[i];
         const sr_weight *w  = &p->weight[op->w];
-        if (op->code != SR_OP_LINEAR || !o->outside[w->unit] || (r->left_out && r->left_out[i]))
+        if (op->code != SR_OP_LINEAR || !o->outside[w->unit] || (r->left_out && r->left_out[i]) || (in_place && o->outside[w->unit] == 1))
             continue;
         bool shared = which && w->layer != SR_NONE && o->device[w->layer] != m->info.n_ff;
         if (shared && w->role == SR_W_FFN_GATE) {
@@ -603,21 +625,22 @@ static sr_status open_few(sr_model *m, sr_err *err)
 {
     sr_offload   *o = m->off;
     sr_offroute  *r = &o->route[1];
-    uint8_t      *shared = sr_calloc(m->info.n_layer, 1);
+    uint8_t      *shared = sr_calloc(m->info.n_layer, 1), any = 0;
     sr_compilecfg cc = {.page_tokens = m->cfg.page_tokens, .kv_format_k = m->code->prog.kv[0].format_k,
                         .kv_format_v = m->code->prog.kv[0].format_v, .shared = shared};
     if (!shared)
         return sr_raise(err, SR_NOMEM, "host: memory for %u layers", m->info.n_layer);
     for (uint32_t l = 0; l < m->info.n_layer; l++)
-        shared[l] = o->device[l] != m->info.n_ff;
+        any |= shared[l] = o->device[l] != m->info.n_ff;
     sr_status s = sr_compile(m->gguf, &cc, &r->code, err);
     sr_free(shared);
     if (s)
         return s;
+    sr_ram_apply(m, r->code);
     r->max       = few_shape(m, o->few);
     size_t bytes = m->be->scratch(m->dev, &r->code->prog, &r->max), at;
     if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, "activations (few tokens)", &r->scratch, err) ||
-        m->be->prepare(m->dev, &r->code->prog, &r->max, r->scratch, bytes, &r->plan, err) || sr_share_open(m, err))
+        m->be->prepare(m->dev, &r->code->prog, &r->max, r->scratch, bytes, &r->plan, err) || (any && sr_share_open(m, err)))
         return err->status;
     return m->be->slot(r->plan, r->code->prog.sampled, &r->sampled, &at);
 }
@@ -724,6 +747,7 @@ void sr_offload_close(sr_model *m)
     sr_free(o->pin);
     sr_free(o->copied);
     sr_free(o->coded);
+    sr_free(o->layout);
     sr_free(o->outside);
     sr_free(o->device);
     sr_free(o);
@@ -757,6 +781,7 @@ sr_status sr_offload_submit(sr_model *m, sr_err *err)
     sr_offroute    *r   = &o->route[which];
     m->ran              = r->plan;
     m->sampled_dev      = r->sampled;
+    o->read_all += which ? o->read_here : 0;
     sr_balance_begin(m);
     if (sr_stream_begin(o->stream, which, err))
         return err->status;

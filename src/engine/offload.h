@@ -2,7 +2,7 @@
  *
  *     offload.c         decides (weights/plan), keeps page-locked memory, makes the stream, runs a step
  *     offload_share.c   the CPU's part of feed-forwards
- *     offload_code.c    weights that lie in RAM and travel coded
+ *     offload_ram.c     weights that lie in RAM as something else than in the file: coded, in a smaller format, in tiles
  *     balance.c         how large that part is, corrected by what both sides were seen to do
  *
  * Two routes through the program share the slots of one stream.  Route 0 brings every unit that lies outside to the device:
@@ -61,7 +61,10 @@ struct sr_offload {
     size_t       slot_bytes;
     struct { char *p; size_t n; } *pin; uint32_t n_pin; /* ranges of the mapping */
     void        *copy, **copied;    /* where it cannot be page-locked, or is coded: a copy of what lies outside; by weight id */
-    size_t      *coded;             /* bytes of its code, by weight id, 0: as in the file; NULL: nothing is coded */
+    size_t      *coded;             /* bytes of its code, by weight id; 0: not coded.  NULL: nothing is */
+    uint16_t    *layout;            /* of tiles it lies in; 0: rows.  NULL: nothing does */
+    uint64_t     read_here;         /* bytes of a step on route 1 that the device reads in place; so far */
+    uint64_t     read_all;
     void        *embedding;         /* page-locked rows, read over the bus; NULL: on the device */
     sr_reader   *reader;            /* of what lies on disk; NULL: nothing does */
     void        *staging;           /* page-locked: its word, its buffers */
@@ -88,16 +91,21 @@ SR_MUSTUSE sr_status sr_offload_ready(sr_model *m, sr_err *err);   /* slots, mem
 SR_MUSTUSE sr_status sr_offload_bind(sr_model *m, const sr_batch *batch, sr_err *err);
 SR_MUSTUSE sr_status sr_offload_submit(sr_model *m, sr_err *err);  /* the whole program for the step in the block */
 SR_MUSTUSE sr_status sr_offload_failed(sr_model *m, sr_err *err);  /* after it: what went wrong on the CPU or the disk */
-static inline uint64_t sr_offload_bytes(const sr_model *m) { return m->off && m->off->stream ? m->off->bytes_before + sr_stream_bytes(m->off->stream) : 0; }
+static inline uint64_t sr_offload_bytes(const sr_model *m) { return m->off && m->off->stream ? m->off->bytes_before + m->off->read_all + sr_stream_bytes(m->off->stream) : 0; }
 SR_MUSTUSE sr_status sr_offload_reroute(sr_model *m, sr_err *err); /* routes anew, where other blocks are left out: between two steps */
 void sr_offload_close(sr_model *m);                                /* both devices idle */
-const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locked blocks of a weight outside, or their code */
+const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locked blocks of a weight outside, as sr_offload_coded() and sr_offload_layout() say */
 
 static inline size_t sr_offload_coded(const sr_model *m, uint32_t w) { return m->off->coded ? m->off->coded[w] : 0; }
+static inline uint16_t sr_offload_layout(const sr_model *m, uint32_t w) { return m->off->layout ? m->off->layout[w] : 0; }
 
-/* offload_code.c, with cfg.transit */
-SR_MUSTUSE sr_status sr_code_units(const sr_model *m, sr_units *s, sr_err *err); /* what they take outside the device */
-SR_MUSTUSE sr_status sr_code_weights(sr_model *m, const uint32_t *w, uint32_t n, sr_err *err); /* these, page-locked; coded where that is shorter */
+/* offload_ram.c.  What weights are in RAM, where options say so: cfg.transit, cfg.ram_format, SR_OFFLOAD_ZEROCOPY. */
+static inline bool sr_ram_changes(const sr_model *m) { return m->cfg.transit == SR_TRANSIT_CODED || m->cfg.ram_format || m->cfg.offload == SR_OFFLOAD_ZEROCOPY; }
+SR_MUSTUSE sr_status sr_ram_units(const sr_model *m, sr_units *s, sr_err *err); /* what units take outside the device, for the plan */
+uint16_t sr_ram_format(const sr_model *m, uint32_t w);             /* of a weight that lies in RAM */
+size_t   sr_ram_bytes(const sr_model *m, uint32_t w);              /* in that format */
+void     sr_ram_apply(const sr_model *m, sr_compiled *code);       /* such weights of a program get it; not after prepare() */
+SR_MUSTUSE sr_status sr_ram_hold(sr_model *m, const uint32_t *w, uint32_t n, sr_err *err); /* these, page-locked */
 
 /* offload_share.c */
 SR_MUSTUSE sr_status sr_share_open(sr_model *m, sr_err *err);

@@ -36,7 +36,7 @@ static double on_device(const sr_hw *h, const sr_unit *u, double m)
 }
 static double by_cpu(const sr_hw *h, const sr_unit *u, double m) /* all of it */
 {
-    return SR_MAX(read_of(u, m) / own(u->cpu_read, h->cpu_read), over(flops_of(u, m), own(u->cpu_flops, h->cpu_flops)));
+    return SR_MAX((h->vram ? moved_of(u, m) : read_of(u, m)) / own(u->cpu_read, h->cpu_read), over(flops_of(u, m), own(u->cpu_flops, h->cpu_flops)));
 }
 static double by_bus(const sr_hw *h, const sr_unit *u, double m)
 {

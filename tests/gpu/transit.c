@@ -114,10 +114,10 @@ static void a_model_whose_weights_come_coded_gives_the_bits_of_one_that_fits(voi
         float    *want = eval(whole);
         uint64_t  room = whole->info.scratch_bytes + sr_block_bytes(whole, &whole->max) + whole->info.kv_bytes + 3 * MB;
         sr_model *m    = load(path[i], room, SR_TRANSIT_CODED);
-        if (m && CHECK(m->off && m->info.bytes_coded, "nothing is coded")) {
+        if (m && CHECK(m->off && m->info.bytes_ram, "nothing is coded")) {
             float *got = eval(m);
             CHECK(memcmp(want, got, (size_t)ROWS * m->info.n_vocab * sizeof *got) == 0, "%s: other logits", path[i]);
-            gpu_say("%s%s: %.2f MB of weights come as %.2f", i ? ", " : "", path[i], (double)m->info.bytes_before / MB, (double)m->info.bytes_coded / MB);
+            gpu_say("%s%s: %.2f MB of weights come as %.2f", i ? ", " : "", path[i], (double)m->info.bytes_before / MB, (double)m->info.bytes_ram / MB);
             sr_free(got);
         }
         sr_model_close(m);
