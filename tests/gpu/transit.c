@@ -93,13 +93,13 @@ static float *eval(sr_model *m)
     return l.p;
 }
 
-static sr_model *load(const char *path, uint64_t budget, sr_transit transit)
+static sr_model *load(const char *path, uint64_t budget, sr_offloadmode mode, sr_transit transit)
 {
     static const sr_hw machine = {.dev_read = 1e12, .h2d = 2e9, .cpu_read = 4e9, .dram_read = 6e9, .dev_flops = 1e13, .sync = 1e-6};
     sr_err     err = {0};
     sr_model  *m   = NULL;
     sr_loadcfg c   = {.path = path, .be = be, .ctx = 64, .max_seqs = 4, .max_step_tokens = 32, .out_rows = 4, .kv_pages = 4,
-                      .dev = {.mem_budget = budget}, .offload = budget ? SR_OFFLOAD_STREAM : SR_OFFLOAD_NONE, .transit = transit, .hw = &machine};
+                      .dev = {.mem_budget = budget}, .offload = mode, .transit = transit, .hw = &machine};
     CHECK(sr_model_load(&c, &m, &err) == SR_OK, "%s", err.msg);
     return m;
 }
@@ -108,12 +108,12 @@ static void a_model_whose_weights_come_coded_gives_the_bits_of_one_that_fits(voi
 {
     static const char *const path[] = {"synth:tiny:bf16", "synth:tiny:f16"};
     for (size_t i = 0; i < SR_COUNT(path); i++) {
-        sr_model *whole = load(path[i], 0, SR_TRANSIT_RAW);
+        sr_model *whole = load(path[i], 0, SR_OFFLOAD_NONE, SR_TRANSIT_RAW);
         if (!whole)
             return;
         float    *want = eval(whole);
         uint64_t  room = whole->info.scratch_bytes + sr_block_bytes(whole, &whole->max) + whole->info.kv_bytes + 3 * MB;
-        sr_model *m    = load(path[i], room, SR_TRANSIT_CODED);
+        sr_model *m    = load(path[i], room, SR_OFFLOAD_STREAM, SR_TRANSIT_CODED);
         if (m && CHECK(m->off && m->info.bytes_ram, "nothing is coded")) {
             float *got = eval(m);
             CHECK(memcmp(want, got, (size_t)ROWS * m->info.n_vocab * sizeof *got) == 0, "%s: other logits", path[i]);
@@ -126,7 +126,31 @@ static void a_model_whose_weights_come_coded_gives_the_bits_of_one_that_fits(voi
     }
 }
 
+/* Steps of four read weights over the bus, the one before them streams. */
+static void weights_that_are_read_in_place_give_the_same_bits(void)
+{
+    static const char *const path[] = {"synth:tiny:bf16", "models/strata-demo-base-Q4_K_M.gguf"};
+    for (size_t i = 0; i < SR_COUNT(path); i++) {
+        sr_model *whole = load(path[i], 0, SR_OFFLOAD_NONE, SR_TRANSIT_RAW);
+        if (!whole)
+            return;
+        float    *want = eval(whole);
+        uint64_t  room = whole->info.scratch_bytes + sr_block_bytes(whole, &whole->max) + whole->info.kv_bytes + (i ? 14 : 4) * MB;
+        sr_model *m    = load(path[i], room, SR_OFFLOAD_ZEROCOPY, SR_TRANSIT_RAW);
+        if (m && CHECK(m->off && m->off->few && m->off->read_here, "nothing is read in place")) {
+            float *got = eval(m);
+            CHECK(memcmp(want, got, (size_t)ROWS * m->info.n_vocab * sizeof *got) == 0, "%s: other logits", path[i]);
+            gpu_say("%s%.2f MB a step", i ? ", " : "", (double)m->off->read_here / MB);
+            sr_free(got);
+        }
+        sr_model_close(m);
+        sr_free(want);
+        sr_model_close(whole);
+    }
+}
+
 const gpu_test gpu_transit_tests[] = {
+    {"weights_that_are_read_in_place_give_the_same_bits", weights_that_are_read_in_place_give_the_same_bits},
     {"codes_become_the_numbers_and_tiles_that_they_are_of", codes_become_the_numbers_and_tiles_that_they_are_of},
     {"a_model_whose_weights_come_coded_gives_the_bits_of_one_that_fits", a_model_whose_weights_come_coded_gives_the_bits_of_one_that_fits},
     {NULL, NULL},

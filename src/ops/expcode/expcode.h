@@ -9,8 +9,9 @@
  *     F16     the upper byte     the lower byte: eight bits of the mantissa
  *
  * Exponents of trained weights hold some 2.6 of their 8 bits, upper bytes of F16 5.6 of 8.  The code is a canonical prefix code of at most
- * 12 bits: one table decodes a number a look.  Codes fill words from the top; a block's begin at 16 bytes and ends[i] is the word behind
+ * 12 bits: one table decodes a number a look.  Codes fill words from the top; a block's begin at a word and ends[i] is the one behind
  * them, so blocks are decoded each by itself, in any order, by any thread.  Integers are little-endian; a text begins at 16 bytes.
+ * Blocks are as small as a device's many threads want them: 1024 numbers cost 6 bytes of ends and of words not filled, 0.4 %.
  *
  * The table is sent instead of the codes' lengths because a device has no time to make it.  What is behind the end is for readers that
  * look 32 bytes ahead.
@@ -27,7 +28,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { SR_EXPCODE_BITS = 12, SR_EXPCODE_BLOCK = 4096, SR_EXPCODE_ALIGN = 16, SR_EXPCODE_HEAD = 32, SR_EXPCODE_TABLE = 1 << SR_EXPCODE_BITS,
+enum { SR_EXPCODE_BITS = 12, SR_EXPCODE_BLOCK = 1024, SR_EXPCODE_ALIGN = 16, SR_EXPCODE_HEAD = 32, SR_EXPCODE_TABLE = 1 << SR_EXPCODE_BITS,
        SR_EXPCODE_BEHIND = 32 };
 
 typedef struct {                    /* an encoded text, checked and ready; borrows its bytes */

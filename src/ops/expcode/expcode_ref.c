@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "ops/quant/quant.h"
 
-enum { SYMBOLS = 256, RUN = 64, WORDS = SR_EXPCODE_ALIGN / 4, HISTOGRAMS = 4 };
+enum { SYMBOLS = 256, RUN = 64, HISTOGRAMS = 4 };
 
 /* ---- the code ------------------------------------------------------------------------------------------------------------ */
 
@@ -120,7 +120,7 @@ sr_status sr_expcode_plan(uint32_t format, const uint16_t *v, size_t n, uint32_t
     for (uint32_t i = 0; i < SYMBOLS; i++)
         bits += count[i] * m->length[i];
     m->bits  = 8 + (seen ? (double)bits / (double)seen : 0);
-    m->bytes = sr_expcode_codes(blocks, n) + (size_t)((m->bits - 8) * (double)n / 8 * (1 + 1e-12)) + blocks * (SR_EXPCODE_ALIGN + 4) + SR_EXPCODE_BEHIND;
+    m->bytes = sr_expcode_codes(blocks, n) + (size_t)((m->bits - 8) * (double)n / 8 * (1 + 1e-12)) + blocks * 4 + 8 + SR_EXPCODE_BEHIND;
     return SR_OK;
 }
 
@@ -140,8 +140,6 @@ static uint32_t write_block(const sr_expmake *m, const uint16_t *v, uint32_t n, 
     }
     if (have)
         put32(out + 4 * (size_t)words++, (uint32_t)(bits << (32 - have)));
-    for (; words % WORDS; words++)
-        put32(out + 4 * (size_t)words, 0);
     return words;
 }
 
@@ -222,7 +220,7 @@ sr_status sr_expcode_open(const void *p, size_t bytes, sr_expcode *x, sr_err *er
     x->code  = at + sr_expcode_codes(x->n_block, x->n);
     for (uint32_t i = 0, was = 0; i < x->n_block; i++) {
         uint32_t end = get32(x->ends + 4 * (size_t)i);
-        if (end < was || end > x->words || end % WORDS)
+        if (end < was || end > x->words)
             return sr_raise(err, SR_INVALID, "codes of block %u end at word %u of %u, after %u", i, end, x->words, was);
         was = end;
     }
@@ -252,5 +250,5 @@ sr_status sr_expcode_block(const sr_expcode *x, uint32_t b, uint16_t *out, sr_er
         have -= len;
         out[i] = (uint16_t)(x->format == SR_BF16 ? (raw[i] & 128u) << 8 | (t >> 4) << 7 | (raw[i] & 127u) : (t >> 4) << 8 | raw[i]);
     }
-    return end - at < WORDS ? SR_OK : sr_raise(err, SR_INVALID, "block %u: %u words behind its last number", b, end - at);
+    return end == at ? SR_OK : sr_raise(err, SR_INVALID, "block %u: %u words behind its last number", b, end - at);
 }
