@@ -666,6 +666,46 @@ static void whatever_is_asked_nothing_is_left_behind(void **state)
     }
 }
 
+/* All places are taken by answers that nobody reads: who comes does not wait for them, and they lose nothing. */
+static void who_is_not_read_gives_way_and_comes_back(void **state)
+{
+    (void)state;
+    sr_loadcfg two = usual;
+    two.max_seqs   = 2;
+    answer want[3];
+    for (uint32_t i = 0; i < 3; i++)
+        want[i] = alone(&two, greedy(1, i + 1, 40, 30));
+    world *w = open_world(&two);
+    for (uint32_t i = 0; i < 3; i++) {
+        sr_request r = greedy(i + 1, i + 1, 40, 30);
+        r.window     = i < 2 ? 4 : 0;
+        post(w, &r);
+        steps(w, 20);
+    }
+    assert_int_equal(w->a[0][0].n, 4);
+    assert_int_equal(w->a[1][0].n, 4);
+    assert_int_equal(w->a[2][0].n, 0); /* not at once: a reader may be slow for a moment */
+    assert_int_equal(w->e->waiting.n, 1);
+    usleep(520000);
+    steps(w, 60);
+    assert_int_equal(w->a[2][0].done, true);
+    same(&w->a[2][0], &want[2]);
+    assert_int_equal(w->e->waiting.n, 1); /* only as many as must */
+    usleep(520000);
+    steps(w, 20);
+    assert_int_equal(w->e->waiting.n, 1); /* it waits for its reader: nobody is put out for it */
+    assert_int_equal(w->a[0][0].n + w->a[1][0].n, 8);
+    for (uint32_t i = 0; i < 20; i++) {
+        sr_port_ack(w->port, 1, 0, w->a[0][0].n);
+        sr_port_ack(w->port, 2, 0, w->a[1][0].n);
+        steps(w, 20);
+    }
+    same(&w->a[0][0], &want[0]);
+    same(&w->a[1][0], &want[1]);
+    no_page_is_held(w);
+    close_world(w);
+}
+
 static void without_credit_a_choice_pauses_and_goes_on_when_acknowledged(void **state)
 {
     (void)state;
@@ -1042,6 +1082,7 @@ int main(void)
         cmocka_unit_test(a_request_that_forbids_every_token_is_told_so),
         cmocka_unit_test(a_full_queue_refuses_and_deadlines_end_at_any_stage),
         cmocka_unit_test(without_credit_a_choice_pauses_and_goes_on_when_acknowledged),
+        cmocka_unit_test(who_is_not_read_gives_way_and_comes_back),
         cmocka_unit_test(higher_priority_goes_first_and_deadlines_end),
         cmocka_unit_test(a_long_prompt_does_not_hold_up_those_who_answer),
         cmocka_unit_test(steps_allocate_nothing),

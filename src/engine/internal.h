@@ -90,6 +90,7 @@ struct sr_choice {            /* one answer of a request */
     uint32_t   computed;      /* tokens whose K and V are in seq */
     uint32_t   n_tok;         /* prompt and answer so far */
     uint32_t   made, acked;
+    uint64_t   paused_at;     /* out of credit since; 0: it is not */
     uint32_t   exited;        /* of those made, in steps that ended early */
     uint64_t   blocks_skipped;
     int32_t   *tok;           /* [job->n_prompt + max_new] */

@@ -8,7 +8,8 @@
  *
  * One rule: computed catches up with n_tok.  Running choices are served in order of priority and age: first those
  * that miss one token, then prompts with what the budget leaves.  When a page is missing, the last in that order
- * gives its pages back and waits; its full pages stay in the prefix cache as long as they can. */
+ * gives its pages back and waits; its full pages stay in the prefix cache as long as they can.  So does, when somebody
+ * waits for its place, a choice that is out of credit for half a second; it is in line again when it has credit. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -217,18 +218,52 @@ static void form(sr_engine *e)
     }
 }
 
+static bool out_of_credit(const sr_choice *c) { return c->job->window && c->made - c->acked >= c->job->window; }
+
+/* The first in line who could go on: who is out of credit waits for his reader, not for a place. */
+static sr_choice *first_in_line(const sr_engine *e)
+{
+    sr_choice *c = e->waiting.head;
+    while (c && out_of_credit(c))
+        c = c->next;
+    return c;
+}
+
+/* A place, and the pages with it, are not held by who has not been read for a while: else as many clients that do not read as there are
+ * places stop everybody.  He comes back when he is read, through the prefix cache.  False: there is nobody like that. */
+enum { UNREAD_NS = 500000000 };
+static bool give_way(sr_engine *e)
+{
+    uint64_t now = 0;
+    for (sr_choice *c = e->running.tail; c; c = c->prev) {
+        if (!c->paused_at || !out_of_credit(c))
+            continue;
+        now = now ? now : sr_now_ns();
+        if (now - c->paused_at >= UNREAD_NS) {
+            preempt(e, c);
+            return true;
+        }
+    }
+    return false;
+}
+
 void sr_sched_admit(sr_engine *e)
 {
+    sr_choice *c;
     form(e);
-    while (e->waiting.head && e->running.n < e->m->cfg.max_seqs && sr_port_event_room(e->port) > 4u * SR_PORT_EVENT_MAX) {
-        sr_choice *c = e->waiting.head;
+    while ((c = first_in_line(e)) && sr_port_event_room(e->port) > 4u * SR_PORT_EVENT_MAX) {
         sr_job    *j = c->job;
+        if (e->running.n == e->m->cfg.max_seqs && !give_way(e))
+            return;
         sr_kvtier  t[SR_TIER_COUNT];
         sr_kv_stats(e->m->kv, 0, t);
         /* Everybody who runs may want a page soon: without that reserve the newcomer would be thrown out again. */
         uint32_t room = t[SR_TIER_DEVICE].free + t[SR_TIER_DEVICE].cached, need = pages_missing(e, c) + e->running.n;
-        if (e->running.n && room < need)
-            return;
+        if (e->running.n && room < need) {
+            if (!give_way(e))
+                return;
+            continue;
+        }
         sr_err err    = {0};
         if (j->grammar && sr_constrain_begin(e, j, &err)) {
             sr_emit_error(e, c, err.status, err.msg);
@@ -238,6 +273,8 @@ void sr_sched_admit(sr_engine *e)
         size_t reuse  = j->n_prompt_logprobs && c->scored + 1 < j->n_prompt ? 0 : c->n_tok - 1;
         reuse         = j->what == SR_EMBED ? SR_MIN(reuse, j->pool_at) : reuse; /* a cached token has no state any more */
         sr_status s   = sr_kv_begin(e->m->kv, j->salt, c->tok, c->n_tok, reuse, &c->seq, &cached, &err);
+        if (s == SR_AGAIN && give_way(e))
+            continue;
         if (s == SR_AGAIN)
             return;
         if (s) {
@@ -245,8 +282,9 @@ void sr_sched_admit(sr_engine *e)
             continue;
         }
         sr_list_del(&e->waiting, c);
-        c->state    = SR_CH_RUNNING;
-        c->computed = (uint32_t)cached;
+        c->state     = SR_CH_RUNNING;
+        c->paused_at = 0;
+        c->computed  = (uint32_t)cached;
         sr_list_add(&e->running, c);
         if (!j->started) {
             j->cached   = (uint32_t)cached;
@@ -430,8 +468,6 @@ static bool reserve(sr_engine *e, sr_choice *c, uint32_t n, sr_step *step)
     }
 }
 
-static bool out_of_credit(const sr_choice *c) { return c->job->window && c->made - c->acked >= c->job->window; }
-
 /* Gives c up to n rows.  Wanted rows first: they can fail, and nothing is lost then. */
 static uint32_t serve(sr_engine *e, sr_choice *c, uint32_t n, sr_step *step)
 {
@@ -488,9 +524,11 @@ bool sr_sched_build(sr_engine *e, sr_step *step)
             if (c->state != SR_CH_RUNNING || (missing > 1) != prompts)
                 continue;
             if (out_of_credit(c)) {
+                c->paused_at = c->paused_at ? c->paused_at : sr_now_ns();
                 paused++;
                 continue;
             }
+            c->paused_at = 0;
             uint32_t room = b->max.tok - b->now.tok;
             uint32_t got  = serve(e, c, SR_MIN(missing, prompts ? SR_MIN(prompt_budget, room) : room), step);
             prompt_budget -= prompts ? got : 0;
