@@ -52,7 +52,7 @@ struct sr_worker {
 
 /* ---- worker process ------------------------------------------------------------------------------------- */
 
-typedef struct { volatile int stop; sr_port *port; } child;
+typedef struct { volatile int stop; int over; sr_port *port; } child; /* over: the engine has ended, the socket with it */
 
 static void say(wordkind kind, sr_status status, double share, const char *text, const sr_modelinfo *info)
 {
@@ -89,6 +89,8 @@ static void *listen_to_server(void *arg)
             c->stop = 1;
             sr_port_wake(c->port);
         } else if (n == 0 || errno != EINTR) {
+            if (__atomic_load_n(&c->over, __ATOMIC_ACQUIRE))
+                return NULL;
             _exit(1);
         }
     }
@@ -177,7 +179,10 @@ int sr_cmd_engine(int argc, char **argv)
     sr_status s = serve_port(&o, &c, &err);
     if (s && err.msg[0])
         fprintf(stderr, "strata engine: %s\n", err.msg);
-    /* The listener may still be in recv(): what it uses is not freed. */
+    __atomic_store_n(&c.over, 1, __ATOMIC_RELEASE);
+    shutdown(SOCKET, SHUT_RD); /* the listener comes back from recv() */
+    pthread_join(listener, NULL);
+    sr_port_close(c.port);
     return s ? 1 : 0;
 }
 
