@@ -89,7 +89,7 @@ sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
                         .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us,
                                 .deterministic = cfg->deterministic,
                                 .mem_budget = cfg->vram},
-                        .offload = offload_mode(cfg->offload), .ram_format = ram_format(cfg->ram_format), .transit = cfg->transit && strcmp(cfg->transit, "coded") == 0 ? SR_TRANSIT_CODED : SR_TRANSIT_RAW, .ram = cfg->ram, .bus = (double)cfg->pcie_gbs * 1e9,
+                        .offload = offload_mode(cfg->offload), .ram_format = ram_format(cfg->ram_format), .disk_ring = cfg->disk_io && strcmp(cfg->disk_io, "uring") == 0, .transit = cfg->transit && strcmp(cfg->transit, "coded") == 0 ? SR_TRANSIT_CODED : SR_TRANSIT_RAW, .ram = cfg->ram, .bus = (double)cfg->pcie_gbs * 1e9,
                         .kv_format_k = kv_format(cfg->kv_k), .kv_format_v = kv_format(cfg->kv_v),
                         .pooling = pooling_of(cfg->pooling), .max_step_tokens = cfg->max_step_tokens, .progress = cfg->quiet ? NULL : sr_session_progress};
 }
@@ -152,6 +152,8 @@ static void describe(const sr_session *s, uint64_t ns)
     if (i->bytes_device < i->bytes)
         fprintf(stderr, "%.2f of %.2f GB of weights on the device; the CPU computes %.0f %% of the feed-forwards of small steps; "
                 "predicted: %.2f tokens/s\n", (double)i->bytes_device * 1e-9, (double)i->bytes * 1e-9, i->cpu_share * 100, 1 / i->predicted_s);
+    if (*i->disk)
+        fprintf(stderr, "weights on disk are read by %s\n", i->disk);
     if (i->bytes_ram)
         fprintf(stderr, "%.2f GB of weights in RAM are %s%s: %.2f GB\n", (double)i->bytes_before * 1e-9, i->ram_coded ? "coded" : "encoded anew in ",
                 i->ram_coded ? "" : sr_dtype_name(i->ram_format), (double)i->bytes_ram * 1e-9);

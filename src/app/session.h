@@ -37,6 +37,7 @@ typedef struct {
     uint32_t    exit_layer;      /* 0: two thirds of the layers */
     const char *skip_text;       /* file to measure blocks with; NULL: a text of the program's */
     const char *offload;         /* "auto", "none", "stream", "cpu", "zerocopy"; NULL: auto */
+    const char *disk_io;         /* "threads", "uring"; NULL: threads */
     const char *ram_format;      /* "q8_0" ..; NULL: as in the file */
     const char *transit;         /* "raw", "coded"; NULL: raw */
     bool        quiet;           /* no progress on the terminal; SIGINT is the caller's business while loading, too */
@@ -61,6 +62,7 @@ typedef struct {
     "format are encoded in it while loading; answers change")
 #define SR_O_TRANSIT(c) SR_O_CHOICE("transit", 0, (c).transit, "raw|coded", "weights of BF16 and F16 in RAM beside a GPU: as they are, or coded " \
     "without loss, a third and a seventh smaller, and decoded by the GPU; the CPU then computes none of these")
+#define SR_O_DISK_IO(c) SR_O_CHOICE("disk-io", 0, (c).disk_io, "threads|uring", "weights on disk are read by threads, or by io_uring, where the kernel allows it")
 #define SR_O_DETERMINISTIC(c) SR_O_FLAG("deterministic", 0, (c).deterministic, "GPU: an answer's bits do not depend on who else is answered (a CPU's never do)")
 #define SR_O_CTX(c)     SR_O_UINT("ctx", 'c', (c).ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24)
 #define SR_O_KV_K(c)    SR_O_CHOICE("cache-type-k", 0, (c).kv_k, "f16|q8_0", "format of the keys in the KV cache")
@@ -76,7 +78,7 @@ typedef struct {
     SR_O_UINT("exit-layer", 0, (c).exit_layer, "N", "test after so many layers; without it, two thirds of them", 1, 1 << 16)
 /* How it is computed, for commands that run for long. */
 #define SR_O_COMPUTE(c) \
-    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DETERMINISTIC(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
+    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DISK_IO(c), SR_O_DETERMINISTIC(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {

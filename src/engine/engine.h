@@ -48,6 +48,7 @@ typedef struct {                           /* what to load, and how much room it
     uint16_t out_rows;                     /* 0: max_seqs, 256 where vectors are means; more for perplexity */
     uint16_t pooling;                      /* SR_POOL_MEAN, CLS, LAST; 0: the file's, else LAST */
     sr_offloadmode offload;
+    bool     disk_ring;                    /* weights on disk are read by io_uring, where there is one; else by threads */
     uint16_t ram_format;                   /* weights in RAM beside a device that are larger are encoded anew in it, with loss; 0: none are */
     sr_transit transit;                    /* CODED: such feed-forwards are not shared with the CPU */
     double   bus;                          /* bytes/s of a slower bus, rehearsed: weights come in no faster than that; 0: the machine's own */
@@ -72,6 +73,7 @@ typedef struct {
     uint64_t bytes_device;                 /* of the weights; less than `bytes`: the rest comes in every step */
     uint64_t bytes_ram, bytes_before;      /* of weights that lie in RAM coded, or in another format; before that */
     uint16_t ram_format; bool ram_coded;
+    char     disk[120];                    /* how weights on disk are read; empty: none are */
     double   cpu_share, predicted_s;       /* of all feed-forwards, computed by the CPU in steps of few tokens; a step of one token */
 } sr_modelinfo;
 SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);

@@ -103,7 +103,7 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
     }
     if (hw->nvme_read <= 0 && m->info.bytes > hw->ram) {
         size_t part = (size_t)SR_MIN(SR_MIN((uint64_t)bytes - SR_READ_ALIGN, sr_gguf_file_bytes(m->gguf, 0)), (uint64_t)PROBE_BYTES) / SR_READ_ALIGN * SR_READ_ALIGN;
-        if (sr_reader_measure(sr_gguf_path(m->gguf, 0), part, host, &hw->nvme_read, err))
+        if (sr_reader_measure(sr_gguf_path(m->gguf, 0), m->cfg.disk_ring ? SR_READ_RING : SR_READ_THREADED, part, host, &hw->nvme_read, err))
             goto done;
     }
     if (known && hw->cpu_read <= 0 && sr_share_rate(m, format, &hw->cpu_read, err))
@@ -458,10 +458,13 @@ static sr_status open_reader(sr_model *m, sr_err *err)
     if (m->be->alloc(m->dev, SR_MEM_PINNED, PAGE + SR_READ_BUFFERS * room, "staging of weights on disk", &o->staging, err))
         return err->status;
     memset(o->staging, 0, PAGE);
-    sr_readcfg rc = {.path = path, .n_file = files, .unit = o->runit, .n_unit = o->n_runit, .part = o->rpart, .n_part = o->n_rpart, .word = o->staging};
+    sr_readcfg rc = {.path = path, .n_file = files, .unit = o->runit, .n_unit = o->n_runit, .part = o->rpart, .n_part = o->n_rpart, .word = o->staging, .how = m->cfg.disk_ring ? SR_READ_RING : SR_READ_THREADED};
     for (uint32_t i = 0; i < SR_READ_BUFFERS; i++)
         rc.staging[i] = (char *)o->staging + PAGE + i * room;
-    return sr_reader_open(&rc, &o->reader, err);
+    if (sr_reader_open(&rc, &o->reader, err))
+        return err->status;
+    snprintf(m->info.disk, sizeof m->info.disk, "%s", sr_reader_how(o->reader));
+    return SR_OK;
 }
 
 static sr_status open_pace(sr_model *m, sr_err *err)

@@ -1,8 +1,8 @@
-#include "weights/reader.h"
+#include "weights/reader_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,29 +10,6 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"
-
-enum { AHEAD = 16, THREADS = 4, CHUNK = 4 << 20 }; /* 16 MiB under way: what an NVMe disk wants to be busy */
-
-struct sr_reader {
-    sr_readcfg      cfg;             /* lists are copies */
-    int            *fd;
-    const char    **path;
-    bool            direct;
-    pthread_t       thread[THREADS];
-    uint32_t        started;
-    pthread_mutex_t lock;
-    pthread_cond_t  work, idle;      /* something to read; nothing is being read */
-    bool            quit, settling;  /* settling: only what has been handed out is still read */
-    uint64_t        base;            /* read number k is unit (base_unit + k - base) mod n */
-    uint32_t        base_unit;
-    uint64_t        taken, given;    /* reads that next() has handed out; copies that done() has named */
-    sr_point       *copied;          /* [n_unit + AHEAD], by read number: a whole step may be asked for before its first read is over */
-    uint64_t        begun, finished; /* reads */
-    uint32_t        part; uint64_t at; /* of the read under way: what is to be read next */
-    uint32_t        pieces;          /* being read by the threads */
-    uint64_t        bytes, ns, since;
-    sr_err          fail;
-};
 
 static size_t span_of(const sr_readpart *p)
 {
@@ -78,24 +55,27 @@ static void fail(sr_reader *r, const sr_readpart *p, uint64_t offset, ssize_t go
                  (unsigned long long)(offset + (uint64_t)got), (unsigned long long)(p->offset + p->bytes));
 }
 
-/* [offset, offset + n) of the file, as far as the weights need it: the last block may lie beyond the end. */
-static void read_piece(sr_reader *r, const sr_readpart *p, uint64_t offset, size_t n, char *to)
+bool sr_reader_got(sr_reader *r, sr_readpiece *p, ssize_t got, int code)
 {
-    uint64_t end  = p->offset + p->bytes;
-    size_t   need = (size_t)(SR_MIN(offset + n, end) - offset), done = 0;
-    bool     deny = sr_fault(SR_FAULT_READ);
-    while (done < need) {
-        ssize_t got = deny ? -1 : pread(r->fd[p->file], to + done, n - done, (off_t)(offset + done));
+    if (got < 0 && (code == EINTR || code == EAGAIN))
+        return false;
+    if (got <= 0 || (p->done + (size_t)got < p->need && got % SR_READ_ALIGN && r->direct)) {
+        fail(r, &p->part, p->offset + p->done, got, code);
+        return true;
+    }
+    p->done += (size_t)got;
+    return p->done >= p->need;
+}
+
+static void read_piece(sr_reader *r, sr_readpiece *p)
+{
+    bool deny = sr_fault(SR_FAULT_READ), over = false;
+    while (!over) {
+        ssize_t got = deny ? -1 : pread(r->fd[p->part.file], p->to + p->done, p->n - p->done, (off_t)(p->offset + p->done));
         int     code = deny ? EIO : errno;
-        if (got < 0 && code == EINTR)
-            continue;
-        if (got <= 0 || (done + (size_t)got < need && got % SR_READ_ALIGN && r->direct)) {
-            pthread_mutex_lock(&r->lock);
-            fail(r, p, offset + done, got, code);
-            pthread_mutex_unlock(&r->lock);
-            return;
-        }
-        done += (size_t)got;
+        pthread_mutex_lock(&r->lock);
+        over = sr_reader_got(r, p, got, code);
+        pthread_mutex_unlock(&r->lock);
     }
 }
 
@@ -107,11 +87,10 @@ static bool free_to_begin(const sr_reader *r)
     if (r->begun < SR_READ_BUFFERS)
         return true;
     uint64_t before = r->begun - SR_READ_BUFFERS; /* who had the buffer */
-    return r->given > before && sr_reached(r->copied[before % (r->cfg.n_unit + AHEAD)]);
+    return r->given > before && sr_reached(r->copied[before % (r->cfg.n_unit + SR_READ_AHEAD)]);
 }
 
-/* A piece of the read under way, or of the next one.  Locked.  False: nothing to do now. */
-static bool take_piece(sr_reader *r, sr_readpart *p, uint64_t *offset, size_t *n, char **to)
+bool sr_reader_take(sr_reader *r, sr_readpiece *p)
 {
     if (r->begun == r->finished) {
         if (!free_to_begin(r))
@@ -124,14 +103,13 @@ static bool take_piece(sr_reader *r, sr_readpart *p, uint64_t *offset, size_t *n
     uint64_t           k = r->begun - 1;
     const sr_readunit *u = unit_of(r, k);
     if (r->part == u->n)
-        return false; /* others are at its last pieces */
-    *p            = r->cfg.part[u->first + r->part];
-    uint64_t from = p->offset / SR_READ_ALIGN * SR_READ_ALIGN;
-    size_t   all  = span_of(p);
-    *n      = SR_MIN((size_t)CHUNK, all - (size_t)r->at);
-    *offset = from + r->at;
-    *to     = place(r, k, r->part) + r->at;
-    r->at += *n;
+        return false; /* its last pieces are being read */
+    const sr_readpart *part = &r->cfg.part[u->first + r->part];
+    uint64_t           from = part->offset / SR_READ_ALIGN * SR_READ_ALIGN, end = part->offset + part->bytes;
+    size_t             all  = span_of(part), n = SR_MIN(r->chunk, all - (size_t)r->at);
+    *p      = (sr_readpiece){.part = *part, .offset = from + r->at, .n = n, .to = place(r, k, r->part) + r->at};
+    p->need = (size_t)(SR_MIN(p->offset + n, end) - p->offset);
+    r->at += n;
     if (r->at == all) {
         r->part++;
         r->at = 0;
@@ -140,9 +118,9 @@ static bool take_piece(sr_reader *r, sr_readpart *p, uint64_t *offset, size_t *n
     return true;
 }
 
-static void finish_piece(sr_reader *r, size_t n)
+void sr_reader_over(sr_reader *r, const sr_readpiece *p)
 {
-    r->bytes += n;
+    r->bytes += p->n;
     if (--r->pieces || r->part != unit_of(r, r->begun - 1)->n)
         return;
     r->finished = r->begun;
@@ -152,33 +130,35 @@ static void finish_piece(sr_reader *r, size_t n)
     pthread_cond_broadcast(&r->work);
 }
 
+/* A device's points wake nobody: look again soon while one is waited for. */
+void sr_reader_rest(sr_reader *r)
+{
+    struct timespec t;
+    bool waits = r->begun == r->finished && r->begun < r->taken + SR_READ_BUFFERS;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += 100000;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    if (waits)
+        pthread_cond_timedwait(&r->work, &r->lock, &t);
+    else
+        pthread_cond_wait(&r->work, &r->lock);
+}
+
 static void *serve(void *arg)
 {
     sr_reader *r = arg;
     pthread_mutex_lock(&r->lock);
     while (!r->quit) {
-        sr_readpart p;
-        uint64_t    offset;
-        size_t      n;
-        char       *to;
-        if (take_piece(r, &p, &offset, &n, &to)) {
-            pthread_mutex_unlock(&r->lock);
-            read_piece(r, &p, offset, n, to);
-            pthread_mutex_lock(&r->lock);
-            finish_piece(r, n);
+        sr_readpiece p;
+        if (!sr_reader_take(r, &p)) {
+            sr_reader_rest(r);
             continue;
         }
-        /* A device's points wake nobody: look again soon while one is waited for. */
-        struct timespec t;
-        bool waits = r->begun == r->finished && r->begun < r->taken + SR_READ_BUFFERS;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += 100000;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        if (waits)
-            pthread_cond_timedwait(&r->work, &r->lock, &t);
-        else
-            pthread_cond_wait(&r->work, &r->lock);
+        pthread_mutex_unlock(&r->lock);
+        read_piece(r, &p);
+        pthread_mutex_lock(&r->lock);
+        sr_reader_over(r, &p);
     }
     pthread_mutex_unlock(&r->lock);
     return NULL;
@@ -199,6 +179,22 @@ static sr_status open_files(sr_reader *r, sr_err *err)
     return SR_OK;
 }
 
+/* One thread with a ring where it was asked for and there is one, else several that wait. */
+static sr_status start(sr_reader *r, sr_err *err)
+{
+    char why[80] = "";
+    bool ring    = r->cfg.how == SR_READ_RING && sr_ring_open(r, why, sizeof why);
+    r->chunk     = ring ? SR_READ_RING_CHUNK : SR_READ_CHUNK;
+    if (ring)
+        snprintf(r->how, sizeof r->how, "io_uring, %d reads at once%s", SR_READ_DEPTH, r->direct ? "" : ", through the page cache");
+    else
+        snprintf(r->how, sizeof r->how, "%d threads%s%s%s%s", SR_READ_THREADS, *why ? " (" : "", why, *why ? ")" : "", r->direct ? "" : ", through the page cache");
+    for (; r->started < (ring ? 1 : SR_READ_THREADS); r->started++)
+        if (pthread_create(&r->thread[r->started], NULL, ring ? sr_ring_serve : serve, r))
+            return sr_raise(err, SR_IO, "cannot start a thread that reads weights");
+    return SR_OK;
+}
+
 sr_status sr_reader_open(const sr_readcfg *cfg, sr_reader **out, sr_err *err)
 {
     sr_reader *r = sr_calloc(1, sizeof *r);
@@ -211,7 +207,7 @@ sr_status sr_reader_open(const sr_readcfg *cfg, sr_reader **out, sr_err *err)
     r->cfg.part = part;
     r->fd       = sr_malloc(cfg->n_file * sizeof *r->fd);
     r->path     = sr_malloc(cfg->n_file * sizeof *r->path);
-    r->copied   = sr_calloc(cfg->n_unit + AHEAD, sizeof *r->copied);
+    r->copied   = sr_calloc(cfg->n_unit + SR_READ_AHEAD, sizeof *r->copied);
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->work, NULL);
     pthread_cond_init(&r->idle, NULL);
@@ -225,11 +221,7 @@ sr_status sr_reader_open(const sr_readcfg *cfg, sr_reader **out, sr_err *err)
     memcpy(part, cfg->part, cfg->n_part * sizeof *part);
     memcpy(r->path, cfg->path, cfg->n_file * sizeof *r->path);
     sr_status s = open_files(r, err);
-    for (; s == SR_OK && r->started < THREADS; r->started++)
-        if (pthread_create(&r->thread[r->started], NULL, serve, r)) {
-            s = sr_raise(err, SR_IO, "cannot start a thread that reads weights");
-            break;
-        }
+    s           = s ? s : start(r, err);
     if (s) {
         sr_reader_close(r);
         return s;
@@ -248,6 +240,7 @@ void sr_reader_close(sr_reader *r)
     pthread_mutex_unlock(&r->lock);
     for (uint32_t i = 0; i < r->started; i++)
         pthread_join(r->thread[i], NULL);
+    sr_ring_close(r);
     for (uint32_t i = 0; r->fd && i < r->cfg.n_file; i++)
         if (r->fd[i] >= 0)
             close(r->fd[i]);
@@ -270,7 +263,7 @@ static void restart(sr_reader *r, uint32_t u)
         pthread_cond_wait(&r->idle, &r->lock);
     r->settling = false;
     for (uint64_t k = r->taken; k < r->begun; k++) /* nobody copies out of these */
-        r->copied[k % (r->cfg.n_unit + AHEAD)] = (sr_point){r->cfg.word, 0};
+        r->copied[k % (r->cfg.n_unit + SR_READ_AHEAD)] = (sr_point){r->cfg.word, 0};
     r->taken = r->given = r->base = r->begun;
     r->base_unit = u;
 }
@@ -292,12 +285,14 @@ void sr_reader_next(sr_reader *r, uint32_t u, sr_point *ready, const void **at)
 void sr_reader_done(sr_reader *r, sr_point copied)
 {
     pthread_mutex_lock(&r->lock);
-    r->copied[r->given++ % (r->cfg.n_unit + AHEAD)] = copied;
+    r->copied[r->given++ % (r->cfg.n_unit + SR_READ_AHEAD)] = copied;
     pthread_cond_broadcast(&r->work);
     pthread_mutex_unlock(&r->lock);
 }
 
 bool sr_reader_direct(const sr_reader *r) { return r->direct; }
+
+const char *sr_reader_how(const sr_reader *r) { return r->how; }
 
 sr_status sr_reader_failed(sr_reader *r, sr_err *err)
 {
@@ -317,14 +312,14 @@ uint64_t sr_reader_bytes(const sr_reader *r, uint64_t *ns)
     return n;
 }
 
-sr_status sr_reader_measure(const char *path, uint64_t bytes, void *staging, double *bytes_per_s, sr_err *err)
+sr_status sr_reader_measure(const char *path, sr_readhow how, uint64_t bytes, void *staging, double *bytes_per_s, sr_err *err)
 {
     enum { TIMES = 3 };
     const sr_readunit unit = {0, 1};
     const sr_readpart part = {0, 0, bytes};
     uint64_t          word = 0, ns = 0;
     sr_reader        *r    = NULL;
-    sr_readcfg cfg = {.path = &path, .n_file = 1, .unit = &unit, .n_unit = 1, .part = &part, .n_part = 1, .staging = {staging, staging}, .word = &word};
+    sr_readcfg cfg = {.path = &path, .n_file = 1, .unit = &unit, .n_unit = 1, .part = &part, .n_part = 1, .staging = {staging, staging}, .word = &word, .how = how};
     if (sr_reader_open(&cfg, &r, err))
         return err->status;
     for (int i = 0; i < TIMES; i++) {
