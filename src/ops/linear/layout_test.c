@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "ops/linear/layout.h"
+#include "ops/linear/tile.h"
 #include "ops/testkit.h"
 
 static const uint16_t FORMATS[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q4_0, SR_Q8_0, SR_F16, SR_BF16};
@@ -51,6 +52,31 @@ static void every_byte_comes_back(void **state)
                 assert_memory_equal(m.back, m.file, m.bytes);
                 matrix_free(&m);
             }
+}
+
+/* A device makes tiles item by item, from rows that lie apart as in its shared memory. */
+static void items_make_the_same_tile_as_octets(void **state)
+{
+    (void)state;
+    for (size_t f = 0; f < sizeof FORMATS / sizeof *FORMATS; f++)
+        for (uint32_t times = 0; times < 20; times++) {
+            matrix   m;
+            uint16_t layout;
+            uint32_t stride = 640;
+            uint8_t *rows = sr_aligned(16, 16 * 640), *tile = sr_aligned(16, sr_tile_bytes(FORMATS[f]));
+            any_bytes(&m, FORMATS[f], 16, sr_tile_cols(FORMATS[f]), f * 77 + times);
+            assert_int_equal(sr_linear_cuda_pack(FORMATS[f], 16, sr_tile_cols(FORMATS[f]), m.in, m.tiles, &layout), m.bytes);
+            assert_int_equal(m.bytes, sr_tile_bytes(FORMATS[f]));
+            for (uint32_t r = 0; r < 16; r++)
+                memcpy(rows + r * stride, m.in[r], m.row_bytes);
+            memset(tile, 0xa5, m.bytes);
+            for (uint32_t i = 0; i < SR_TILE_ITEMS; i++)
+                sr_tile_item(FORMATS[f], rows, stride, tile, i);
+            assert_memory_equal(tile, m.tiles, m.bytes);
+            sr_free(rows);
+            sr_free(tile);
+            matrix_free(&m);
+        }
 }
 
 /* The kernel's reading of a Q4_K tile, written out once in plain C: what lane, word and bits it takes for
@@ -102,6 +128,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_comes_back),
+        cmocka_unit_test(items_make_the_same_tile_as_octets),
         cmocka_unit_test(a_lane_finds_its_nibbles_where_the_kernel_reads_them),
         cmocka_unit_test(shapes_without_tiles_stay_as_in_the_file),
         cmocka_unit_test(a_tile_has_the_bytes_of_its_weights),

@@ -8,6 +8,7 @@
  */
 #ifndef SR_OPS_LINEAR_TILE_H
 #define SR_OPS_LINEAR_TILE_H
+#include <stdbool.h>
 #include <string.h>
 #include "ops/linear/layout.h"
 
@@ -138,4 +139,159 @@ SR_TILE_FN sr_tilescale sr_tile_scale(uint32_t format, uint32_t r, uint32_t whic
     }
     return s;
 }
+
+/* ---- words at a time ------------------------------------------------------------------------------------------------------------
+ * The same bytes as octet by octet, as a device makes them: item i < 128 of a tile has the 16 bytes of a lane (two of them: Q8_0), and what lies
+ * beside.  Four codes are read at once and go to two words, h = 0, 1, with e = 0 in bits 0-15 and e = 1 above. */
+
+SR_TILE_FN uint32_t sr_tile_u32(const uint8_t *p, bool aligned) /* on an even address at least */
+{
+#ifdef __CUDA_ARCH__
+    return aligned ? *(const uint32_t *)p : *(const uint16_t *)p | (uint32_t)*(const uint16_t *)(p + 2) << 16;
+#else
+    uint32_t w;
+    (void)aligned;
+    memcpy(&w, p, 4);
+    return w;
+#endif
+}
+SR_TILE_FN uint32_t sr_tile_spread(uint32_t four, uint32_t h)
+{
+    uint32_t two = four >> 16 * h;
+    return (two & 0xff) | (two & 0xff00) << 8;
+}
+
+/* Where the four bytes that hold nibbles of block 2j + b, step s, begin (but for 4t), and by how much they are shifted. */
+SR_TILE_FN uint32_t sr_tile_nibbles_at(uint32_t format, uint32_t j, uint32_t b, uint32_t s)
+{
+    return format == SR_Q4_K   ? 16 + j * 32 + s * 16
+           : format == SR_Q5_K ? 48 + j * 32 + s * 16
+           : format == SR_Q6_K ? j / 2 * 64 + b * 32 + s * 16
+                               : (2 * j + b) * (uint32_t)sizeof(sr_q4_0) + 2;
+}
+SR_TILE_FN uint32_t sr_tile_nibbles_shift(uint32_t format, uint32_t j, uint32_t b, uint32_t s)
+{
+    return 4 * (format == SR_Q6_K ? j % 2 : format == SR_Q4_0 ? s : b);
+}
+
+/* Bytes of rows g and g + 8 of step s at `at`, four each, shifted and masked, or-ed into word h of *w at `shift`. */
+SR_TILE_FN void sr_tile_join(const uint8_t *p, bool aligned, uint32_t right, uint32_t mask, uint32_t shift0, uint32_t shift1, uint32_t w[2])
+{
+    uint32_t x = sr_tile_u32(p, aligned) >> right & mask;
+    w[0] |= sr_tile_spread(x, 0) << shift0;
+    w[1] |= sr_tile_spread(x, 1) << shift1;
+}
+
+SR_TILE_FN void sr_tile_nibble_words(uint32_t format, const uint8_t *row, uint32_t stride, uint32_t i, uint32_t w[4]) /* row: g's, at 4t */
+{
+    uint32_t j = i / 32;
+    bool     aligned = format == SR_Q4_K || format == SR_Q5_K;
+    w[0] = w[1] = w[2] = w[3] = 0;
+    for (uint32_t b = 0; b < 2; b++)
+        for (uint32_t r = 0; r < 2; r++)
+            for (uint32_t s = 0; s < 2; s++)
+                sr_tile_join(row + 8 * r * stride + sr_tile_nibbles_at(format, j, b, s), aligned, sr_tile_nibbles_shift(format, j, b, s), 0x0f0f0f0f,
+                             4 * s + 8 * r, 4 * s + 8 * r, w + 2 * b);
+}
+
+/* Top bits of pair j: Q5_K one word, Q6_K two. */
+SR_TILE_FN void sr_tile_top_words(uint32_t format, const uint8_t *row, uint32_t stride, uint32_t i, uint32_t w[2])
+{
+    uint32_t j = i / 32;
+    w[0] = w[1] = 0;
+    for (uint32_t b = 0; b < 2; b++)
+        for (uint32_t r = 0; r < 2; r++)
+            for (uint32_t s = 0; s < 2; s++) {
+                uint32_t half[2] = {0, 0};
+                if (format == SR_Q5_K) {
+                    uint32_t c = 4 * b + r, at = 4 * s + c + (c & 4);
+                    sr_tile_join(row + 8 * r * stride + 16 + 16 * s, true, 2 * j + b, 0x01010101, at, at + 2, half);
+                    w[0] |= half[0] | half[1];
+                } else {
+                    sr_tile_join(row + 8 * r * stride + 128 + j / 2 * 32 + 16 * s, false, (2 * j + b) % 4 * 2, 0x03030303, 4 * s + 2 * r,
+                                 4 * s + 2 * r + 8, half);
+                    w[b] |= half[0] | half[1];
+                }
+            }
+}
+
+/* Words s, h of block `block` of Q8_0; words h, row of a group of halves. */
+SR_TILE_FN void sr_tile_byte_words(const uint8_t *row, uint32_t stride, uint32_t block, uint32_t w[4])
+{
+    for (uint32_t s = 0; s < 2; s++) {
+        uint32_t a = sr_tile_u32(row + block * (uint32_t)sizeof(sr_q8_0) + 2 + 16 * s, false),
+                 b = sr_tile_u32(row + 8 * stride + block * (uint32_t)sizeof(sr_q8_0) + 2 + 16 * s, false);
+        w[2 * s]     = ((a & 0xffff) | b << 16) ^ 0x80808080u;
+        w[2 * s + 1] = (a >> 16 | (b & 0xffff0000u)) ^ 0x80808080u;
+    }
+}
+SR_TILE_FN void sr_tile_half_words(const uint8_t *row, uint32_t stride, uint32_t group, uint32_t w[4]) /* row: g's, at 8t */
+{
+    for (uint32_t h = 0; h < 2; h++)
+        for (uint32_t r = 0; r < 2; r++)
+            w[2 * h + r] = sr_tile_u32(row + 8 * r * stride + group * 32 + 4 * h, true);
+}
+
+SR_TILE_FN void sr_tile_put(uint8_t *to, const uint32_t w[4]) /* on 16 bytes */
+{
+#ifdef __CUDA_ARCH__
+    *(uint4 *)to = make_uint4(w[0], w[1], w[2], w[3]);
+#else
+    memcpy(to, w, 16);
+#endif
+}
+SR_TILE_FN void sr_tile_put1(uint8_t *to, uint32_t w)
+{
+#ifdef __CUDA_ARCH__
+    *(uint32_t *)to = w;
+#else
+    memcpy(to, &w, 4);
+#endif
+}
+
+/* Scales of row r: 16 bytes, or the eight of blocks that lie apart, and Q6_K's d. */
+SR_TILE_FN void sr_tile_header(uint32_t format, const uint8_t *p, uint8_t *tile, uint32_t r)
+{
+    sr_tilescale s = sr_tile_scale(format, r, 0);
+    uint32_t     w[4], apart = format == SR_Q4_0 ? (uint32_t)sizeof(sr_q4_0) : (uint32_t)sizeof(sr_q8_0);
+    if (!s.n)
+        return;
+    for (uint32_t k = 0; k < 4; k++)
+        w[k] = s.n == 16 ? sr_tile_u32(p + s.from + 4 * k, false)
+                         : (sr_tile_u32(p + 2 * k * apart, false) & 0xffff) | sr_tile_u32(p + (2 * k + 1) * apart, false) << 16;
+    sr_tile_put(tile + s.to, w);
+    if (format == SR_Q6_K) {
+        s = sr_tile_scale(format, r, 1);
+        tile[s.to]     = p[s.from];
+        tile[s.to + 1] = p[s.from + 1];
+    }
+}
+
+/* Item i of a tile: rows are `stride` bytes apart, aligned to 4 as a whole (Q6_K, Q4_0, Q8_0: to 2). */
+SR_TILE_FN void sr_tile_item(uint32_t format, const uint8_t *rows, uint32_t stride, uint8_t *tile, uint32_t i)
+{
+    uint32_t       lane = i % 32, w[4], top[2];
+    bool           halves = format == SR_F16 || format == SR_BF16;
+    const uint8_t *row = rows + lane / 4 * stride + lane % 4 * (halves ? 8 : 4);
+    if (halves)
+        sr_tile_half_words(row, stride, i / 32, w);
+    else if (format == SR_Q8_0)
+        sr_tile_byte_words(row, stride, i / 32, w);
+    else
+        sr_tile_nibble_words(format, row, stride, i, w);
+    sr_tile_put(tile + 16 * i, w);
+    if (format == SR_Q8_0) {
+        sr_tile_byte_words(row, stride, i / 32 + 4, w);
+        sr_tile_put(tile + 16 * (i + 128), w);
+    }
+    if (format == SR_Q5_K || format == SR_Q6_K) {
+        sr_tile_top_words(format, row, stride, i, top);
+        sr_tile_put1(tile + 2304 + 4 * (format == SR_Q5_K ? lane * 4 + i / 32 : 2 * i), top[0]);
+        if (format == SR_Q6_K)
+            sr_tile_put1(tile + 2304 + 4 * (2 * i + 1), top[1]);
+    }
+    if (i < 16)
+        sr_tile_header(format, rows + i * stride, tile, i);
+}
+enum { SR_TILE_ITEMS = 128 };
 #endif
