@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 
-# model, device memory (None: all), batches to decode, prompts
+# model, device memory (None: all), sequences at once; prompts are of one sequence
 COMBINATIONS = [
-    ("synth:8b:q4_k_m", None), ("synth:8b:q8_0", None), ("synth:8b:f16", None), ("synth:8b:q8_0", "6G"), ("synth:8b:q6_k", "6G"), ("synth:8b:f16", "14G"),
-    ("synth:70b:q4_k_m", None), ("synth:70b:q4_k_m", "14G"), ("synth:70b:q4_k_m", "24G"), ("synth:70b:q6_k", "24G"), ("synth:70b:q8_0", "24G"),
+    ("synth:8b:q4_k_m", None, [1, 8, 32]), ("synth:8b:q8_0", None, [1, 8, 32]), ("synth:8b:f16", None, [1, 8, 32]), ("synth:8b:q8_0", "6G", [1, 8, 32]),
+    ("synth:8b:q6_k", "6G", [1, 8, 32]), ("synth:70b:q4_k_m", None, [1]), ("synth:70b:q4_k_m", "14G", [1, 8]), ("synth:70b:q4_k_m", "24G", [1]),
+    ("synth:70b:q6_k", "24G", [1]),
 ]
-BATCHES, PROMPTS, MADE = [1, 8, 32], [512, 2048], 32
+PROMPTS, MADE = [512, 2048], 32
 
 
 def run(command, seconds):
@@ -29,38 +30,37 @@ def run(command, seconds):
     return json.loads(done.stdout)
 
 
-def plan(args, model, vram, batch, ctx, depth):
-    command = [args.strata, "plan", model, "--profile", args.profile, "--ctx", str(ctx), "--parallel", str(batch), "--depth", str(depth),
+def plan(args, model, vram, parallel, batch, ctx, depth):
+    command = [args.strata, "plan", model, "--profile", args.profile, "--ctx", str(ctx), "--parallel", str(parallel), "--depth", str(depth),
                "--batch", str(batch), "--json"]
     command += ["--vram", vram] if vram else []
     command += ["--cpu-threads", str(args.threads)] if args.threads else []
     return run(command, 60)
 
 
-def bench(args, model, vram, prompts, made, batch):
-    command = [args.strata, "bench", "--device", args.device, "-m", model, "-p", ",".join(map(str, prompts)) or "0", "-n", str(made), "-b", str(batch),
+def bench(args, model, vram, prompts, made, batches):
+    command = [args.strata, "bench", "--device", args.device, "-m", model, "-p", ",".join(map(str, prompts)) or "0", "-n", str(made), "-b", ",".join(map(str, batches)),
                "-r", str(args.runs), "--json"]
     command += ["--vram", vram] if vram else []
     command += ["-t", str(args.threads)] if args.threads else []
     return run(command, args.limit), " ".join(command[1:])
 
 
-def rows_of(args, model, vram):
-    """One bench for one sequence and the prompts, one for each other batch size."""
-    for batch in args.batches:
-        prompts = PROMPTS if batch == 1 else []
-        made = MADE if batch == 1 else MADE // 2
+def rows_of(args, model, vram, batches):
+    """One bench for one sequence and the prompts, one for all other batch sizes."""
+    for some in [[b for b in batches if b == 1], [b for b in batches if b > 1]]:
+        if not some:
+            continue
+        prompts = PROMPTS if some == [1] else []
+        made = MADE if some == [1] else MADE // 2
         ctx = max(prompts + [made + 1]) + 32  # the bench reserves two pages more
         begin = time.time()
-        measured, command = bench(args, model, vram, prompts, made, batch)
+        measured, command = bench(args, model, vram, prompts, made, some)
         for m in measured:
-            depth = 0 if m["test"].startswith("pp") else made // 2
-            p = plan(args, model, vram, batch, ctx, depth)
-            if m["test"].startswith("pp"):
-                said = next(x["tok_s"] for x in p["prompts"] if x["tokens"] == int(m["test"][2:]))
-            else:
-                said = p["decode"][0]["tok_s"]
-            row = {"model": model, "vram": vram or "all", "test": m["test"], "batch": batch, "predicted_tok_s": round(said, 3),
+            prompt = m["test"].startswith("pp")
+            p = plan(args, model, vram, max(some), m["batch"], ctx, 0 if prompt else made // 2)
+            said = next(x["tok_s"] for x in p["prompts"] if x["tokens"] == int(m["test"][2:])) if prompt else p["decode"][0]["tok_s"]
+            row = {"model": model, "vram": vram or "all", "test": m["test"], "batch": m["batch"], "predicted_tok_s": round(said, 3),
                    "measured_tok_s": round(m["tok_s"], 3), "error": round(said / m["tok_s"] - 1, 4), "command": command}
             row.update({k: round(m[k], 3) for k in ("step_ms", "cpu_gbs", "cpu_idle_ms", "bus_gbs", "bus_idle_ms", "cpu_share") if k in m})
             yield row
@@ -74,18 +74,17 @@ def main():
     ap.add_argument("--device", default="cuda")
     ap.add_argument("--out", help="write the rows there, as JSON")
     ap.add_argument("--only", default="", help="combinations whose MODEL@VRAM this expression matches")
-    ap.add_argument("--batches", default=BATCHES, type=lambda s: [int(x) for x in s.split(",")])
     ap.add_argument("--runs", type=int, default=2)
     ap.add_argument("--threads", type=int, default=0)
     ap.add_argument("--limit", type=int, default=300, help="seconds for one bench")
     args = ap.parse_args()
     rows, failed = [], []
     print("%-18s %5s %7s %5s %12s %12s %8s" % ("model", "vram", "test", "batch", "predicted", "measured", "error"))
-    for model, vram in COMBINATIONS:
+    for model, vram, batches in COMBINATIONS:
         if not re.search(args.only, "%s@%s" % (model, vram or "all")):
             continue
         try:
-            for r in rows_of(args, model, vram):
+            for r in rows_of(args, model, vram, batches):
                 rows.append(r)
                 print("%-18s %5s %7s %5d %12.2f %12.2f %+7.1f%%" % (r["model"], r["vram"], r["test"], r["batch"], r["predicted_tok_s"],
                                                                   r["measured_tok_s"], 100 * r["error"]), flush=True)

@@ -16,7 +16,7 @@
 #include "engine/machine_rig.h"
 #include "engine/probe.h"
 
-enum { WIDE = 4096, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_MOST = 1 << 30,
+enum { WIDE = 4096, DEV_WIDE = 8192 /* as large as most of a model is: ends of products that its decoding hides count less */, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_MOST = 1 << 30,
        COPY = 256 << 20, PIECE = 16 << 20, SHAKES = 31, READS = 3 };
 #define POOL_FEW ((size_t)1 << 30) /* more than a few threads read between two visits of the same place */
 #define NS 40000000ull
@@ -203,14 +203,15 @@ static void disk(probe *k)
 
 static sr_status dev_format(probe *k, const bench *b, size_t pool, uint32_t format, sr_err *err)
 {
-    const sr_rigcfg c = {.format = format, .rows = k->side, .cols = k->side, .max_tokens = DEV_MANY, .pool = pool};
+    uint32_t        side = k->cfg->side ? k->cfg->side : DEV_WIDE;
+    const sr_rigcfg c = {.format = format, .rows = side, .cols = side, .max_tokens = DEV_MANY, .pool = pool};
     sr_rig          r;
     double          s;
     if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK &&
         rows_curve(k, &r, b, dev_rows, SR_COUNT(dev_rows), sr_curves_add(&k->p->dev.gemv, format), err) == SR_OK) {
         sr_curve *to = sr_curves_add(&k->p->dev.gemm, format);
         for (size_t i = 0; i < SR_COUNT(dev_many) && sr_rig_time(&r, dev_many[i], k->ns / 2, &s, err) == SR_OK; i++)
-            sr_curve_put(to, dev_many[i], 2.0 * k->side * k->side * dev_many[i] / beyond(s, b->op));
+            sr_curve_put(to, dev_many[i], 2.0 * side * side * dev_many[i] / beyond(s, b->op));
     }
     sr_rig_close(&r);
     return err->status;
