@@ -143,7 +143,7 @@ int sr_cmd_plan(int argc, char **argv)
         SR_O_REAL("pcie-gbs", 0, o.pcie_gbs, "X", "copies to the device, GB/s, instead of the profile's", 0, 10000),
         SR_O_REAL("nvme-gbs", 0, o.nvme_gbs, "X", "reads of the disk, GB/s, instead of the profile's", 0, 10000),
         SR_O_FLAG("no-disk", 0, o.no_disk, "no weights may stay on the disk"),
-        SR_O_UINT("cpu-threads", 't', o.threads, "N", "CPU threads; without it, all, one less beside a device", 1, 1024),
+        SR_O_UINT("cpu-threads", 't', o.threads, "N", "CPU threads; without it, all; beside a device of fewer than 8 one less", 1, 1024),
         SR_O_FLAG("cpu-only", 0, o.cpu_only, "as if there were no device"),
         SR_O_UINT("ctx", 'c', o.ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24),
         SR_O_UINT("parallel", 0, o.parallel, "N", "sequences of that length at once", 1, 4096),

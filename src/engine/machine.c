@@ -245,7 +245,7 @@ static sr_status handshake(const bench *b, double *out, sr_err *err)
 static sr_status both(probe *k, const bench *b, sr_err *err)
 {
     sr_profile *p    = k->p;
-    uint32_t    most = SR_MAX(p->host.cores, 2u) - 1;
+    uint32_t    most = sr_plan_threads(p->host.cores);
     for (uint32_t t = 1; t; t = next_threads(t, most)) {
         const sr_besidecfg c = {.be = b->be, .dev = b->d, .cpu = {.threads = t}, .format = SR_Q4_K, .side = k->side, .pool = pool_of(k, t),
                                 .bytes = SR_MIN((size_t)COPY, k->pool), .piece = SR_MIN((size_t)PIECE, k->pool), .ns = 2 * k->ns, .reads = true};

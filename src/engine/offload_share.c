@@ -87,8 +87,8 @@ sr_devcfg sr_share_config(const sr_model *m)
 {
     sr_devcfg cfg = {.threads = m->cfg.dev.threads, .isa = m->cfg.dev.isa, .pin = m->cfg.dev.pin,
                      .profile = true, .spin_us = m->cfg.dev.spin_us ? m->cfg.dev.spin_us : SPIN_US};
-    if (!cfg.threads) /* one core feeds the device */
-        cfg.threads = SR_MAX(sr_cpu_cores(), 2u) - 1;
+    if (!cfg.threads)
+        cfg.threads = sr_plan_threads(sr_cpu_cores());
     return cfg;
 }
 

@@ -30,7 +30,7 @@ static void machine(const sr_outlookcfg *cfg, sr_outlook *o)
     bool              dev = p->dev.arch && !cfg->cpu_only;
     double            cpu = cfg->cpu > 0 ? cfg->cpu : 1;
     sr_hw            *h   = &o->hw;
-    o->threads = cfg->threads ? cfg->threads : dev && p->host.cores > 1 ? p->host.cores - 1 : p->host.cores;
+    o->threads = cfg->threads ? cfg->threads : dev ? sr_plan_threads(p->host.cores) : p->host.cores;
     sr_profile_hw(p, o->threads, h);
     h->vram   = !dev ? 0 : cfg->vram ? cfg->vram : p->dev.vram;
     h->ram    = cfg->ram ? cfg->ram : p->host.ram - SR_MIN(RAM_RESERVE, p->host.ram / 8);

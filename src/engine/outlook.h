@@ -19,7 +19,7 @@ typedef struct {                      /* the machine, and what is wanted; 0: the
     bool     cpu_only, no_disk, quick; /* as if there were no device; nothing stays on disk; without the edges, which cost a dozen plans */
     uint64_t vram, ram;               /* budgets; vram 0: all but what a driver takes */
     double   h2d, nvme, cpu;          /* bytes/s; cpu: times as fast, 0: 1 */
-    uint32_t threads;                 /* 0: all cores, one less beside a device */
+    uint32_t threads;                 /* 0: all cores, beside a device sr_plan_threads() */
     uint32_t ctx, parallel, depth;    /* tokens of a sequence, 0: as the engine; sequences at full length, 0: 1; context of predicted steps */
     uint16_t kv_k, kv_v;
     uint32_t batch[SR_OUTLOOK_ROWS], n_batch;

@@ -115,6 +115,29 @@ static double chunk_seconds(const sr_hw *h, const sr_unit *u, const sr_place *o,
     return SR_MAX(SR_MAX(moved / bus, work), over(nvme, h->nvme_read)) + ops;
 }
 
+/* 0, 4, 2, 6, 1, ..: every beginning of it is spread over the whole. */
+static uint32_t spread(uint32_t i, uint32_t bits)
+{
+    uint32_t r = 0;
+    for (uint32_t b = 0; b < bits; b++)
+        r |= (i >> b & 1) << (bits - 1 - b);
+    return r;
+}
+
+/* Units of a kind in that order: while the device computes a layer that it has, the bus brings one that it has not. */
+static void rank_kind(const task *t, uint32_t kind, uint32_t *order, uint32_t *at)
+{
+    uint32_t n = 0, bits = 0, *unit = order + t->n;
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->u[i].kind == kind)
+            unit[n++] = i;
+    while (1u << bits < n)
+        bits++;
+    for (uint32_t x = 0; x < 1u << bits; x++)
+        if (n && spread(x, bits) < n)
+            order[(*at)++] = unit[spread(x, bits)];
+}
+
 /* Orders of placement: what the CPU cannot share first; the same with the head before all, whose slots would be the largest; and
  * feed-forward first, for a model that nearly fits, where what is left over should be small because slots must hold it. */
 enum { ORDERS = 3 };
@@ -125,9 +148,7 @@ static void ranks(const task *t, uint32_t which, uint32_t *order)
                                              {SR_UNIT_FFN, SR_UNIT_HEAD, SR_UNIT_ATTN, SR_UNIT_EMBED}};
     uint32_t at = 0;
     for (uint32_t k = 0; k < 4; k++)
-        for (uint32_t i = 0; i < t->n; i++)
-            if (t->u[i].kind == kinds[which][k])
-                order[at++] = i;
+        rank_kind(t, kinds[which][k], order, &at);
 }
 
 /* A unit outside the device.  Rows of an embedding are read in place: it wants no slot. */
@@ -264,7 +285,7 @@ sr_status sr_plan_place(const sr_hw *hw, const sr_needs *need, const sr_unit *u,
     *sum        = (sr_placement){0};
     if (check(hw, err))
         return err->status;
-    uint32_t *order = sr_calloc(n + 1u, sizeof *order);
+    uint32_t *order = sr_calloc(2 * (size_t)n + 1, sizeof *order); /* and room to make it */
     if (!order)
         return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u units", n);
     uint32_t found = search(&t, order, out, sum, &by);
