@@ -3,6 +3,7 @@
  *   each time   one client streams, two wait behind it (--parallel 1); the engine's process gets a signal
  *   then        the stream ends with an error event, the two get the answer they would have got, /health is 200 again,
  *               the server is the same process, and holds as many descriptors as before
+ *   at last     the engine's process is stopped: the server ends with 0 all the same, and the process with it
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -211,10 +212,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "%u descriptors before, %u after\n", before, after);
         die("descriptors leaked");
     }
-    int status = 0;
+    int   status = 0;
+    pid_t stopped = engine();
+    if (stopped <= 0 || kill(stopped, SIGSTOP)) /* it hears nothing any more: the server must end all the same */
+        die("no engine's process at the end");
     kill(server, SIGTERM);
     if (waitpid(server, &status, 0) != server || !WIFEXITED(status) || WEXITSTATUS(status))
         die("SIGTERM did not end the server with 0");
+    if (kill(stopped, 0) == 0)
+        die("the stopped engine is still there");
     free(expected);
     return 0;
 }

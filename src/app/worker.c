@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SOCKET = 3, TRIES = 10, PAUSE_MS = 100, PAUSE_MAX_MS = 10000, SETTLED_S = 10 }; /* settled: has made a token or lived so long */
+enum { SOCKET = 3, TRIES = 10, PAUSE_MS = 100, PAUSE_MAX_MS = 10000, CLOSE_MS = 5000, SETTLED_S = 10 }; /* settled: has made a token or lived so long */
 
 /* What goes over the socket.  Both ends are the same program, which the size and the version make sure of. */
 typedef struct {
@@ -46,7 +46,9 @@ struct sr_worker {
     pthread_mutex_t lock;       /* of what follows */
     pthread_cond_t  changed;
     int             socket;     /* to the living worker; -1 */
+    pid_t           pid;        /* not reaped yet; 0 */
     bool            stop, told; /* told: the first start's outcome is in word */
+    bool            over;       /* the watcher has ended */
     word            word;
 };
 
@@ -230,9 +232,10 @@ static bool send_order(const sr_worker *w, int fd)
     return sendmsg(fd, &m, MSG_NOSIGNAL) == (ssize_t)sizeof o;
 }
 
-static void set_socket(sr_worker *w, int fd)
+static void set_process(sr_worker *w, pid_t pid, int fd)
 {
     pthread_mutex_lock(&w->lock);
+    w->pid    = pid;
     w->socket = fd;
     if (w->stop && fd >= 0)
         send(fd, "", 1, MSG_NOSIGNAL);
@@ -257,9 +260,14 @@ static bool stopping(sr_worker *w)
     return stop;
 }
 
-static void how_it_ended(pid_t pid, char *out, size_t cap)
+/* From here on its number may be another's: nobody signals it any more. */
+static void how_it_ended(sr_worker *w, pid_t pid, char *out, size_t cap)
 {
-    int status = 0;
+    int       status = 0;
+    siginfo_t unread;
+    while (waitid(P_PID, (id_t)pid, &unread, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        ;
+    set_process(w, 0, -1);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (WIFSIGNALED(status))
@@ -282,7 +290,7 @@ static bool one_life(sr_worker *w, char *how, size_t cap)
         tell_first(w, &said);
         return false;
     }
-    set_socket(w, fd);
+    set_process(w, pid, fd);
     if (!send_order(w, fd))
         kill(pid, SIGKILL);
     for (word got; ; ) {
@@ -300,8 +308,8 @@ static bool one_life(sr_worker *w, char *how, size_t cap)
         said   = got;
         tell_first(w, &said);
     }
-    set_socket(w, -1);
-    how_it_ended(pid, how, cap);
+    set_process(w, pid, -1);
+    how_it_ended(w, pid, how, cap);
     close(fd);
     if (said.kind == WORD_FAILED && said.text[0]) /* its own words say more than its status */
         snprintf(how, cap, "%.150s", said.text);
@@ -311,15 +319,21 @@ static bool one_life(sr_worker *w, char *how, size_t cap)
     return ready;
 }
 
-static void pause_before(sr_worker *w, uint32_t tries)
+static struct timespec in_ms(uint64_t ms)
 {
-    uint64_t        ms = tries ? SR_MIN((uint64_t)PAUSE_MS << SR_MIN(tries - 1, 10u), (uint64_t)PAUSE_MAX_MS) : 0;
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     t.tv_sec += (time_t)(ms / 1000);
     t.tv_nsec += (long)(ms % 1000) * 1000000;
     t.tv_sec += t.tv_nsec / 1000000000;
     t.tv_nsec %= 1000000000;
+    return t;
+}
+
+static void pause_before(sr_worker *w, uint32_t tries)
+{
+    uint64_t        ms = tries ? SR_MIN((uint64_t)PAUSE_MS << SR_MIN(tries - 1, 10u), (uint64_t)PAUSE_MAX_MS) : 0;
+    struct timespec t  = in_ms(ms);
     pthread_mutex_lock(&w->lock);
     while (ms && !w->stop && pthread_cond_timedwait(&w->changed, &w->lock, &t) == 0)
         ;
@@ -349,6 +363,10 @@ static void *watch(void *arg)
             break;
         }
     }
+    pthread_mutex_lock(&w->lock);
+    w->over = true;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
     return NULL;
 }
 
@@ -410,6 +428,13 @@ void sr_worker_close(sr_worker *w)
     if (w->socket >= 0)
         send(w->socket, "", 1, MSG_NOSIGNAL);
     pthread_cond_broadcast(&w->changed);
+    struct timespec until = in_ms(CLOSE_MS);
+    while (!w->over && pthread_cond_timedwait(&w->changed, &w->lock, &until) == 0)
+        ;
+    if (!w->over && w->pid > 0) { /* stopped, or in a driver that does not come back */
+        sr_log(SR_LOG_WARN, "the engine's process did not end when it was told to: killed after %d ms", CLOSE_MS);
+        kill(w->pid, SIGKILL);
+    }
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->watcher, NULL);
     pthread_cond_destroy(&w->changed);
