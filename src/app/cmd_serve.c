@@ -114,7 +114,7 @@ static void say_loaded(const server *v, double seconds)
     const sr_modelinfo *i = &v->session->info;
     sr_logf(SR_LOG_INFO,
             SR_FIELDS(SR_FSTR("model", v->session->id), SR_FSTR("arch", i->arch), SR_FSTR("format", i->ftype),
-                      SR_FINT("weight_bytes", i->bytes), SR_FINT("kv_bytes", i->kv_bytes), SR_FINT("ctx", i->ctx),
+                      SR_FINT("weight_bytes", i->bytes), SR_FINT("kv_bytes", i->kv_bytes), SR_FINT("scratch_bytes", i->scratch_bytes), SR_FINT("ctx", i->ctx),
                       SR_FSTR("device", i->device), SR_FSTR("isa", i->isa), SR_FINT("threads", i->threads),
                       SR_FNUM("seconds", seconds)),
             "model loaded");

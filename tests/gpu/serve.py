@@ -61,7 +61,7 @@ def compare(alone, together):
 
 
 def part_same(o, report):
-    texts = prompts(o.streams, 1)
+    texts = prompts(o.streams, o.seed)
     with Server(o.strata, o.model, o.device, "--parallel", str(o.streams), "--ctx", "1024", *o.more) as s:
         together = at_once(lambda p: greedy(s, p), texts)
         left = s.settle()
@@ -223,6 +223,7 @@ def main():
     a.add_argument("--device", default="cuda")
     a.add_argument("--model", default="models/strata-demo-base-Q4_K_M.gguf")
     a.add_argument("--streams", type=int, default=128)
+    a.add_argument("--seed", type=int, default=1, help="of the part `same`'s prompts")
     a.add_argument("--json")
     a.add_argument("--more", default="", help="more options of strata serve, blanks between")
     o = a.parse_intermixed_args()
