@@ -2,6 +2,7 @@
  *
  *     offload.c         decides (weights/plan), keeps page-locked memory, makes the stream, runs a step
  *     offload_share.c   the CPU's part of feed-forwards
+ *     offload_hold.c    page-locked memory and the disk's reader
  *     offload_ram.c     weights that lie in RAM as something else than in the file: coded, in a smaller format, in tiles
  *     balance.c         how large that part is, corrected by what both sides were seen to do
  *
@@ -98,6 +99,13 @@ const void *sr_offload_source(const sr_model *m, uint32_t w);      /* page-locke
 
 static inline size_t sr_offload_coded(const sr_model *m, uint32_t w) { return m->off->coded ? m->off->coded[w] : 0; }
 static inline uint16_t sr_offload_layout(const sr_model *m, uint32_t w) { return m->off->layout ? m->off->layout[w] : 0; }
+
+/* offload_hold.c, once it is decided what lies where */
+bool sr_hold_has(const sr_model *m, uint32_t w);                   /* the weight lies in page-locked memory and comes in */
+SR_MUSTUSE sr_status sr_hold_weights(sr_model *m, sr_err *err);
+SR_MUSTUSE sr_status sr_hold_embedding(sr_model *m, sr_err *err);
+SR_MUSTUSE sr_status sr_hold_reader(sr_model *m, sr_err *err);
+SR_MUSTUSE sr_status sr_hold_pace(sr_model *m, sr_err *err);
 
 /* offload_ram.c.  What weights are in RAM, where options say so: cfg.transit, cfg.ram_format, SR_OFFLOAD_ZEROCOPY. */
 static inline bool sr_ram_changes(const sr_model *m) { return m->cfg.transit == SR_TRANSIT_CODED || m->cfg.ram_format || m->cfg.offload == SR_OFFLOAD_ZEROCOPY; }
