@@ -253,6 +253,8 @@ sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err)
         sr_units_close(&units);
         return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u layers", m->info.n_layer);
     }
+    for (uint32_t i = 0; i < units.n && (m->cfg.offload == SR_OFFLOAD_STREAM || m->cfg.offload == SR_OFFLOAD_ZEROCOPY); i++)
+        units.u[i].hidden = 0; /* nothing is shared */
     if (sr_ram_units(m, &units, err) == SR_OK && measure(m, di, &m->off->hw, err) == SR_OK)
         (void)!plan(m, &n, units.u, err);
     sr_units_close(&units);
