@@ -70,10 +70,18 @@ template <int N> __device__ __forceinline__ void sr_wg_wait(void) /* at most N g
 template <int N, int TURN>
 __device__ __forceinline__ void sr_wgmma(float *d, const uint32_t *a, uint64_t b, int add)
 {
-    if constexpr (N == 64 && TURN == 0)
+    if constexpr (N == 8 && TURN == 0)
+        asm volatile(FORM_RS(8, "%0, %1, %2, %3", 9, 4, 5, 6, 7, 8, 0) : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : IN_RS);
+    else if constexpr (N == 16 && TURN == 0)
+        asm volatile(FORM_RS(16, L0, 13, 8, 9, 10, 11, 12, 0) : R8(d, 0) : IN_RS);
+    else if constexpr (N == 32 && TURN == 0)
+        asm volatile(FORM_RS(32, L0 C L1, 21, 16, 17, 18, 19, 20, 0) : R8(d, 0), R8(d, 8) : IN_RS);
+    else if constexpr (N == 64 && TURN == 0)
         asm volatile(FORM_RS(64, L32, 37, 32, 33, 34, 35, 36, 0) : R32(d, 0) : IN_RS);
     else if constexpr (N == 128 && TURN == 0)
         asm volatile(FORM_RS(128, L64, 69, 64, 65, 66, 67, 68, 0) : R32(d, 0), R32(d, 32) : IN_RS);
+    else if constexpr (N == 256 && TURN == 0)
+        asm volatile(FORM_RS(256, L128, 133, 128, 129, 130, 131, 132, 0) : R32(d, 0), R32(d, 32), R32(d, 64), R32(d, 96) : IN_RS);
     else if constexpr (N == 64 && TURN == 1)
         asm volatile(FORM_RS(64, L32, 37, 32, 33, 34, 35, 36, 1) : R32(d, 0) : IN_RS);
     else if constexpr (N == 80 && TURN == 1)

@@ -1,4 +1,5 @@
 /* chain: host side: which ops become a chain, and how its products are cut up. */
+#include "ops/linear/between.h"
 #include "ops/linear/chain.h"
 
 #include "ops/linear/linear_cuda.h"
@@ -70,37 +71,6 @@ static bool plan(sr_chain *c, const sr_cudainfo *d)
 
 /* ---- finding ------------------------------------------------------------------------------------------------ */
 
-/* Whether an op from `op` on reads the slot before another writes it; `but`: the op that may. */
-static bool read_later(const sr_program *p, uint32_t op, uint16_t slot, uint32_t but)
-{
-    for (uint32_t i = op; i < p->n_op; i++) {
-        const sr_op *o = &p->op[i];
-        for (int k = 0; k < 4; k++)
-            if (o->in[k] == slot && i != but)
-                return true;
-        if (o->epilogue == slot && i != but)
-            return true;
-        for (int k = 0; k < 3; k++)
-            if (o->out[k] == slot)
-                return false;
-    }
-    return slot == p->hidden || slot == p->logits;
-}
-
-/* Whether a program may be run without writing the slot between ops i and i + 1. */
-static bool passes(const sr_program *p, uint32_t i)
-{
-    const sr_op *o = &p->op[i];
-    return p->op[i + 1].code == SR_OP_LINEAR && p->op[i + 1].in[0] == o->out[0] && o->in[0] != o->out[0] &&
-           !read_later(p, i + 1, o->out[0], i + 1);
-}
-
-static bool whole_norm(const sr_program *p, const sr_op *o)
-{
-    return o->code == SR_OP_NORM && o->dim[1] == 0 && o->dim[2] == 1 && o->dim[0] == p->slot[o->in[0]].width &&
-           o->dim[0] % 4 == 0;
-}
-
 /* Every row and input of every weight is here, in tiles. */
 static bool whole(const sr_cudajob *j, const sr_op *o)
 {
@@ -152,7 +122,7 @@ static bool gates(const sr_program *p, const sr_op *o, const sr_op *g, uint32_t 
 {
     return g->code == SR_OP_GLU && g->in[0] == o->out[0] && g->in[0] != g->out[0] && o->n_w == 2 && !(o->flags & SR_F_BIAS) &&
            o->epilogue == SR_NONE && p->weight[o->w].rows == p->weight[o->w + 1].rows && g->dim[0] == p->weight[o->w].rows &&
-           !read_later(p, behind, g->in[0], p->n_op);
+           !sr_read_later(p, behind, g->in[0], p->n_op);
 }
 
 /* Takes the product at op `i` into the chain, with a norm before it and a glu behind it if they are there; the number
@@ -162,7 +132,7 @@ static uint32_t take(const sr_cudajob *j, uint32_t i, uint32_t end, sr_chain *c)
     const sr_program *p = j->prog;
     const sr_op *norm   = NULL;
     sr_chainlink *a     = &c->link[c->n];
-    if (i + 1 < end && whole_norm(p, &p->op[i]) && passes(p, i))
+    if (i + 1 < end && sr_whole_norm(p, &p->op[i]) && sr_passes(p, i))
         norm = &p->op[i++];
     const sr_op *o = &p->op[i], *g = o + 1;
     if (i >= end || o->code != SR_OP_LINEAR || !gather(j, o, c))

@@ -251,8 +251,10 @@ static int check(sr_cudainfo dev)
                                  i % 2 == 1,
                                  i % 3 == 1};
             dev.deterministic = i >= 3;
+            dev.chains        = i % 2 == 0;
             wrong += !check_one(&s, &dev, 1 + below(s.m));
             dev.deterministic = false;
+            dev.chains        = true;
         }
     }
     printf("%u cases, %u wrong\n", done, wrong);
@@ -407,6 +409,7 @@ static int profile(const sr_cudainfo *dev)
 int main(int argc, char **argv)
 {
     sr_cudainfo dev = bench_device(CODE_ARCH);
+    dev.chains      = CODE_ARCH == 90;
     if (argc > 1 && !strcmp(argv[1], "check"))
         return check(dev);
     if (argc > 1 && !strcmp(argv[1], "profile"))

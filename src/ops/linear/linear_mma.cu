@@ -1,7 +1,8 @@
 /* linear_mma: LINEAR on tensor cores, host side: an op becomes launches of the skinny kernel.
  *
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
-#include "ops/linear/gemm.h"
+#include "ops/linear/between.h"
+#include "ops/linear/gemm90.h"
 #include "ops/linear/linear_cuda.h"
 #include "ops/linear/skinny.h"
 
@@ -178,39 +179,42 @@ static sr_skinnydev dev_of(const sr_cudainfo *d)
     return v;
 }
 
-enum { SKINNY = 32 }; /* beyond so many rows decoding the weights once is cheaper (notes/0011) */
+enum { FEW = 4 }; /* beyond so many rows decoding the weights once is cheaper (notes/0011) */
 
 static bool many(const sr_cudainfo *d, uint32_t rows)
 {
-    return rows > SKINNY && d->arch == 90 && !d->deterministic;
+    return rows > FEW && d->arch == 90 && !d->deterministic;
 }
 
-static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows)
+/* x: NULL, or where the inputs come from (x, from, norm, eps, x_stride). */
+static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows, const sr_gemm90x *fed)
 {
-    sr_gemm g  = {};
+    sr_gemm90 g  = {};
+    sr_gemm90x x = {};
+    sr_gemm90part part[SR_SKINNY_PARTS];
     g.m        = rows;
-    g.x        = s->x;
     g.z        = s->z;
     g.y        = s->y;
     g.count    = s->count;
-    g.x_stride = s->x_stride;
     g.width    = s->width;
-    g.cols     = s->cols;
-    sr_gemm_place(&g, (char *)j->scratch + SR_CUDA_COUNTERS);
-    sr_gemm_convert(&g, j->stream);
+    g.blocks_k = s->blocks_k;
+    x.x        = s->x;
+    x.x_stride = s->x_stride;
+    if (fed)
+        x = *fed;
+    x.cols = s->cols;
     for (uint32_t i = 0; i < s->n_part; i++) {
         const sr_skinnypart *p = &s->part[i];
-        uint32_t end           = ((i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles) - p->tile0) * 16,
-                 slab          = sr_gemm_slab_rows(g.cols);
-        g.format               = p->format;
-        g.tiles_k              = p->tiles_k;
-        for (uint32_t r = 0; r < end; r += slab) {
-            g.w    = p->p + (size_t)(r / 16) * p->tiles_k * sr_tile_bytes(p->format);
-            g.bias = p->bias ? p->bias + r : NULL;
-            g.y0   = p->y0 + r;
-            g.rows = min_u(slab, end - r);
-            sr_gemm_multiply(&g, j->stream);
-        }
+        part[i]                = {p->p, p->bias, 0, (i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles) - p->tile0, p->tiles_k, p->y0, p->format, 0};
+    }
+    sr_gemm90_place(&g, &x, j->scratch, (char *)j->scratch + SR_CUDA_COUNTERS);
+    sr_gemm90_image(&x, j->dev->pdl, j->stream);
+    for (uint32_t i = 0, formats; i < s->n_part; i += g.n_part) {
+        g.n_part = sr_gemm90_share(part + i, s->n_part - i, &formats);
+        for (uint32_t k = 0; k < g.n_part; k++)
+            g.part[k] = part[i + k];
+        sr_gemm90_plan(&g, formats, j->dev);
+        sr_gemm90_multiply(&g, formats, j->dev->pdl, j->stream);
     }
 }
 
@@ -226,7 +230,7 @@ void sr_linear_mma_launch(const sr_cudajob *j)
     if (!s.n_part)
         return;
     if (many(j->dev, rows)) {
-        multiply_many(j, &s, rows);
+        multiply_many(j, &s, rows, NULL);
         return;
     }
     s.arrived = (uint32_t *)j->scratch;
@@ -236,6 +240,34 @@ void sr_linear_mma_launch(const sr_cudajob *j)
         sr_skinny_plan(&s, &d, j->dev->deterministic ? (uint32_t)SR_SKINNY_COLS : s.m);
         sr_skinny_launch(&s, j->dev->pdl && j->dev->arch >= 90, j->stream);
     }
+}
+
+/* A norm, or a gated unit, and the product of many rows behind it, of whose input nothing but the kernels' form is written. */
+extern "C" uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_t end)
+{
+    const sr_program *p = j->prog;
+    const sr_op *o      = &p->op[op];
+    sr_cudajob next     = *j;
+    sr_gemm90x x        = {};
+    sr_skinny s         = {};
+    if (op + 1 >= end || !sr_passes(p, op) || o->dim[0] > SR_GEMM90_KEPT || o->dim[0] % 64)
+        return 0;
+    uint32_t rows = sr_slot_rows(&p->slot[o->in[0]], j->n);
+    if (sr_whole_norm(p, o)) {
+        x.from = SR_GEMM90_NORM;
+        x.norm = (const float *)j->weight[o->w].p;
+        x.eps  = o->f[0];
+    } else if (o->code == SR_OP_GLU && o->dim[0] == p->slot[o->out[0]].width && 2 * o->dim[0] == p->slot[o->in[0]].width)
+        x.from = o->flags & SR_F_GELU ? SR_GEMM90_GELU : SR_GEMM90_SILU;
+    else
+        return 0;
+    next.op = &p->op[op + 1];
+    if (!many(j->dev, rows) || (uintptr_t)x.norm % 16 || !sr_skinny_gather(&next, &s) || !s.n_part || s.cols != o->dim[0])
+        return 0;
+    x.x        = (const float *)j->slot[o->in[0]];
+    x.x_stride = p->slot[o->in[0]].width;
+    multiply_many(&next, &s, rows, &x);
+    return 2;
 }
 
 /* The most partial sums of any number of rows: more rows need more slices. */
@@ -256,7 +288,7 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         size_t bytes = sr_skinny_scratch(&s);
         most         = bytes > most ? bytes : most;
     }
-    size_t gemm = many(d, rows) ? sr_gemm_scratch(rows, op->dim[0]) : 0;
+    size_t gemm = many(d, rows) ? sr_gemm90_scratch(rows, op->dim[0], (uint32_t)d->sms) : 0;
     return SR_CUDA_COUNTERS + (gemm > most ? gemm : most);
 }
 

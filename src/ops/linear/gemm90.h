@@ -1,0 +1,80 @@
+/* gemm90.h - a matrix times more than a few columns on sm_90a: weights become f16 in registers and are multiplied by wgmma.
+ *
+ *     y [m][rows] = x [m][cols] . W^T        W in tiles (layout.h), up to four weights side by side
+ *
+ * A block multiplies groups of 256 rows (four warpgroups, a row tile a warp; beyond 32 columns 128 and two) by N columns, 256 inputs at
+ * a time.  Such pieces are counted
+ * inputs first, then columns, then groups, and each block takes an equal run of them, whatever the shape; where a run ends within a
+ * group, its sums go to scratch, and the blocks of its runs each add up a share of all, in the order of the runs (all are on the device, or will be: a block
+ * waits at its end, and there are no more than multiprocessors).  Where blocks must not wait for each other, groups are not cut.
+ *
+ * x is made f16 by a launch of its own, with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
+ * inputs N rows of 128 bytes.  Of 16 inputs, input 4t + 2h + e lies at 2t + e + 8h, as tiles have them.
+ *
+ * Owns:    nothing.   Threads: one owner per device.   Errors: cudaGetLastError().
+ */
+#ifndef SR_OPS_LINEAR_GEMM90_H
+#define SR_OPS_LINEAR_GEMM90_H
+#include <cuda_runtime.h>
+#include "ops/cuda.h"
+#include "ops/linear/skinny.h"
+
+enum { SR_GEMM90_COLS = 256 }; /* of a tile, at most */
+/* Formats as bits; parts of these share a launch, any other mixture has launches of its own. */
+enum { SR_GEMM90_MIX4 = 1u << SR_Q4_K | 1u << SR_Q6_K, SR_GEMM90_MIX5 = 1u << SR_Q5_K | 1u << SR_Q6_K };
+
+typedef struct {
+    const uint8_t *p;
+    const float *bias;                            /* of its row 0, or NULL */
+    uint32_t group0, row_tiles, tiles_k, y0;      /* group0: its first group, in the op's count */
+    uint32_t format, bytes;                       /* bytes of a tile */
+} sr_gemm90part;
+
+typedef struct sr_gemm90 {
+    sr_gemm90part part[SR_SKINNY_PARTS];
+    uint32_t n_part, blocks_k;       /* 256-blocks of the inputs */
+    uint32_t rows, stage_k, x_stages; /* rows of a group; inputs of a stage of weights; stages of x in all */
+    uint32_t col_tiles, grid, run, each, more; /* run: pieces that stay together, 1 or blocks_k: a unit; units of a block, the first `more` have another */
+    uint32_t x_depth, w_depth, w_stage, at_w, at_bar, smem; /* rings: stages; bytes of a stage; offsets in shared memory */
+    const uint8_t *image;
+    const float *scale;    /* [m] what a row of x was multiplied by, inverted */
+    const float *z;        /* as y, or NULL */
+    float *y;
+    const uint32_t *count; /* device: rows of this step, or NULL: m */
+    float *partial;        /* [2 grid][sums of a group] */
+    uint32_t *arrived;     /* [grid][4][2], zero between launches */
+    uint32_t m, width;
+} sr_gemm90;
+
+/* Where x comes from: a slot; or what an op before would have written there, which is computed on the way. */
+enum { SR_GEMM90_SLOT, SR_GEMM90_NORM, SR_GEMM90_SILU, SR_GEMM90_GELU, SR_GEMM90_KEPT = 16384 }; /* KEPT: most columns of such an op */
+
+typedef struct { /* x to image */
+    const float *x;    /* the norm's input; gate and up, [m][2 cols] */
+    const float *norm; /* weights of the norm */
+    float eps;
+    uint32_t from;
+    uint8_t *image;
+    float *scale;
+    const uint32_t *count;
+    uint32_t m, n, x_stride, cols, blocks_k; /* n: columns of a tile */
+} sr_gemm90x;
+
+uint32_t sr_gemm90_cols(uint32_t m); /* N for m columns: 8, 16, 32, 64, 128 or 256 */
+/* How many of the first n parts one launch may take; *formats: as bits. */
+uint32_t sr_gemm90_share(const sr_gemm90part *p, uint32_t n, uint32_t *formats);
+/* Sets everything that follows from the parts, their formats, m, blocks_k and the device. */
+void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d);
+size_t sr_gemm90_scratch(uint32_t m, uint32_t cols, uint32_t sms); /* behind the counters; for m and fewer columns */
+void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *counters, void *scratch);
+void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream);
+void sr_gemm90_multiply(const sr_gemm90 *g, uint32_t formats, bool pdl, cudaStream_t stream);
+
+/* The instances, one file each. */
+cudaError_t sr_gemm90_start8(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats);
+cudaError_t sr_gemm90_start16(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats);
+cudaError_t sr_gemm90_start32(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats);
+cudaError_t sr_gemm90_start64(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats);
+cudaError_t sr_gemm90_start128(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats);
+cudaError_t sr_gemm90_start256(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats);
+#endif

@@ -1,0 +1,6 @@
+#include "ops/linear/gemm90.cuh"
+
+cudaError_t sr_gemm90_start16(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats)
+{
+    return gemm90_start_formats<16>(c, g, formats);
+}

@@ -1,0 +1,6 @@
+#include "ops/linear/gemm90.cuh"
+
+cudaError_t sr_gemm90_start32(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats)
+{
+    return gemm90_start_formats<32>(c, g, formats);
+}
