@@ -2,8 +2,8 @@
  * Shapes   as gemm90.h; N = 8 .. 256 columns a block.
  * Roofline bytes = weights + m*(cols + rows)*4 up to some 100 columns, beyond 2*m*rows*cols against 989 TFLOP/s of f16.
  * Target   H200, 8B Q4_K_M: 32 columns in 80 us a layer, 128 in 200; 2048 tokens: 60 % of the f16 peak (notes/0011).
- * Mapping  a producer warp for the weights of each warpgroup (a bulk copy a row tile) and one for x (one a stage); a warp decodes its row tile 32 inputs ahead
- *          of the product that takes it from registers.  Weights are asked for before the launch
+ * Mapping  a producer warp for the weights of each warpgroup (a bulk copy a row tile) and one for x (one a stage); a warp decodes its
+ *          row tile 64 inputs ahead of the products that take it from registers.  Weights are asked for before the launch
  *          before has ended.
  * Variants an instance per N and format, and two for the mixtures of Q4_K_M and Q5_K_M.
  * Archs    sm_90a.                                                                                                   */
@@ -155,7 +155,8 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
         sr_wg_fence();
 #pragma unroll
         for (int i = 0; i < P::together * 2; i++) {
-            const uint64_t at = (uint64_t)(1024 >> 4 | 1u << 30) << 32 | (op + ((b + i / 2) % P::x_blocks / 2 * (N * 128) >> 4) + (b * 2 + i) % 4 * 2);
+            const uint32_t in  = ((b + i / 2) % P::x_blocks / 2 * (N * 128) >> 4) + (b * 2 + i) % 4 * 2;
+            const uint64_t at  = (uint64_t)(1024 >> 4 | 1u << 30) << 32 | (op + in); /* the half above is every operand's */
             sr_wgmma<N, 0>(st.d, now[i / 2] + i % 2 * 4, at, 1);
         }
         sr_wg_commit();
@@ -330,7 +331,8 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
 }
 #endif
 
-template <int N, uint32_t FORMATS> __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kernel(const __grid_constant__ sr_gemm90 g)
+template <int N, uint32_t FORMATS>
+__global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kernel(const __grid_constant__ sr_gemm90 g)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ __align__(1024) uint8_t smem[];

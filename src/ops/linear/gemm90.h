@@ -3,12 +3,13 @@
  *     y [m][rows] = x [m][cols] . W^T        W in tiles (layout.h), up to four weights side by side
  *
  * A block multiplies groups of 256 rows (four warpgroups, a row tile a warp; beyond 32 columns 128 and two) by N columns, 256 inputs at
- * a time.  Such pieces are counted
- * inputs first, then columns, then groups, and each block takes an equal run of them, whatever the shape; where a run ends within a
- * group, its sums go to scratch, and the blocks of its runs each add up a share of all, in the order of the runs (all are on the device, or will be: a block
- * waits at its end, and there are no more than multiprocessors).  Where blocks must not wait for each other, groups are not cut.
+ * a time.  Such pieces are counted inputs first, then columns, then groups, and each block takes an equal run of them, whatever the shape.
+ * Where a run ends within a group, its sums go to scratch, and the blocks of the group's runs each add up a share of all, in the order of
+ * the runs: they wait for each other at their ends, all being on the device or on their way to it, as there are no more of them than
+ * multiprocessors.  Where blocks must not wait (sr_cudainfo.chains), groups are not cut.
  *
- * x is made f16 by a launch of its own, with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
+ * x is made f16 by a launch of its own (that of the norm or gated unit before the product,
+ * if it can be), with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
  * inputs N rows of 128 bytes.  Of 16 inputs, input 4t + 2h + e lies at 2t + e + 8h, as tiles have them.
  *
  * Owns:    nothing.   Threads: one owner per device.   Errors: cudaGetLastError().
@@ -34,7 +35,8 @@ typedef struct sr_gemm90 {
     sr_gemm90part part[SR_SKINNY_PARTS];
     uint32_t n_part, blocks_k;       /* 256-blocks of the inputs */
     uint32_t rows, stage_k, x_stages; /* rows of a group; inputs of a stage of weights; stages of x in all */
-    uint32_t col_tiles, grid, run, each, more; /* run: pieces that stay together, 1 or blocks_k: a unit; units of a block, the first `more` have another */
+    uint32_t col_tiles, grid, run;             /* run: pieces that stay together, 1 or blocks_k: a unit */
+    uint32_t each, more;                       /* units of a block; the first `more` blocks have another */
     uint32_t x_depth, w_depth, w_stage, at_w, at_bar, smem; /* rings: stages; bytes of a stage; offsets in shared memory */
     const uint8_t *image;
     const float *scale;    /* [m] what a row of x was multiplied by, inverted */

@@ -1,4 +1,4 @@
-/* linear_mma: LINEAR on tensor cores, host side: an op becomes launches of the skinny kernel.
+/* linear_mma: LINEAR on tensor cores, host side: an op becomes launches of skinny (few columns) or gemm90 (more).
  *
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
 #include "ops/linear/between.h"
@@ -205,7 +205,8 @@ static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows
     x.cols = s->cols;
     for (uint32_t i = 0; i < s->n_part; i++) {
         const sr_skinnypart *p = &s->part[i];
-        part[i]                = {p->p, p->bias, 0, (i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles) - p->tile0, p->tiles_k, p->y0, p->format, 0};
+        const uint32_t behind  = i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles;
+        part[i]                = {p->p, p->bias, 0, behind - p->tile0, p->tiles_k, p->y0, p->format, 0};
     }
     sr_gemm90_place(&g, &x, j->scratch, (char *)j->scratch + SR_CUDA_COUNTERS);
     sr_gemm90_image(&x, j->dev->pdl, j->stream);
