@@ -267,6 +267,56 @@ static void answers_do_not_depend_on_who_else_is_in_the_batch(void)
     alone_and_among_four(BASE_Q4, 0.9f);
 }
 
+typedef struct { float *at; uint32_t vocab; } logits_of;
+
+static bool keep_row(void *arg, uint32_t pos, const float *logits)
+{
+    const logits_of *r = arg;
+    memcpy(r->at + (size_t)pos * r->vocab, logits, r->vocab * sizeof *logits);
+    return true;
+}
+
+/* A text's logits in pieces of so many tokens; the last piece is what is left. */
+static float *in_pieces_of(const char *path, uint32_t piece, uint16_t kv_format, const int32_t *tok, uint32_t n, uint32_t *vocab)
+{
+    sr_err err  = {0};
+    logits_of r = {0};
+    alike       = true;
+    sr_model *m = load(path, &sr_backend_cuda, piece, kv_format);
+    alike       = false;
+    if (m) {
+        *vocab = r.vocab = sr_model_info(m)->n_vocab;
+        r.at             = sr_calloc((size_t)n * r.vocab, sizeof *r.at);
+        CHECK(r.at && sr_model_eval(m, tok, n, 0, keep_row, &r, &err) == SR_OK, "%s", err.msg);
+    }
+    sr_model_close(m);
+    return r.at;
+}
+
+/* How many rows of a sequence a step has depends on who else is in it. */
+static void deterministic_logits_do_not_depend_on_how_a_text_is_cut(void)
+{
+    static const struct { const char *path; uint16_t kv; } with[] = {{DRAFT_Q8, SR_F16}, {BASE_Q4, SR_F16}, {DRAFT_BF16, SR_Q8_0}};
+    enum { N = 101 }; /* pieces of 4, of 20 and of 100 leave one token alone */
+    static const uint32_t pieces[] = {101, 4, 20, 33, 100};
+    int32_t tok[N];
+    for (uint32_t i = 0; i < N; i++)
+        tok[i] = (int32_t)(7 + i * 131 % 4000);
+    for (size_t w = 0; w < SR_COUNT(with); w++) {
+        uint32_t vocab = 0, differ = 0;
+        float *whole   = in_pieces_of(with[w].path, pieces[0], with[w].kv, tok, N, &vocab);
+        for (size_t p = 1; p < SR_COUNT(pieces); p++) {
+            float *cut = in_pieces_of(with[w].path, pieces[p], with[w].kv, tok, N, &vocab);
+            for (uint32_t i = 0; whole && cut && i < N; i++)
+                if (memcmp(whole + (size_t)i * vocab, cut + (size_t)i * vocab, vocab * sizeof *cut) != 0)
+                    CHECK(differ++, "%s, pieces of %u: position %u differs", with[w].path, pieces[p], i); /* the first is told */
+            sr_free(cut);
+        }
+        gpu_say("%s%u of %zu rows differ", w ? ", " : "", differ, (SR_COUNT(pieces) - 1) * (size_t)N);
+        sr_free(whole);
+    }
+}
+
 static void captured_steps_give_the_same_tokens(void)
 {
     int32_t(*tok[2])[MADE] = {sr_calloc(8, sizeof *tok[0]), sr_calloc(8, sizeof *tok[0])};
@@ -383,6 +433,7 @@ const gpu_test gpu_model_tests[] = {
      quantised_programs_agree_with_the_cpu_as_far_as_it_rounds},
     {"the_demo_model_continues_as_its_reference_does", the_demo_model_continues_as_its_reference_does},
     {"answers_do_not_depend_on_who_else_is_in_the_batch", answers_do_not_depend_on_who_else_is_in_the_batch},
+    {"deterministic_logits_do_not_depend_on_how_a_text_is_cut", deterministic_logits_do_not_depend_on_how_a_text_is_cut},
     {"captured_steps_give_the_same_tokens", captured_steps_give_the_same_tokens},
     {"greedy_and_seeded_answers_are_the_cpu_s", greedy_and_seeded_answers_are_the_cpu_s},
     {"vectors_are_the_cpu_s", vectors_are_the_cpu_s},

@@ -51,6 +51,8 @@ struct sr_dev {
     uint64_t        used, budget;          /* device memory */
     sr_err          fail;                  /* the first failure that no call could return; told by every later wait() */
     uint32_t        failed;                /* release store after `fail` is written */
+    uint64_t        waited[8];             /* ns: how long the last waits took; atomic, advice only (queue.c) */
+    uint32_t        waits;
     bool            lost;                  /* the context is dead, and with it CUDA in this process: a reset does not help */
     bool            chains;                /* holds the process's right to kernels whose blocks wait for each other */
 };

@@ -1,6 +1,7 @@
 /* attn_mma: ATTN on tensor cores, the host's side: which kernels a step needs, their grids, the working memory.
  * Sequences with few rows go through the decode kernel, the others through a prefill kernel; a step of single
- * tokens launches the former only. */
+ * tokens launches the former only.  The two add up in different orders, and how many rows of a sequence a step has
+ * depends on who else is in it: a deterministic device has all rows go through a prefill kernel. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
 
@@ -37,11 +38,12 @@ bool sr_attn_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op
 size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max)
 {
     size_t most = 0;
+    if (d->deterministic)
+        return SR_CUDA_COUNTERS;
     for (uint32_t seq = 1; seq <= max->seq; seq++) { /* fewer sequences, more splits each */
         sr_attnmma a = {};
-        uint32_t all = d->deterministic ? max->seq : seq;
-        cut(&a, d, all * op->dim[1], max->pages * p->page_tokens);
-        size_t n = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], all) * a.splits;
+        cut(&a, d, seq * op->dim[1], max->pages * p->page_tokens);
+        size_t n = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], seq) * a.splits;
         most     = n > most ? n : most;
     }
     return SR_CUDA_COUNTERS + most * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
@@ -134,7 +136,6 @@ void sr_attn_mma_launch(const sr_cudajob *j)
 {
     const sr_op *op     = j->op;
     const sr_kvbind *kv = &j->batch->kv[op->w];
-    const bool fixed    = j->dev->deterministic;
     sr_attnmma a        = {};
     if (!j->n->tok || !j->n->seq)
         return;
@@ -161,10 +162,11 @@ void sr_attn_mma_launch(const sr_cudajob *j)
     a.page_runs  = kv->page_tokens / 16;
     a.scale      = op->f[0];
     a.cap        = op->f[1];
-    a.chunks     = chunks_of(a.group, fixed ? j->max->seq : j->n->seq);
-    a.split_rows = a.chunks * WIDE_ROWS;
-    cut(&a, j->dev, (fixed ? j->max->seq : j->n->seq) * a.kv_heads, (fixed ? j->max->pages : j->n->pages) * kv->page_tokens);
+    a.chunks     = chunks_of(a.group, j->n->seq);
+    a.split_rows = j->dev->deterministic ? 0 : a.chunks * WIDE_ROWS;
+    cut(&a, j->dev, j->n->seq * a.kv_heads, j->n->pages * kv->page_tokens);
     if (most_rows(&a, j) > a.split_rows && !prefill_sm90(&a, j))
         prefill(&a, j);
-    decode(&a, j);
+    if (a.split_rows)
+        decode(&a, j);
 }

@@ -234,6 +234,7 @@ void sr_linear_mma_launch(const sr_cudajob *j)
         multiply_many(j, &s, rows, NULL);
         return;
     }
+    s.alike   = j->dev->deterministic;
     s.arrived = (uint32_t *)j->scratch;
     s.partial = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
     for (s.row0 = 0; s.row0 < rows; s.row0 += SR_SKINNY_COLS) {

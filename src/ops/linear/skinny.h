@@ -46,6 +46,7 @@ typedef struct sr_skinny {              /* what a block needs first lies first *
     uint32_t row0, m;      /* first row of x of this launch, rows */
     uint32_t x_stride, width, cols, row_tiles;
     uint32_t at_scale, at_red, smem, grid; /* grid: blocks of a slice */
+    uint32_t alike;        /* not 0: a column's sums are added in the same order whatever m */
 } sr_skinny;
 
 typedef struct {
