@@ -76,7 +76,7 @@ static void down(world *w)
         pthread_join(w->io_thread, NULL);
     }
     if (w->running) {
-        w->stop = 1;
+        __atomic_store_n(&w->stop, 1, __ATOMIC_RELEASE);
         sr_port_wake(w->port);
         pthread_join(w->engine_thread, NULL);
     }
@@ -214,7 +214,7 @@ static uint32_t ask_all(world *w)
 static void all_is_given_back(world *w)
 {
     sr_portstats s;
-    uint64_t     until = sr_now_ns() + 5000000000u;
+    uint64_t     until = sr_now_ns() + 60000000000u;
     do
         sr_port_stats(w->port, &s);
     while ((s.pages_used || s.running || s.waiting) && sr_now_ns() < until && usleep(500) == 0);

@@ -194,7 +194,7 @@ void sr_session_close(sr_session *s)
         return;
     sr_worker_close(s->worker);
     if (s->runner->engine) {
-        s->runner->stop = 1;
+        __atomic_store_n(&s->runner->stop, 1, __ATOMIC_RELEASE);
         sr_port_wake(s->port);
         pthread_join(s->runner->thread, NULL);
     }

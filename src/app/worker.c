@@ -88,7 +88,7 @@ static void *listen_to_server(void *arg)
     for (;;) {
         ssize_t n = recv(SOCKET, &b, 1, 0);
         if (n > 0) {
-            c->stop = 1;
+            __atomic_store_n(&c->stop, 1, __ATOMIC_RELEASE);
             sr_port_wake(c->port);
         } else if (n == 0 || errno != EINTR) {
             if (__atomic_load_n(&c->over, __ATOMIC_ACQUIRE))
