@@ -6,6 +6,7 @@ tokens   server (with its engine) on one core, client on the other: streamed tok
 first    one request at a time: from sending it to its first text.  The null engine answers at once, so all of
          it is the server's and the client's                                                                  <= 0.3 ms, median
 model    the same with the demo draft model, less what the engine alone takes for as long a prompt (strata bench) <= 0.3 ms, median
+         beside_step: the mean less the mean of the very steps that computed these texts, as the server counts them
 paced    2 000 streams of 20 tokens a second each: gap between texts, p99, beyond the 50 ms                   < 20 ms
 idle     the same beside 10 000 silent connections; and the server's memory                                   < 20 ms, < 400 MB
 silent   64 active streams of 50 tokens a second beside 1 000 that have begun and say nothing: gap beyond 20 ms, p99 < 20 ms
@@ -98,9 +99,12 @@ def first(a):
 def model(a):
     """In turns, for each process is as fast as the machine and its memory let it be: the median of the rounds' differences."""
     s = Server(a, None, "--device", "cpu", "--threads", "1", "--engine", "thread")
-    first_ms, engine = [], []
+    first_ms, engine, beside = [], [], []
     for i in range(6):
+        steps, waited = s.gauge("strata_steps_total"), s.gauge("strata_step_wait_seconds_total")
         row = wait(s.load(None, "--api", "completions", "--concurrency", "1", "--requests", "150", "--prompt-tokens", "32", "--max-tokens", "1", "--seed", str(i)))
+        step = (s.gauge("strata_step_wait_seconds_total") - waited) / (s.gauge("strata_steps_total") - steps) * 1e3
+        beside.append(row["ttft_ms"]["mean"] - step)
         n = round(row["prompt_tokens"])
         alone = json.loads(subprocess.run([a.strata, "bench", "-m", MODEL, "--device", "cpu", "-t", "1", "-p", str(n), "-n", "0", "-r", "100", "--json"], text=True,
                                           stdout=subprocess.PIPE, check=True, preexec_fn=lambda: settle(a, None)).stdout)[0]
@@ -108,7 +112,7 @@ def model(a):
         engine.append(n / alone["tok_s"] * 1e3)
     s.stop()
     return {"over_engine_ms": statistics.median(f - e for f, e in zip(first_ms, engine)), "first_ms": statistics.median(first_ms),
-            "engine_ms": statistics.median(engine)}
+            "engine_ms": statistics.median(engine), "beside_step_ms": statistics.median(beside)}
 
 
 def paced(a, idle=0):

@@ -80,8 +80,15 @@ static void told(void *arg, const sr_loadstat *st, double seconds)
 static void wait_answers(const load *l, uint64_t n)
 {
     for (int i = 0; __atomic_load_n(&l->answered, __ATOMIC_RELAXED) < n; i++) {
-        if (i == 6000)
-            die("no load after 120 s");
+        if (i == 6000) {
+            const sr_loadstat *s = l->st; /* still being written: good enough to tell what happened */
+            fprintf(stderr, "drain_test: %u clients, rate %g: %llu answers, %llu errors (%llu connect, %llu status), at most %u at once, after 120 s\n",
+                    l->plan.concurrency, l->plan.rate, (unsigned long long)s->n_ok, (unsigned long long)s->n_error,
+                    (unsigned long long)s->errors[SR_LERR_CONNECT], (unsigned long long)s->errors[SR_LERR_STATUS], (uint32_t)s->most);
+            if (getenv("DRAIN_HOLD"))
+                sleep(600);
+            die("no load");
+        }
         usleep(20000);
     }
 }

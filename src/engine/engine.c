@@ -545,7 +545,8 @@ sr_status sr_engine_open(sr_model *m, const sr_enginecfg *cfg, const sr_proposer
         return s;
     }
     g->ready = 1;
-    *out     = e;
+    sr_port_flush(port); /* not when its thread gets to it: who is told that the server is ready may ask at once */
+    *out = e;
     return SR_OK;
 }
 

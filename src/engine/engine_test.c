@@ -48,6 +48,9 @@ static world *open_world(const sr_loadcfg *c)
     world *w   = sr_calloc(1, sizeof *w);
     if (sr_model_load(c, &w->m, &err) || sr_port_open(NULL, &w->port, &err) || sr_engine_open(w->m, NULL, NULL, w->port, &w->e, &err))
         fail_msg("%s", err.msg);
+    sr_portstats s;
+    sr_port_stats(w->port, &s);
+    assert_true(s.ready); /* before its first step: who is told so may ask at once */
     return w;
 }
 

@@ -323,6 +323,8 @@ sr_status sr_null_open(sr_port *port, const sr_nullcfg *cfg, sr_null **out, sr_e
     e->cfg.ctx      = cfg->ctx ? cfg->ctx : 8192;
     e->cfg.queue    = cfg->queue ? cfg->queue : 1024;
     e->waiting_end  = &e->waiting;
+    gauges(e);
+    sr_port_flush(port); /* ready: not when its thread gets to it */
     int fail = pthread_create(&e->thread, NULL, engine, e);
     if (fail) {
         sr_free(e);
