@@ -105,6 +105,7 @@ static sr_status hand_over(server *v, sr_err *err)
     name_gpu(v);
     const sr_servemodel m = {.port = v->session->port, .tok = v->text.tok, .chat = v->text.chat, .ctx = i->ctx, .arch = i->arch,
                              .ftype = i->ftype, .device = i->device, .gpu_uuid = v->gpu[0] ? v->gpu : NULL, .n_params = i->n_params, .bytes = i->bytes,
+                             .ram = i->ram_coded ? "coded" : i->ram_format ? sr_dtype_name(i->ram_format) : NULL,
                              .ctx_train = i->ctx_train, .n_embd = i->n_embd};
     return sr_serve_ready(v->serve, &m, err);
 }
@@ -118,6 +119,11 @@ static void say_loaded(const server *v, double seconds)
                       SR_FSTR("device", i->device), SR_FSTR("isa", i->isa), SR_FINT("threads", i->threads),
                       SR_FNUM("seconds", seconds)),
             "model loaded");
+    if (i->bytes_ram)
+        sr_log(SR_LOG_INFO, "%.2f GB of weights in RAM are %s%s: %.2f GB", (double)i->bytes_before * 1e-9, i->ram_coded ? "coded" : "encoded anew in ",
+               i->ram_coded ? "" : sr_dtype_name(i->ram_format), (double)i->bytes_ram * 1e-9);
+    if (*i->disk)
+        sr_log(SR_LOG_INFO, "weights on disk are read by %s", i->disk);
     if (!v->text.chat)
         sr_log(SR_LOG_WARN, "chat completions are refused: %s", v->text.chat_why);
 }

@@ -366,6 +366,7 @@ static void names_of_models(void **state)
     assert_string_equal(tc_str(j, "data.0.id"), "strata/test");
     assert_string_equal(tc_str(j, "data.0.object"), "model");
     assert_int_equal(json_integer_value(tc_at(j, "data.0.max_model_len")), 2048);
+    assert_string_equal(tc_str(j, "data.0.meta.ram_format"), "coded");
     assert_int_equal(json_integer_value(tc_at(j, "data.0.meta.n_ctx")), 2048);
     assert_string_equal(tc_str(j, "data.2.root"), "strata/test");
     json_decref(j);

@@ -216,6 +216,8 @@ static void model_object(const sr_serve *s, const char *id, sr_jsonw *w)
         sr_json_str(w, "ftype", m->ftype);
     if (m->device)
         sr_json_str(w, "device", m->device);
+    if (m->ram)
+        sr_json_str(w, "ram_format", m->ram);
     sr_json_end(w);
     sr_json_end(w);
 }

@@ -74,6 +74,7 @@ typedef struct {                           /* what ready() hands over */
     uint32_t ctx;                          /* longest prompt + answer */
     /* For /v1/models; zero or NULL: left out. */
     const char *arch, *ftype, *device;
+    const char *ram;                       /* what a part of its weights is in RAM beside the device: "coded", "Q4_K"; NULL: as in the file */
     const char *gpu_uuid;                  /* of the GPU it is on, "GPU-...": its heat, power, clocks and memory go into /metrics (nvml.h) */
     uint64_t n_params, bytes;
     uint32_t ctx_train, n_embd;            /* n_embd: also the width of vectors; 0: the engine makes none */
