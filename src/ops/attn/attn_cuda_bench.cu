@@ -14,7 +14,7 @@
 #define CODE_ARCH 90
 #endif
 #define READ_LIMIT 4365e9 /* of an H200, measured by a kernel that only reads */
-#define SEQS 64
+#define SEQS 128
 
 typedef struct {
     uint32_t heads, kv_heads, hd, window, page, n_seq, tok[SEQS], past[SEQS], first[SEQS];
@@ -298,8 +298,9 @@ static int speed(const sr_cudainfo *dev, int decode, int prefill)
 {
     static const struct {
         uint32_t n_seq, tok, past;
-    } cases[] = {{1, 1, 1023}, {1, 1, 4095}, {1, 1, 8191}, {1, 1, 32767}, {16, 1, 319}, {16, 1, 4095},
-                 {64, 1, 319}, {1, 4, 4092}, {1, 512, 0},  {1, 2048, 0},  {1, 4096, 0}, {1, 8192, 0}, {4, 512, 3584}, {1, 64, 4032}};
+    } cases[] = {{1, 1, 1023}, {1, 1, 4095}, {1, 1, 6999}, {1, 1, 8191}, {1, 1, 32767}, {4, 1, 4095}, {8, 1, 1023}, {8, 1, 4095},
+                 {16, 1, 319}, {16, 1, 4095}, {32, 1, 1023}, {64, 1, 319}, {128, 1, 255}, {128, 1, 1023},
+                 {1, 4, 4092}, {1, 512, 0}, {1, 2048, 0}, {1, 4096, 0}, {1, 8192, 0}, {4, 512, 3584}, {1, 64, 4032}};
     cudaStream_t stream;
     CU(cudaStreamCreate(&stream));
     printf("8B: 32 heads on 8, head size 128, pages of 16\n%5s %5s %6s %6s %10s %10s %8s %9s\n", "seqs",

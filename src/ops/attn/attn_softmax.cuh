@@ -54,7 +54,7 @@ template <int N> __device__ __forceinline__ void weigh_tile(softmax_rows &r, flo
             top = fmaxf(top, fmaxf(s[4 * i + 2 * h], s[4 * i + 2 * h + 1]));
         top     = fmaxf(top, __shfl_xor_sync(0xffffffff, top, 1));
         top     = fmaxf(r.m[h], fmaxf(top, __shfl_xor_sync(0xffffffff, top, 2)));
-        keep[h] = exp2f((r.m[h] - top) * c);
+        keep[h] = power2((r.m[h] - top) * c);
         r.m[h]  = top;
         float shift = top * c, sum = 0;
 #pragma unroll
@@ -62,7 +62,7 @@ template <int N> __device__ __forceinline__ void weigh_tile(softmax_rows &r, flo
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 float &x = s[4 * i + 2 * h + e];
-                x        = exp2f(fmaf(x, c, -shift));
+                x        = power2(fmaf(x, c, -shift));
                 sum += x;
             }
         r.l[h] = fmaf(r.l[h], keep[h], sum);
