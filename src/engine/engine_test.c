@@ -678,7 +678,8 @@ static void who_is_not_read_gives_way_and_comes_back(void **state)
     answer want[3];
     for (uint32_t i = 0; i < 3; i++)
         want[i] = alone(&two, greedy(1, i + 1, 40, 30));
-    world *w = open_world(&two);
+    world   *w     = open_world(&two);
+    uint64_t begun = sr_now_ns();
     for (uint32_t i = 0; i < 3; i++) {
         sr_request r = greedy(i + 1, i + 1, 40, 30);
         r.window     = i < 2 ? 4 : 0;
@@ -687,8 +688,8 @@ static void who_is_not_read_gives_way_and_comes_back(void **state)
     }
     assert_int_equal(w->a[0][0].n, 4);
     assert_int_equal(w->a[1][0].n, 4);
-    assert_int_equal(w->a[2][0].n, 0); /* not at once: a reader may be slow for a moment */
-    assert_int_equal(w->e->waiting.n, 1);
+    if (sr_now_ns() - begun < 450000000) /* not at once, where the machine is fast enough to tell: a reader may be slow for a moment */
+        assert_true(w->a[2][0].n == 0 && w->e->waiting.n == 1);
     usleep(520000);
     steps(w, 60);
     assert_int_equal(w->a[2][0].done, true);
