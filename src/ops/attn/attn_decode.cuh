@@ -453,9 +453,11 @@ static cudaError_t decode_start(const sr_attnmma *a, cudaLaunchConfig_t c)
 template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind)
 {
     constexpr int many = HD > 128 ? 2 : 4, few = HD > 128 ? 2 : 3; /* blocks of a multiprocessor */
+    constexpr int wide = HD > 128 ? 2 : 4;                         /* warps whose results of 16 rows fit into the 64 KB of sm_75 */
+    static_assert(decode_plan<HD, SR_F16, 2, wide, 1, false>::smem <= 65536, "more than a block of sm_75 has");
     switch (kind) {
     case 0: return decode_start<HD, SR_F16, 1, 4, 1, false, 3>(a, c);
-    case SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 1, false, few>(a, c);
+    case SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, wide, 1, false, few>(a, c);
     case SR_ATTN_BULK: return decode_start<HD, SR_F16, 1, 4, 1, true, many>(a, c);
     case SR_ATTN_BULK | SR_ATTN_SHORT: return decode_start<HD, SR_F16, 1, 4, 2, true, few>(a, c);
     case SR_ATTN_BULK | SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 2, true, few>(a, c);
@@ -463,7 +465,7 @@ template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaun
     if constexpr (HD % 32 == 0)
         switch (kind & ~SR_ATTN_Q8) {
         case 0: return decode_start<HD, SR_Q8_0, 1, 4, 1, false, 3>(a, c);
-        case SR_ATTN_WIDE: return decode_start<HD, SR_Q8_0, 2, 4, 1, false, few>(a, c);
+        case SR_ATTN_WIDE: return decode_start<HD, SR_Q8_0, 2, wide, 1, false, few>(a, c);
         case SR_ATTN_BULK: return decode_start<HD, SR_Q8_0, 1, 4, 2, true, many>(a, c);
         default: return decode_start<HD, SR_Q8_0, 2, 4, 2, true, few>(a, c);
         }
