@@ -23,10 +23,25 @@ static void words(sr_call *k, sr_lane *l, const char *member, const char *p, siz
     sr_buf_str(o, "\"finish_reason\":null}]}\n\n");
 }
 
+/* The form of 2023: no index, no id, the name first. */
+static void function(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_buf *o)
+{
+    bool name = x->kind == SR_P_CALL;
+    sr_openai_open_choice(k, l, o);
+    sr_buf_str(o, name ? "\"delta\":{\"function_call\":{\"name\":" : "\"delta\":{\"function_call\":{\"arguments\":");
+    sr_json_quote(o, p, x->n);
+    sr_buf_str(o, name ? ",\"arguments\":\"\"}" : "}");
+    sr_buf_str(o, REST);
+}
+
 /* The first delta of a call has its index, id, type and name; the others its index and arguments alone. */
 static void tool(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_buf *o)
 {
     char id[48];
+    if (k->prep.params.functions) {
+        function(k, l, x, p, o);
+        return;
+    }
     sr_openai_open_choice(k, l, o);
     sr_buf_fmt(o, "\"delta\":{\"tool_calls\":[{\"index\":%u,", x->call);
     if (x->kind == SR_P_CALL) {
@@ -53,28 +68,43 @@ static void piece(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_b
 static void finish(sr_call *k, sr_lane *l, sr_buf *o)
 {
     sr_openai_open_choice(k, l, o);
-    sr_buf_fmt(o, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}]}\n\n", sr_openai_finish[l->finish]);
+    sr_buf_fmt(o, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}]}\n\n", sr_openai_finish(k, l));
+}
+
+/* Call i: its name and arguments, as a member of this name. */
+static void called(const sr_lane *l, uint32_t i, const char *member, sr_jsonw *w)
+{
+    sr_piece x = sr_pieces_at(&l->out, i), args = {0};
+    if (i + 1 < l->out.n && sr_pieces_at(&l->out, i + 1).kind == SR_P_ARGS)
+        args = sr_pieces_at(&l->out, i + 1);
+    sr_json_obj(w, member);
+    sr_json_strn(w, "name", sr_pieces_text(&l->out, &x), x.n);
+    sr_json_strn(w, "arguments", sr_pieces_text(&l->out, &args), args.n);
+    sr_json_end(w);
 }
 
 static void tool_calls(const sr_call *k, const sr_lane *l, sr_jsonw *w)
 {
     char id[48];
+    bool old = k->prep.params.functions; /* one call, no list */
+    if (!old)
+        sr_json_arr(w, "tool_calls");
     for (uint32_t i = 0; i < l->out.n; i++) {
-        sr_piece x = sr_pieces_at(&l->out, i), args = {0};
+        sr_piece x = sr_pieces_at(&l->out, i);
         if (x.kind != SR_P_CALL)
             continue;
-        if (i + 1 < l->out.n && sr_pieces_at(&l->out, i + 1).kind == SR_P_ARGS)
-            args = sr_pieces_at(&l->out, i + 1);
+        if (old) {
+            called(l, i, "function_call", w);
+            return;
+        }
         sr_answer_toolid(k, l, x.call, "call_", id);
         sr_json_obj(w, NULL);
         sr_json_str(w, "id", id);
         sr_json_str(w, "type", "function");
-        sr_json_obj(w, "function");
-        sr_json_strn(w, "name", sr_pieces_text(&l->out, &x), x.n);
-        sr_json_strn(w, "arguments", sr_pieces_text(&l->out, &args), args.n);
-        sr_json_end(w);
+        called(l, i, "function", w);
         sr_json_end(w);
     }
+    sr_json_end(w);
 }
 
 static void choice(const sr_call *k, const sr_lane *l, sr_jsonw *w)
@@ -90,11 +120,8 @@ static void choice(const sr_call *k, const sr_lane *l, sr_jsonw *w)
     if (thoughts.n)
         sr_json_strn(w, "reasoning_content", thoughts.p, thoughts.n);
     sr_json_null(w, "refusal");
-    if (calls) {
-        sr_json_arr(w, "tool_calls");
+    if (calls)
         tool_calls(k, l, w);
-        sr_json_end(w);
-    }
     sr_json_end(w);
     w->out->failed |= content.failed || thoughts.failed;
     sr_buf_end(&content);

@@ -20,7 +20,7 @@ static void piece(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_b
 static void finish(sr_call *k, sr_lane *l, sr_buf *o)
 {
     sr_openai_open_choice(k, l, o);
-    sr_buf_fmt(o, "\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"}]}\n\n", sr_openai_finish[l->finish]);
+    sr_buf_fmt(o, "\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"}]}\n\n", sr_openai_finish(k, l));
 }
 
 static void choice(const sr_call *k, const sr_lane *l, sr_jsonw *w)

@@ -6,7 +6,11 @@
  */
 #include "serve/dialect_openai.h"
 
-const char *const sr_openai_finish[4] = {"stop", "stop", "length", "tool_calls"};
+const char *sr_openai_finish(const sr_call *k, const sr_lane *l)
+{
+    static const char *const words[] = {"stop", "stop", "length", "tool_calls"}; /* by sr_finish */
+    return l->finish == SR_FIN_TOOLS && k->prep.params.functions ? "function_call" : words[l->finish];
+}
 
 void sr_openai_prefix(sr_call *k, const char *object)
 {
@@ -121,7 +125,7 @@ void sr_openai_whole(const sr_call *k, const char *object,
         } else {
             sr_json_null(&w, "logprobs");
         }
-        sr_json_str(&w, "finish_reason", sr_openai_finish[l->finish]);
+        sr_json_str(&w, "finish_reason", sr_openai_finish(k, l));
         sr_json_end(&w);
     }
     sr_json_end(&w);

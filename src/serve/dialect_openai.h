@@ -3,7 +3,7 @@
 #define SR_SERVE_DIALECT_OPENAI_H
 #include "serve/answer.h"
 
-extern const char *const sr_openai_finish[4];                       /* by sr_finish */
+const char *sr_openai_finish(const sr_call *k, const sr_lane *l);
 void sr_openai_prefix(sr_call *k, const char *object);              /* data: {"id":..,"choices":[ */
 void sr_openai_open_choice(const sr_call *k, const sr_lane *l, sr_buf *o); /* prefix and {"index":0, */
 void sr_openai_logprobs(sr_lane *l, sr_buf *o);                     /* "logprobs":.., and they are sent */

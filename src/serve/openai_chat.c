@@ -11,6 +11,7 @@ typedef struct {
     const sr_prepenv *env;
     sr_apierr *e;
     size_t     i;         /* which message */
+    size_t     called;    /* 1 + the last one with a function_call */
 } ctx;
 
 static bool bad(ctx *c, const char *member, const char *what)
@@ -64,7 +65,7 @@ static bool set(ctx *c, json_t *m, const char *key, json_t *owned)
 static bool take_content(ctx *c, const json_t *in, const char *role, json_t *m)
 {
     const json_t *v = json_object_get(in, "content");
-    bool calls = !strcmp(role, "assistant") && json_array_size(json_object_get(in, "tool_calls"));
+    bool calls = !strcmp(role, "assistant") && (json_array_size(json_object_get(in, "tool_calls")) || json_is_object(json_object_get(in, "function_call")));
     if (calls && (!v || json_is_null(v) || (json_is_string(v) && !json_string_length(v)))) /* nothing but calls */
         return set(c, m, "content", c->env->caps.null_content ? json_null() : json_string(""));
     if (json_is_string(v))
@@ -107,22 +108,51 @@ static json_t *arguments(ctx *c, const json_t *v)
     return out;
 }
 
+static bool add_call(ctx *c, const json_t *f, json_t *id, json_t *list) /* takes id; NULL: none */
+{
+    json_t *call = json_object(), *fn = json_object();
+    bool ok = call && fn && set(c, fn, "name", json_incref(json_object_get(f, "name"))) &&
+              set(c, fn, "arguments", arguments(c, json_object_get(f, "arguments"))) && set(c, call, "type", json_string("function")) &&
+              (!id || set(c, call, "id", json_incref(id))) && set(c, call, "function", json_incref(fn)) && !json_array_append(list, call);
+    json_decref(call);
+    json_decref(fn);
+    json_decref(id);
+    return ok ? true : c->e->status ? false : nomem(c);
+}
+
+static bool is_call(const json_t *f)
+{
+    const json_t *args = json_object_get(f, "arguments");
+    return json_is_string(json_object_get(f, "name")) && (json_is_string(args) || json_is_object(args));
+}
+
 static bool take_tool_call(ctx *c, const json_t *in, json_t *list)
 {
-    const json_t *f = json_object_get(in, "function"), *name = json_object_get(f, "name");
-    const json_t *args = json_object_get(f, "arguments"), *id = json_object_get(in, "id");
-    if (!json_is_string(name) || (!json_is_string(args) && !json_is_object(args)))
+    const json_t *f = json_object_get(in, "function"), *id = json_object_get(in, "id");
+    if (!is_call(f))
         return bad(c, "tool_calls", "must hold objects with 'function' {name, arguments}");
     if (id && !json_is_null(id) && !json_is_string(id))
         return bad(c, "tool_calls", "holds an 'id' that is not a string");
-    json_t *call = json_object(), *fn = json_object();
-    bool ok = call && fn && set(c, fn, "name", json_incref((json_t *)name)) && set(c, fn, "arguments", arguments(c, args)) &&
-              set(c, call, "type", json_string("function")) &&
-              (!json_is_string(id) || set(c, call, "id", json_incref((json_t *)id))) &&
-              set(c, call, "function", json_incref(fn)) && !json_array_append(list, call);
-    json_decref(call);
-    json_decref(fn);
-    return ok ? true : c->e->status ? false : nomem(c);
+    return add_call(c, f, json_is_string(id) ? json_incref((json_t *)id) : NULL, list);
+}
+
+/* The form of 2023 has no ids: a call is answered by the next message of role "function".  Nine letters and digits suit every template. */
+static json_t *old_id(size_t message) { return json_sprintf("call%05zu", message % 100000); }
+
+static bool take_function_call(ctx *c, const json_t *in, json_t *m)
+{
+    const json_t *f = json_object_get(in, "function_call");
+    if (!f || json_is_null(f))
+        return true;
+    if (!is_call(f))
+        return bad(c, "function_call", "must be an object with 'name' and 'arguments'");
+    if (json_object_get(m, "tool_calls"))
+        return bad(c, "function_call", "and 'tool_calls' exclude each other");
+    json_t *list = json_array(), *id = old_id(c->i);
+    bool    ok   = list && id && add_call(c, f, json_incref(id), list);
+    json_decref(id);
+    c->called = c->i + 1;
+    return ok ? set(c, m, "tool_calls", list) : (json_decref(list), c->e->status ? false : nomem(c));
 }
 
 static bool take_tool_calls(ctx *c, const json_t *in, json_t *m)
@@ -140,7 +170,7 @@ static bool take_tool_calls(ctx *c, const json_t *in, json_t *m)
 static bool take_message(ctx *c, const json_t *in, json_t *out)
 {
     static const struct { const char *given, *rendered; } roles[] = {
-        {"system", "system"}, {"developer", "system"}, {"user", "user"}, {"assistant", "assistant"}, {"tool", "tool"}};
+        {"system", "system"}, {"developer", "system"}, {"user", "user"}, {"assistant", "assistant"}, {"tool", "tool"}, {"function", "tool"}};
     const char *given = json_string_value(json_object_get(in, "role")), *role = NULL;
     if (!json_is_object(in))
         return bad(c, NULL, "must be an object");
@@ -148,13 +178,14 @@ static bool take_message(ctx *c, const json_t *in, json_t *out)
         if (!strcmp(given, roles[i].given))
             role = roles[i].rendered;
     if (!role)
-        return bad(c, "role", "must be one of system, developer, user, assistant, tool");
+        return bad(c, "role", "must be one of system, developer, user, assistant, tool, function");
     json_t *m = json_object();
     const char *thought = json_is_string(json_object_get(in, "reasoning_content")) ? "reasoning_content" : "reasoning";
     bool assistant = !strcmp(role, "assistant");
     bool ok = m && set(c, m, "role", json_string(role)) && take_content(c, in, role, m) && take_string(c, in, "name", "name", m) &&
-              (!assistant || (take_string(c, in, thought, "reasoning_content", m) && take_tool_calls(c, in, m))) &&
-              (strcmp(role, "tool") || take_string(c, in, "tool_call_id", "tool_call_id", m)) && !json_array_append(out, m);
+              (!assistant || (take_string(c, in, thought, "reasoning_content", m) && take_tool_calls(c, in, m) && take_function_call(c, in, m))) &&
+              (strcmp(given, "tool") || take_string(c, in, "tool_call_id", "tool_call_id", m)) &&
+              (strcmp(given, "function") || !c->called || set(c, m, "tool_call_id", old_id(c->called - 1))) && !json_array_append(out, m);
     json_decref(m);
     return ok ? true : c->e->status ? false : nomem(c);
 }
@@ -281,7 +312,7 @@ static bool encode(ctx *c, sr_prep *out, const json_t *messages, const json_t *k
 
 bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
 {
-    ctx     c = {env, e, 0};
+    ctx     c = {env, e, 0, 0};
     json_t *messages = NULL, *kwargs = NULL;
     bool ok = read_chat(&c, root, &out->params, &messages, &kwargs) && encode(&c, out, messages, kwargs);
     json_decref(messages);
@@ -291,7 +322,7 @@ bool sr_chat_prompt(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_
 
 bool sr_chat_text(const sr_prepenv *env, const json_t *root, sr_prep *prep, sr_buf *text, sr_apierr *e)
 {
-    ctx     c = {env, e, 0};
+    ctx     c = {env, e, 0, 0};
     sr_err  err = {0};
     json_t *messages = NULL, *kwargs = NULL;
     bool ok = read_chat(&c, root, &prep->params, &messages, &kwargs);

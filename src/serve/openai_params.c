@@ -337,18 +337,18 @@ static bool take_structured(ctx *c, const char *name, const json_t *v)
 
 enum { TOOLS = 256, TOOL_NAME = 64 };
 
-/* One of "tools": {"type":"function","function":{"name","description","parameters","strict"}}. */
-static bool check_tool(ctx *c, const char *list, size_t i, const json_t *v)
+/* One of "tools": {"type":"function","function":{"name","description","parameters","strict"}}; of "functions" (old): its function alone. */
+static bool check_tool(ctx *c, const char *list, bool old, size_t i, const json_t *v)
 {
     char name[64];
-    const json_t *f = json_object_get(v, "function"), *id = json_object_get(f, "name"), *desc = json_object_get(f, "description");
+    const json_t *f = old ? v : json_object_get(v, "function"), *id = json_object_get(f, "name"), *desc = json_object_get(f, "description");
     const json_t *schema = json_object_get(f, "parameters");
-    const char   *type = json_string_value(json_object_get(v, "type"));
+    const char   *type = old ? NULL : json_string_value(json_object_get(v, "type"));
     snprintf(name, sizeof name, "%s[%zu]", list, i);
     if (type && strcmp(type, "function"))
         return sr_api_fail(c->e, 400, name, "unsupported_value", "'%s': tools of type \"%.40s\" are not available; functions are.", name, type);
     if (!json_is_object(f))
-        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be {\"type\":\"function\",\"function\":{...}}.", name);
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be %s.", name, old ? "{\"name\",...}" : "{\"type\":\"function\",\"function\":{...}}");
     const char *s = json_string_value(id);
     size_t      n = s ? strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.") : 0;
     if (!s || !n || n != json_string_length(id) || n > TOOL_NAME)
@@ -358,7 +358,7 @@ static bool check_tool(ctx *c, const char *list, size_t i, const json_t *v)
     return true;
 }
 
-static bool take_tools(ctx *c, const char *name, const json_t *v)
+static bool check_tools(ctx *c, const char *name, bool old, const json_t *v)
 {
     size_t n = json_array_size(v);
     if (!json_is_array(v))
@@ -366,10 +366,61 @@ static bool take_tools(ctx *c, const char *name, const json_t *v)
     if (n > TOOLS)
         return sr_api_fail(c->e, 400, name, NULL, "'%s' holds %zu tools; the limit is %d.", name, n, TOOLS);
     for (size_t i = 0; i < n; i++)
-        if (!check_tool(c, name, i, json_array_get(v, i)))
+        if (!check_tool(c, name, old, i, json_array_get(v, i)))
             return false;
+    return true;
+}
+
+static bool take_tools(ctx *c, const char *name, const json_t *v)
+{
+    size_t n = json_array_size(v);
+    if (!check_tools(c, name, false, v))
+        return false;
     json_decref(c->p->tools);
     c->p->tools = n ? json_incref((json_t *)v) : NULL;
+    return true;
+}
+
+/* After "tools": the form of 2023, {"name","description","parameters"} each.  One call an answer is all that its form has room for. */
+static bool take_functions(ctx *c, const char *name, const json_t *v)
+{
+    size_t n = json_array_size(v);
+    if (!check_tools(c, name, true, v))
+        return false;
+    if (n && c->p->tools)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' and 'tools' exclude each other: they are the older and the newer name of the same.", name);
+    if (!n)
+        return true;
+    c->p->functions = true;
+    c->p->parallel  = false;
+    c->p->tools     = json_array();
+    for (size_t i = 0; i < n; i++) /* jansson takes NULL for an error */
+        if (json_array_append_new(c->p->tools, json_pack("{s:s, s:O}", "type", "function", "function", json_array_get(v, i))))
+            return sr_api_fail(c->e, 503, name, "out_of_memory", "No memory for '%s'.", name);
+    return true;
+}
+
+static void forget_tools(ctx *c)
+{
+    json_decref(c->p->tools);
+    c->p->tools = NULL;
+}
+
+/* After "functions".  "none": the model is not told of them. */
+static bool take_function_call(ctx *c, const char *name, const json_t *v)
+{
+    const char   *s    = json_string_value(v);
+    const json_t *only = json_object_get(v, "name");
+    if (s && !strcmp(s, "none") && c->p->functions)
+        forget_tools(c);
+    if (s && (!strcmp(s, "none") || !strcmp(s, "auto")))
+        return true; /* without "functions" it asks for nothing */
+    if (!json_is_string(only))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be \"none\", \"auto\" or {\"name\"}.", name);
+    if (!c->p->functions)
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' needs 'functions'.", name);
+    c->must_call = name;
+    c->only      = json_string_value(only);
     return true;
 }
 
@@ -378,8 +429,7 @@ static bool take_tool_choice(ctx *c, const char *name, const json_t *v)
 {
     const char *s = json_string_value(v);
     if (s && !strcmp(s, "none")) {
-        json_decref(c->p->tools);
-        c->p->tools = NULL;
+        forget_tools(c);
         return true;
     }
     if (s && !strcmp(s, "auto"))
@@ -416,21 +466,6 @@ static bool form_with_tools(ctx *c)
     bool several = p->parallel && !c->only;
     p->prefill = sr_toolfamily_form(c->env->family).prompt;
     return set_grammar(c, name, sr_constraint_calls(c->env->family, p->tools, c->only, several, &g, &err), &err, &g);
-}
-
-static bool take_function_call(ctx *c, const char *name, const json_t *v)
-{
-    const char *s = json_string_value(v);
-    if (s && (!strcmp(s, "none") || !strcmp(s, "auto")))
-        return true; /* without "functions" it asks for nothing */
-    return sr_api_fail(c->e, 400, name, "unsupported_parameter", "'%s' is the form of 2023: use 'tools' and 'tool_choice'.", name);
-}
-
-static bool take_functions(ctx *c, const char *name, const json_t *v)
-{
-    if (!json_array_size(v))
-        return true;
-    return sr_api_fail(c->e, 400, name, "unsupported_parameter", "'%s' is the form of 2023: use 'tools'.", name);
 }
 
 /* "none" leaves thoughts in the text. */
@@ -532,12 +567,13 @@ static const row rows[] = {
     {"best_of", SPECIAL, BOTH, 0, 0, 0, take_best_of},
     {"response_format", SPECIAL, BOTH, 0, 0, 0, take_response_format},
     {"tools", SPECIAL, CHAT, 0, 0, 0, take_tools},
-    {"tool_choice", SPECIAL, BOTH, 0, 0, 0, take_tool_choice},
     {"parallel_tool_calls", BOOL, CHAT, 0, 0, AT(parallel), NULL},
-    {"reasoning_format", SPECIAL, CHAT, 0, 0, 0, take_reasoning_format},
-    {"functions", SPECIAL, BOTH, 0, 0, 0, take_functions},
+    {"functions", SPECIAL, CHAT, 0, 0, 0, take_functions},
+    {"tool_choice", SPECIAL, BOTH, 0, 0, 0, take_tool_choice},
     {"function_call", SPECIAL, BOTH, 0, 0, 0, take_function_call},
+    {"reasoning_format", SPECIAL, CHAT, 0, 0, 0, take_reasoning_format},
     {"tools", NOT_SERVED, COMP, 0, 0, 0, NULL},
+    {"functions", NOT_SERVED, COMP, 0, 0, 0, NULL},
     {"suffix", NOT_SERVED, COMP, 0, 0, 0, NULL},
     {"echo", NOT_SERVED, CHAT, 0, 0, 0, NULL},
     {"prompt_embeds", NOT_SERVED, BOTH, 0, 0, 0, NULL},

@@ -45,6 +45,7 @@ typedef struct {                    /* the parameters of a request; defaults: sr
     sr_grammar *grammar;                /* what the answer must look like; NULL: anything; freed by sr_prep_end() */
     const char *prefill;                /* text at the end of the prompt that the answer goes on from; NULL: none */
     json_t     *tools;                  /* what the model may call, checked; NULL: nothing; freed by sr_prep_end() */
+    bool        functions;              /* they came as "functions": the answer's call goes by the names of 2023, too */
     const sr_thinkmarks *think;         /* thoughts are told from the answer; NULL: they are not */
 } sr_params;
 

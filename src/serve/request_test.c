@@ -154,17 +154,22 @@ static int prepare(sr_api api, const char *body, sr_prep *p, sr_apierr *e)
 
 static const char *base_of(sr_api api) { return api == SR_API_CHAT ? "'messages':[{'role':'user','content':'a'}]" : "'prompt':'a'"; }
 
-static void expect(sr_api api, const char *member, int status, const char *param)
+static void expect_body(sr_api api, const char *body, int status, const char *param)
 {
     sr_prep   p;
     sr_apierr e;
-    sr_buf    b = {0};
-    sr_buf_fmt(&b, "{%s,%s}", member, base_of(api));
-    int got = prepare(api, b.p, &p, &e);
+    int got = prepare(api, body, &p, &e);
     if (got != status || (status && param && strcmp(e.param, param)))
-        fail_msg("%s: %d for '%s', expected %d for '%s': %s", b.p, got, e.param, status, param ? param : "", e.msg);
+        fail_msg("%s: %d for '%s', expected %d for '%s': %s", body, got, e.param, status, param ? param : "", e.msg);
     if (!got)
         sr_prep_end(&p);
+}
+
+static void expect(sr_api api, const char *member, int status, const char *param)
+{
+    sr_buf b = {0};
+    sr_buf_fmt(&b, "{%s,%s}", member, base_of(api));
+    expect_body(api, b.p, status, param);
     sr_buf_end(&b);
 }
 
@@ -279,7 +284,7 @@ static void what_is_not_served_is_refused_unless_it_asks_for_nothing(void **stat
     (void)state;
     static const struct { const char *m; int status; const char *param; } both[] = {
         {"'tools':[]", 0, NULL}, {"'tools':null", 0, NULL},
-        {"'functions':[{}]", 400, "functions"}, {"'tool_choice':'none'", 0, NULL}, {"'tool_choice':'auto'", 0, NULL},
+        {"'functions':[]", 0, NULL}, {"'functions':null,'function_call':'auto'", 0, NULL}, {"'tool_choice':'none'", 0, NULL}, {"'tool_choice':'auto'", 0, NULL},
         {"'tool_choice':'required'", 400, "tool_choice"}, {"'tool_choice':{'type':'function'}", 400, "tool_choice"},
         {"'response_format':{'type':'text'}", 0, NULL}, {"'response_format':{'type':'other'}", 400, "response_format"},
         {"'response_format':'json'", 400, "response_format"}, {"'response_format':{}", 400, "response_format"},
@@ -298,7 +303,7 @@ static void what_is_not_served_is_refused_unless_it_asks_for_nothing(void **stat
         expect(SR_API_COMPLETION, both[i].m, both[i].status, both[i].param);
     }
     expect(SR_API_COMPLETION, "'tools':[{'type':'function'}]", 400, "tools");
-    expect(SR_API_CHAT, "'function_call':{'name':'f'}", 400, "function_call");
+    expect(SR_API_COMPLETION, "'functions':[{'name':'f'}]", 400, "functions");
     expect(SR_API_CHAT, "'reasoning_format':'none'", 0, NULL);
     expect(SR_API_CHAT, "'reasoning_format':'other'", 400, "reasoning_format");
     expect(SR_API_COMPLETION, "'suffix':'x'", 400, "suffix");
@@ -337,6 +342,36 @@ static void tools_are_checked_one_by_one(void **state)
         {"'tools':[{'function':{'name':'aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggggg'}}]", 400, "tools[0]"}};
     for (size_t i = 0; i < SR_COUNT(cases); i++)
         expect(SR_API_CHAT, cases[i].m, cases[i].status, cases[i].param);
+}
+
+static void functions_are_tools_of_an_older_name(void **state)
+{
+    (void)state;
+    static const struct { const char *m; int status; const char *param; } cases[] = {
+        {"'functions':[{'name':'f'}]", 0, NULL}, {"'functions':[{'name':'f','description':'x','parameters':{'type':'object'}}],'function_call':'auto'", 0, NULL},
+        {"'functions':[{'name':'f'}],'function_call':'none'", 0, NULL}, {"'functions':[{'name':'f'}],'function_call':{'name':'f'}", 0, NULL},
+        {"'functions':[{'name':'f'}],'function_call':{'name':'g'}", 400, "function_call"}, {"'functions':[{'name':'f'}],'function_call':'required'", 400, "function_call"},
+        {"'functions':[{'name':'f'}],'function_call':{}", 400, "function_call"}, {"'function_call':{'name':'f'}", 400, "function_call"},
+        {"'functions':[{'name':'f'}],'tools':[{'type':'function','function':{'name':'f'}}]", 400, "functions"}, {"'functions':[{'name':'f'}],'tools':[]", 0, NULL},
+        {"'tools':[{'type':'function','function':{'name':'f'}}],'function_call':{'name':'f'}", 400, "function_call"},
+        {"'functions':[{}]", 400, "functions[0]"}, {"'functions':[{'name':'f'},5]", 400, "functions[1]"}, {"'functions':{'name':'f'}", 400, "functions"},
+        {"'functions':[{'name':'a b'}]", 400, "functions[0]"}, {"'functions':[{'name':'f','parameters':[]}]", 400, "functions[0]"}};
+    static const struct { const char *m; int status; const char *param; } said[] = {
+        {"{'role':'assistant','content':null,'function_call':{'name':'f','arguments':'{}'}},{'role':'function','name':'f','content':'1'}", 0, NULL},
+        {"{'role':'function','name':'f','content':'1'}", 0, NULL}, {"{'role':'assistant','content':'x','function_call':null}", 0, NULL},
+        {"{'role':'assistant','content':null,'function_call':{'name':'f'}}", 400, "messages[1].function_call"},
+        {"{'role':'assistant','content':null,'function_call':'f'}", 400, "messages[1].content"},
+        {"{'role':'assistant','content':'x','function_call':'f'}", 400, "messages[1].function_call"},
+        {"{'role':'assistant','content':'x','function_call':{'name':'f','arguments':'{}'},'tool_calls':[{'function':{'name':'f','arguments':'{}'}}]}", 400,
+         "messages[1].function_call"},
+        {"{'role':'function','name':5,'content':'1'}", 400, "messages[1].name"}};
+    for (size_t i = 0; i < SR_COUNT(cases); i++)
+        expect(SR_API_CHAT, cases[i].m, cases[i].status, cases[i].param);
+    for (size_t i = 0; i < SR_COUNT(said); i++) {
+        char body[600];
+        snprintf(body, sizeof body, "{'messages':[{'role':'user','content':'hi'},%s]}", said[i].m);
+        expect_body(SR_API_CHAT, body, said[i].status, said[i].param);
+    }
 }
 
 static void forms_of_answers_are_compiled_or_named(void **state)
@@ -639,6 +674,7 @@ int main(void)
         cmocka_unit_test(lists_and_objects_have_their_limits),
         cmocka_unit_test(what_is_not_served_is_refused_unless_it_asks_for_nothing),
         cmocka_unit_test(tools_are_checked_one_by_one),
+        cmocka_unit_test(functions_are_tools_of_an_older_name),
         cmocka_unit_test(forms_of_answers_are_compiled_or_named),
         cmocka_unit_test(values_arrive_where_they_belong),
         cmocka_unit_test(messages_are_checked_one_by_one),

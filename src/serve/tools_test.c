@@ -107,6 +107,50 @@ static void a_stream_says_the_same_in_deltas(void **state)
     tc_stop(&s);
 }
 
+/* The form of 2023: one call, without a list, an index or an id. */
+static void functions_are_answered_in_their_own_form(void **state)
+{
+    (void)state;
+    tc_server s = {.template_source = hermes, .text = TWO, .null.endless = true};
+    tc_stream v;
+    sr_buf    args = {0}, content = {0};
+    int       names = 0;
+    tc_start(&s);
+#define FUNCTIONS "'functions':[{'name':'get_weather','parameters':{'type':'object','properties':{'city':{'type':'string'}}}},{'name':'now'}]"
+    json_t *j = tc_put(&s, CHAT, 200, "{" HI "," FUNCTIONS "}");
+    assert_string_equal(tc_str(j, "choices.0.finish_reason"), "function_call");
+    assert_string_equal(tc_str(j, "choices.0.message.content"), "Let me look.");
+    assert_string_equal(tc_str(j, "choices.0.message.function_call.name"), "get_weather");
+    assert_string_equal(tc_str(j, "choices.0.message.function_call.arguments"), "{\"city\": \"Ulm\"}");
+    assert_null(json_object_get(tc_at(j, "choices.0.message"), "tool_calls"));
+    json_decref(j);
+    tc_stream_read(&s, CHAT, "{" HI "," FUNCTIONS ",'stream':true}", true, &v);
+    for (size_t i = 0; i < v.n; i++) {
+        json_t *d = tc_at(v.e[i], "choices.0.delta"), *f = json_object_get(d, "function_call");
+        assert_null(json_object_get(d, "tool_calls"));
+        if (json_is_string(json_object_get(d, "content")))
+            sr_buf_str(&content, tc_str(d, "content"));
+        if (json_object_get(f, "name")) {
+            assert_string_equal(tc_str(f, "name"), "get_weather");
+            assert_int_equal(args.n, 0);
+            names++;
+        }
+        if (f)
+            sr_buf_str(&args, tc_str(f, "arguments"));
+    }
+    assert_int_equal(names, 1);
+    assert_string_equal(args.p, "{\"city\": \"Ulm\"}");
+    assert_string_equal(content.p, "Let me look.");
+    assert_string_equal(tc_str(v.e[v.n - 1], "choices.0.finish_reason"), "function_call");
+    sr_buf_end(&args);
+    sr_buf_end(&content);
+    tc_stream_end(&v);
+    j = tc_put(&s, CHAT, 200, "{" HI "," FUNCTIONS ",'function_call':'none','max_tokens':5}");
+    assert_string_equal(tc_str(j, "choices.0.finish_reason"), "length");
+    json_decref(j);
+    tc_stop(&s);
+}
+
 static void text_with_tools_at_hand_is_text(void **state)
 {
     (void)state;
@@ -182,6 +226,22 @@ static void the_template_is_told_of_tools_and_results(void **state)
                         "<|im_start|>system\n<tools>{\"type\": \"function\", \"function\": {\"name\": \"now\"}}</tools> <tool_call><|im_end|>\n"
                         "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call><|im_end|>\n"
                         "<|im_start|>user\n<tool_response>\nnoon\n</tool_response><|im_end|>\n<|im_start|>assistant\n");
+    json_decref(j);
+    tc_stop(&s);
+}
+
+/* And calls and results of 2023 are shown to the template as today's, with ids that belong together. */
+static void the_template_sees_functions_as_tools(void **state)
+{
+    (void)state;
+    tc_server s = {.template_source =
+                       "{% for t in tools %}{{ t | tojson }};{% endfor %}{% for m in messages %}{{ m.role }}:{% for c in m.tool_calls %}{{ c.id }} {{ c.function.name }} "
+                       "{{ c.function.arguments | tojson }}{% endfor %}{{ m.tool_call_id }} {{ m.name }} {{ m.content }};{% endfor %}"};
+    tc_start(&s);
+    json_t *j = tc_put(&s, "/apply-template", 200,
+                       "{'messages':[{'role':'user','content':'hi'},{'role':'assistant','content':'','function_call':{'name':'now','arguments':'{}'}},"
+                       "{'role':'function','name':'now','content':'noon'}],'functions':[{'name':'now'}]}");
+    assert_string_equal(tc_str(j, "prompt"), "{\"type\": \"function\", \"function\": {\"name\": \"now\"}};user:  hi;assistant:call00001 now {}  ;tool:call00001 now noon;");
     json_decref(j);
     tc_stop(&s);
 }
@@ -395,6 +455,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_answer_carries_its_calls),
         cmocka_unit_test(a_stream_says_the_same_in_deltas),
+        cmocka_unit_test(functions_are_answered_in_their_own_form),
+        cmocka_unit_test(the_template_sees_functions_as_tools),
         cmocka_unit_test(text_with_tools_at_hand_is_text),
         cmocka_unit_test(without_tools_nothing_is_a_call),
         cmocka_unit_test(one_call_is_enough_where_one_is_wanted),
