@@ -12,7 +12,7 @@
 enum { NO_FIT = 2, CTX_LEAST = 256 };
 
 typedef struct {
-    const char *profile, *kv_k, *kv_v;
+    const char *profile, *kv_k, *kv_v, *offload, *ram_format, *transit;
     uint64_t    vram, ram;
     float       pcie_gbs, nvme_gbs;
     uint32_t    threads, ctx, parallel, depth;
@@ -31,7 +31,23 @@ static sr_status get_profile(const options *o, const char *model, sr_profile *p,
     return sr_machine_get(&ask, p, where, cap, &fresh, err);
 }
 
-static sr_status make_cfg(const options *o, const sr_profile *p, sr_outlookcfg *c, sr_err *err)
+/* What lies in RAM beside a device, and whether the CPU takes part. */
+static sr_status make_ram(const options *o, const sr_planmodel *m, sr_outlookcfg *c, sr_err *err)
+{
+    sr_dtype f     = 0;
+    bool     coded = strcmp(o->transit, "coded") == 0;
+    c->stream = strcmp(o->offload, "stream") == 0;
+    if (o->ram_format && !sr_dtype_parse(o->ram_format, &f))
+        return sr_raise(err, SR_INVALID, "--ram-format %s is no format", o->ram_format);
+    c->ram_format = (uint16_t)f;
+    if (coded && (sr_planmodel_code(m, SR_BF16, &c->code_bf16, err) || sr_planmodel_code(m, SR_F16, &c->code_f16, err)))
+        return err->status;
+    if (coded && c->code_bf16 <= 0 && c->code_f16 <= 0)
+        return sr_raise(err, SR_INVALID, "--transit coded is for weights of BF16 and F16; %s has none", m->id);
+    return SR_OK;
+}
+
+static sr_status make_cfg(const options *o, const sr_planmodel *m, const sr_profile *p, sr_outlookcfg *c, sr_err *err)
 {
     *c = (sr_outlookcfg){.profile = p, .cpu_only = o->cpu_only, .no_disk = o->no_disk, .vram = o->vram, .ram = o->ram, .h2d = (double)o->pcie_gbs * 1e9,
                          .nvme = (double)o->nvme_gbs * 1e9, .threads = o->threads, .ctx = o->ctx, .parallel = o->parallel, .depth = o->depth,
@@ -40,6 +56,11 @@ static sr_status make_cfg(const options *o, const sr_profile *p, sr_outlookcfg *
     if (!dev && (o->vram || o->pcie_gbs > 0))
         return sr_raise(err, SR_INVALID, "%s was given, but %s", o->vram ? "--vram" : "--pcie-gbs",
                         o->cpu_only ? "--cpu-only plans without a device" : "the profile has no device");
+    if (!dev && (o->ram_format || strcmp(o->transit, "raw") != 0 || strcmp(o->offload, "auto") != 0))
+        return sr_raise(err, SR_INVALID, "%s is for weights beside a device, and there is none", o->ram_format ? "--ram-format" :
+                        strcmp(o->transit, "raw") != 0 ? "--transit" : "--offload");
+    if (make_ram(o, m, c, err))
+        return err->status;
     if (o->batch.n > SR_OUTLOOK_ROWS)
         return sr_raise(err, SR_INVALID, "%u batch sizes; at most %d", o->batch.n, SR_OUTLOOK_ROWS);
     for (uint32_t i = 0; i < o->batch.n; i++)
@@ -71,7 +92,7 @@ static void find_remedies(sr_planview *v)
     for (unsigned i = 0; (mix = sr_mix_at(i)) != NULL; i++) {
         sr_units u;
         sr_err   ignored = {0};
-        if (sr_units_open(v->model->code, mix, &u, &ignored))
+        if (sr_outlook_units(v->model->code, mix, v->cfg, &u, &ignored))
             continue;
         if (u.bytes > most && u.bytes < v->units->bytes && fits(v, &u, v->cfg)) {
             most = u.bytes;
@@ -111,8 +132,8 @@ static sr_status plan(const options *o, const char *spec, int *rc, sr_err *err)
     char              where[4200] = "", why[480];
     sr_planview       v = {.model = &model, .units = &units, .cfg = &cfg, .o = &out, .profile_file = where};
     sr_err            no = {0};
-    if (sr_planmodel_open(spec, &model, err) || get_profile(o, spec, &profile, where, sizeof where, err) || make_cfg(o, &profile, &cfg, err) ||
-        sr_units_open(model.code, NULL, &units, err))
+    if (sr_planmodel_open(spec, &model, err) || get_profile(o, spec, &profile, where, sizeof where, err) || make_cfg(o, &model, &profile, &cfg, err) ||
+        sr_outlook_units(model.code, NULL, &cfg, &units, err))
         goto done;
     if (sr_outlook_make(model.code, &units, &cfg, &out, &no) == SR_NOMEM && out.sum.vram_short + out.sum.ram_short) {
         snprintf(why, sizeof why, "does not fit: %.2f GB too little, with %.2f GB of VRAM and %.2f GB of RAM",
@@ -135,7 +156,7 @@ done:
 
 int sr_cmd_plan(int argc, char **argv)
 {
-    options      o     = {.kv_k = "f16", .kv_v = "f16", .parallel = 1, .depth = 512, .batch = {{1, 8, 32}, 3}};
+    options      o     = {.kv_k = "f16", .kv_v = "f16", .offload = "auto", .transit = "raw", .parallel = 1, .depth = 512, .batch = {{1, 8, 32}, 3}};
     const sr_opt opt[] = {
         SR_O_STR("profile", 'P', o.profile, "NAME", "machine to plan for: t4, rtx3060, rtx3090, h200 or a file of strata probe; without it, this one"),
         SR_O_BYTES("vram", 0, o.vram, "SIZE", "device memory to use, as 14G; without it, all but what a driver takes", 1e6, 1e14),
@@ -143,6 +164,9 @@ int sr_cmd_plan(int argc, char **argv)
         SR_O_REAL("pcie-gbs", 0, o.pcie_gbs, "X", "copies to the device, GB/s, instead of the profile's", 0, 10000),
         SR_O_REAL("nvme-gbs", 0, o.nvme_gbs, "X", "reads of the disk, GB/s, instead of the profile's", 0, 10000),
         SR_O_FLAG("no-disk", 0, o.no_disk, "no weights may stay on the disk"),
+        SR_O_CHOICE("offload", 0, o.offload, "auto|stream", "weights that do not fit the device: divided between bus and CPU, or streamed to it in every step"),
+        SR_O_CHOICE("ram-format", 0, o.ram_format, "q8_0|q6_k|q5_k|q4_k|q4_0", "weights in RAM beside a device are no larger than in this format"),
+        SR_O_CHOICE("transit", 0, o.transit, "raw|coded", "weights of BF16 and F16 in RAM beside a device: as they are, or coded without loss"),
         SR_O_UINT("cpu-threads", 't', o.threads, "N", "CPU threads; without it, all; beside a device of fewer than 8 one less", 1, 1024),
         SR_O_FLAG("cpu-only", 0, o.cpu_only, "as if there were no device"),
         SR_O_UINT("ctx", 'c', o.ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24),

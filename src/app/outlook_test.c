@@ -239,6 +239,55 @@ static void the_h200_profile_gives_what_was_measured_there(void **state)
     }
 }
 
+/* Rows of bench/results/h200-transit.json: what is coded, or in a smaller format, comes in so many bytes and so much faster. */
+static void what_lies_in_ram_as_something_else_is_planned_so(void **state)
+{
+    (void)state;
+    static const struct { const char *model; double vram; uint16_t format; bool coded; double gb, tok_s; } row[] = {
+        {"synth:8b:Q8_0", 4e9, 0, false, 5.24, 10.5}, {"synth:8b:Q8_0", 4e9, SR_Q4_K, false, 2.77, 19.8}, {"synth:8b:BF16", 6e9, 0, false, 10.57, 5.2},
+        {"synth:8b:BF16", 6e9, 0, true, 6.99, 7.9}, {"synth:8b:F16", 6e9, 0, true, 8.90, 6.2}};
+    read_profile("h200");
+    for (size_t i = 0; i < SR_COUNT(row); i++) {
+        sr_planmodel  m;
+        sr_units      u;
+        sr_outlook    o;
+        sr_err        err = {0};
+        sr_outlookcfg cfg = plain();
+        cfg.vram = (uint64_t)row[i].vram, cfg.ctx = 608, cfg.depth = 6, cfg.n_batch = 1, cfg.stream = true, cfg.ram_format = row[i].format;
+        if (sr_planmodel_open(row[i].model, &m, &err) || (row[i].coded && (sr_planmodel_code(&m, SR_BF16, &cfg.code_bf16, &err) ||
+            sr_planmodel_code(&m, SR_F16, &cfg.code_f16, &err))) || sr_outlook_units(m.code, NULL, &cfg, &u, &err) || sr_outlook_make(m.code, &u, &cfg, &o, &err))
+            fail_msg("%s", err.msg);
+        assert_true((o.ram_now != 0) == (row[i].coded || row[i].format) && o.ram_now <= o.ram_before);
+        if (o.ram_now)
+            assert_true(fabs((double)o.ram_now * 1e-9 / row[i].gb - 1) < 0.08); /* a layer more or less may lie outside */
+        print_message("%-14s %5.2f GB  %6.2f predicted, %6.2f measured\n", row[i].model, (double)o.ram_now * 1e-9, o.row[0].tok_s, row[i].tok_s);
+        assert_true(fabs(o.row[0].tok_s / row[i].tok_s - 1) < 0.15);
+        sr_outlook_close(&o);
+        close_model(&m, &u);
+    }
+}
+
+static void options_of_weights_in_ram_that_make_no_sense_are_refused(void **state)
+{
+    (void)state;
+    sr_planmodel  m;
+    sr_units      u;
+    sr_err        err = {0};
+    sr_outlookcfg cfg = plain();
+    double        share;
+    assert_int_equal(sr_planmodel_open("synth:1.1b:Q4_K_M", &m, &err), SR_OK);
+    cfg.ram_format = SR_Q8_0;
+    assert_int_equal(sr_outlook_units(m.code, NULL, &cfg, &u, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "no weight would be smaller in Q8_0"));
+    cfg.ram_format = SR_Q4_K, cfg.code_f16 = 0.85, err = (sr_err){0};
+    assert_int_equal(sr_outlook_units(m.code, NULL, &cfg, &u, &err), SR_INVALID);
+    assert_non_null(strstr(err.msg, "both coded and in Q4_K"));
+    err = (sr_err){0};
+    assert_int_equal(sr_planmodel_code(&m, SR_BF16, &share, &err), SR_OK);
+    assert_true(share == 0); /* it has none */
+    sr_planmodel_close(&m);
+}
+
 static void a_change_that_cannot_hurt_does_not(void **state)
 {
     (void)state;
@@ -328,6 +377,7 @@ int main(void)
         cmocka_unit_test(units_are_all_bytes_of_the_file), cmocka_unit_test(a_mixture_has_the_bytes_that_its_file_would_have),
         cmocka_unit_test(every_shipped_machine_plans_every_model_within_its_budget), cmocka_unit_test(more_memory_and_more_bandwidth_never_predict_slower),
         cmocka_unit_test(agrees_with_the_closed_form_on_a_t4), cmocka_unit_test(the_h200_profile_gives_what_was_measured_there),
+        cmocka_unit_test(what_lies_in_ram_as_something_else_is_planned_so), cmocka_unit_test(options_of_weights_in_ram_that_make_no_sense_are_refused),
         cmocka_unit_test(a_change_that_cannot_hurt_does_not), cmocka_unit_test(what_does_not_fit_says_by_how_much),
         cmocka_unit_test(a_device_is_measured_through_its_table_alone), cmocka_unit_test(a_host_without_a_device_is_measured_as_one),
     };

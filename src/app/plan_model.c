@@ -10,8 +10,9 @@
 #include "app/paths.h"
 #include "base/mem.h"
 #include "format/synth.h"
+#include "ops/expcode/expcode.h"
 
-enum { NAMES = 64, ALIGN = 32, PAGE = 16 };
+enum { NAMES = 64, ALIGN = 32, PAGE = 16, SAMPLE = 1 << 16, CHUNK = 256 };
 
 static sr_status unknown(const char *what, const char *word, const char *const *name, size_t n, sr_err *err)
 {
@@ -120,6 +121,45 @@ sr_status sr_planmodel_open(const char *spec, sr_planmodel *m, sr_err *err)
         return sr_while(err, "planning %s", spec);
     }
     return SR_OK;
+}
+
+/* Numbers of a matrix that is not in the file: it would be filled with these. */
+static sr_status sample_made_up(const char *spec, const char *tensor, uint16_t *v, sr_err *err)
+{
+    const sr_synthshape *shape;
+    const sr_mix        *mix;
+    sr_synth            *p = NULL;
+    if (parse(spec, &shape, &mix, err) || sr_synth_plan(shape, mix, 1, false, &p, err))
+        return err->status;
+    for (size_t i = 0; i < p->n_t; i++)
+        if (strcmp(p->t[i].name, tensor) == 0)
+            sr_synth_fill(p, i, 0, SAMPLE / CHUNK, v);
+    sr_synth_free(p);
+    return SR_OK;
+}
+
+sr_status sr_planmodel_code(const sr_planmodel *m, uint32_t format, double *share, sr_err *err)
+{
+    const sr_tensor *most = NULL;
+    bool             made = strncmp(m->id, "synth:", 6) == 0;
+    sr_expmake       make;
+    *share = 0;
+    for (uint32_t w = 0; w < m->code->prog.n_weight; w++) {
+        const sr_tensor *t = m->code->tensor[w];
+        if (t && t->dtype == format && m->code->prog.weight[w].rows > 1 && (!most || t->bytes > most->bytes))
+            most = t;
+    }
+    if (!most || most->bytes < SAMPLE * sizeof(uint16_t))
+        return SR_OK;
+    uint16_t *v = made ? sr_calloc(SAMPLE, sizeof *v) : NULL;
+    if (made && !v)
+        return sr_raise(err, SR_NOMEM, "host: memory for %d numbers", SAMPLE);
+    sr_status s = made ? sample_made_up(m->id + 6, most->name, v, err) : SR_OK;
+    s = s ? s : sr_expcode_plan(format, made ? v : most->data, SAMPLE, 1, &make, err);
+    if (s == SR_OK) /* its blocks' ends and words that are not filled: six bytes a block */
+        *share = SR_MIN(make.bits / 16 + 6.0 / (2 * SR_EXPCODE_BLOCK), 1);
+    sr_free(v);
+    return s;
 }
 
 void sr_planmodel_close(sr_planmodel *m)

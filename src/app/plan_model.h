@@ -18,5 +18,7 @@ typedef struct {
 } sr_planmodel;
 
 SR_MUSTUSE sr_status sr_planmodel_open(const char *spec, sr_planmodel *out, sr_err *err);
+/* What the code of `--transit coded` takes of the bytes of this model's matrices in a format, from some numbers of the largest; 0: it has none. */
+SR_MUSTUSE sr_status sr_planmodel_code(const sr_planmodel *m, uint32_t format, double *share, sr_err *err);
 void sr_planmodel_close(sr_planmodel *m);
 #endif

@@ -93,6 +93,9 @@ static void print_tiers(const sr_planview *v)
         }
         putchar('\n');
     }
+    if (o->ram_now)
+        printf("    %-16s %8.2f GB  %s, of what takes %.2f in the file\n", "as it lies there", (double)o->ram_now * GB,
+               v->cfg->ram_format ? sr_dtype_name(v->cfg->ram_format) : "coded", (double)o->ram_before * GB);
     printf("  %-18s %8.2f GB  %u x %u tokens, %.1f kB each (K %s, V %s)\n", "KV", (double)o->kv * GB, o->parallel, o->ctx, (double)o->kv_token * 1e-3,
            sr_dtype_name(v->cfg->kv_k), sr_dtype_name(v->cfg->kv_v));
     printf("  %-18s %8.2f GB  steps of up to %u tokens\n", "activations", (double)(o->scratch + o->vectors) * GB, o->chunk);
@@ -225,6 +228,11 @@ static void json_fit(const sr_planview *v, sr_jsonw *w)
     sr_json_uint(w, "vram_used_bytes", o->sum.vram_used);
     sr_json_uint(w, "ram_used_bytes", o->sum.ram_used);
     sr_json_num(w, "cpu_share", cpu_share(v));
+    if (o->ram_now) {
+        sr_json_str(w, "ram_as", v->cfg->ram_format ? sr_dtype_name(v->cfg->ram_format) : "coded");
+        sr_json_uint(w, "ram_as_bytes", o->ram_now);
+        sr_json_uint(w, "ram_as_before_bytes", o->ram_before);
+    }
     json_rows(v, w);
     sr_json_uint(w, "parallel_most", o->parallel_most);
     sr_json_uint(w, "ctx_most", o->ctx_most);

@@ -51,13 +51,13 @@ static sr_status copy_rate(sr_model *m, void *dst, const void *src, size_t bytes
     return SR_OK;
 }
 
-/* Of most feed-forwards. */
+/* Of most feed-forwards, as they lie in RAM. */
 static uint16_t usual_format(const sr_model *m)
 {
     const sr_program *p = &m->code->prog;
     for (uint32_t w = 0; w < p->n_weight; w++)
         if (p->weight[w].role == SR_W_FFN_GATE)
-            return p->weight[w].format;
+            return sr_ram_format(m, w);
     return SR_Q8_0;
 }
 

@@ -27,9 +27,8 @@ uint16_t sr_ram_format(const sr_model *m, uint32_t w)
 {
     const sr_weight *x = &m->code->prog.weight[w];
     const sr_tensor *t = m->code->tensor[w];
-    uint16_t         f = m->cfg.ram_format;
-    bool smaller = f && comes_in(m, w) && x->cols % sr_dtype_info(f)->block == 0 && sr_row_bytes(f, x->cols) < sr_row_bytes(t->dtype, x->cols);
-    return smaller ? f : t ? (uint16_t)t->dtype : x->format;
+    uint16_t         f = t ? (uint16_t)t->dtype : x->format;
+    return comes_in(m, w) ? (uint16_t)sr_units_smaller(f, m->cfg.ram_format, x->cols) : f;
 }
 
 size_t sr_ram_bytes(const sr_model *m, uint32_t w)
@@ -74,24 +73,26 @@ static sr_status check(const sr_model *m, sr_err *err)
     return SR_OK;
 }
 
+static sr_status lies_as(void *arg, const sr_compiled *code, uint32_t w, sr_ramweight *r, sr_err *err)
+{
+    const sr_model *m = arg;
+    sr_expmake      make;
+    (void)code;
+    r->coded = worth_coding(m, w, 0, &make, err);
+    if (err->status || !comes_in(m, w))
+        return err->status;
+    r->format = sr_ram_format(m, w);
+    r->bytes  = r->coded ? make.bytes : sr_ram_bytes(m, w);
+    return SR_OK;
+}
+
 sr_status sr_ram_units(const sr_model *m, sr_units *s, sr_err *err)
 {
-    const sr_program *p = &m->code->prog;
-    uint32_t          changed = 0;
-    if (check(m, err))
+    uint32_t changed;
+    if (!sr_ram_changes(m))
+        return SR_OK;
+    if (check(m, err) || sr_units_ram(s, m->code, NULL, lies_as, (void *)(uintptr_t)m, &changed, err))
         return err->status;
-    for (uint32_t w = 0; w < p->n_weight; w++) {
-        sr_unit   *u = &s->u[sr_units_of(m->code, p->weight[w].unit)];
-        sr_expmake make;
-        bool       coded = worth_coding(m, w, 0, &make, err);
-        if (err->status)
-            return err->status;
-        if (!coded && (!comes_in(m, w) || sr_ram_bytes(m, w) == m->code->tensor[w]->bytes))
-            continue;
-        u->outside = (u->outside ? u->outside : u->bytes) - (m->code->tensor[w]->bytes - (coded ? make.bytes : sr_ram_bytes(m, w)));
-        u->hidden  = coded ? 0 : u->hidden; /* not shared with the CPU */
-        changed++;
-    }
     if (m->cfg.ram_format && !changed)
         return sr_raise(err, SR_INVALID, "no weight would be smaller in %s", sr_dtype_name(m->cfg.ram_format));
     return SR_OK;

@@ -44,6 +44,37 @@ static void machine(const sr_outlookcfg *cfg, sr_outlook *o)
     o->reserve = dev && !cfg->vram ? RESERVE : 0;
 }
 
+/* ---- the units -------------------------------------------------------------------------------------------------- */
+
+static sr_status lies_as(void *arg, const sr_compiled *c, uint32_t w, sr_ramweight *r, sr_err *err)
+{
+    const sr_outlookcfg *cfg   = arg;
+    const sr_weight     *at    = &c->prog.weight[w];
+    double               share = r->format == SR_BF16 ? cfg->code_bf16 : r->format == SR_F16 ? cfg->code_f16 : 0;
+    (void)err;
+    r->coded  = share > 0 && share < 1;
+    r->format = (uint16_t)sr_units_smaller(r->format, cfg->ram_format, at->cols);
+    r->bytes  = r->coded ? (uint64_t)(share * (double)r->bytes) : (uint64_t)at->rows * sr_row_bytes(r->format, at->cols);
+    return SR_OK;
+}
+
+sr_status sr_outlook_units(const sr_compiled *c, const sr_mix *as, const sr_outlookcfg *cfg, sr_units *u, sr_err *err)
+{
+    uint32_t changed = 0;
+    bool     coded   = cfg->code_bf16 > 0 || cfg->code_f16 > 0;
+    if (coded && cfg->ram_format)
+        return sr_raise(err, SR_INVALID, "weights cannot lie in RAM both coded and in %s", sr_dtype_name(cfg->ram_format));
+    if (sr_units_open(c, as, u, err))
+        return err->status;
+    if ((coded || cfg->ram_format) && sr_units_ram(u, c, as, lies_as, (void *)(uintptr_t)cfg, &changed, err) == SR_OK && !as && cfg->ram_format && !changed)
+        sr_raise(err, SR_INVALID, "no weight would be smaller in %s", sr_dtype_name(cfg->ram_format));
+    for (uint32_t i = 0; i < u->n && cfg->stream; i++)
+        u->u[i].hidden = 0;
+    if (err->status)
+        sr_units_close(u);
+    return err->status;
+}
+
 /* The units at the rates of m tokens. */
 static void rate(outlook *k, uint32_t m)
 {
@@ -208,6 +239,11 @@ static sr_status make(outlook *k, sr_err *err)
     sr_needs w = needs(k, o->kv, 1);
     if (sr_plan_place(&o->hw, &w, k->u, k->units->n, o->place, &o->sum, err))
         return err->status;
+    for (uint32_t i = 0; i < k->units->n; i++)
+        if (o->place[i].tier == SR_WT_PINNED && k->u[i].outside && k->u[i].outside != k->u[i].bytes) {
+            o->ram_before += k->u[i].bytes;
+            o->ram_now += k->u[i].outside;
+        }
     room(k);
     for (uint32_t i = 0; i < cfg->n_batch; i++)
         if (step_row(k, cfg->batch[i], &o->row[o->n_row++], err))
@@ -260,7 +296,7 @@ static const sr_mix *smaller(const sr_compiled *c, const sr_units *now)
     for (unsigned i = 0; (mix = sr_mix_at(i)) != NULL; i++) {
         sr_units u;
         sr_err   ignored = {0};
-        if (sr_units_open(c, mix, &u, &ignored))
+        if (sr_units_open(c, mix, &u, &ignored)) /* its bytes on the device */
             continue;
         if (u.bytes < now->bytes - now->bytes / 50 && u.bytes > most) {
             most  = u.bytes;
@@ -305,7 +341,7 @@ sr_status sr_outlook_changes(const sr_compiled *c, const sr_units *u, const sr_o
     sr_units      small;
     if (!mix)
         return SR_OK;
-    if (sr_units_open(c, mix, &small, err))
+    if (sr_outlook_units(c, mix, &base, &small, err))
         return err->status;
     snprintf(what, sizeof what, "weights as %s (%.2f GB)", mix->name, (double)small.bytes * 1e-9);
     sr_status s = add_change(c, &small, &base, what, out, n, err);

@@ -20,6 +20,9 @@ typedef struct {                      /* the machine, and what is wanted; 0: the
     uint64_t vram, ram;               /* budgets; vram 0: all but what a driver takes */
     double   h2d, nvme, cpu;          /* bytes/s; cpu: times as fast, 0: 1 */
     uint32_t threads;                 /* 0: all cores, beside a device sr_plan_threads() */
+    uint16_t ram_format;              /* what lies in RAM is no larger than in this format; 0: as in the file */
+    double   code_bf16, code_f16;     /* or coded, to these shares of its bytes; 0: as it is */
+    bool     stream;                  /* the CPU takes no part */
     uint32_t ctx, parallel, depth;    /* tokens of a sequence, 0: as the engine; sequences at full length, 0: 1; context of predicted steps */
     uint16_t kv_k, kv_v;
     uint32_t batch[SR_OUTLOOK_ROWS], n_batch;
@@ -34,6 +37,7 @@ typedef struct {
     sr_hw        hw;
     uint32_t     threads, ctx, parallel, chunk;
     uint64_t     kv, kv_token, scratch, vectors, reserve, weights; /* kv_token: of one token of one sequence */
+    uint64_t     ram_before, ram_now; /* of what lies in RAM otherwise than in the file: its bytes there, and in RAM */
     sr_outrow    row[SR_OUTLOOK_ROWS]; uint32_t n_row;
     sr_outprompt prompt[SR_OUTLOOK_PROMPTS];
     uint32_t     parallel_most, ctx_most;       /* that fit beside these weights as they lie, the other as given */
@@ -41,6 +45,8 @@ typedef struct {
     char         limit[120];                    /* of the first row */
 } sr_outlook;
 
+/* Units as they would lie in RAM with cfg's options; as: see sr_units_open().  SR_INVALID: options that exclude each other, or would change nothing of the file. */
+SR_MUSTUSE sr_status sr_outlook_units(const sr_compiled *, const sr_mix *as, const sr_outlookcfg *, sr_units *, sr_err *);
 SR_MUSTUSE sr_status sr_outlook_make(const sr_compiled *, const sr_units *, const sr_outlookcfg *, sr_outlook *, sr_err *);
 void sr_outlook_close(sr_outlook *);
 

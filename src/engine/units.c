@@ -24,6 +24,12 @@ static void add_part(sr_unitpart *part, uint32_t format, uint64_t bytes, uint64_
         }
 }
 
+uint32_t sr_units_smaller(uint32_t format, uint32_t to, uint32_t cols)
+{
+    const sr_dtypeinfo *t = to ? sr_dtype_info(to) : NULL;
+    return t && cols % t->block == 0 && sr_row_bytes(to, cols) < sr_row_bytes(format, cols) ? to : format;
+}
+
 static bool moves(const sr_compiled *c, uint32_t w) { return c->tensor[w] && c->prog.weight[w].rows > 1; }
 
 static size_t row_bytes(const sr_compiled *c, const sr_mix *as, uint32_t w, uint32_t *format)
@@ -59,6 +65,7 @@ static void add_weight(sr_units *s, const sr_compiled *c, const sr_mix *as, uint
     s->bytes += bytes;
     s->flops += 2.0 * at->rows * at->cols;
     add_part(s->part[to], f, bytes, (uint64_t)at->rows * at->cols);
+    add_part(s->ram[to], f, bytes, (uint64_t)at->rows * at->cols);
 }
 
 /* The largest program unit of a plan's unit is what comes in at once. */
@@ -91,7 +98,8 @@ sr_status sr_units_open(const sr_compiled *c, const sr_mix *as, sr_units *s, sr_
     *s         = (sr_units){.n = 2 * n + 2};
     s->u       = sr_calloc(s->n, sizeof *s->u);
     s->part    = sr_calloc(s->n, sizeof *s->part);
-    if (!s->u || !s->part) {
+    s->ram     = sr_calloc(s->n, sizeof *s->ram);
+    if (!s->u || !s->part || !s->ram) {
         sr_units_close(s);
         return sr_raise(err, SR_NOMEM, "host: memory for %u units of weights", 2 * n + 2);
     }
@@ -112,27 +120,69 @@ void sr_units_close(sr_units *s)
 {
     sr_free(s->u);
     sr_free(s->part);
+    sr_free(s->ram);
     *s = (sr_units){0};
 }
 
-/* One rate for several formats: their times add up. */
+/* One weight as it lies in RAM; `slot`: bytes by the program's unit. */
+static void put_ram(sr_units *s, const sr_compiled *c, uint32_t w, const sr_ramweight *r, uint64_t *slot)
+{
+    const sr_weight *at = &c->prog.weight[w];
+    uint32_t         to = sr_units_of(c, at->unit);
+    sr_unit         *u  = &s->u[to];
+    u->outside += r->bytes;
+    u->hidden = r->coded ? 0 : u->hidden;
+    slot[at->unit] += (uint64_t)at->rows * sr_row_bytes(r->format, at->cols);
+    u->slot_ram = SR_MAX(u->slot_ram, slot[at->unit]);
+    add_part(s->ram[to], r->format, r->bytes, (uint64_t)at->rows * at->cols);
+}
+
+sr_status sr_units_ram(sr_units *s, const sr_compiled *c, const sr_mix *as, sr_ramfn fn, void *arg, uint32_t *changed, sr_err *err)
+{
+    uint64_t *slot = sr_calloc(c->n_unit, sizeof *slot);
+    *changed       = 0;
+    if (!slot)
+        return sr_raise(err, SR_NOMEM, "host: memory for %u units of weights", c->n_unit);
+    memset(s->ram, 0, s->n * sizeof *s->ram);
+    for (uint32_t i = 0; i < s->n; i++)
+        s->u[i].outside = s->u[i].slot_ram = 0;
+    for (uint32_t w = 0; w < c->prog.n_weight && !err->status; w++) {
+        const sr_weight *at = &c->prog.weight[w];
+        uint32_t         f;
+        if (!moves(c, w) || s->u[sr_units_of(c, at->unit)].kind == SR_UNIT_EMBED)
+            continue;
+        uint64_t     bytes = (uint64_t)at->rows * row_bytes(c, as, w, &f);
+        sr_ramweight r     = {(uint16_t)f, false, bytes};
+        if (fn(arg, c, w, &r, err) == SR_OK) {
+            *changed += r.bytes != bytes;
+            put_ram(s, c, w, &r, slot);
+        }
+    }
+    sr_free(slot);
+    return err->status;
+}
+
+/* Bytes a second of several formats, and flops of them: their times add up.  cpu: the CPU's, of weights as they lie in RAM. */
+static void rates_of(const sr_unitpart *part, const sr_profile *p, uint32_t threads, uint32_t tokens, bool cpu, double *read, double *flops)
+{
+    double bytes = 0, params = 0, t_read = 0, t_flops = 0;
+    for (uint32_t k = 0; k < SR_UNIT_FORMATS && part[k].bytes; k++) {
+        sr_formatrates r = sr_profile_rates(p, threads, part[k].format, tokens);
+        double         b = cpu ? r.cpu_read : r.dev_read, f = cpu ? r.cpu_flops : r.dev_flops;
+        t_read += b > 0 ? (double)part[k].bytes / b : 0;
+        t_flops += f > 0 ? (double)part[k].params / f : 0;
+        bytes += (double)part[k].bytes;
+        params += (double)part[k].params;
+    }
+    *read  = t_read > 0 ? bytes / t_read : 0;
+    *flops = t_flops > 0 ? params / t_flops : 0;
+}
+
 void sr_units_rate(const sr_units *s, const sr_profile *p, uint32_t threads, uint32_t tokens, sr_unit *out)
 {
     memcpy(out, s->u, s->n * sizeof *out);
     for (uint32_t i = 0; i < s->n; i++) {
-        double bytes = 0, params = 0, t[4] = {0};
-        for (uint32_t k = 0; k < SR_UNIT_FORMATS && s->part[i][k].bytes; k++) {
-            const sr_unitpart *at = &s->part[i][k];
-            sr_formatrates     r  = sr_profile_rates(p, threads, at->format, tokens);
-            const double       v[4] = {r.dev_read, r.cpu_read, r.dev_flops, r.cpu_flops};
-            for (int j = 0; j < 4; j++)
-                t[j] += v[j] > 0 ? (double)(j < 2 ? at->bytes : at->params) / v[j] : 0;
-            bytes += (double)at->bytes;
-            params += (double)at->params;
-        }
-        out[i].dev_read  = t[0] > 0 ? bytes / t[0] : 0;
-        out[i].cpu_read  = t[1] > 0 ? bytes / t[1] : 0;
-        out[i].dev_flops = t[2] > 0 ? params / t[2] : 0;
-        out[i].cpu_flops = t[3] > 0 ? params / t[3] : 0;
+        rates_of(s->part[i], p, threads, tokens, false, &out[i].dev_read, &out[i].dev_flops);
+        rates_of(s->ram[i], p, threads, tokens, true, &out[i].cpu_read, &out[i].cpu_flops);
     }
 }

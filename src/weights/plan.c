@@ -164,7 +164,8 @@ static void put_outside(const task *t, const sr_unit *u, sr_place *o, sr_placeme
     price        c    = best(h, t->need, u, !fits);
     *o = (sr_place){(uint16_t)(!fits ? SR_WT_NVME : h->vram ? SR_WT_PINNED : SR_WT_MAPPED), c.cpu_hidden, 0, c.s + ops};
     p->ram_used += fits ? ram : 0;
-    p->slot_bytes = u->kind == SR_UNIT_EMBED || !h->vram ? p->slot_bytes : SR_MAX(p->slot_bytes, u->slot ? u->slot : u->bytes);
+    uint64_t slot = fits && u->slot_ram ? u->slot_ram : u->slot ? u->slot : u->bytes;
+    p->slot_bytes = u->kind == SR_UNIT_EMBED || !h->vram ? p->slot_bytes : SR_MAX(p->slot_bytes, slot);
     p->stream_s += outside(h, u, m, h->vram ? 0 : 1, 1) + ops;
     p->cpu_s += outside(h, u, m, 1, 1) + ops;
 }

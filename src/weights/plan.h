@@ -37,7 +37,7 @@ typedef struct {
     uint64_t bytes, read;       /* stored; read for one token (an embedding: one row) */
     uint64_t params;            /* multiplied per token */
     uint64_t outside;           /* bytes it takes in RAM and on the bus, where these are fewer (coded); 0: all.  On disk it is as stored */
-    uint64_t slot;              /* most of it that comes in at once; 0: all */
+    uint64_t slot, slot_ram;    /* most of it that comes in at once, from disk and from RAM; 0: all; from RAM: as from disk */
     double   dev_read, cpu_read, dev_flops, cpu_flops; /* of its formats in a step of this many tokens; 0: the machine's */
     uint32_t ops;               /* of the program */
 } sr_unit;
