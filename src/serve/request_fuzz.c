@@ -1,6 +1,8 @@
-/* Any bytes as the body of both kinds of request: an error names itself, a prepared request keeps its promises. */
+/* Any bytes as the body of every kind of request: an error names itself, a prepared request keeps its promises.  What is no
+ * JSON is so for all of them and tried once; the tree of what is one is made once. */
 #include "base/err.h"
 #include "format/gguf.h"
+#include "serve/json_in.h"
 #include "serve/request.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -44,26 +46,40 @@ static void check(const sr_prep *p)
     }
 }
 
+static void check_error(const sr_apierr *e)
+{
+    sr_buf out = {0};
+    SR_ASSERT(e->status >= 400 && e->msg[0], "an error without words");
+    sr_api_error_json(e, &out);
+    json_t *j = json_loadb(out.p, out.n, 0, NULL);
+    SR_ASSERT(j, "an error that is not JSON: %s", out.p);
+    json_decref(j);
+    sr_buf_end(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
+    sr_err    err  = {0};
+    sr_apierr e    = {0};
+    sr_prep   p;
+    json_t   *root = NULL;
+    if (sr_json_read((const char *)data, n, env.limits.json_depth, env.limits.json_values, &root, &err)) {
+        SR_ASSERT(!sr_prepare(&env, SR_API_CHAT, (const char *)data, n, &p, &e), "taken, and yet no JSON");
+        check_error(&e);
+        return 0;
+    }
     for (int api = 1; api <= SR_API_ALL; api <<= 1) {
         if (!(api & SR_API_ALL))
             continue;
-        sr_prep   p;
-        sr_apierr e = {0};
-        sr_buf    out = {0};
-        if (sr_prepare(&env, (sr_api)api, (const char *)data, n, &p, &e)) {
-            if (!p.reply.n)
-                check(&p);
-            sr_prep_end(&p);
+        e = (sr_apierr){0};
+        if (!sr_prepare_tree(&env, (sr_api)api, root, &p, &e)) {
+            check_error(&e);
             continue;
         }
-        SR_ASSERT(e.status >= 400 && e.msg[0], "an error without words");
-        sr_api_error_json(&e, &out);
-        json_t *j = json_loadb(out.p, out.n, 0, NULL);
-        SR_ASSERT(j, "an error that is not JSON: %s", out.p);
-        json_decref(j);
-        sr_buf_end(&out);
+        if (!p.reply.n)
+            check(&p);
+        sr_prep_end(&p);
     }
+    json_decref(root);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Any bytes as a vocabulary.  Byte 0: model, byte 1: pre-tokeniser, byte 2: flags; then lines: a token
+/* Any bytes as a vocabulary.  Byte 0: model, byte 1: pre-tokeniser and settings of encoding, byte 2: flags; then lines: a token
  * (first byte: type and score) or, where that byte is 'm', a merge; a line "t..." is the text to encode.
  * Whatever opens must encode in range, decode, and never make a control token of plain text. */
 #include "base/mem.h"
@@ -14,25 +14,23 @@ static void check(bool ok)
         __builtin_trap();
 }
 
-static void use(const sr_tokenizer *t, const char *text, size_t n, bool barred)
+static void use(const sr_tokenizer *t, const char *text, size_t n, unsigned flags, bool barred)
 {
-    for (unsigned flags = 0; flags < 4; flags++) {
-        sr_ids ids = {0};
-        sr_buf out = {0};
-        sr_err err = {0};
-        if (sr_tokenizer_encode(t, text, n, flags, &ids, &err))
-            check(err.status == SR_INVALID && flags & SR_TOK_ADD_SPECIAL);
-        for (size_t i = 0; i < ids.n; i++) {
-            size_t len;
-            check(ids.p[i] >= 0 && (uint32_t)ids.p[i] < sr_tokenizer_n_vocab(t));
-            sr_tokenizer_piece(t, ids.p[i], true, &len);
-            /* a control token of one character is that character; [UNK] may be typed control */
-            check(flags || !barred || sr_tokenizer_type(t, ids.p[i]) != SR_TOK_CONTROL || len <= 4);
-        }
-        check(sr_tokenizer_decode(t, ids.p, ids.n, flags & 1, &out, &err) == SR_OK);
-        sr_buf_end(&out);
-        sr_ids_end(&ids);
+    sr_ids ids = {0};
+    sr_buf out = {0};
+    sr_err err = {0};
+    if (sr_tokenizer_encode(t, text, n, flags, &ids, &err))
+        check(err.status == SR_INVALID && flags & SR_TOK_ADD_SPECIAL);
+    for (size_t i = 0; i < ids.n; i++) {
+        size_t len;
+        check(ids.p[i] >= 0 && (uint32_t)ids.p[i] < sr_tokenizer_n_vocab(t));
+        sr_tokenizer_piece(t, ids.p[i], true, &len);
+        /* a control token of one character is that character; [UNK] may be typed control */
+        check(flags || !barred || sr_tokenizer_type(t, ids.p[i]) != SR_TOK_CONTROL || len <= 4);
     }
+    check(sr_tokenizer_decode(t, ids.p, ids.n, flags & 1, &out, &err) == SR_OK);
+    sr_buf_end(&out);
+    sr_ids_end(&ids);
 }
 
 typedef struct {
@@ -90,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     if (tiny_open(&g, &t, &err))
         check(err.msg[0] && (err.status == SR_INVALID || err.status == SR_UNSUPPORTED));
     else
-        use(t, in.text ? in.text : "", in.text_n, models[bytes[0] % SR_COUNT(models)][0] != 'b');
+        use(t, in.text ? in.text : "", in.text_n, bytes[1] / SR_COUNT(pres) % 4, models[bytes[0] % SR_COUNT(models)][0] != 'b');
     sr_tokenizer_close(t);
     return 0;
 }
