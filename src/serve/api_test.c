@@ -332,6 +332,15 @@ static void too_long_prompts_are_named_before_anything_is_sent(void **state)
     assert_true(json_integer_value(tc_at(j, "error.n_prompt_tokens")) > 64);
     json_decref(j);
     b.n = 0;
+    sr_buf_str(&b, "{\"messages\":[{\"role\":\"user\",\"content\":\""); /* past what a template may write, too */
+    for (int i = 0; i < 9 << 10; i++)
+        for (int k = 0; k < 16; k++)
+            sr_buf_str(&b, "a word and another, a word and another, a word and another, word");
+    sr_buf_str(&b, "\"}]}");
+    j = tc_post(&s, CHAT, b.p, 400);
+    assert_string_equal(tc_str(j, "error.code"), "context_length_exceeded");
+    json_decref(j);
+    b.n = 0;
     sr_buf_str(&b, "{\"prompt\":[1");
     for (int i = 0; i < 63; i++)
         sr_buf_str(&b, ",1");

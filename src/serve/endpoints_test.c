@@ -262,6 +262,15 @@ static void every_path_takes_v1_a_prefix_and_stray_slashes(void **state)
     json_decref(get(&s, "/openaiv1/models", 404));
     json_decref(get(&s, "/v1", 404));
     json_decref(get(&s, "/tokenize", 405));
+    json_t *j = get(&s, "/nothing", 404); /* in the form of the dialect that it was looked for in */
+    assert_string_equal(tc_str(j, "error.code"), "unknown_url");
+    json_decref(j);
+    j = ask(&s, "/api/pull", 404, "{'model':'a'}");
+    assert_non_null(strstr(tc_str(j, "error"), "nothing"));
+    json_decref(j);
+    j = ask(&s, "/v1/messages/batches", 404, "{}");
+    assert_string_equal(tc_str(j, "error.type"), "not_found_error");
+    json_decref(j);
     tc_stop(&s);
 }
 

@@ -74,6 +74,11 @@ static bool take_content(ctx *c, const json_t *in, const char *role, json_t *m)
         return set(c, m, "content", join_parts(c, v));
     if (v && !json_is_null(v))
         return bad(c, "content", "must be a string or an array of parts");
+    const json_t *refusal = json_object_get(in, "refusal");
+    if (!strcmp(role, "assistant") && json_is_string(refusal)) /* answers come back as clients were given them */
+        return set(c, m, "content", json_incref((json_t *)refusal));
+    if (!strcmp(role, "assistant") && (json_string_length(json_object_get(in, "reasoning_content")) || json_string_length(json_object_get(in, "reasoning"))))
+        return set(c, m, "content", json_string("")); /* cut off while it thought */
     return bad(c, "content", "is missing");
 }
 

@@ -32,6 +32,19 @@ bool sr_api_fail_err(sr_apierr *e, sr_status s, const char *msg, const char *par
     return sr_api_fail(e, s == SR_NOMEM ? 503 : 500, NULL, s == SR_NOMEM ? "out_of_memory" : "internal_error", "%s", msg);
 }
 
+void sr_api_rename(sr_apierr *e, const char *from, const char *to)
+{
+    char        quoted[64];
+    sr_apierr   old = *e;
+    size_t      n   = (size_t)snprintf(quoted, sizeof quoted, "'%s'", from);
+    const char *at  = strstr(old.msg, quoted);
+    if (strcmp(e->param, from))
+        return;
+    snprintf(e->param, sizeof e->param, "%s", to);
+    if (at)
+        snprintf(e->msg, sizeof e->msg, "%.*s'%s'%s", (int)(at - old.msg), old.msg, to, at + n);
+}
+
 static const char *type_of(const sr_apierr *e)
 {
     bool anthropic = e->form == SR_ERR_ANTHROPIC;

@@ -30,5 +30,6 @@ bool sr_api_fail(sr_apierr *e, int status, const char *param, const char *code, 
     __attribute__((format(printf, 5, 6)));
 /* What went wrong below, as an answer: SR_INVALID and SR_UNSUPPORTED 400, SR_AGAIN 429, SR_NOMEM 503, others 500. */
 bool sr_api_fail_err(sr_apierr *e, sr_status s, const char *msg, const char *param);
+void sr_api_rename(sr_apierr *e, const char *from, const char *to); /* the parameter as another dialect calls it, in param and message */
 void sr_api_error_json(const sr_apierr *e, sr_buf *out);
 #endif

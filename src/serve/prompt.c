@@ -308,11 +308,25 @@ static sr_status add_bos(const sr_tokenizer *tok, sr_ids *ids, sr_err *err)
     return s;
 }
 
-/* Renders and tokenises; a text that cannot fit is only measured. */
+/* Bytes of what is said in the messages. */
+static size_t said(const json_t *messages)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < json_array_size(messages); i++)
+        n += json_string_length(json_object_get(json_array_get(messages, i), "content"));
+    return n;
+}
+
+/* Renders and tokenises; a text that cannot fit is only measured, be it that it went past the template's own limits. */
 static sr_status encode_render(const sr_promptenv *env, const sr_chatinput *in, const json_t *messages, const json_t *kwargs,
                                sr_buf *text, sr_ids *ids, sr_chatinfo *info, sr_err *err)
 {
     sr_status s = render(env, in, messages, kwargs, text, err);
+    if (s == SR_INVALID && env->max_bytes && said(messages) > env->max_bytes) {
+        info->over_bytes = said(messages);
+        *err = (sr_err){0};
+        return SR_OK;
+    }
     if (!s && in->continue_final)
         s = cut_after_final(text, messages, err);
     if (!s && env->max_bytes && text->n > env->max_bytes)

@@ -69,6 +69,8 @@ static bool read_messages(const sr_prepenv *env, const json_t *root, sr_prep *ou
     json_t *chat = NULL;
     bool ok = sr_anthropic_in(root, false, &chat, e) && read_chat(env, chat, out, e);
     json_decref(chat);
+    if (!ok)
+        sr_api_rename(e, "stop", "stop_sequences");
     return ok;
 }
 
@@ -88,6 +90,11 @@ static bool read_responses(const sr_prepenv *env, const json_t *root, sr_prep *o
     json_t *chat = NULL;
     bool ok = sr_responses_in(root, &chat, &out->echo, e) && read_chat(env, chat, out, e);
     json_decref(chat);
+    if (!ok) {
+        sr_api_rename(e, "max_tokens", "max_output_tokens");
+        sr_api_rename(e, "reasoning_effort", "reasoning.effort");
+        sr_api_rename(e, "response_format", "text.format");
+    }
     return ok;
 }
 
@@ -107,6 +114,14 @@ static bool ollama_loaded(const sr_prepenv *env, const char *member, sr_prep *ou
     return out->reply.failed ? sr_in_nomem(e) : true;
 }
 
+static void ollama_names(sr_apierr *e)
+{
+    sr_api_rename(e, "max_tokens", "num_predict");
+    sr_api_rename(e, "n_predict", "num_predict");
+    sr_api_rename(e, "response_format", "format");
+    sr_api_rename(e, "json_schema", "format");
+}
+
 static bool read_ollama_chat(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_apierr *e)
 {
     json_t *chat = NULL;
@@ -114,6 +129,8 @@ static bool read_ollama_chat(const sr_prepenv *env, const json_t *root, sr_prep 
     if (ok)
         ok = json_array_size(json_object_get(chat, "messages")) ? read_chat(env, chat, out, e) : ollama_loaded(env, "message", out, e);
     json_decref(chat);
+    if (!ok)
+        ollama_names(e);
     return ok;
 }
 
@@ -126,6 +143,8 @@ static bool read_ollama_generate(const sr_prepenv *env, const json_t *root, sr_p
     else if (ok)
         ok = raw ? read_completion(env, to, out, e) : read_chat(env, to, out, e);
     json_decref(to);
+    if (!ok)
+        ollama_names(e);
     return ok;
 }
 

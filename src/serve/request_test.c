@@ -448,6 +448,9 @@ static void messages_are_checked_one_by_one(void **state)
         {"{'messages':[{'role':'developer','content':'a'},{'role':'user','content':'','name':'bob'}]}", 0, NULL},
         {"{'messages':[{'role':'user','content':'a','name':5}]}", 400, "messages[0].name"},
         {"{'messages':[{'role':'assistant','content':null}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'user','content':null,'reasoning_content':'a'}]}", 400, "messages[0].content"},
+        {"{'messages':[{'role':'assistant','content':null,'reasoning_content':'hm'},{'role':'assistant','reasoning':'hm'}]}", 0, NULL},
+        {"{'messages':[{'role':'assistant','content':null,'refusal':'no'}]}", 0, NULL},
         {"{'messages':[{'role':'assistant','content':null,'tool_calls':[{'id':'c','type':'function','function':{'name':'f','arguments':'{}'}}]},"
          "{'role':'tool','tool_call_id':'c','content':'4'}]}", 0, NULL},
         {"{'messages':[{'role':'assistant','tool_calls':5,'content':'a'}]}", 400, "messages[0].tool_calls"},
@@ -466,6 +469,27 @@ static void messages_are_checked_one_by_one(void **state)
             fail_msg("%s: %d for '%s': %s", t[i].body, got, e.param, e.msg);
         if (!got)
             sr_prep_end(&p);
+    }
+}
+
+/* Other dialects' requests are read as chat; what is wrong is told under their own names. */
+static void parameters_are_named_as_their_dialect_does(void **state)
+{
+    (void)state;
+    static const struct { sr_api api; const char *body, *param; } t[] = {
+        {SR_API_RESPONSES, "{'input':'a','max_output_tokens':0}", "max_output_tokens"}, {SR_API_RESPONSES, "{'input':'a','reasoning':{'effort':5}}", "reasoning.effort"},
+        {SR_API_RESPONSES, "{'input':'a','temperature':3}", "temperature"},
+        {SR_API_MESSAGES, "{'max_tokens':1,'messages':[{'role':'user','content':'a'}],'stop_sequences':5}", "stop_sequences"},
+        {SR_API_OLLAMA_CHAT, "{'messages':[{'role':'user','content':'a'}],'options':{'num_predict':'x'}}", "num_predict"},
+        {SR_API_OLLAMA_GENERATE, "{'prompt':'a','options':{'num_predict':1.5}}", "num_predict"}};
+    for (size_t i = 0; i < SR_COUNT(t); i++) {
+        sr_prep   p;
+        sr_apierr e;
+        char      quoted[64];
+        snprintf(quoted, sizeof quoted, "'%s'", t[i].param);
+        assert_int_equal(prepare(t[i].api, t[i].body, &p, &e), 400);
+        if (strcmp(e.param, t[i].param) || !strstr(e.msg, quoted))
+            fail_msg("%s: '%s', %s", t[i].body, e.param, e.msg);
     }
 }
 
@@ -678,6 +702,7 @@ int main(void)
         cmocka_unit_test(forms_of_answers_are_compiled_or_named),
         cmocka_unit_test(values_arrive_where_they_belong),
         cmocka_unit_test(messages_are_checked_one_by_one),
+        cmocka_unit_test(parameters_are_named_as_their_dialect_does),
         cmocka_unit_test(prompts_come_in_four_forms),
         cmocka_unit_test(many_messages_are_refused_quickly),
         cmocka_unit_test(a_long_prompt_costs_linear_time),

@@ -138,6 +138,12 @@ static sr_route find(char *path, const char **id)
     return RT_NONE;
 }
 
+/* What is nowhere is told in the form of the dialect that it was looked for in. */
+static sr_errform errors_at(sr_route r, const char *path)
+{
+    return r != RT_NONE ? routes[r].errors : !strncmp(path, "/api/", 5) ? SR_ERR_OLLAMA : !strncmp(path, "/messages/", 10) ? SR_ERR_ANTHROPIC : SR_ERR_OPENAI;
+}
+
 /* ---- keys ------------------------------------------------------------------------------------------------ */
 
 /* *key: which of the keys was sent, 1 + index; 0: none was asked for. */
@@ -322,13 +328,13 @@ static void answer_get(sr_serve *s, sr_conn *c, sr_route r, const char *id)
 static void on_head(void *app, sr_conn *c, const sr_httphead *h)
 {
     sr_serve   *s = app;
-    char        path[PATH_BYTES];
+    char        path[PATH_BYTES] = "";
     const char *id = NULL;
     sr_apierr   e = {0};
     sr_route    r = tidy(s, h->path, path) ? find(path, &id) : RT_NONE;
     if (r == RT_PAGE && !sr_page_has(s, id))
         r = RT_NONE;
-    e.form = routes[r].errors;
+    e.form = errors_at(r, path);
     name_request(s, c, h);
     sr_http_set_user(c, (void *)(uintptr_t)&route_mark[r]);
     if (h->method == SR_OPTIONS) {
