@@ -202,8 +202,8 @@ static void what_needs_a_memory_is_refused(void **state)
         {"{'input':[{'type':'item_reference','id':'x'}]}", "input[0]"}, {"{'input':[{'type':'web_search_call'}]}", "input[0]"},
         {"{'input':[{'role':'user','content':[{'type':'input_image'}]}]}", "input[0]"}, {"{'input':'a','tools':[{'type':'web_search'}]}", "tools[0]"},
         {"{'input':'a','tools':[{'type':'function','name':'f'}],'tool_choice':{'type':'function','name':'g'}}", "tool_choice"}, {"{'input':'a','temperature':9}", "temperature"},
-        {"{'input':'a','text':{'format':{'type':'unheard_of'}}}", "response_format"}, {"{'input':[{'type':'function_call','name':'f'}]}", "input[0]"},
-        {"{'input':'a','instructions':5}", "instructions"}, {"{'input':'a','max_output_tokens':0}", "max_tokens"}};
+        {"{'input':'a','text':{'format':{'type':'unheard_of'}}}", "text.format"}, {"{'input':[{'type':'function_call','name':'f'}]}", "input[0]"},
+        {"{'input':'a','instructions':5}", "instructions"}, {"{'input':'a','max_output_tokens':0}", "max_output_tokens"}};
     tc_server s = {0};
     tc_start(&s);
     for (size_t i = 0; i < SR_COUNT(bad); i++) {

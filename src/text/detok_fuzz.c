@@ -15,11 +15,12 @@ static void check(bool ok)
         __builtin_trap();
 }
 
-static void valid_utf8(const char *p, size_t n)
+/* Whole code points from there on. */
+static void valid_utf8(const sr_buf *b, size_t from)
 {
     utf8proc_int32_t cp;
-    for (size_t i = 0; i < n;) {
-        utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)p + i, (utf8proc_ssize_t)(n - i), &cp);
+    for (size_t i = from; i < b->n;) {
+        utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)b->p + i, (utf8proc_ssize_t)(b->n - i), &cp);
         check(k > 0);
         i += (size_t)k;
     }
@@ -50,11 +51,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         return 0;
     }
     for (const uint8_t *b = nul + 1; b < bytes + n; b++) { /* tokens 3 .. 258 are the bytes, 259 .. pieces */
+        size_t before = out.n;
         check(sr_detok_push(d, *b < 0xF8 ? 3 + *b : 259 + *b, &out, &stopped, &err) == SR_OK);
-        valid_utf8(out.p, out.n);
+        valid_utf8(&out, before);
     }
+    size_t before = out.n;
     check(sr_detok_flush(d, &out, &err) == SR_OK);
-    valid_utf8(out.p, out.n);
+    valid_utf8(&out, before);
     for (size_t i = 0; i < n_stop; i++)
         check(!out.n || !memmem(out.p, out.n, stop[i].p, stop[i].n));
     sr_buf_end(&out);
