@@ -1,6 +1,7 @@
 /* cmd_bench.c - tokens per second of a model on this machine, through the engine's port, as a server would see it.
  *
- * pp<N>  N prompt tokens behind `depth` tokens that are already in the cache; from post to the end of the request.
+ * pp<N>  N prompt tokens behind `depth` tokens that are already in the cache, and the first token of their answer, unless they
+ *        fill the context that the model was trained for; from post to the end of the request.
  * tg<N>  N tokens made after `depth` tokens of context; from the first token to the last.
  * batch  so many sequences at once; all their tokens, from the first token of any to the last of all.
  * Each row: one run that is not counted, then --runs; median, least and most.  Token ids are random, sampling is
@@ -15,6 +16,7 @@
 #endif
 #include "app/bench_ops.h"
 #include "app/commands.h"
+#include "app/paths.h"
 #include "app/session.h"
 #include "base/bench.h"
 #include "base/clock.h"
@@ -131,6 +133,7 @@ static sr_status run_once(bench *b, const row *r, double *tok_s, sr_err *err)
         fill(b, i, r->depth, r->n, b->fresh);
     if (run_batch(b, r->batch, ctx, r->prefill ? 1 : r->n + 1, &t, err))
         return err->status;
+    SR_ASSERT(!r->prefill || t.made == (ctx < b->s->info.ctx ? r->batch : 0), "%u tokens of %u were made", t.made, r->batch);
     uint64_t ns = t.last - (r->prefill ? t.posted : t.first);
     *tok_s      = (r->prefill ? (double)r->n * r->batch : (double)t.made - 1) / ((double)SR_MAX(ns, (uint64_t)1) * 1e-9);
     return SR_OK;
@@ -301,12 +304,32 @@ static void head(const bench *b)
     printf("%-10s %8s %6s %12s %10s %10s %8s\n", "test", "depth", "batch", "tok/s", "min", "max", "mbu");
 }
 
+/* The context the model was trained for; of a file that cannot be read all there is, for opening the model says why. */
+static uint32_t trained_for(const options *o)
+{
+    char        path[4096], key[128];
+    sr_err      err = {0};
+    sr_gguf    *g   = NULL;
+    sr_gguf_str arch = {0};
+    uint32_t    n = UINT32_MAX;
+    if (sr_model_path(o->cfg.model, path, sizeof path, &err) || sr_synth_open(path, false, &g, &err) ||
+        sr_gguf_string(g, "general.architecture", &arch, &err))
+        goto end;
+    snprintf(key, sizeof key, "%.*s.context_length", (int)SR_MIN(arch.n, sizeof key), arch.p ? arch.p : "");
+    if (sr_gguf_u32(g, key, &n, &err))
+        n = UINT32_MAX;
+end:
+    sr_gguf_close(g);
+    return n;
+}
+
 static int run(options *o)
 {
     sr_err   err  = {0};
     sr_buf   text = {0};
     bench    b    = {.o = o, .w = {.out = &text, .indent = 2}};
-    uint32_t ctx  = most(&o->d) + SR_MAX(most(&o->p), most(&o->n) + 1), batch = most(&o->b);
+    uint32_t batch = most(&o->b), ctx = most(&o->d) + SR_MAX(most(&o->p), most(&o->n) + 1);
+    ctx += most(&o->p) > most(&o->n) && ctx < trained_for(o); /* the first token of an answer */
     o->cfg.ctx      = SR_MAX(ctx, 16u);
     o->cfg.max_seqs = batch;
     o->cfg.kv_pages = batch * ((ctx + PAGE - 1) / PAGE + 2);
