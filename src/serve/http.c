@@ -542,6 +542,13 @@ bool sr_httpd_turn(sr_httpd *hd)
 
 static bool older(uint64_t now, uint64_t then, uint32_t ms) { return now > then && now - then > (uint64_t)ms * MS; }
 
+/* Has the client sent something that was not read yet? */
+static bool has_sent(const sr_conn *c)
+{
+    int n = 0;
+    return c->in.n || (ioctl(c->fd, FIONREAD, &n) == 0 && n > 0);
+}
+
 static void check_times(sr_conn *c, uint64_t now)
 {
     const sr_httpcfg *cfg = &c->hd->cfg;
@@ -549,14 +556,15 @@ static void check_times(sr_conn *c, uint64_t now)
         c->hd->slow++;
         sr_http_drop(c);
     } else if (c->shaking) {
-        if (older(now, c->since_ns, c->hd->draining ? SR_MIN(cfg->head_ms, (uint32_t)GRACE_MS) : cfg->head_ms)) {
+        if (older(now, SR_MAX(c->since_ns, c->hd->drain_ns), c->hd->draining ? SR_MIN(cfg->head_ms, (uint32_t)GRACE_MS) : cfg->head_ms)) {
             c->hd->unshaken++;
             sr_http_drop(c);
         }
     } else if (c->state == ST_HEAD && !sr_http_backlog(c)) {
         if (c->scanned && older(now, c->since_ns, cfg->head_ms))
             sr_conn_fault(c, 408, "the request head took too long");
-        else if (!c->scanned && older(now, c->since_ns, c->hd->draining ? SR_MIN(cfg->idle_ms, (uint32_t)GRACE_MS) : cfg->idle_ms))
+        else if (!c->scanned && older(now, SR_MAX(c->since_ns, c->hd->drain_ns), c->hd->draining ? SR_MIN(cfg->idle_ms, (uint32_t)GRACE_MS) : cfg->idle_ms) &&
+                 !has_sent(c)) /* what came in this very turn is read yet */
             sr_http_drop(c);
     } else if (c->state == ST_BODY) {
         if (older(now, c->progress_ns, cfg->body_ms) || older(now, c->since_ns, cfg->request_ms))
@@ -673,13 +681,6 @@ void sr_httpd_close(sr_httpd *hd)
     sr_free(hd);
 }
 
-/* Has the client sent something that was not read yet? */
-static bool has_sent(const sr_conn *c)
-{
-    int n = 0;
-    return c->in.n || (ioctl(c->fd, FIONREAD, &n) == 0 && n > 0);
-}
-
 /* Who has connected or asked already gets an answer, if only that the server is going: a connection that the kernel took for
  * us, or that was never used, has GRACE_MS to say what it wants.  Kept connections that say nothing are closed. */
 void sr_httpd_drain(sr_httpd *hd)
@@ -689,6 +690,7 @@ void sr_httpd_drain(sr_httpd *hd)
     hd->accepting = false;
     hd->accept_again_ns = 0;
     hd->draining = true;
+    hd->drain_ns = sr_now_ns();
     for (sr_conn *c = hd->conns, *next; c; c = next) {
         next = c->next;
         if (c->state == ST_HEAD && c->status && !sr_http_backlog(c) && !has_sent(c))

@@ -45,6 +45,7 @@ struct sr_httpd {
     uint16_t    port;
     bool        accepting, draining;
     struct event *tick;
+    uint64_t    drain_ns;        /* since when it drains; 0: it does not */
     uint64_t    accept_again_ns; /* accept() ran out of descriptors: rest until then */
     sr_conn    *conns, *touched, *dead;
     uint32_t    n_conn, n_refused_open;
@@ -71,7 +72,7 @@ ssize_t  sr_conn_send(sr_conn *c, const char *p, size_t len);  /* bytes, AGAIN, 
 ssize_t  sr_conn_bye(sr_conn *c);         /* says that nothing follows: 0, AGAIN, GONE */
 void     sr_conn_io_end(sr_conn *c);      /* closes the socket */
 sr_status sr_listen(sr_httpd *hd, sr_err *err);                   /* http_listen.c */
-void     sr_listen_empty(sr_httpd *hd);                           /* accepts all who stand in the kernel's queues */
+void     sr_listen_empty(sr_httpd *hd);                           /* at the end: accepts all who have begun to connect */
 void     sr_listen_close(sr_httpd *hd);
 void     sr_listen_pause(sr_httpd *hd, bool pause);
 #endif

@@ -2,8 +2,10 @@
 #include "serve/http_internal.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,7 +14,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 
-enum { ACCEPTS_PER_TURN = 64, TURNS_AT_THE_END = 128, REST_MS = 100 };
+enum { ACCEPTS_PER_TURN = 64, TURNS_AT_THE_END = 128, REST_MS = 100, LAST_MS = 5, LAST_WAITS = 20 };
 
 /* Too many connections in all, or from this address: the first few of those are told so, the rest just closed; with TLS all of
  * them, for being told would cost a handshake. */
@@ -65,11 +67,32 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     accept_some(arg, fd);
 }
 
+/* From here on nobody new begins to connect: segments with SYN and without ACK are dropped.  Who has begun may end: closing a
+ * listener resets whoever is between the last accept() and close(), or waits for its third segment.  What is dropped is sent
+ * again by the client's system after a second, and refused. */
+static void deafen(int fd)
+{
+    enum { TCP_FLAGS = 13, SYN = 0x02, ACK = 0x10 };
+    struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS), BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SYN | ACK),
+                                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYN, 0, 1), BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, UINT32_MAX)};
+    struct sock_fprog  prog   = {.len = sizeof code / sizeof *code, .filter = code};
+    setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog); /* a kernel without filters: as before, a few may be reset */
+}
+
 void sr_listen_empty(sr_httpd *hd)
 {
-    for (uint32_t i = 0; i < hd->n_listener; i++)
-        for (int turn = 0; turn < TURNS_AT_THE_END && accept_some(hd, hd->listener[i].fd); turn++)
-            ;
+    struct pollfd p[LISTENERS];
+    for (uint32_t i = 0; i < hd->n_listener; i++) {
+        deafen(hd->listener[i].fd);
+        p[i] = (struct pollfd){.fd = hd->listener[i].fd, .events = POLLIN};
+    }
+    for (int wait = 0; wait < LAST_WAITS; wait++) {
+        for (uint32_t i = 0; i < hd->n_listener; i++)
+            for (int turn = 0; turn < TURNS_AT_THE_END && accept_some(hd, hd->listener[i].fd); turn++)
+                ;
+        if (poll(p, hd->n_listener, LAST_MS) <= 0)
+            return;
+    }
 }
 
 void sr_listen_pause(sr_httpd *hd, bool pause)

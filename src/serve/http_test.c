@@ -536,11 +536,13 @@ static void stopping_answers_who_has_connected_already(void **state)
     tc_reply_end(&r);
     char q[300];
     snprintf(q, sizeof q, "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    usleep(1100000); /* the second of grace begins with the stop, however long the connection has been there */
     tc_say(&busy, q);
     tc_wait_metric(&s, "strata_requests_running", 1);
     sr_serve_stop(s.serve);
     s.stopped = true;
     assert_false(tc_more(&kept, 5000)); /* used before, silent now: closed at once */
+    usleep(400000);
     tc_say(&late, ask);                 /* connected in time: told */
     tc_reply_read(&late, &r);
     assert_int_equal(r.status, 503);
