@@ -3,7 +3,9 @@
  * pp<N>  N prompt tokens behind `depth` tokens that are already in the cache, and the first token of their answer, unless they
  *        fill the context that the model was trained for; from post to the end of the request.
  * tg<N>  N tokens made after `depth` tokens of context; from the first token to the last.
- * batch  so many sequences at once; all their tokens, from the first token of any to the last of all.
+ * batch  so many sequences at once.  tg: each one's own rate, from its first token to its last, added up: they begin in different
+ *        steps, and prompts of the others are no part of what is measured.  Whole pages of a context come from the cache.
+ * host   (--ops, --json) the host's own work in a step, microseconds: commands, schedule, events.
  * Each row: one run that is not counted, then --runs; median, least and most.  Token ids are random, sampling is
  * greedy.  mbu of tg = (weights + KV bytes a step must read) x steps per second / measured read bandwidth of this
  * machine with the same threads; it can exceed 1 where the weights fit into the caches.
@@ -80,7 +82,7 @@ static sr_status post(bench *b, uint32_t seq, uint32_t n_tok, uint32_t max_new, 
     return st == SR_AGAIN ? sr_raise(err, SR_INVALID, "%u tokens do not fit the engine's queue", n_tok) : st;
 }
 
-typedef struct { uint64_t posted, first, last; uint32_t made; } times; /* first token of all, end of the last request */
+typedef struct { uint64_t posted, last; uint32_t made; double tok_s; } times; /* end of the last request; what all made a second, after their first tokens */
 
 /* Posts one request for each sequence and waits for all.  Times are the engine's own (usage), so that a slow reader of
  * events on a busy machine does not distort them. */
@@ -90,7 +92,7 @@ static sr_status run_batch(bench *b, uint32_t batch, uint32_t n_tok, uint32_t ma
     uint64_t base = b->s->next_id + 1;
     uint32_t done = 0;
     size_t   n;
-    *t = (times){.posted = sr_now_ns(), .first = UINT64_MAX};
+    *t = (times){.posted = sr_now_ns()};
     b->s->next_id += batch;
     for (uint32_t i = 0; i < batch; i++) {
         b->arrival[i] = sr_now_ns();
@@ -105,10 +107,10 @@ static sr_status run_batch(bench *b, uint32_t batch, uint32_t n_tok, uint32_t ma
                 return sr_raise(err, ev[i].status, "%s", ev[i].msg);
             if (ev[i].kind != SR_EV_DONE)
                 continue;
-            uint64_t from = b->arrival[ev[i].id - base];
-            t->first      = SR_MIN(t->first, from + ev[i].usage.ns_queue + ev[i].usage.ns_prompt);
-            t->last       = SR_MAX(t->last, from + ev[i].usage.ns_total);
             t->made += ev[i].usage.made;
+            uint64_t ns = ev[i].usage.ns_total - ev[i].usage.ns_queue - ev[i].usage.ns_prompt, made = ev[i].usage.made;
+            t->last     = SR_MAX(t->last, b->arrival[ev[i].id - base] + ev[i].usage.ns_total);
+            t->tok_s += made > 1 ? (double)(made - 1) / ((double)SR_MAX(ns, (uint64_t)1) * 1e-9) : 0;
             done++;
         }
     }
@@ -120,22 +122,21 @@ static sr_status warm(bench *b, const row *r, sr_err *err)
 {
     times t;
     for (uint32_t i = 0; i < r->batch; i++)
-        fill(b, i, 0, SR_MAX(r->depth, 1u), 0);
+        fill(b, i, 0, r->depth + 1, 0);
     return r->depth ? run_batch(b, r->batch, r->depth, 1, &t, err) : SR_OK;
 }
 
 static sr_status run_once(bench *b, const row *r, double *tok_s, sr_err *err)
 {
     times    t;
-    uint32_t ctx = r->prefill ? r->depth + r->n : SR_MAX(r->depth, 1u);
+    uint32_t ctx = r->depth + (r->prefill ? r->n : 1);
     b->fresh++;
     for (uint32_t i = 0; i < r->batch && r->prefill; i++)
         fill(b, i, r->depth, r->n, b->fresh);
     if (run_batch(b, r->batch, ctx, r->prefill ? 1 : r->n + 1, &t, err))
         return err->status;
     SR_ASSERT(!r->prefill || t.made == (ctx < b->s->info.ctx ? r->batch : 0), "%u tokens of %u were made", t.made, r->batch);
-    uint64_t ns = t.last - (r->prefill ? t.posted : t.first);
-    *tok_s      = (r->prefill ? (double)r->n * r->batch : (double)t.made - 1) / ((double)SR_MAX(ns, (uint64_t)1) * 1e-9);
+    *tok_s = r->prefill ? (double)r->n * r->batch / ((double)SR_MAX(t.last - t.posted, (uint64_t)1) * 1e-9) : t.tok_s;
     return SR_OK;
 }
 
@@ -175,6 +176,15 @@ static void print_sides(bench *b)
     sr_json_num(&b->w, "cpu_share", s.cpu_share);
 }
 
+/* The host's own work in a step of this row, us. */
+static double host_us(const bench *b)
+{
+    sr_portstats now;
+    sr_port_stats(b->s->port, &now);
+    uint64_t steps = now.steps - b->before.steps;
+    return (double)(now.ns_host - b->before.ns_host) * 1e-3 / (double)SR_MAX(steps, (uint64_t)1);
+}
+
 static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
 {
     const sr_modelinfo *i = &b->s->info;
@@ -188,6 +198,8 @@ static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
             snprintf(share, sizeof share, "%6.2f", mbu);
         printf("%-10s %8u %6u %12.1f %10.1f %10.1f %8s\n", test, r->depth, r->batch, v->median, v->min, v->max, share);
         print_sides(b);
+        if (b->o->cfg.profile)
+            printf("           host %.1f us a step\n", host_us(b));
         fflush(stdout);
         return b->o->cfg.profile ? sr_bench_ops(b->s->model, b->read_bw, NULL, err) : SR_OK;
     }
@@ -208,6 +220,7 @@ static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
     else
         sr_json_null(&b->w, "mbu");
     print_sides(b);
+    sr_json_num(&b->w, "host_us", host_us(b));
     sr_json_null(&b->w, "mfu"); /* the peak of the matrix units of this device is not measured */
     if (b->o->cfg.profile && sr_bench_ops(b->s->model, b->read_bw, &b->w, err))
         return err->status;
@@ -329,7 +342,7 @@ static int run(options *o)
     sr_buf   text = {0};
     bench    b    = {.o = o, .w = {.out = &text, .indent = 2}};
     uint32_t batch = most(&o->b), ctx = most(&o->d) + SR_MAX(most(&o->p), most(&o->n) + 1);
-    ctx += most(&o->p) > most(&o->n) && ctx < trained_for(o); /* the first token of an answer */
+    ctx += ctx < trained_for(o); /* the first token of an answer */
     o->cfg.ctx      = SR_MAX(ctx, 16u);
     o->cfg.max_seqs = batch;
     o->cfg.kv_pages = batch * ((ctx + PAGE - 1) / PAGE + 2);
