@@ -129,7 +129,7 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     sr_loadcfg load = sr_session_loadcfg(cfg, s->path);
     load.be         = be;
     load.device     = device;
-    if (sr_session_load(cfg, &load, &s->model, err) || sr_engine_open(s->model, &(sr_enginecfg){.grammars = cfg->grammars}, NULL, s->port, &s->engine, err))
+    if (sr_session_load(cfg, &load, &s->model, err) || sr_engine_open(s->model, &(sr_enginecfg){.grammars = cfg->grammars, .overlap = cfg->no_overlap ? SR_OVERLAP_NEVER : SR_OVERLAP_AUTO}, NULL, s->port, &s->engine, err))
         return err->status;
     s->info           = *sr_model_info(s->model);
     s->runner->engine = s->engine;

@@ -29,6 +29,7 @@ typedef struct {
     uint32_t    ctx, threads;    /* 0: the engine's defaults */
     uint32_t    max_seqs, out_rows, max_step_tokens, kv_pages;
     bool        deterministic;   /* GPU: cuts of work that do not depend on the batch */
+    bool        no_overlap;      /* no step is launched before the one before it was read */
     uint64_t    vram;            /* most bytes of a GPU's memory; 0: what is free */
     uint64_t    ram;             /* most bytes of weights in RAM beside a GPU; 0: what there is */
     float       pcie_gbs;        /* a slower bus, rehearsed, GB/s; 0: the machine's own */
@@ -63,6 +64,7 @@ typedef struct {
 #define SR_O_TRANSIT(c) SR_O_CHOICE("transit", 0, (c).transit, "raw|coded", "weights of BF16 and F16 in RAM beside a GPU: as they are, or coded " \
     "without loss, a third and a seventh smaller, and decoded by the GPU; the CPU then computes none of these")
 #define SR_O_DISK_IO(c) SR_O_CHOICE("disk-io", 0, (c).disk_io, "threads|uring", "weights on disk are read by threads, or by io_uring, where the kernel allows it")
+#define SR_O_NO_OVERLAP(c) SR_O_FLAG("no-overlap", 0, (c).no_overlap, "GPU: launch a step only when the one before it was read (a CPU always does)")
 #define SR_O_DETERMINISTIC(c) SR_O_FLAG("deterministic", 0, (c).deterministic, "GPU: an answer's bits do not depend on who else is answered (a CPU's never do)")
 #define SR_O_CTX(c)     SR_O_UINT("ctx", 'c', (c).ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24)
 #define SR_O_KV_K(c)    SR_O_CHOICE("cache-type-k", 0, (c).kv_k, "f16|q8_0", "format of the keys in the KV cache")
@@ -78,7 +80,7 @@ typedef struct {
     SR_O_UINT("exit-layer", 0, (c).exit_layer, "N", "test after so many layers; without it, two thirds of them", 1, 1 << 16)
 /* How it is computed, for commands that run for long. */
 #define SR_O_COMPUTE(c) \
-    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DISK_IO(c), SR_O_DETERMINISTIC(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
+    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DISK_IO(c), SR_O_DETERMINISTIC(c), SR_O_NO_OVERLAP(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {

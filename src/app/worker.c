@@ -27,7 +27,7 @@ typedef struct {
     float    pcie_gbs, skip_threshold, early_exit;
     uint32_t exit_layer, step_timeout;
     char     skip_text[4096];
-    bool     pin, deterministic, verbose;
+    bool     pin, deterministic, no_overlap, verbose;
 } order;
 typedef enum { WORD_PROGRESS, WORD_READY, WORD_FAILED } wordkind;
 typedef struct {
@@ -146,7 +146,8 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
     load.progress     = say_progress;
     sr_status  s      = sr_backend_pick(cfg.device, &load.be, &load.device, why, err);
     if (s == SR_OK && (s = sr_session_load(&cfg, &load, &model, err)) == SR_OK &&
-        (s = sr_engine_open(model, &(sr_enginecfg){.grammars = true, .replaced = true}, NULL, c->port, &engine, err)) == SR_OK) {
+        (s = sr_engine_open(model, &(sr_enginecfg){.grammars = true, .replaced = true, .overlap = o->no_overlap ? SR_OVERLAP_NEVER : SR_OVERLAP_AUTO},
+                            NULL, c->port, &engine, err)) == SR_OK) {
         s = run_watched(o, engine, sr_model_info(model), c, err);
     } else {
         say(WORD_FAILED, s, 0, err->msg, NULL);
@@ -373,7 +374,7 @@ static void *watch(void *arg)
 static void write_order(order *o, const sr_sessioncfg *c, const char *path)
 {
     *o = (order){.size = sizeof *o, .ctx = c->ctx, .threads = c->threads, .max_seqs = c->max_seqs, .out_rows = c->out_rows,
-                 .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .vram = c->vram, .ram = c->ram, .pcie_gbs = c->pcie_gbs, .deterministic = c->deterministic,
+                 .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .vram = c->vram, .ram = c->ram, .pcie_gbs = c->pcie_gbs, .deterministic = c->deterministic, .no_overlap = c->no_overlap,
                  .pin = c->pin, .skip_threshold = c->skip_threshold, .early_exit = c->early_exit, .exit_layer = c->exit_layer, .step_timeout = c->step_timeout, .verbose = c->verbose};
     snprintf(o->skip_text, sizeof o->skip_text, "%s", c->skip_text ? c->skip_text : "");
     snprintf(o->version, sizeof o->version, "%s", SR_VERSION);

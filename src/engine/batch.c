@@ -170,6 +170,24 @@ static sr_status fetch(sr_model *m, sr_err *err)
     return n ? m->be->copyv(m->dev, SR_Q_COMPUTE, back, n, err) : SR_OK;
 }
 
+/* Weights that come in steps, early exits and times of single ops need the host between a step's ops, or after them. */
+bool sr_model_flies(const sr_model *m) { return !m->off && !m->skip && !m->tap && !m->cfg.dev.profile; }
+
+sr_status sr_model_launch(sr_model *m, sr_sampled *to, sr_launched *out, sr_err *err)
+{
+    enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };
+    const sr_program *p = &m->code->prog;
+    sr_span           span[MAX_SPANS], back = {.dst = to, .src = m->sampled_dev, .n = 1, .bytes = m->block.now.out * sizeof(sr_sampled)};
+    sr_status         s = m->be->copyv(m->dev, SR_Q_COMPUTE, span, sr_block_spans(&m->block, p->n_kv, span, MAX_SPANS), err);
+    out->taken          = m->be->mark(m->dev, SR_Q_COMPUTE);
+    if (s == SR_OK)
+        s = sr_ops_submit(m, m->plan, NULL, 0, p->n_op, err);
+    if (s == SR_OK && back.bytes)
+        s = m->be->copyv(m->dev, SR_Q_COMPUTE, &back, 1, err);
+    out->done = m->be->mark(m->dev, SR_Q_COMPUTE);
+    return s;
+}
+
 sr_status sr_model_compute(sr_model *m, sr_err *err)
 {
     enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };

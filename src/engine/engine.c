@@ -233,7 +233,7 @@ static void token(sr_engine *e, sr_choice *c, const sr_sampled *r)
     emit(e, &(sr_event){.id = j->id, .choice = c->index, .pos = c->made - 1, .kind = SR_EV_TOKEN, .token = r->tok,
                         .logprob = r->logprob, .alt = alt, .n_alt = n_alt});
     c->tok[c->n_tok++] = r->tok;
-    if (c->made == 1 && e->n_turn == 1) /* somebody alone waits for the first text: the rest of the step's work comes after it */
+    if (c->made == 1 && e->now.n == 1) /* somebody alone waits for the first text: the rest of the step's work comes after it */
         sr_port_hurry(e->port);
     if (whole) /* its grammar ends here: no step for an end token that must come */
         sr_emit_done(e, c, SR_END_EOS);
@@ -401,7 +401,8 @@ static void fail_list(sr_engine *e, sr_list *l, const char *msg)
 /* The device is gone: everybody who was in it hears so. */
 static sr_status lose(sr_engine *e, sr_err *err)
 {
-    e->lost = true;
+    e->lost   = true;
+    e->now.on = e->next.on = false;
     sr_port_gauges(e->port)->fault = !e->cfg.replaced;
     sr_port_gauges(e->port)->ready = 0;
     fail_list(e, &e->running, err->msg);
@@ -421,14 +422,46 @@ static void end_failed(sr_engine *e)
 
 /* A step costs something even with one token: little on a CPU or with all weights on the card, nearly everything where they come over
  * a bus. */
-static void learn_cost(sr_engine *e, double ns)
+static void learn_cost(sr_engine *e, uint32_t tok, double ns)
 {
-    uint32_t tok = e->m->block.now.tok;
     double  *mean = tok <= FEW ? &e->ns_step : &e->ns_per_token;
     if (tok > FEW && tok < MANY)
         return;
     ns    = tok <= FEW ? ns : SR_MAX(ns - e->ns_step, ns / 64) / tok;
     *mean = *mean > 0 ? 0.7 * *mean + 0.3 * ns : ns;
+}
+
+/* The step under way, and the launch of the one behind it; returns when the former is over. */
+static sr_status compute(sr_engine *e, uint64_t *ns_wait, sr_err *err)
+{
+    uint64_t t0 = sr_now_ns(), work = 0;
+    __atomic_store_n(&e->busy_since, t0, __ATOMIC_RELEASE);
+    sr_status s = e->now.on ? SR_OK : sr_flight_begin(e, err);
+    if (s == SR_OK && e->now.at.done.word) {
+        sr_flight_doze(e);
+        uint64_t t = sr_now_ns();
+        take_commands(e); /* who came meanwhile is in the next step, which is not launched yet then */
+        sr_sched_admit(e);
+        s    = sr_flight_follow(e, err);
+        work = sr_now_ns() - t;
+    }
+    if (s == SR_OK)
+        s = sr_flight_wait(e, err);
+    *ns_wait = sr_now_ns() - t0 - work;
+    __atomic_store_n(&e->busy_since, 0, __ATOMIC_RELEASE);
+    return s;
+}
+
+/* What came out of the step under way. */
+static void events(sr_engine *e, uint64_t now)
+{
+    for (uint32_t i = 0; i < e->now.n; i++) {
+        sr_choice *c = sr_flight_rider(e, &e->now, i);
+        if (c && c->rows)
+            after(e, c, now);
+        else if (c && c->fail)
+            sr_emit_error(e, c, c->fail, c->why);
+    }
 }
 
 sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
@@ -443,43 +476,35 @@ sr_status sr_engine_step(sr_engine *e, sr_step *step, sr_err *err)
     e->n_turn = 0;
     size_t room    = sr_port_event_room(e->port), least = event_room(e);
     e->vector_room = room - SR_MIN(room, least);
-    bool work      = e->running.n && room >= least && sr_sched_build(e, step);
+    bool work      = room >= least && (e->now.on || (e->running.n && sr_sched_build(e, step)));
     if (!work) {
         end_failed(e);
         gauges(e);
         sr_port_flush(e->port);
         return SR_AGAIN;
     }
-    uint64_t t1 = sr_now_ns();
-    __atomic_store_n(&e->busy_since, t1, __ATOMIC_RELEASE);
-    sr_status computed = sr_model_compute(e->m, err);
-    __atomic_store_n(&e->busy_since, 0, __ATOMIC_RELEASE);
-    if (computed)
+    uint64_t wait = 0;
+    if (compute(e, &wait, err))
         return lose(e, err);
     uint64_t t2 = sr_now_ns();
-    learn_cost(e, (double)(t2 - t1));
-    /* A choice may end another only through its own job's fork, and those have no rows yet. */
-    for (uint32_t i = 0; i < e->n_turn; i++) {
-        sr_choice *c = e->turn[i];
-        if (c->state == SR_CH_RUNNING && c->rows)
-            after(e, c, t2);
-        else if (c->fail)
-            sr_emit_error(e, c, c->fail, c->why);
-    }
+    step->seqs   = e->now.seqs;
+    step->tokens = e->now.tokens;
+    learn_cost(e, e->now.tokens, (double)(e->now.over - e->now.since));
+    events(e, t2);
     sr_portstats *g = sr_port_gauges(e->port);
     uint64_t      t3 = sr_now_ns();
-    step->ns_wait    = t2 - t1;
+    step->ns_wait    = wait;
     step->ns_predicted   = (uint64_t)(e->m->info.predicted_s * 1e9);
     step->bytes_streamed = sr_offload_bytes(e->m) - g->bytes_streamed;
     g->bytes_streamed += step->bytes_streamed;
-    step->ns_host    = t1 - t0 + t3 - t2;
+    step->ns_host    = t3 - t0 - wait;
     g->steps++;
     g->ns_steps += t3 - t0;
     g->ns_wait += step->ns_wait;
     g->ns_host += step->ns_host;
     gauges(e);
     sr_port_flush(e->port);
-    return SR_OK;
+    return sr_flight_end(e, err) ? lose(e, err) : SR_OK;
 }
 
 uint64_t sr_engine_busy(const sr_engine *e)
@@ -523,6 +548,10 @@ sr_status sr_engine_open(sr_model *m, const sr_enginecfg *cfg, const sr_proposer
     if (!e->count || !e->touched || !e->turn) {
         sr_engine_close(e);
         return sr_raise(err, SR_NOMEM, "host: memory for an engine of %u tokens of vocabulary", m->info.n_vocab);
+    }
+    if (sr_flight_open(e, err)) {
+        sr_engine_close(e);
+        return err->status;
     }
     size_t room = sr_port_event_room(port), least = event_room(e) + sr_vector_events(m) * (size_t)SR_PORT_EVENT_MAX;
     if (room < least) { /* it would wait for room for ever */
@@ -568,6 +597,7 @@ void sr_engine_close(sr_engine *e)
     sr_free(e->count);
     sr_free(e->touched);
     sr_free(e->turn);
+    sr_flight_close(e);
     sr_free(e);
 }
 

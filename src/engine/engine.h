@@ -5,6 +5,7 @@
  * Chunked prefill, prefix reuse and speculation are that one rule.  [vLLM v1 scheduler; Sarathi-Serve 2024]
  *
  * A step:  take commands > admit > propose > schedule > reserve KV > submit > sample/verify > commit > emit.
+ * Where it can, the next step is launched before this one's results are read: its rows take their tokens from the device.
  * Owns:    requests (copied in), sequences, the batch.  Borrows the model and the port.
  * Threads: step() and run() from one thread; everybody else talks through the port (port.h).
  * Errors:  one request's fault ends that request with SR_EV_ERROR and its message.  step() itself fails
@@ -118,11 +119,17 @@ typedef struct {
     void      (*close)(void *self); void *self;
 } sr_proposer;
 
+typedef enum {                             /* whether the next step is launched before this one's results are read (flight.c) */
+    SR_OVERLAP_AUTO,                       /* on devices that are not the host */
+    SR_OVERLAP_NEVER,
+    SR_OVERLAP_ALWAYS
+} sr_overlap;
 typedef struct {
     uint32_t queue;                        /* most requests waiting; 0: 1024 */
     bool     deterministic;
     bool     replaced;                     /* when the device is lost another engine takes the port: requests that have not begun are left to it */
     bool     grammars;                     /* make the vocabulary ready for grammars at once, beside the steps; else with the first request that has one */
+    sr_overlap overlap;
 } sr_enginecfg;
 /* Bytes of events of a port for it: twice what a step of so many sequences and wanted rows may say (0: the model's defaults). */
 size_t sr_engine_events(uint32_t max_seqs, uint32_t out_rows);

@@ -40,13 +40,14 @@ typedef struct {
     uint32_t   n_prompt, starts, progress, order[MAX_REQ], n_order;
 } world;
 
+static sr_enginecfg     engine; /* of open_world(); main() changes it */
 static const sr_loadcfg usual = {.path = MODEL, .ctx = 512, .max_seqs = 8, .max_step_tokens = 128, .dev = {.threads = 2}};
 
 static world *open_world(const sr_loadcfg *c)
 {
     sr_err err = {0};
     world *w   = sr_calloc(1, sizeof *w);
-    if (sr_model_load(c, &w->m, &err) || sr_port_open(NULL, &w->port, &err) || sr_engine_open(w->m, NULL, NULL, w->port, &w->e, &err))
+    if (sr_model_load(c, &w->m, &err) || sr_port_open(NULL, &w->port, &err) || sr_engine_open(w->m, &engine, NULL, w->port, &w->e, &err))
         fail_msg("%s", err.msg);
     sr_portstats s;
     sr_port_stats(w->port, &s);
@@ -107,6 +108,16 @@ static void steps(world *w, uint32_t most)
         if (s == SR_AGAIN && w->e->jobs == 0)
             return;
     }
+}
+
+/* What fails may be the step behind the one under way, which then still ends well. */
+static sr_status step_until_lost(world *w, sr_err *err)
+{
+    sr_step   st;
+    sr_status s = SR_OK;
+    for (uint32_t i = 0; i < 2 && s == SR_OK; i++)
+        s = sr_engine_step(w->e, &st, err);
+    return s;
 }
 
 static void no_page_is_held(world *w)
@@ -809,6 +820,91 @@ static void steps_allocate_nothing(void **state)
     close_world(w);
 }
 
+/* Lengths, ends by a token, seeds, a penalty, somebody who comes late and somebody who leaves: in turns the next step is launched and is not. */
+static void crowd(world *w, answer out[8], uint32_t *under_way)
+{
+    for (uint32_t i = 0; i < 6; i++) {
+        sr_request r    = greedy(i + 1, i, 20 + 7 * i, 12 + 9 * i);
+        r.sampling.temp = i % 2 ? 0.9f : 0;
+        r.sampling.seed = i;
+        r.n_logprobs    = i == 3 ? 3 : 0;
+        r.sampling.rep_last_n   = i == 1 ? 16 : 0;
+        r.sampling.freq_penalty = i == 1 ? 0.5f : 0;
+        post(w, &r);
+    }
+    for (uint32_t i = 0; i < 30; i++) {
+        steps(w, 1);
+        *under_way += w->e->now.on;
+    }
+    int32_t    end  = w->a[5][0].tok[0];
+    sr_request late = greedy(7, 3, 33, 40), leaves = greedy(8, 5, 40, 60);
+    late.stop_tok = &end, late.n_stop_tok = 1;
+    post(w, &late);
+    post(w, &leaves);
+    steps(w, 9);
+    assert_true(sr_port_end(w->port, 8, ~0u, SR_END_CANCEL));
+    steps(w, 200);
+    no_page_is_held(w);
+    assert_false(w->e->now.on);
+    for (uint32_t i = 0; i < 8; i++)
+        out[i] = w->a[i][0];
+}
+
+static void answers_are_the_same_when_steps_overlap(void **state)
+{
+    (void)state;
+    sr_enginecfg was = engine;
+    answer       each[2][8];
+    uint32_t     under_way[2] = {0};
+    for (int on = 0; on < 2; on++) {
+        engine.overlap = on ? SR_OVERLAP_ALWAYS : SR_OVERLAP_NEVER;
+        world *w       = open_world(&usual);
+        crowd(w, each[on], &under_way[on]);
+        close_world(w);
+    }
+    engine = was;
+    for (uint32_t i = 0; i < 8; i++) {
+        uint32_t n = SR_MIN(each[0][i].n, each[1][i].n);
+        assert_int_equal(each[1][i].done, 1);
+        assert_int_equal(each[0][i].reason, each[1][i].reason);
+        if (i < 7) /* who left may have been a step further */
+            same(&each[1][i], &each[0][i]);
+        assert_memory_equal(each[0][i].tok, each[1][i].tok, n * sizeof(int32_t));
+    }
+    assert_int_equal(under_way[0], 0);
+    assert_in_range(under_way[1], 5, 29); /* not while the penalty was there */
+}
+
+/* Everybody rides in the step under way and ends by a token in the one before it: it comes to an end by itself. */
+static void a_step_that_nobody_rides_is_left_behind(void **state)
+{
+    (void)state;
+    sr_enginecfg was  = engine;
+    answer       want = alone(&usual, greedy(1, 2, 30, 12));
+    uint32_t     at   = 11;
+    while (at && want.tok[at - 1] == want.tok[at]) /* the first of its kind */
+        at--;
+    for (uint32_t i = 0; i < at; i++)
+        assert_int_not_equal(want.tok[i], want.tok[at]);
+    engine.overlap = SR_OVERLAP_ALWAYS;
+    world     *w   = open_world(&usual);
+    sr_request r   = greedy(1, 2, 30, 100);
+    r.stop_tok = &want.tok[at], r.n_stop_tok = 1;
+    post(w, &r);
+    steps(w, 200);
+    assert_int_equal(w->a[0][0].reason, SR_END_EOS);
+    assert_int_equal(w->a[0][0].n, at);
+    assert_int_equal(w->e->flights, at + 2); /* one too many */
+    assert_false(w->e->now.on);
+    no_page_is_held(w);
+    r = greedy(2, 2, 30, 12);
+    post(w, &r);
+    steps(w, 200);
+    same(&w->a[1][0], &want);
+    close_world(w);
+    engine = was;
+}
+
 static void a_lost_device_ends_everybody_with_its_reason(void **state)
 {
     (void)state;
@@ -821,7 +917,7 @@ static void a_lost_device_ends_everybody_with_its_reason(void **state)
     sr_fault_arm(SR_FAULT_SUBMIT, 1);
     sr_step st;
     sr_err  err = {0};
-    assert_int_equal(sr_engine_step(w->e, &st, &err), SR_DEVLOST);
+    assert_int_equal(step_until_lost(w, &err), SR_DEVLOST);
     sr_fault_arm(SR_FAULT_SUBMIT, 0);
     poll_all(w);
     for (uint32_t i = 0; i < 3; i++) {
@@ -848,10 +944,9 @@ static void a_lost_device_ends_those_who_wait_too(void **state)
         post(w, &r);
     }
     steps(w, 2);
-    sr_step st;
-    sr_err  err = {0};
+    sr_err err = {0};
     sr_fault_arm(SR_FAULT_SUBMIT, 1);
-    assert_int_equal(sr_engine_step(w->e, &st, &err), SR_DEVLOST);
+    assert_int_equal(step_until_lost(w, &err), SR_DEVLOST);
     sr_fault_arm(SR_FAULT_SUBMIT, 0);
     poll_all(w);
     for (uint32_t i = 0; i < 3; i++)
@@ -866,17 +961,16 @@ static void a_lost_device_leaves_those_who_wait_to_the_next_engine(void **state)
     sr_loadcfg one = usual;
     one.max_seqs   = 1;
     world *w       = open_world(&one);
-    sr_step st;
-    sr_err  err = {0};
+    sr_err err     = {0};
     sr_engine_close(w->e);
-    assert_int_equal(sr_engine_open(w->m, &(sr_enginecfg){.replaced = true}, NULL, w->port, &w->e, &err), SR_OK);
+    assert_int_equal(sr_engine_open(w->m, &(sr_enginecfg){.replaced = true, .overlap = engine.overlap}, NULL, w->port, &w->e, &err), SR_OK);
     for (uint32_t i = 0; i < 3; i++) {
         sr_request r = greedy(i + 1, i, 40, 40);
         post(w, &r);
     }
     steps(w, 2);
     sr_fault_arm(SR_FAULT_SUBMIT, 1);
-    assert_int_equal(sr_engine_step(w->e, &st, &err), SR_DEVLOST);
+    assert_int_equal(step_until_lost(w, &err), SR_DEVLOST);
     sr_fault_arm(SR_FAULT_SUBMIT, 0);
     poll_all(w);
     assert_int_equal(w->a[0][0].error, SR_DEVLOST);
@@ -1002,7 +1096,7 @@ static void the_engine_may_be_a_process_of_its_own(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         volatile int stop = 0;
-        if (sr_model_load(&usual, &w->m, &err) || sr_engine_open(w->m, NULL, NULL, w->port, &w->e, &err))
+        if (sr_model_load(&usual, &w->m, &err) || sr_engine_open(w->m, &engine, NULL, w->port, &w->e, &err))
             _exit(1);
         _exit(sr_engine_run(w->e, &stop, &err) ? 2 : 0);
     }
@@ -1090,11 +1184,15 @@ int main(void)
         cmocka_unit_test(higher_priority_goes_first_and_deadlines_end),
         cmocka_unit_test(a_long_prompt_does_not_hold_up_those_who_answer),
         cmocka_unit_test(steps_allocate_nothing),
+        cmocka_unit_test(answers_are_the_same_when_steps_overlap),
+        cmocka_unit_test(a_step_that_nobody_rides_is_left_behind),
         cmocka_unit_test(a_lost_device_ends_everybody_with_its_reason),
         cmocka_unit_test(a_failed_allocation_ends_one_request_and_nothing_else),
         cmocka_unit_test(a_file_cut_short_is_an_error_not_a_signal),
         cmocka_unit_test(many_sequences_want_a_port_that_holds_what_a_step_may_say),
         cmocka_unit_test(the_engine_may_be_a_process_of_its_own),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed     = cmocka_run_group_tests_name("engine", tests, NULL, NULL);
+    engine.overlap = SR_OVERLAP_ALWAYS; /* whatever is under way, nobody is to notice */
+    return failed + cmocka_run_group_tests_name("engine, steps overlapping", tests, NULL, NULL);
 }

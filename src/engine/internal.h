@@ -5,7 +5,7 @@
  *     vector.c   requests that want a vector
  *     sched.c   requests, admission, preemption, budgets    engine.c  the step, and what comes out of it
  *     place.c   weights onto the device                     offload.c those that do not fit it
- *     skip.c    blocks left out, early exit
+ *     skip.c    blocks left out, early exit             flight.c  steps under way, the next one behind the present one
  */
 #ifndef SR_ENGINE_INTERNAL_H
 #define SR_ENGINE_INTERNAL_H
@@ -47,7 +47,7 @@ struct sr_model {
     void            **owned;      /* by weight id: device copies, NULL where the mapping itself is used */
     void             *scratch;
     sr_block          block;
-    sr_sampled       *sampled;    /* pinned: a step's results [max.out] */
+    sr_sampled       *sampled, *spare; /* pinned: a step's results [max.out]; those of the step behind it */
     const void       *sampled_dev;
     float            *hidden;     /* pinned: final-norm states of a step's wanted rows [max.out][n_embd], where vectors are wanted */
     uint32_t          kv_pages;
@@ -67,6 +67,11 @@ uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32
 void     sr_block_add(sr_model *m, const sr_kvseq *seq, const int32_t *tok, uint32_t first, uint32_t n);
 /* Inputs over, program through, results of now.out rows in m->sampled; returns when they are here. */
 SR_MUSTUSE sr_status sr_model_compute(sr_model *m, sr_err *err);
+/* The same without waiting, where all is computed by one program (sr_model_flies()) and no vector is wanted: the block may be written
+ * again when `taken` is reached, results are in `to` when `done` is. */
+typedef struct { sr_point taken, done; } sr_launched;
+bool     sr_model_flies(const sr_model *m);
+SR_MUSTUSE sr_status sr_model_launch(sr_model *m, sr_sampled *to, sr_launched *out, sr_err *err);
 
 /* place.c: where every weight lies.  On a device with memory of its own they are copied, packed into its kernels' tiles. */
 SR_MUSTUSE sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err);
@@ -96,6 +101,7 @@ struct sr_choice {            /* one answer of a request */
     int32_t   *tok;           /* [job->n_prompt + max_new] */
     uint32_t   scored;        /* prompt positions whose logprob has been sent */
     /* this step */
+    uint64_t   flight;        /* its number; 0: none */
     uint32_t   row, rows, out, outs, given; /* token rows and wanted rows given to it; the first `given` are prompt scores */
     struct sr_matcher *matcher; /* its place in the request's grammar; NULL: none */
     sr_endreason gone;        /* asked to end before its prompt was computed for the others */
@@ -126,6 +132,16 @@ typedef struct { sr_choice *head, *tail; uint32_t n; } sr_list;
 
 enum { SR_JOB_BUCKETS = 1024 };
 
+typedef struct { uint64_t id, order; uint32_t choice, out; } sr_rider; /* who has rows in a step; he may be gone when it is over */
+typedef struct {              /* a step on the device */
+    bool        on;
+    uint64_t    number, since, over; /* since: launched, or the one before it over; over: seen to be */
+    uint32_t    n, seqs, tokens;
+    bool        single;       /* a row a sequence */
+    sr_rider   *rider;        /* [max_seqs] */
+    sr_launched at;
+} sr_flight;
+
 struct sr_engine {
     sr_model    *m;
     sr_port     *port;
@@ -139,6 +155,9 @@ struct sr_engine {
     int32_t     *touched;           /* [vocab] */
     sr_choice  **turn;              /* [max_seqs] who may compute in this step, in order */
     uint32_t     n_turn;
+    sr_flight    now, next;         /* next: behind it on the queue */
+    uint64_t     flights;           /* so far */
+    uint64_t     ns_single[4];      /* what the last steps of a row a sequence took */
     double       ns_step, ns_per_token; /* measured: a step of few tokens; what each further token adds.  They size chunks while others decode */
     size_t       vector_room;       /* bytes of the event ring that vectors of this step may take */
     uint64_t     deadline_scan;
@@ -157,6 +176,19 @@ void      sr_choice_stop(sr_engine *e, sr_choice *c); /* leaves its list, gives 
 void      sr_sched_admit(sr_engine *e);
 /* Fills the block with what this step computes; false: nothing can run. */
 bool      sr_sched_build(sr_engine *e, sr_step *step);
+
+/* The parameters of a row whose token will be number `pos` of the choice's. */
+sr_sampdev sr_sched_sampling(const sr_choice *c, uint32_t pos);
+
+/* flight.c */
+SR_MUSTUSE sr_status sr_flight_open(sr_engine *e, sr_err *err);
+void       sr_flight_close(sr_engine *e);
+SR_MUSTUSE sr_status sr_flight_begin(sr_engine *e, sr_err *err); /* what sr_sched_build() has built is e->now; on the device, if it flies */
+void       sr_flight_doze(const sr_engine *e);                   /* until e->now is nearly over */
+SR_MUSTUSE sr_status sr_flight_follow(sr_engine *e, sr_err *err); /* launches e->next, if all who run can go on without the host */
+SR_MUSTUSE sr_status sr_flight_wait(sr_engine *e, sr_err *err);   /* for e->now; its results are m->sampled's */
+sr_choice *sr_flight_rider(sr_engine *e, const sr_flight *f, uint32_t i); /* NULL: he has gone */
+SR_MUSTUSE sr_status sr_flight_end(sr_engine *e, sr_err *err);    /* its results were used: e->next, if any, is e->now */
 
 /* constrain.c */
 SR_MUSTUSE sr_status sr_constrain_prepare(sr_engine *e, sr_err *err); /* begins to make the vocabulary ready, unless that has begun */

@@ -157,6 +157,9 @@ static sr_status make_ready(sr_model *m, sr_err *err)
     if (m->be->alloc(m->dev, SR_MEM_PINNED, m->max.out * sizeof(sr_sampled), "step results", &host, err))
         return err->status;
     m->sampled = host;
+    if (m->be->alloc(m->dev, SR_MEM_PINNED, m->max.out * sizeof(sr_sampled), "step results, next", &host, err))
+        return err->status;
+    m->spare = host;
     if (m->be->alloc(m->dev, SR_MEM_PINNED, (size_t)m->max.out * m->info.n_embd * sizeof(float), "hidden states (host)", &host, err))
         return err->status;
     m->hidden = host;
@@ -242,6 +245,7 @@ void sr_model_close(sr_model *m)
         for (uint32_t i = 0; m->owned && i < m->code->prog.n_weight; i++)
             m->be->free(m->dev, m->owned[i]);
         m->be->free(m->dev, m->sampled);
+        m->be->free(m->dev, m->spare);
         m->be->free(m->dev, m->hidden);
         m->be->free(m->dev, m->scratch);
         m->be->close(m->dev);

@@ -187,7 +187,8 @@ static void preempt(sr_engine *e, sr_choice *c)
     c->seq      = NULL;
     c->computed = 0;
     c->rows = c->outs = 0;
-    c->state = SR_CH_WAITING;
+    c->flight = 0;
+    c->state  = SR_CH_WAITING;
     sr_list_add(&e->waiting, c);
     sr_port_gauges(e->port)->preemptions++;
 }
@@ -371,17 +372,25 @@ static bool allowed(sr_engine *e, sr_choice *c, sr_sampdev *row)
     return true;
 }
 
+sr_sampdev sr_sched_sampling(const sr_choice *c, uint32_t pos)
+{
+    const sr_sampling *s = &c->job->sampling;
+    return (sr_sampdev){.temp = s->temp, .top_p = s->top_p, .min_p = s->min_p, .typical_p = s->typical_p, .rep_penalty = s->rep_penalty,
+                        .freq_penalty = s->freq_penalty, .pres_penalty = s->pres_penalty, .top_k = s->top_k, .seed = s->seed,
+                        .choice = c->index, .pos = pos, .n_alt = c->job->n_logprobs ? c->job->n_logprobs - 1 : 0, .given = -1};
+}
+
 /* One wanted row: the logits after token row `row`, for choice c. */
 static bool want(sr_engine *e, sr_choice *c, uint32_t row, int32_t given)
 {
     sr_block          *b = &e->m->block;
     const sr_job      *j = c->job;
-    const sr_sampling *s = &j->sampling;
     sr_sampdev        *d = (sr_sampdev *)b->sampling + b->now.out;
-    uint32_t           alt = given >= 0 ? j->n_prompt_logprobs : j->n_logprobs;
-    *d = (sr_sampdev){.temp = s->temp, .top_p = s->top_p, .min_p = s->min_p, .typical_p = s->typical_p, .rep_penalty = s->rep_penalty,
-                      .freq_penalty = s->freq_penalty, .pres_penalty = s->pres_penalty, .top_k = s->top_k, .seed = s->seed,
-                      .choice = c->index, .pos = c->n_tok, .n_alt = alt ? alt - 1 : 0, .given = given};
+    *d                   = sr_sched_sampling(c, c->n_tok);
+    if (given >= 0) {
+        d->given = given;
+        d->n_alt = j->n_prompt_logprobs ? j->n_prompt_logprobs - 1 : 0;
+    }
     b->out[b->now.out++] = row;
     *(j->what == SR_EMBED ? &b->vectors : &b->drawn) += 1;
     return given >= 0 || (adjustments(e, c, d) && (!c->matcher || allowed(e, c, d)));

@@ -1,11 +1,14 @@
 #include "base/err.h"
 #include "ops/embed/embed.h"
 
-/* The token of row t: of this step, or one that the previous step sampled. */
+/* The token of row t: of this step, or one that the previous step sampled.  A row that could not be sampled (-1) has ended its
+ * request; what its successor computes is not looked at. */
 static uint32_t token_of(const sr_cpujob *j, uint32_t t)
 {
     int32_t tok = j->batch->tok[t];
-    return (uint32_t)(tok < 0 ? j->previous[-1 - tok].tok : tok);
+    if (tok < 0)
+        tok = j->previous[-1 - tok].tok;
+    return tok < 0 ? j->weight[j->op->w].row0 : (uint32_t)tok;
 }
 
 static void run(const sr_cpujob *j, uint32_t phase)
