@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "kv/kv.h"
+#include "ops/slots.h"
 
 enum { PAGE = 16, CTX = 8192, CPU_STEP = 512, GPU_STEP = 2048, FEW = 8, SLOTS = 3, PARALLEL_MAX = 4096, ADJUST_MAX = 1 << 22, ADJUST = 2048 };
 /* What the driver's context and our margin take of a card when no budget is given (backend/cuda/dev.c leaves 512 MiB). */
@@ -112,7 +113,7 @@ static uint64_t scratch_of(const outlook *k)
     sr_shape max    = {.tok = SR_MAX(o->chunk, seqs), .out = seqs, .seq = seqs, .pages = pages};
     uint64_t adjust = SR_MIN((uint64_t)seqs * SR_MIN(o->ctx + ADJUST, k->c->hp.n_vocab), (uint64_t)ADJUST_MAX);
     uint64_t inputs = 12ull * max.tok + 4ull * seqs * (pages + 4) + seqs * sizeof(sr_sampdev) + adjust * sizeof(sr_adjust);
-    return sr_program_scratch(&k->c->prog, &max, o->hw.vram ? 1 : o->threads) + (o->hw.vram ? inputs : 2 * inputs);
+    return o->hw.vram ? sr_device_scratch(&k->c->prog, &max) + inputs : sr_program_scratch(&k->c->prog, &max, o->threads) + 2 * inputs;
 }
 
 static sr_needs needs(const outlook *k, uint64_t kv, uint32_t m)

@@ -1,6 +1,6 @@
 /* run.c - a program made ready on a CUDA device: variants chosen, slots laid out, addresses bound; and its execution.
  *
- *     scratch   [slot 0][slot 1]..[working memory: counters, then what ops take in turns]
+ *     scratch   [slots: ops/slots.h][working memory: counters, then what ops take in turns]
  */
 #include <string.h>
 
@@ -8,6 +8,7 @@
 #include "backend/limits.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "ops/slots.h"
 
 enum { ALIGN = 256, MAX_ROWS = 65535 }; /* rows are the y of grids */
 
@@ -17,6 +18,7 @@ struct sr_plan {
     sr_shape              max;
     const sr_cudakernel **kernel;    /* [n_op] */
     void                **slot;      /* [n_slot] */
+    size_t               *at;        /* [n_slot] offsets of these in scratch */
     sr_wref              *weight;    /* [n_weight] */
     sr_batch              batch;
     void                 *work;
@@ -59,19 +61,6 @@ static const sr_cudakernel *choose(const sr_dev *d, const sr_program *p, uint32_
 
 bool sr_cuda_supports(sr_dev *d, const sr_program *p, uint32_t op) { return choose(d, p, op) != NULL; }
 
-static size_t slot_bytes(const sr_program *p, uint32_t i, const sr_shape *max)
-{
-    return (size_t)sr_slot_rows(&p->slot[i], max) * p->slot[i].width * 4;
-}
-
-static size_t slots_bytes(const sr_program *p, const sr_shape *max)
-{
-    size_t n = 0;
-    for (uint32_t i = 0; i < p->n_slot; i++)
-        n += sr_align_up(slot_bytes(p, i, max), ALIGN);
-    return n;
-}
-
 size_t sr_cuda_scratch(sr_dev *d, const sr_program *p, const sr_shape *max)
 {
     size_t work = SR_CUDA_COUNTERS;
@@ -80,19 +69,18 @@ size_t sr_cuda_scratch(sr_dev *d, const sr_program *p, const sr_shape *max)
         if (k && k->scratch)
             work = SR_MAX(work, k->scratch(&d->info, p, &p->op[i], max));
     }
-    return slots_bytes(p, max) + sr_align_up(work, ALIGN);
+    return sr_slots_place(p, max, NULL) + sr_align_up(work, ALIGN);
 }
 
 static sr_status lay_out(sr_plan *pl, char *scratch, size_t bytes, sr_err *err)
 {
-    size_t need = sr_cuda_scratch(pl->dev, pl->prog, &pl->max), at = 0;
+    size_t need = sr_cuda_scratch(pl->dev, pl->prog, &pl->max);
     if (bytes < need)
         return sr_raise(err, SR_INVALID, "scratch of %zu bytes given, the program needs %zu", bytes, need);
-    for (uint32_t i = 0; i < pl->prog->n_slot; i++) {
-        pl->slot[i] = scratch + at;
-        at += sr_align_up(slot_bytes(pl->prog, i, &pl->max), ALIGN);
-    }
-    pl->work            = scratch + at;
+    size_t end = sr_slots_place(pl->prog, &pl->max, pl->at);
+    for (uint32_t i = 0; i < pl->prog->n_slot; i++)
+        pl->slot[i] = scratch + pl->at[i];
+    pl->work            = scratch + end;
     cudaStream_t stream = pl->dev->queue[SR_Q_COMPUTE].stream;
 #ifdef SR_DEBUG /* NaN in every float format: what nobody wrote must not look like a number */
     if (CU(pl->dev, err, cudaMemsetAsync(scratch, 0xff, need, stream)))
@@ -131,8 +119,9 @@ sr_status sr_cuda_prepare(sr_dev *d, const sr_program *p, const sr_shape *max, v
     *pl        = (sr_plan){.dev = d, .prog = p, .max = *max};
     pl->kernel = sr_calloc(p->n_op, sizeof *pl->kernel);
     pl->slot   = sr_calloc(p->n_slot, sizeof *pl->slot);
+    pl->at     = sr_calloc(p->n_slot, sizeof *pl->at);
     pl->weight = sr_calloc(p->n_weight, sizeof *pl->weight);
-    if (!pl->kernel || !pl->slot || !pl->weight) {
+    if (!pl->kernel || !pl->slot || !pl->at || !pl->weight) {
         sr_raise(err, SR_NOMEM, "host: memory for a plan of %u ops", p->n_op);
         goto fail;
     }
@@ -167,6 +156,7 @@ void sr_cuda_discard(sr_plan *pl)
     sr_free(pl->stat);
     sr_free(pl->kernel);
     sr_free(pl->slot);
+    sr_free(pl->at);
     sr_free(pl->weight);
     sr_free(pl);
 }
@@ -176,7 +166,7 @@ sr_status sr_cuda_slot(sr_plan *pl, uint16_t slot, void **out, size_t *bytes)
     if (slot >= pl->prog->n_slot)
         return SR_INVALID;
     *out   = pl->slot[slot];
-    *bytes = slot_bytes(pl->prog, slot, &pl->max);
+    *bytes = sr_slot_bytes(pl->prog, slot, &pl->max);
     return SR_OK;
 }
 
