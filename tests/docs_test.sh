@@ -3,6 +3,7 @@
 # usage: docs_test.sh PATH/TO/strata
 set -eu
 strata=$(realpath "$1")
+top=$(realpath "$(dirname "$0")/..")
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT
 n=0 failed=0
 PATH=$dir:$PATH
@@ -72,6 +73,22 @@ if have fish; then
     is "fish: words of a choice" "man" "$(offers 'strata help --as ma')"
     [ "$has_server" = 0 ] || is "fish: options" "--api-key --api-key-file --api-prefix" "$(offers 'strata serve --ap')"
 fi
+
+# ---- what the documents name as proof is there: programs of tests and, behind a program, functions in it
+cd "$top"
+# shellcheck disable=SC2016
+proofs=$(sed -n '/^## Faults/,/^## Fuzzing/p; /^## Limits/,/^## Known/p' docs/RELIABILITY.md | grep -oE '`[a-z_]+_(test|fuzz)( [a-z0-9_]+)?`(, `[a-z0-9_]+`)*' || true)
+is "docs/RELIABILITY.md names tests" 1 "$([ "$(echo "$proofs" | wc -l)" -gt 40 ] && echo 1)"
+is "each of them is there" "" "$(echo "$proofs" | while read -r line; do
+    # shellcheck disable=SC2001
+    program=$(echo "$line" | sed 's/^`\([a-z_]*\).*/\1/')
+    source=$(find src tests -name "$program.c" -o -name "$program.py" -o -name "$program.sh" -o -name "${program%_tls_test}_test.c" | paste -sd' ')
+    [ -n "$source" ] || echo "$program"
+    for word in $(echo "$line" | sed 's/^`[a-z_]* *//' | tr -c 'a-z0-9_\n' ' '); do
+        # shellcheck disable=SC2086
+        grep -qE "NAME $word( |\$)" tests/CMakeLists.txt || [[ $word =~ _(test|fuzz)$ ]] || grep -qsE "\b$word\(" $source || echo "$program $word"
+    done
+done)"
 
 [ $failed = 0 ] || { echo "$failed of $n failed"; exit 1; }
 echo "$n passed"
