@@ -135,7 +135,8 @@ class Server:
             except ConnectionResetError:
                 pass
         assert got.startswith(b"HTTP/1.1 "), got[:200]
-        return int(got[9:12]), got.partition(b"\r\n\r\n")[2]
+        self.head, _, body = got.partition(b"\r\n\r\n")
+        return int(got[9:12]), body
 
     def post(self, path, body):
         return self.raw(head(f"POST {path} HTTP/1.1", "Content-Type: application/json", f"Content-Length: {len(body)}", body=body))
@@ -211,7 +212,7 @@ def logits_that_are_no_numbers(folder):
         if stream and status == 200:
             assert b'data: {"error":' in body, body
         else:
-            assert status == 500, (status, body)
+            assert status == 500 and b"X-Should-Retry: false" in server.head, (status, server.head, body)
             is_error(status, body)
         assert server.raw(head("GET /health HTTP/1.1"))[0] == 200
     server.end()

@@ -239,6 +239,21 @@ static void kserve_asks_by_its_own_names(void **state)
     tc_stop(&s);
 }
 
+static void a_prefix_that_no_path_could_have_is_refused(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"openai", "/openai/", "/", "//a", "/a//b", "/a b", "/%61", "/a?b", "/\x80"}, *const right[] = {"/a", "/a/b", ""};
+    for (size_t i = 0; i < SR_COUNT(wrong) + SR_COUNT(right); i++) {
+        sr_err      err = {0};
+        sr_serve   *s   = NULL;
+        bool        ok  = i >= SR_COUNT(wrong);
+        sr_servecfg cfg = {.host = "127.0.0.1", .model_id = "m", .prefix = ok ? right[i - SR_COUNT(wrong)] : wrong[i]};
+        if ((sr_serve_open(&cfg, &s, &err) == SR_OK) != ok || (!ok && !strstr(err.msg, cfg.prefix)))
+            fail_msg("\"%s\": %s", cfg.prefix, err.msg);
+        sr_serve_close(s);
+    }
+}
+
 static void every_path_takes_v1_a_prefix_and_stray_slashes(void **state)
 {
     (void)state;
@@ -286,7 +301,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_with_text_is_named),
         cmocka_unit_test(version_and_configuration_are_told),
         cmocka_unit_test(kserve_asks_by_its_own_names),
-        cmocka_unit_test(every_path_takes_v1_a_prefix_and_stray_slashes),
+        cmocka_unit_test(a_prefix_that_no_path_could_have_is_refused), cmocka_unit_test(every_path_takes_v1_a_prefix_and_stray_slashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,7 +137,7 @@ static void put_head(sr_conn *c, int status, const char *type, const char *heade
     if (c->trace[0])
         sr_buf_fmt(o, "Traceparent: %s\r\n", c->trace);
     if (hd->cfg.cors)
-        sr_buf_fmt(o, "Access-Control-Allow-Origin: %s\r\nAccess-Control-Expose-Headers: x-request-id, retry-after\r\n",
+        sr_buf_fmt(o, "Access-Control-Allow-Origin: %s\r\nAccess-Control-Expose-Headers: x-request-id, retry-after, x-should-retry\r\n",
                    hd->cfg.cors);
     if (headers)
         sr_buf_str(o, headers);

@@ -165,6 +165,7 @@ static void keys_are_asked_for_where_they_should(void **state)
     expect(&s, "GET", "/v1/models", "Authorization: Bearer firstx\r\n", NULL, 401);
     expect(&s, "GET", "/v1/models", "Authorization: Basic first\r\n", NULL, 401);
     expect(&s, "GET", "/v1/models", "Authorization: Bearer \r\n", NULL, 401);
+    expect(&s, "GET", "/v1/models", "Authorization: bearer   first\r\n", NULL, 200);
     expect(&s, "GET", "/v1/models", "x-api-key:\r\n", NULL, 401);
     expect(&s, "POST", CHAT, NULL, hello, 401);
     expect(&s, "POST", CHAT, "Authorization: Bearer first\r\n", hello, 200);

@@ -13,6 +13,7 @@ bool sr_api_fail(sr_apierr *e, int status, const char *param, const char *code, 
     e->status  = status;
     e->code    = code;
     e->retry_s = status == 429 || status == 503 ? 1 : 0;
+    e->final   = status == 504;
     snprintf(e->param, sizeof e->param, "%s", param ? param : "");
     va_list ap;
     va_start(ap, fmt);
@@ -29,7 +30,9 @@ bool sr_api_fail_err(sr_apierr *e, sr_status s, const char *msg, const char *par
         return sr_api_fail(e, 400, param, NULL, "%s", msg);
     if (s == SR_AGAIN)
         return sr_api_fail(e, 429, NULL, "queue_full", "The server is busy: its queue is full.");
-    return sr_api_fail(e, s == SR_NOMEM ? 503 : 500, NULL, s == SR_NOMEM ? "out_of_memory" : "internal_error", "%s", msg);
+    sr_api_fail(e, s == SR_NOMEM ? 503 : 500, NULL, s == SR_NOMEM ? "out_of_memory" : "internal_error", "%s", msg);
+    e->final = e->status == 500 && s == SR_IO; /* a file, or what was computed from it: not a device that comes back */
+    return false;
 }
 
 void sr_api_rename(sr_apierr *e, const char *from, const char *to)

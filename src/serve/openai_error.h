@@ -23,6 +23,7 @@ typedef struct {
     uint32_t    retry_s;           /* Retry-After; 0: none */
     sr_errform  form;              /* of the JSON */
     const char *allow;             /* 405: the methods there are; a constant */
+    bool        final;             /* trying again would end the same: clients that try on their own are told */
 } sr_apierr;                       /* zero-initialised = none */
 
 /* Always false, so that a check reads `return x ? true : sr_api_fail(...)`.  param, code: may be NULL. */

@@ -71,6 +71,8 @@ void sr_reply_error(sr_conn *c, const sr_apierr *e)
         snprintf(more, sizeof more, "Retry-After: %u\r\n", e->retry_s);
     else if (e->allow)
         snprintf(more, sizeof more, "Allow: %s\r\n", e->allow);
+    else if (e->final)
+        snprintf(more, sizeof more, "X-Should-Retry: false\r\n");
     else if (e->status == 401)
         snprintf(more, sizeof more, "WWW-Authenticate: Bearer\r\n");
     sr_http_reply(c, e->status, JSON, more, body.p, body.n);
@@ -153,8 +155,12 @@ static bool allowed(const sr_serve *s, sr_route r, const sr_httphead *h, uint32_
     if (!s->keys || routes[r].open || (r == RT_METRICS && !s->cfg.guard_metrics))
         return true;
     sr_str bearer = sr_http_header(h, "authorization"), other = sr_http_header(h, "x-api-key");
-    if (bearer.n > 7 && sr_str_iscase((sr_str){bearer.p, 7}, "Bearer "))
-        *key = sr_keys_find(s->keys, bearer.p + 7, bearer.n - 7);
+    size_t at = 7;
+    if (bearer.n > at && sr_str_iscase((sr_str){bearer.p, at}, "Bearer ")) {
+        while (at < bearer.n && bearer.p[at] == ' ') /* one or more: RFC 9110 11.4 */
+            at++;
+        *key = sr_keys_find(s->keys, bearer.p + at, bearer.n - at);
+    }
     if (!*key)
         *key = sr_keys_find(s->keys, other.p, other.n);
     return *key != 0;

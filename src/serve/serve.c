@@ -150,8 +150,22 @@ static sr_status open_http(sr_serve *s, sr_err *err)
     return sr_httpd_open(s->base, &h, &app, &s->http, err);
 }
 
+/* Paths are compared with it as they are when decoded and tidied: another spelling would never be met. */
+static bool is_prefix(const char *p)
+{
+    size_t n = strlen(p);
+    if (!n)
+        return true;
+    for (size_t i = 0; i < n; i++)
+        if (p[i] <= ' ' || p[i] > '~' || strchr("%?#", p[i]) || (p[i] == '/' && (p[i + 1] == '/' || !p[i + 1])))
+            return false;
+    return *p == '/';
+}
+
 sr_status sr_serve_basics(sr_serve *s, const sr_servecfg *cfg, sr_err *err)
 {
+    if (cfg->prefix && !is_prefix(cfg->prefix))
+        return sr_raise(err, SR_INVALID, "the prefix of paths must be as /openai or /a/b, with '/' in front and none at the end: \"%.100s\"", cfg->prefix);
     if (!cfg->model_id || !cfg->model_id[0])
         return sr_raise(err, SR_INVALID, "the server needs a model id");
     s->cfg     = *cfg;

@@ -29,9 +29,9 @@ static void expect_late(tc_server *s, const char *path, const char *headers, con
     uint64_t t = sr_now_ns();
     post(s, path, headers, body, &r);
     double took = (double)(sr_now_ns() - t) / MS;
-    char   limit[60];
+    char   limit[60], v[16];
     snprintf(limit, sizeof limit, "time limit of %.3g s", ms * 1e-3);
-    if (r.status != 504 || !strstr(r.body.p, limit))
+    if (r.status != 504 || !strstr(r.body.p, limit) || !tc_header(&r, "X-Should-Retry", v, sizeof v) || strcmp(v, "false"))
         fail_msg("%d, not %s: %s", r.status, limit, r.body.p);
     if (took < ms - 1 || took > ms + 25000) /* before the next larger limit that is set, 30 s */
         fail_msg("%.0f ms, not %.0f", took, ms);
