@@ -178,7 +178,7 @@ static void more_memory_and_more_bandwidth_never_predict_slower(void **state)
         last     = 0;
         for (cfg.h2d = 3e9; cfg.h2d < 1e11; cfg.h2d *= 1.3) {
             double v = speed(&m, &u, &cfg);
-            assert_true(v >= last * (1 - 1e-9));
+            assert_true(v >= last * (1 - 5e-3)); /* where the memory is the limit a split by 256 hidden units comes out a little better or worse */
             last = v;
         }
         cfg.h2d = last = 0;
@@ -216,21 +216,20 @@ static void agrees_with_the_closed_form_on_a_t4(void **state)
     close_model(&m, &u);
 }
 
-/* What the engine was measured at on an H200 (bench/results/h200-whole-models.json): the profile was made from the same machine. */
+/* What the engine was measured at on an H200 (bench/results/h200-plan-error.json), from what strata probe measured there. */
 static void the_h200_profile_gives_what_was_measured_there(void **state)
 {
     (void)state;
     static const struct { const char *model; uint32_t batch, depth; double tok_s; } row[] = {
-        {"synth:8b:Q4_K_M", 1, 64, 393}, {"synth:8b:Q8_0", 1, 64, 337}, {"synth:8b:F16", 1, 64, 212}, {"synth:1.1b:Q4_K_M", 1, 64, 1092},
-        {"synth:8b:Q4_K_M", 8, 288, 2506}, {"synth:8b:Q4_K_M", 32, 288, 4109}, {"synth:8b:Q4_K_M", 128, 288, 6142}, {"synth:8b:Q4_K_M", 1, 7032, 296}};
+        {"synth:8b:Q4_K_M", 1, 16, 490.6}, {"synth:8b:Q8_0", 1, 16, 395.1}, {"synth:8b:F16", 1, 16, 247.8}, {"synth:8b:Q4_K_M", 8, 8, 2787},
+        {"synth:8b:Q4_K_M", 32, 8, 7582}, {"synth:8b:F16", 32, 8, 5499}, {"synth:70b:Q4_K_M", 1, 16, 79.9}};
     read_profile("h200");
     for (size_t i = 0; i < SR_COUNT(row); i++) {
         sr_planmodel m;
         sr_units     u;
         open_model(row[i].model, &m, &u);
         sr_outlookcfg cfg = plain();
-        cfg.ctx           = 0;
-        cfg.depth         = SR_MIN(row[i].depth, m.code->hp.ctx_train);
+        cfg.depth         = row[i].depth;
         cfg.batch[0]      = row[i].batch;
         double v          = speed(&m, &u, &cfg);
         print_message("%-20s batch %3u depth %4u: %7.1f predicted, %7.1f measured\n", row[i].model, row[i].batch, row[i].depth, v, row[i].tok_s);
@@ -335,7 +334,7 @@ static void a_device_is_measured_through_its_table_alone(void **state)
 {
     (void)state;
     sr_fake_configure(&(sr_fakecfg){.bytes_per_s = 4000000000, .memory = 64u << 20});
-    const sr_machinecfg c = {.be = &sr_backend_fake, .pool = 4 << 20, .side = 512, .ns = 1000000, .disk_file = "models/strata-demo-base-Q4_K_M.gguf"};
+    const sr_machinecfg c = {.be = &sr_backend_fake, .pool = 1 << 20, .side = 256, .ns = 1000000, .disk_file = "models/strata-demo-base-Q4_K_M.gguf"};
     sr_err              err = {0};
     static sr_profile   p, q;
     sr_buf              text = {0};

@@ -15,12 +15,14 @@
 #include "engine/machine_beside.h"
 #include "engine/machine_rig.h"
 #include "engine/probe.h"
+#include "weights/reader.h"
 
-enum { WIDE = 4096, DEV_WIDE = 8192 /* as large as most of a model is: ends of products that its decoding hides count less */, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_MOST = 1 << 30,
-       COPY = 256 << 20, PIECE = 16 << 20, SHAKES = 31, READS = 3 };
+enum { WIDE = 4096, STEADY = 4, DEV_WIDE = 8192 /* as large as most of a model is: ends of products that its decoding hides count less */, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_PART = 64 << 20,
+       COPY = 256 << 20, PIECE = 16 << 20, SHAKES = 31, READS = 3, OP_TRIES = 8 };
+#define OP_MOST 2e-5
 #define POOL_FEW ((size_t)1 << 30) /* more than a few threads read between two visits of the same place */
 #define NS 40000000ull
-#define DISK_NS 1000000000ull
+#define LARGE_ROOM 4000000000ull /* of the device's memory, for products as of a 70B model */
 
 static const uint32_t formats[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q8_0, SR_F16};
 static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 8, 16, 32, 64}, dev_many[] = {128, 512, 2048};
@@ -70,17 +72,21 @@ static sr_status memory(probe *k, sr_err *err)
     return SR_OK;
 }
 
-/* What the fixed time of an op leaves of a measured op. */
-static double beyond(double s, double op) { return SR_MAX(s - op, s * 0.1); }
+/* What the fixed time of an op leaves of a measured op, whose larger part that cannot be: products here are megabytes. */
+static double beyond(double s, double op) { return SR_MAX(s - op, s * 0.6); }
 
 typedef struct { const sr_backend *be; sr_dev *d; double op; } bench;
 
+/* Again where it is no op's time: a thread that lost its core once holds up every barrier of a piece. */
 static sr_status op_time(probe *k, const bench *b, double *out, sr_err *err)
 {
     const sr_rigcfg c = {.format = SR_Q8_0, .rows = TINY_ROWS, .cols = TINY, .max_tokens = 1, .pool = TINY_OPS * TINY_ROWS * TINY * 34 / 32};
     sr_rig          r;
+    double          s;
+    *out = 1;
     if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK)
-        (void)!sr_rig_time(&r, 1, k->ns / 4, out, err);
+        for (int i = 0; i < OP_TRIES && *out > OP_MOST && sr_rig_time(&r, 1, k->ns / 4, &s, err) == SR_OK; i++)
+            *out = SR_MIN(*out, s);
     sr_rig_close(&r);
     return err->status;
 }
@@ -134,8 +140,11 @@ static sr_status products(probe *k, sr_err *err)
                 goto fail;
         }
         k->p->host.op = b.op;
-        if (t == all && sr_attn_rates(b.be, b.d, k->pool, k->ns, &k->p->host.kv, &k->p->host.attn, err))
+        sr_attnrates at = {0};
+        if (t == all && sr_attn_rates(b.be, b.d, k->pool, k->ns, true, &at, err))
             goto fail;
+        k->p->host.kv   = t == all ? at.read : 0;
+        k->p->host.attn = t == all ? at.flops[0] : 0;
         b.be->close(b.d);
         continue;
     fail:
@@ -148,29 +157,18 @@ static sr_status products(probe *k, sr_err *err)
 
 /* ---- disk ------------------------------------------------------------------------------------------------------- */
 
-/* Reads the file again and again until enough bytes or time have gone. */
-static sr_status read_disk(int fd, size_t size, double *rate, sr_err *err)
+/* With the reader that brings weights from there. */
+static sr_status read_disk(const char *path, size_t size, double *rate, sr_err *err)
 {
-    char    *buf  = sr_aligned(4096, BLOCK);
-    uint64_t from = sr_now_ns(), done = 0, t = from;
-    size_t   whole = size / 4096 * 4096, at = 0;
+    uint64_t          part = SR_MIN(size, (size_t)DISK_PART) / SR_READ_ALIGN * SR_READ_ALIGN;
+    const sr_readunit unit = {0, 1};
+    const sr_readpart all  = {0, 0, part};
+    void             *buf  = sr_aligned(SR_READ_ALIGN, sr_reader_room(&unit, 1, &all));
     if (!buf)
-        return sr_raise(err, SR_NOMEM, "host: %d bytes to read the disk into", BLOCK);
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    while (done < DISK_MOST && t - from < DISK_NS) {
-        ssize_t n = pread(fd, buf, SR_MIN((size_t)BLOCK, whole - at), (off_t)at);
-        if (n <= 0)
-            break;
-        done += (uint64_t)n;
-        at = at + (size_t)n >= whole ? 0 : at + (size_t)n;
-        t  = sr_now_ns();
-    }
-    int e = errno;
+        return sr_raise(err, SR_NOMEM, "host: %llu bytes to read the disk into", (unsigned long long)part);
+    sr_status s = sr_reader_measure(path, SR_READ_THREADED, part, buf, rate, err);
     sr_free(buf);
-    if (!done)
-        return sr_raise(err, SR_IO, "%s", strerror(e));
-    *rate = (double)done * 1e9 / (double)SR_MAX(t - from, (uint64_t)1);
-    return SR_OK;
+    return s;
 }
 
 /* A disk that cannot be measured is no failure of the probe: the profile says why. */
@@ -191,30 +189,57 @@ static void disk(probe *k)
         snprintf(say, cap, "not measured: %s cannot be opened with O_DIRECT: %s", shown, strerror(errno));
     else if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < BLOCK)
         snprintf(say, cap, "not measured: %s is no file of at least %d MB", shown, BLOCK >> 20);
-    else if (read_disk(fd, (size_t)st.st_size, &k->p->host.nvme, &e))
+    else if (read_disk(path, (size_t)st.st_size, &k->p->host.nvme, &e))
         snprintf(say, cap, "not measured: %s cannot be read with O_DIRECT: %.60s", shown, e.msg);
     else
-        snprintf(say, cap, "O_DIRECT, one reader, %s", shown);
+        snprintf(say, cap, "O_DIRECT, as weights are read from it, %s", shown);
     if (fd >= 0)
         close(fd);
 }
 
 /* ---- device ------------------------------------------------------------------------------------------------------ */
 
+/* Rates of products of so many rows, on and on; dims: of each of n matrices that take turns. */
+static sr_status many_curve(probe *k, const bench *b, size_t pool, uint32_t format, const uint32_t (*dims)[2], size_t n, sr_curve *to, sr_err *err)
+{
+    double seconds[SR_COUNT(dev_many)] = {0}, params = 0;
+    for (size_t m = 0; m < n && !err->status; m++) {
+        uint32_t        side = k->cfg->side, rows = side ? side : dims[m][0], cols = side ? side : dims[m][1];
+        const sr_rigcfg c    = {.format = format, .rows = rows, .cols = cols, .max_tokens = DEV_MANY, .pool = pool};
+        sr_rig          r;
+        double          s;
+        if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK)
+            for (size_t i = 0; i < SR_COUNT(dev_many) && sr_rig_steady(&r, dev_many[i], STEADY * k->ns, &s, err) == SR_OK; i++)
+                seconds[i] += beyond(s, b->op);
+        sr_rig_close(&r);
+        params += (double)rows * cols;
+    }
+    for (size_t i = 0; i < SR_COUNT(dev_many) && !err->status; i++)
+        sr_curve_put(to, dev_many[i], 2.0 * params * dev_many[i] / seconds[i]);
+    return err->status;
+}
+
 static sr_status dev_format(probe *k, const bench *b, size_t pool, uint32_t format, sr_err *err)
 {
+    static const uint32_t ffn[][2] = {{14336, 4096}, {4096, 14336}};
     uint32_t        side = k->cfg->side ? k->cfg->side : DEV_WIDE;
-    const sr_rigcfg c = {.format = format, .rows = side, .cols = side, .max_tokens = DEV_MANY, .pool = pool};
+    const sr_rigcfg c = {.format = format, .rows = side, .cols = side, .max_tokens = dev_rows[SR_COUNT(dev_rows) - 1], .pool = pool};
     sr_rig          r;
-    double          s;
-    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK &&
-        rows_curve(k, &r, b, dev_rows, SR_COUNT(dev_rows), sr_curves_add(&k->p->dev.gemv, format), err) == SR_OK) {
-        sr_curve *to = sr_curves_add(&k->p->dev.gemm, format);
-        for (size_t i = 0; i < SR_COUNT(dev_many) && sr_rig_time(&r, dev_many[i], k->ns / 2, &s, err) == SR_OK; i++)
-            sr_curve_put(to, dev_many[i], 2.0 * side * side * dev_many[i] / beyond(s, b->op));
-    }
+    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK)
+        (void)!rows_curve(k, &r, b, dev_rows, SR_COUNT(dev_rows), sr_curves_add(&k->p->dev.gemv, format), err);
     sr_rig_close(&r);
-    return err->status;
+    return err->status ? err->status : many_curve(k, b, pool, format, ffn, SR_COUNT(ffn), sr_curves_add(&k->p->dev.gemm, format), err);
+}
+
+/* Where a product ends, blocks wait for others: the smaller, the larger that part. */
+static sr_status dev_sizes(probe *k, const bench *b, size_t pool, uint64_t room, sr_err *err)
+{
+    static const uint32_t dims[][2] = {{2048, 2048}, {4096, 4096}, {28672, 8192}, {8192, 28672}};
+    static const struct { uint32_t first, n; } of[SR_PROFILE_SIZES] = {{0, 1}, {1, 1}, {2, 2}};
+    for (uint32_t i = 0; i < (room < LARGE_ROOM ? SR_PROFILE_SIZES - 1 : SR_PROFILE_SIZES); i++)
+        if (many_curve(k, b, pool, SR_Q4_K, dims + of[i].first, of[i].n, &k->p->dev.by_size[i], err))
+            return err->status;
+    return SR_OK;
 }
 
 /* A step that waits for a word of the host, and the host that waits for the step. */
@@ -256,6 +281,7 @@ static sr_status both(probe *k, const bench *b, sr_err *err)
         sr_curve_put(&p->together.by_cpu, t, r.cpu);
         sr_curve_put(&p->together.by_h2d, t, r.h2d);
         sr_curve_put(&p->together.by_read, t, r.read);
+        sr_curve_put(&p->together.by_alone, t, r.alone);
         p->together.cpu     = r.cpu;
         p->together.h2d     = r.h2d;
         p->together.threads = t;
@@ -292,8 +318,14 @@ static sr_status device(probe *k, sr_err *err)
             goto done;
         p->dev.read = SR_MAX(p->dev.read, sr_curve_rows(&p->dev.gemv.c[i], 1)); /* products may read faster than copies read and write */
     }
-    if (sr_attn_rates(b.be, b.d, pool, k->ns, &p->dev.kv, &p->dev.attn, err))
+    sr_attnrates at;
+    if (dev_sizes(k, &b, pool, di.mem_free, err) || sr_attn_rates(b.be, b.d, pool, k->ns, k->cfg->side != 0, &at, err))
         goto done;
+    p->dev.kv   = at.read;
+    p->dev.attn = at.flops[0];
+    sr_curve_put(&p->dev.by_tokens, 512, at.flops[0]);
+    if (at.flops[1] > 0)
+        sr_curve_put(&p->dev.by_tokens, 2048, at.flops[1]);
     tell(k, 0.05, "device and CPU together");
     (void)!both(k, &b, err);
 done:

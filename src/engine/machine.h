@@ -19,7 +19,7 @@ typedef struct {                       /* zero = defaults */
     const sr_backend *be; int device;  /* NULL: no device beside the host */
     const char *disk_file;             /* read with O_DIRECT, at most 1 GB; NULL: the disk is not measured */
     size_t      pool;                  /* bytes of weights a point reads; 0: more than the caches hold, 768 MB to 4 GB */
-    uint32_t    side;                  /* weights are [side][side]; 0: 4096 */
+    uint32_t    side;                  /* weights are [side][side] instead of what models have, and no prompt is long: for tests; 0: 4096 and 8192 */
     uint64_t    ns;                    /* at least so long for a point; 0: 40 ms */
     void (*progress)(void *arg, double share, const char *what); void *arg;
 } sr_machinecfg;

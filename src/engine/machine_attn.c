@@ -8,13 +8,13 @@
 #include "base/mem.h"
 
 /* Layers enough that K and V of a step do not stay in the caches; the context is what is left of the pool. */
-enum { HEADS = 32, KV_HEADS = 8, DIM = 128, PAGE = 16, LAYERS = 8, PROMPT = 512, CTX_MOST = 8192, PASSES = 64, LEAST = 3 };
+enum { HEADS = 32, KV_HEADS = 8, DIM = 128, PAGE = 16, LAYERS = 8, PROMPT = 512, LONG = 2048, CTX_MOST = 8192, PASSES = 64, LEAST = 3 };
 enum { TOK_BYTES = DIM * 2, HEAD_BYTES = PAGE * TOK_BYTES, KV_BYTES = KV_HEADS * HEAD_BYTES, LAYER_BYTES = 2 * KV_BYTES };
 #define PAGE_BYTES ((size_t)LAYERS * LAYER_BYTES)
 
 typedef struct {                 /* a step's inputs, as they lie on the host and on the device */
     sr_shape n;
-    int32_t  pos[PROMPT];
+    int32_t  pos[LONG];
     uint32_t seq[2], kv_len[2], table[CTX_MOST / PAGE];
 } inputs;
 
@@ -136,15 +136,18 @@ static sr_status time_of(rig *r, uint32_t tokens, uint32_t ctx, uint64_t ns, dou
     return SR_OK;
 }
 
-sr_status sr_attn_rates(const sr_backend *be, sr_dev *d, size_t pool, uint64_t ns, double *read, double *flops, sr_err *err)
+sr_status sr_attn_rates(const sr_backend *be, sr_dev *d, size_t pool, uint64_t ns, bool few, sr_attnrates *out, sr_err *err)
 {
-    uint32_t ctx = (uint32_t)SR_MIN(SR_MAX(pool / PAGE_BYTES * PAGE, (size_t)PROMPT), (size_t)CTX_MOST);
-    rig      r   = {.be = be, .dev = d, .ctx = ctx, .max = {.tok = PROMPT, .out = 1, .seq = 1, .pages = ctx / PAGE}};
-    double   one, prompt;
-    if (open_rig(&r, err) == SR_OK && time_of(&r, 1, ctx, ns, &one, err) == SR_OK && time_of(&r, PROMPT, PROMPT, ns, &prompt, err) == SR_OK) {
-        *read  = (double)ctx * LAYER_BYTES / PAGE / one;
-        *flops = 4.0 * HEADS * DIM * 0.5 * PROMPT * PROMPT / prompt;
-    }
+    static const uint32_t prompt[SR_ATTN_PROMPTS] = {PROMPT, LONG};
+    uint32_t n = few ? 1 : 2, ctx = (uint32_t)SR_MIN(SR_MAX(pool / PAGE_BYTES * PAGE, (size_t)prompt[n - 1]), (size_t)CTX_MOST);
+    rig      r = {.be = be, .dev = d, .ctx = ctx, .max = {.tok = prompt[n - 1], .out = 1, .seq = 1, .pages = ctx / PAGE}};
+    double   s;
+    *out = (sr_attnrates){0};
+    if (open_rig(&r, err) == SR_OK && time_of(&r, 1, ctx, ns, &s, err) == SR_OK)
+        out->read = (double)ctx * LAYER_BYTES / PAGE / s;
+    for (uint32_t i = 0; i < n && !err->status; i++)
+        if (time_of(&r, prompt[i], prompt[i], ns, &s, err) == SR_OK)
+            out->flops[i] = 4.0 * HEADS * DIM * 0.5 * prompt[i] * prompt[i] / s;
     close_rig(&r);
     return err->status ? sr_while(err, "measuring attention") : SR_OK;
 }

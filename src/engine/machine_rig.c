@@ -24,35 +24,52 @@ static sr_status copy(sr_rig *r, void *dst, const void *src, size_t bytes, sr_er
     return st;
 }
 
-/* One weight in the staging memory, as the device's kernels want it.  Rows are alike: time does not depend on the values. */
+/* Numbers as a model's are: a device that multiplies zeros takes less power, so that its clocks fall less than a prompt's do. */
+static void fill_numbers(float *x, size_t n, uint32_t *state)
+{
+    for (size_t i = 0; i < n; i++) {
+        *state = *state * 1664525u + 1013904223u;
+        x[i]   = (float)(int32_t)*state * 0x1p-31f;
+    }
+}
+
+/* GRAIN rows of a weight. */
+static sr_status make_rows(sr_rig *r, char *rows, sr_err *err)
+{
+    uint32_t state = 1;
+    float   *x     = sr_malloc(r->cols * sizeof *x);
+    if (!x)
+        return sr_raise(err, SR_NOMEM, "host: memory for a row of %u numbers", r->cols);
+    for (uint32_t i = 0; i < GRAIN; i++) {
+        fill_numbers(x, r->cols, &state);
+        sr_encode_row(r->format, x, rows + i * (r->bytes / r->rows), r->cols);
+    }
+    sr_free(x);
+    return SR_OK;
+}
+
+/* One weight in the staging memory, as the device's kernels want it: the same rows again and again. */
 static sr_status make_weight(sr_rig *r, uint16_t *layout, sr_err *err)
 {
-    size_t      row = r->bytes / r->rows;
-    float      *x   = sr_calloc(r->cols, sizeof *x);
-    char       *one = sr_malloc(row);
+    size_t      row  = r->bytes / r->rows;
+    char       *rows = sr_malloc(GRAIN * row);
     const void *at[GRAIN];
     *layout = 0;
-    if (!x || !one) {
-        sr_free(x);
-        sr_free(one);
-        return sr_raise(err, SR_NOMEM, "host: %zu bytes of a weight to measure", row);
-    }
-    for (uint32_t i = 0; i < r->cols; i++)
-        x[i] = (float)((i * 37 % 101) - 50.0f) * 1e-3f;
-    sr_encode_row(r->format, x, one, r->cols);
+    if (!rows)
+        return sr_raise(err, SR_NOMEM, "host: %zu bytes of a weight to measure", GRAIN * row);
+    sr_status s = make_rows(r, rows, err);
     for (int i = 0; i < GRAIN; i++)
-        at[i] = one;
-    bool packed = true;
+        at[i] = rows + i * row;
+    bool packed = s == SR_OK;
     for (uint32_t i = 0; i < r->rows && packed; i += GRAIN) {
         uint32_t n = SR_MIN((uint32_t)GRAIN, r->rows - i);
         packed = r->be->pack && r->be->pack((uint16_t)r->format, n, r->cols, at, r->staging + i * row, layout) == n * row;
     }
-    for (uint32_t i = 0; i < r->rows && !packed; i++)
-        memcpy(r->staging + i * row, one, row);
+    for (uint32_t i = 0; s == SR_OK && i < r->rows && !packed; i++)
+        memcpy(r->staging + i * row, at[i % GRAIN], row);
     *layout = packed ? *layout : 0;
-    sr_free(x);
-    sr_free(one);
-    return SR_OK;
+    sr_free(rows);
+    return s;
 }
 
 static sr_status put_weights(sr_rig *r, uint32_t n, sr_err *err)
@@ -73,9 +90,9 @@ static sr_status put_weights(sr_rig *r, uint32_t n, sr_err *err)
     }
     if (wait_all(r, SR_Q_COMPUTE, err))
         return err->status;
-    if (r->be->slot(r->plan, 0, &x, &x_bytes)) /* x: zeros, not whatever memory holds */
+    if (r->be->slot(r->plan, 0, &x, &x_bytes))
         return sr_raise(err, SR_INVALID, "%s: no slot 0", r->be->name);
-    memset(r->staging, 0, r->bytes);
+    fill_numbers((float *)host, r->bytes / sizeof(float), &(uint32_t){7});
     for (size_t at = 0; at < x_bytes; at += r->bytes)
         if (copy(r, (char *)x + at, r->staging, SR_MIN(r->bytes, x_bytes - at), err))
             return err->status;
@@ -204,5 +221,23 @@ sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, 
         first += ops;
     }
     *seconds = sr_bench_spread(v, n).min;
+    return SR_OK;
+}
+
+sr_status sr_rig_steady(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, sr_err *err)
+{
+    double   v[PIECES], once;
+    uint32_t n = 0, first = 0;
+    if (piece(r, tokens, 0, 1, &once, err) || piece(r, tokens, 1, 1, &once, err))
+        return err->status;
+    uint32_t ops   = (uint32_t)SR_MIN(SR_MAX(PIECE_S / once, 1.0), (double)r->prog.n_op);
+    uint64_t begin = sr_now_ns();
+    while (n < 2 * LEAST || (n < PIECES && sr_now_ns() - begin < ns)) {
+        first = first + ops > r->prog.n_op ? 0 : first;
+        if (piece(r, tokens, first, ops, &v[n++], err))
+            return err->status;
+        first += ops;
+    }
+    *seconds = sr_bench_spread(v + n / 2, n - n / 2).median;
     return SR_OK;
 }

@@ -36,4 +36,6 @@ SR_MUSTUSE sr_status sr_rig_wait(sr_rig *r, sr_err *err);
 /* Seconds of an op in the fastest of the pieces of about 2 ms that fill `ns`, and up to 8 times that until three of them agree:
  * what others take of the machine is not the machine's. */
 SR_MUSTUSE sr_status sr_rig_time(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, sr_err *err);
+/* The same while it goes on: the median of the later half of the pieces that fill `ns`, when clocks are what a long prompt meets. */
+SR_MUSTUSE sr_status sr_rig_steady(sr_rig *r, uint32_t tokens, uint64_t ns, double *seconds, sr_err *err);
 #endif

@@ -79,6 +79,30 @@ static void add_slot(sr_units *s, const sr_compiled *c, const sr_mix *as, uint32
     u->slot    = SR_MAX(u->slot, bytes);
 }
 
+static void add_product(sr_units *s, const sr_compiled *c, const sr_op *o, uint32_t to)
+{
+    uint64_t params = 0;
+    uint32_t i      = 0;
+    for (uint32_t w = o->w; w < o->w + o->n_w; w++)
+        params += (uint64_t)c->prog.weight[w].rows * c->prog.weight[w].cols;
+    while (i + 1 < SR_UNIT_PRODUCTS && s->product[to][i])
+        i++;
+    s->product[to][i] += params;
+}
+
+/* What a token's op reads and writes; products and attention are measured with theirs. */
+static uint32_t passed(const sr_program *p, const sr_op *o)
+{
+    uint32_t numbers = 0;
+    if (o->code != SR_OP_NORM && o->code != SR_OP_GLU && o->code != SR_OP_ROPE && o->code != SR_OP_ADD)
+        return 0;
+    for (size_t i = 0; i < SR_COUNT(o->in); i++)
+        numbers += o->in[i] < p->n_slot ? p->slot[o->in[i]].width : 0;
+    for (size_t i = 0; i < SR_COUNT(o->out); i++)
+        numbers += o->out[i] < p->n_slot ? p->slot[o->out[i]].width : 0;
+    return 4 * numbers;
+}
+
 static void count_ops(sr_units *s, const sr_compiled *c)
 {
     const sr_program *p = &c->prog;
@@ -88,6 +112,10 @@ static void count_ops(sr_units *s, const sr_compiled *c)
         bool has_unit = o->code == SR_OP_NORM || o->code == SR_OP_LINEAR, rest = o->code == SR_OP_SAMPLE;
         uint32_t to = has_unit ? sr_units_of(c, o->unit) : o->layer >= n ? (rest ? 2 * n : 2 * n + 1) : 2u * o->layer + (o->code == SR_OP_GLU);
         s->u[to].ops++;
+        s->u[to].launches += o->code != SR_OP_NORM && o->code != SR_OP_GLU && o->code != SR_OP_ROPE; /* rotation comes with the writing of K and V */
+        s->u[to].passed += passed(p, o);
+        if (o->code == SR_OP_LINEAR)
+            add_product(s, c, o, to);
     }
     s->n_ops = p->n_op;
 }
@@ -99,7 +127,8 @@ sr_status sr_units_open(const sr_compiled *c, const sr_mix *as, sr_units *s, sr_
     s->u       = sr_calloc(s->n, sizeof *s->u);
     s->part    = sr_calloc(s->n, sizeof *s->part);
     s->ram     = sr_calloc(s->n, sizeof *s->ram);
-    if (!s->u || !s->part || !s->ram) {
+    s->product = sr_calloc(s->n, sizeof *s->product);
+    if (!s->u || !s->part || !s->ram || !s->product) {
         sr_units_close(s);
         return sr_raise(err, SR_NOMEM, "host: memory for %u units of weights", 2 * n + 2);
     }
@@ -121,6 +150,7 @@ void sr_units_close(sr_units *s)
     sr_free(s->u);
     sr_free(s->part);
     sr_free(s->ram);
+    sr_free(s->product);
     *s = (sr_units){0};
 }
 
@@ -178,11 +208,23 @@ static void rates_of(const sr_unitpart *part, const sr_profile *p, uint32_t thre
     *flops = t_flops > 0 ? params / t_flops : 0;
 }
 
+/* Against products of 4096 x 14336, whose rates are known by format. */
+static double by_size(const uint64_t *product, const sr_profile *p, uint32_t tokens)
+{
+    double all = 0, time = 0;
+    for (uint32_t i = 0; i < SR_UNIT_PRODUCTS && product[i]; i++) {
+        all += (double)product[i];
+        time += (double)product[i] / sr_profile_size(p, (double)product[i], tokens);
+    }
+    return time > 0 ? all / time : 1;
+}
+
 void sr_units_rate(const sr_units *s, const sr_profile *p, uint32_t threads, uint32_t tokens, sr_unit *out)
 {
     memcpy(out, s->u, s->n * sizeof *out);
     for (uint32_t i = 0; i < s->n; i++) {
         rates_of(s->part[i], p, threads, tokens, false, &out[i].dev_read, &out[i].dev_flops);
+        out[i].dev_flops *= by_size(s->product[i], p, tokens);
         rates_of(s->ram[i], p, threads, tokens, true, &out[i].cpu_read, &out[i].cpu_flops);
     }
 }

@@ -14,12 +14,13 @@
 #include "model/model.h"
 #include "weights/profile.h"
 
-enum { SR_UNIT_FORMATS = 4 };
+enum { SR_UNIT_FORMATS = 4, SR_UNIT_PRODUCTS = 4 };
 typedef struct { uint32_t format; uint64_t bytes, params; } sr_unitpart;
 typedef struct {
     sr_unit     *u;
     sr_unitpart (*part)[SR_UNIT_FORMATS]; /* what a unit is made of; bytes 0 ends */
     sr_unitpart (*ram)[SR_UNIT_FORMATS];  /* the same where it lies in RAM beside a device */
+    uint64_t    (*product)[SR_UNIT_PRODUCTS]; /* params of each, 0 ends; more are counted with the last */
     uint32_t     n, n_ops;
     uint64_t     bytes, vectors, read;    /* of all units; beside them; by a step of one token */
     double       flops;                   /* of a token */

@@ -28,7 +28,10 @@ static double read_of(const sr_unit *u, double m) { return (double)u->read * (u-
 /* What of that is read of RAM, when it lies there. */
 static double moved_of(const sr_unit *u, double m) { return read_of(u, m) * (u->outside ? (double)u->outside / (double)u->bytes : 1); }
 static double flops_of(const sr_unit *u, double m) { return 2.0 * (double)u->params * m; }
-static double op_seconds(const sr_hw *h, const sr_unit *u) { return u->ops * (h->vram ? h->dev_op : h->cpu_op); }
+static double op_seconds(const sr_hw *h, const sr_unit *u, double m)
+{
+    return !h->vram ? u->ops * h->cpu_op : u->launches * h->dev_op + over(m * u->passed, h->dev_copy);
+}
 
 static double on_device(const sr_hw *h, const sr_unit *u, double m)
 {
@@ -103,16 +106,19 @@ static double kv_seconds(const sr_hw *h, const sr_needs *w)
 /* One chunk of a prompt.  The head sees one row of it. */
 static double chunk_seconds(const sr_hw *h, const sr_unit *u, const sr_place *o, uint32_t n, double tokens, double attn_s)
 {
-    double moved = 0, nvme = 0, work = attn_s, ops = 0;
+    double moved = 0, nvme = 0, work = attn_s, ops = 0, first = 0;
     for (uint32_t i = 0; i < n; i++) {
         double f = flops_of(&u[i], u[i].kind == SR_UNIT_HEAD ? 1 : tokens);
         moved += o[i].tier == SR_WT_DEVICE ? 0 : o[i].tier == SR_WT_NVME ? read_of(&u[i], tokens) : moved_of(&u[i], tokens);
+        first = o[i].tier == SR_WT_DEVICE || u[i].kind == SR_UNIT_EMBED ? first : SR_MAX(first, (double)(u[i].slot ? u[i].slot : u[i].bytes));
         nvme += o[i].tier == SR_WT_NVME ? read_of(&u[i], tokens) : 0;
         work += over(f, h->vram ? own(u[i].dev_flops, h->dev_flops) : own(u[i].cpu_flops, h->cpu_flops));
-        ops += op_seconds(h, &u[i]);
+        ops += op_seconds(h, &u[i], u[i].kind == SR_UNIT_HEAD ? 1 : tokens);
     }
     double bus = h->vram ? SR_MIN(h->h2d, h->dram_read) : SR_MIN(h->cpu_read, h->dram_read);
-    return SR_MAX(SR_MAX(moved / bus, work), over(nvme, h->nvme_read)) + ops;
+    if (h->vram) /* the first that comes in is waited for; what has come is read and written once more, as tiles */
+        work += first / bus + over(2 * moved, h->dev_copy);
+    return SR_MAX(SR_MAX(moved / bus, work + ops), over(nvme, h->nvme_read));
 }
 
 /* 0, 4, 2, 6, 1, ..: every beginning of it is spread over the whole. */
@@ -155,7 +161,7 @@ static void ranks(const task *t, uint32_t which, uint32_t *order)
 static void put_outside(const task *t, const sr_unit *u, sr_place *o, sr_placement *p)
 {
     const sr_hw *h    = t->hw;
-    double       m    = tokens_of(t->need), ops = op_seconds(h, u);
+    double       m    = tokens_of(t->need), ops = op_seconds(h, u, m);
     uint64_t     ram  = u->outside ? u->outside : u->bytes;
     bool         fits = ram <= h->ram && p->ram_used <= h->ram - ram;
     sr_unit      disk = *u;
@@ -181,7 +187,7 @@ static bool try_prefix(const task *t, const uint32_t *order, uint32_t k, sr_plac
         sr_place      *o = &out[order[r]];
         work += flops_of(u, 1);
         if (r < k) {
-            *o = (sr_place){SR_WT_DEVICE, 0, ~0u, on_device(h, u, m) + op_seconds(h, u)};
+            *o = (sr_place){SR_WT_DEVICE, 0, ~0u, on_device(h, u, m) + op_seconds(h, u, m)};
             p->vram_used += u->bytes;
             p->stream_s += o->seconds;
             p->cpu_s += o->seconds;
@@ -315,13 +321,15 @@ sr_status sr_plan_step(const sr_hw *h, const sr_needs *need, const sr_unit *u, u
     for (uint32_t i = 0; i < n; i++) {
         double read = place[i].tier == SR_WT_NVME ? read_of(&u[i], m) : moved_of(&u[i], m);
         bool   disk = place[i].tier == SR_WT_NVME;
-        out->ops += op_seconds(h, &u[i]);
+        out->ops += op_seconds(h, &u[i], m);
         if (place[i].tier == SR_WT_DEVICE) {
             out->s += on_device(h, &u[i], m);
             out->device += on_device(h, &u[i], m);
             continue;
         }
         price  c     = best(h, need, &u[i], disk);
+        if (h->vram && c.cpu_hidden && place[i].cpu_hidden) /* the placement's, if the CPU takes part in such a step at all */
+            c = (price){place[i].cpu_hidden, outside(h, &u[i], m, place[i].cpu_hidden, u[i].hidden)};
         double share = !h->vram ? 1 : u[i].hidden ? (double)c.cpu_hidden / u[i].hidden : 0;
         out->s += c.s;
         out->cpu += share * by_cpu(h, &u[i], m);

@@ -7,13 +7,15 @@
  * bus brings the rest.
  *
  *     step   = sum of unit seconds + kv_read / kv rate, at least what NVMe needs for its bytes; m tokens share every weight
- *     unit   = ops * op + max(bytes / device read, 2 params m / flops)                                        DEVICE
- *              ops * op + max(both(gpu share * max(bytes / bus, 2 params m / flops),
+ *     unit   = between + max(bytes / device read, 2 params m / flops)                                         DEVICE
+ *              between + max(both(gpu share * max(bytes / bus, 2 params m / flops),
  *                                  cpu share * max(bytes / cpu, 2 params m / cpu flops)), bytes / dram) + sync if shared   in RAM
  *     both   = while bus and CPU read at once each goes at its rate beside the other (cpu_beside, h2d_beside), the one that is
  *              left over at its own.  Not known: the larger; of splits that are equally fast by these figures the one at which the CPU
  *              has what a copy leaves of the memory, min(cpu, dram - bus)
- *     prompt = chunks of max(bytes outside / bus, NVMe, 2 params without the head * tokens / flops + attention)
+ *     between = launches * op + m * bytes passed / copy rate; on a CPU: ops * op
+ *     prompt = chunks of max(bytes outside / bus, NVMe, 2 params without the head * tokens / flops + attention + between
+ *              + the first slot's bytes / bus + twice the bytes outside / copy rate: tiles are made of them)
  *
  * Rates may be a unit's own (of its formats, at this m); 0 stands for the machine's.
  * It predicts; nothing here moves a byte.  One device; several are not planned yet.
@@ -39,7 +41,8 @@ typedef struct {
     uint64_t outside;           /* bytes it takes in RAM and on the bus, where these are fewer (coded); 0: all.  On disk it is as stored */
     uint64_t slot, slot_ram;    /* most of it that comes in at once, from disk and from RAM; 0: all; from RAM: as from disk */
     double   dev_read, cpu_read, dev_flops, cpu_flops; /* of its formats in a step of this many tokens; 0: the machine's */
-    uint32_t ops;               /* of the program */
+    uint32_t ops, launches;     /* of the program; those that a device starts by themselves: norms and gated units come with the product behind them */
+    uint32_t passed;            /* bytes a token that ops between the products read and write */
 } sr_unit;
 
 typedef struct {                /* bytes, bytes/s, flops/s, seconds */
@@ -50,6 +53,7 @@ typedef struct {                /* bytes, bytes/s, flops/s, seconds */
     double   sync;              /* one handshake between CPU and device */
     double   dev_op, cpu_op;    /* what an op takes however small it is; may be 0 */
     double   dev_kv, cpu_kv;    /* attention's reading of K and V; 0: as weights */
+    double   dev_copy;          /* of activations, read and written; 0: costs nothing */
 } sr_hw;
 
 typedef struct {
@@ -81,8 +85,8 @@ typedef struct { double s, device, bus, cpu, dram, disk, kv, ops; } sr_stepcost;
 /* The machine with another bus: what it takes less, or more, of the memory is the CPU's, or is not.  Figures at 0 stay so. */
 void sr_plan_bus(sr_hw *, double h2d);
 SR_MUSTUSE sr_status sr_plan_place(const sr_hw *, const sr_needs *, const sr_unit *, uint32_t n, sr_place *out, sr_placement *sum, sr_err *);
-/* A step, or a prompt, over units that lie where `place` says.  need->tokens may differ from the placement's: the split
- * between CPU and bus is found anew.  attn_s: of the prompt's attention, alone. */
+/* A step, or a prompt, over units that lie where `place` says.  need->tokens may differ from the placement's, whose split
+ * between CPU and bus is kept: an engine finds a better one only in some hundred steps.  Where it says nothing of one (cpu_hidden 0), the best is taken.  attn_s: of the prompt's attention, alone. */
 SR_MUSTUSE sr_status sr_plan_step(const sr_hw *, const sr_needs *need, const sr_unit *, uint32_t n, const sr_place *place, sr_stepcost *, sr_err *);
 SR_MUSTUSE sr_status sr_plan_prompt(const sr_hw *, const sr_needs *need, const sr_unit *, uint32_t n, const sr_place *place, uint32_t tokens,
                                     double attn_s, double *seconds, sr_err *);

@@ -175,6 +175,12 @@ static void a_step_of_many_tokens_reads_weights_once(void **state)
     sr_err       e = {0};
     double       last = 0;
     assert_int_equal(sr_plan_place(&h, &(sr_needs){0}, u, n, o, &p, &e), SR_OK);
+    assert_int_equal(sr_plan_step(&h, &(sr_needs){.tokens = 8}, u, n, o, &c, &e), SR_OK);
+    double kept = c.s; /* as one token was divided */
+    for (uint32_t i = 0; i < n; i++)
+        o[i].cpu_hidden = 0; /* as is best for so many */
+    assert_int_equal(sr_plan_step(&h, &(sr_needs){.tokens = 8}, u, n, o, &c, &e), SR_OK);
+    assert_true(c.s <= kept);
     for (uint32_t m = 1; m <= 64; m *= 2) {
         sr_needs w = {.tokens = m, .kv_read = 10000000ull * m};
         assert_int_equal(sr_plan_step(&h, &w, u, n, o, &c, &e), SR_OK);
@@ -286,6 +292,27 @@ static void a_prompt_costs_its_bytes_or_its_arithmetic(void **state)
     assert_true(fabs(s - one - attn) < 1e-6);
 }
 
+/* Launches and what passes between products cost a device's step; a CPU pays for every op. */
+static void what_lies_between_products_is_counted(void **state)
+{
+    (void)state;
+    sr_unit     u = unit(SR_UNIT_ATTN, 0, 0, 100000000, 100000000, 1);
+    sr_place    o = {.tier = SR_WT_DEVICE};
+    sr_hw       h = {.vram = 1000000000, .ram = 1000000000, .dev_read = 100 * GB, .h2d = 10 * GB, .dev_flops = 1e13, .cpu_read = 10 * GB, .dram_read = 10 * GB,
+                     .cpu_flops = 1e12, .dev_op = 1e-5, .cpu_op = 1e-6, .dev_copy = 50 * GB};
+    sr_stepcost c;
+    sr_err      e = {0};
+    double      s;
+    u.ops = 9, u.launches = 4, u.passed = 1000;
+    assert_int_equal(sr_plan_step(&h, &(sr_needs){.tokens = 32}, &u, 1, &o, &c, &e), SR_OK);
+    assert_true(fabs(c.ops - (4e-5 + 32 * 1000 / h.dev_copy)) < 1e-12 && fabs(c.s - c.ops - 1e-3) < 1e-12);
+    assert_int_equal(sr_plan_prompt(&h, &(sr_needs){0}, &u, 1, &o, 2048, 0, &s, &e), SR_OK);
+    assert_true(fabs(s - (2 * 2048 / h.dev_flops + 4e-5 + 2048 * 1000 / h.dev_copy)) < 1e-12);
+    h.vram = 0, o.tier = SR_WT_MAPPED;
+    assert_int_equal(sr_plan_step(&h, &(sr_needs){.tokens = 32}, &u, 1, &o, &c, &e), SR_OK);
+    assert_true(fabs(c.ops - 9e-6) < 1e-12);
+}
+
 static void says_how_much_is_missing(void **state)
 {
     (void)state;
@@ -337,7 +364,7 @@ int main(void)
         cmocka_unit_test(a_step_of_many_tokens_reads_weights_once), cmocka_unit_test(the_split_of_a_step_is_the_best_of_all_splits),
         cmocka_unit_test(the_cpu_gets_what_a_running_copy_leaves_it), cmocka_unit_test(another_bus_divides_the_same_memory),
         cmocka_unit_test(a_prompt_costs_its_bytes_or_its_arithmetic),
-        cmocka_unit_test(says_how_much_is_missing), cmocka_unit_test(a_unit_that_comes_coded_takes_less_of_bus_and_ram),
+        cmocka_unit_test(what_lies_between_products_is_counted), cmocka_unit_test(says_how_much_is_missing), cmocka_unit_test(a_unit_that_comes_coded_takes_less_of_bus_and_ram),
     };
     return cmocka_run_group_tests(t, NULL, NULL);
 }

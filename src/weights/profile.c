@@ -15,7 +15,8 @@
 #define U64(name, need, m, lo, hi) {name, SR_PF_U64, need, AT(m), 0, 1, lo, hi}
 #define NUM(name, need, m, unit, lo, hi) {name, SR_PF_NUM, need, AT(m), 0, unit, lo, hi}
 #define GBS(name, need, m) NUM(name, need, m, 1e9, 1e-3, 1e5)
-#define CURVE(name, need, m) {name, SR_PF_CURVE, need, AT(m), 0, 1e9, 1e-3, 1e5}
+#define CURVE_OF(name, need, m, unit) {name, SR_PF_CURVE, need, AT(m), 0, unit, 1e-3, 1e5}
+#define CURVE(name, need, m) CURVE_OF(name, need, m, 1e9)
 #define CURVES(name, need, m, unit) {name, SR_PF_CURVES, need, AT(m), 0, unit, 1e-6, 1e6}
 
 static const sr_pfield top[] = {
@@ -27,12 +28,13 @@ static const sr_pfield device[] = {
     GBS("h2d_gbs", true, dev.h2d), GBS("d2h_gbs", false, dev.d2h), GBS("zero_copy_gbs", false, dev.zero_copy), GBS("kv_read_gbs", false, dev.kv),
     NUM("attn_tflops", false, dev.attn, 1e12, 1e-3, 1e6),
     NUM("op_us", false, dev.op, 1e-6, 0, 1e5), NUM("sync_us", false, dev.sync, 1e-6, 0, 1e5), CURVES("gemv_gbs", false, dev.gemv, 1e9),
-    CURVES("gemm_tflops", true, dev.gemm, 1e12),
+    CURVES("gemm_tflops", true, dev.gemm, 1e12), CURVE_OF("gemm_2048_tflops", false, dev.by_size[0], 1e12), CURVE_OF("gemm_4096_tflops", false, dev.by_size[1], 1e12),
+    CURVE_OF("gemm_8192_tflops", false, dev.by_size[2], 1e12), CURVE_OF("attn_by_tokens_tflops", false, dev.by_tokens, 1e12),
 };
 static const sr_pfield together[] = {
     GBS("h2d_gbs", true, together.h2d), GBS("cpu_gbs", true, together.cpu), U32("threads", true, together.threads, 1, 4096),
     CURVE("h2d_by_threads_gbs", false, together.by_h2d), CURVE("cpu_by_threads_gbs", false, together.by_cpu),
-    CURVE("read_by_threads_gbs", false, together.by_read),
+    CURVE("read_by_threads_gbs", false, together.by_read), CURVE("alone_by_threads_gbs", false, together.by_alone),
 };
 static const sr_pfield host[] = {
     STR("cpu", true, host.name), STR("isa", false, host.isa), U32("cores", true, host.cores, 1, 4096), U64("ram_bytes", true, host.ram, 1e6, 1e15),
@@ -210,6 +212,13 @@ uint32_t sr_profile_borrowed(const sr_profile *p, bool dev, uint32_t format)
 
 static uint32_t threads_of(const sr_profile *p, uint32_t threads) { return threads ? threads : p->host.cores; }
 
+/* What whole passes over a model's weights leave of the rate of the fastest pieces: the memory of a host with neighbours is not always as fast. */
+static double going_on(const sr_profile *p, uint32_t threads)
+{
+    const sr_curve *c = nearest(&p->host.gemv, SR_Q4_K);
+    return p->together.by_alone.n && c ? SR_MIN(sr_curve_threads(&p->together.by_alone, threads) / sr_curve_threads(c, threads), 1) : 1;
+}
+
 sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens)
 {
     sr_formatrates  r = {0};
@@ -219,14 +228,39 @@ sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t 
         r.dev_read = sr_curve_rows(c, tokens);
     if (p->dev.arch && (c = nearest(&p->dev.gemm, format)) != NULL && (tokens >= c->p[0].at || r.dev_read <= 0)) /* below, gemv says it all */
         r.dev_flops = sr_curve_rows(c, tokens);
-    if ((c = nearest(&p->host.gemv, format)) != NULL)
-        r.cpu_read = sr_curve_threads(c, t);
+    double share = going_on(p, t); /* of memory; what is bound by arithmetic does not mind */
     if ((c = nearest(&p->host.rows, format)) != NULL) /* the fall with rows is taken to be that of all cores */
-        r.cpu_read *= SR_MIN(sr_curve_rows(c, tokens) / sr_curve_rows(c, 1), 1);
+        share = SR_MIN(share, sr_curve_rows(c, tokens) / sr_curve_rows(c, 1));
+    if ((c = nearest(&p->host.gemv, format)) != NULL)
+        r.cpu_read = sr_curve_threads(c, t) * share;
     if ((c = nearest(&p->host.gemm, format)) != NULL)
         r.cpu_flops = sr_curve_threads(c, t);
     return r;
 }
+
+/* In time a product, over the logarithm of its size. */
+double sr_profile_size(const sr_profile *p, double params, uint32_t rows)
+{
+    static const double at[] = {2048.0 * 2048, 4096.0 * 4096, 4096.0 * 14336, 8192.0 * 28672};
+    const sr_curve     *mid  = nearest(&p->dev.gemm, SR_Q4_K), *c[] = {&p->dev.by_size[0], &p->dev.by_size[1], mid, &p->dev.by_size[2]};
+    double              before = 0, left = 0;
+    if (!mid)
+        return 1;
+    for (size_t i = 0; i < SR_COUNT(at); i++) {
+        if (!c[i]->n)
+            continue;
+        double v = sr_curve_rows(c[i], rows) / sr_curve_rows(mid, rows);
+        if (params <= at[i]) {
+            double x = before > 0 ? log(params / before) / log(at[i] / before) : 1;
+            return before > 0 ? 1 / ((1 - x) / left + x / v) : v;
+        }
+        before = at[i];
+        left   = v;
+    }
+    return left;
+}
+
+double sr_profile_attn(const sr_profile *p, uint32_t tokens) { return p->dev.by_tokens.n ? sr_curve_rows(&p->dev.by_tokens, tokens) : p->dev.attn; }
 
 static double fastest(const sr_curves *c, double (*of)(const sr_curve *, uint32_t), uint32_t at)
 {
@@ -251,7 +285,8 @@ void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *h)
     *h = (sr_hw){.vram = p->dev.arch ? p->dev.vram : 0, .ram = p->host.ram, .dev_read = p->dev.read, .h2d = p->dev.h2d, .zero_copy = p->dev.zero_copy,
                  .cpu_read = fastest(&p->host.gemv, sr_curve_threads, t), .cpu_flops = fastest(&p->host.gemm, sr_curve_threads, t),
                  .dev_flops = fastest(&p->dev.gemm, sr_curve_rows, 2048), .nvme_read = p->host.nvme, .sync = p->dev.sync, .dev_op = p->dev.op,
-                 .cpu_op = p->host.op, .dev_kv = p->dev.kv, .cpu_kv = p->host.kv};
+                 .cpu_op = p->host.op, .dev_kv = p->dev.kv, .cpu_kv = p->host.kv, .dev_copy = p->dev.copy};
+    h->cpu_read *= going_on(p, t);
     beside(p, t, h);
     /* All readers of host memory together: what all threads read, or what CPU and copy were seen to read at the same time. */
     h->dram_read = SR_MAX(sr_curve_threads(&p->host.dram, p->host.cores), p->together.h2d + p->together.cpu);

@@ -22,7 +22,7 @@
 #include "base/buf.h"
 #include "weights/plan.h"
 
-enum { SR_PROFILE_VERSION = 1, SR_CURVE_POINTS = 16, SR_CURVES = 10, SR_PROFILE_BYTES = 65536 };
+enum { SR_PROFILE_SIZES = 3, SR_PROFILE_VERSION = 1, SR_CURVE_POINTS = 16, SR_CURVES = 10, SR_PROFILE_BYTES = 65536 };
 
 typedef struct { uint32_t at; double v; } sr_curvepoint;   /* threads or rows; bytes/s or flops/s */
 typedef struct { uint32_t format, n; sr_curvepoint p[SR_CURVE_POINTS]; } sr_curve; /* `at` grows */
@@ -35,11 +35,12 @@ typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or 
         uint32_t  arch, units;        /* arch 0: there is no device */
         uint64_t  vram;
         double    read, copy, h2d, d2h, zero_copy, kv, attn, op, sync; /* copy: read + written; kv, attn: attention reading, and its flops; op: the shortest */
-        sr_curves gemv, gemm;         /* over rows of x: bytes of weights; flops */
+        sr_curves gemv, gemm;         /* over rows of x: bytes of weights; flops, of matrices of 4096 x 14336 */
+        sr_curve  by_size[SR_PROFILE_SIZES], by_tokens; /* gemm in Q4_K of other sizes (sr_profile_params[]); attn's flops over tokens of a prompt */
     } dev;
     struct {
         double   h2d, cpu; uint32_t threads; /* a copy to the device while the CPU multiplies */
-        sr_curve by_h2d, by_cpu, by_read;    /* over threads; by_read: plain reads beside the copy */
+        sr_curve by_h2d, by_cpu, by_read, by_alone; /* over threads; by_read: plain reads beside the copy; by_alone: products without it, whole passes */
     } together;
     struct {
         char      name[64], isa[16], disk[160];             /* disk: what nvme was read from, or why it was not */
@@ -61,6 +62,9 @@ double    sr_curve_rows(const sr_curve *c, uint32_t rows);
 sr_curve *sr_curves_add(sr_curves *c, uint32_t format);                  /* NULL: full */
 void      sr_curve_put(sr_curve *c, uint32_t at, double v);              /* in any order; ignored when full */
 
+/* Products of many rows are slower the smaller they are: their rate against that of 4096 x 14336; 1 where it was not measured. */
+double sr_profile_size(const sr_profile *p, double params, uint32_t rows);
+double sr_profile_attn(const sr_profile *p, uint32_t tokens);            /* of a device, for a prompt; 0: not known */
 /* The machine as a plan wants it.  threads 0: all cores. */
 void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *out);
 /* What weights of a format go at in a step of so many tokens; 0: not known. */

@@ -129,6 +129,45 @@ static void what_both_sides_leave_each_other_is_known_by_threads(void **state)
     assert_true(h.cpu_beside == 0 && h.h2d_beside == 0);
 }
 
+/* Products of a prompt are slower the smaller they are, between the sizes in time over the logarithm of the size. */
+static void products_and_attention_of_a_prompt_depend_on_their_size(void **state)
+{
+    (void)state;
+    static sr_profile p, q;
+    sr_err            err;
+    sr_buf            text = {0};
+    const double      mid = 4096.0 * 14336, small = 4096.0 * 4096;
+    assert_int_equal(parse(HEAD DEVICE ",\"attn_tflops\":20}," HOST "}}", &p, &err), SR_OK);
+    assert_true(sr_profile_size(&p, 1e6, 512) == 1 && sr_profile_size(&p, 1e12, 512) == 1); /* not measured */
+    assert_true(fabs(sr_profile_attn(&p, 2048) - 20e12) < 1);
+    assert_int_equal(parse(HEAD DEVICE ",\"gemm_4096_tflops\":{\"512\":15},\"gemm_8192_tflops\":{\"512\":40},\"attn_tflops\":20,"
+                           "\"attn_by_tokens_tflops\":{\"512\":20,\"2048\":60}}," HOST "}}", &p, &err), SR_OK);
+    sr_profile_write(&p, &text);
+    assert_int_equal(sr_profile_parse(text.p, text.n, &q, &err), SR_OK);
+    sr_buf_end(&text);
+    for (sr_profile *x = &p; x; x = x == &p ? &q : NULL) {
+        assert_true(fabs(sr_profile_size(x, 1000, 512) - 0.5) < 1e-9 && fabs(sr_profile_size(x, small, 512) - 0.5) < 1e-6);
+        assert_true(fabs(sr_profile_size(x, mid, 512) - 1) < 1e-6 && fabs(sr_profile_size(x, sqrt(small * mid), 512) - 1 / 1.5) < 1e-6);
+        assert_true(fabs(sr_profile_size(x, 1e12, 512) - 4.0 / 3) < 1e-6);
+        assert_true(fabs(sr_profile_attn(x, 512) - 20e12) < 1e6 && fabs(sr_profile_attn(x, 4096) - 60e12) < 1e7);
+    }
+}
+
+/* Pieces of 2 ms may find the memory of a host with neighbours faster than a model's passes do. */
+static void passes_over_all_weights_bound_what_pieces_read(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    sr_err            err;
+    sr_hw             h;
+    assert_int_equal(parse(HEAD DEVICE "},\"together\":{\"h2d_gbs\":11,\"cpu_gbs\":20,\"threads\":4,\"alone_by_threads_gbs\":{\"1\":10,\"4\":18}},"
+                           HOST "}}", &p, &err), SR_OK);
+    assert_true(fabs(sr_profile_rates(&p, 1, SR_Q4_K, 1).cpu_read - 8e9) < 1); /* never more than the pieces */
+    assert_true(fabs(sr_profile_rates(&p, 4, SR_Q4_K, 1).cpu_read - 18e9) < 1);
+    sr_profile_hw(&p, 4, &h);
+    assert_true(fabs(h.cpu_read - 18e9) < 1);
+}
+
 /* No figure is no rate, and none is borrowed where there is none. */
 static void what_no_figure_is_known_for_is_zero(void **state)
 {
@@ -218,6 +257,7 @@ int main(void)
     const struct CMUnitTest t[] = {
         cmocka_unit_test(figures_come_in_si_units), cmocka_unit_test(what_is_wrong_is_named_with_its_value),
         cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(what_both_sides_leave_each_other_is_known_by_threads),
+        cmocka_unit_test(products_and_attention_of_a_prompt_depend_on_their_size), cmocka_unit_test(passes_over_all_weights_bound_what_pieces_read),
         cmocka_unit_test(what_no_figure_is_known_for_is_zero),
         cmocka_unit_test(a_file_that_is_too_large_is_not_read), cmocka_unit_test(the_shipped_profiles_are_sound_and_say_what_they_are),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),

@@ -41,7 +41,7 @@ void sr_reader_done(sr_reader *, sr_point copied);    /* the copy out of what ne
 bool sr_reader_direct(const sr_reader *);
 const char *sr_reader_how(const sr_reader *);         /* for people: "4 threads" */
 SR_MUSTUSE sr_status sr_reader_failed(sr_reader *, sr_err *);
-/* What the disk under a file gives such reads: the first `bytes` of it, some times over, into `staging` (sr_reader_room of one part). */
+/* What the disk under a file gives such reads: stretches of `bytes`, one after the other, into `staging` (sr_reader_room of one). */
 SR_MUSTUSE sr_status sr_reader_measure(const char *path, sr_readhow, uint64_t bytes, void *staging, double *bytes_per_s, sr_err *err);
 uint64_t sr_reader_bytes(const sr_reader *, uint64_t *ns); /* read so far, and the time that took */
 #endif
