@@ -3,6 +3,7 @@
 
     strata probe -o here.json
     bench/plan_error.py build/strata here.json --out bench/results/NAME-plan-error.json
+    bench/plan_error.py build/strata here.json --again bench/results/NAME-plan-error.json   (plans anew, runs nothing)
 
 Every combination is planned from the profile alone, with the memory that the bench reserves, then run.  A row is a prompt
 or a step of so many sequences; the error is prediction / measurement - 1.  Nothing but Python's own library is used.
@@ -14,13 +15,18 @@ import subprocess
 import sys
 import time
 
-# model, device memory (None: all), sequences at once; prompts are of one sequence
+# Model, device memory (None: all), sequences at once (prompts are of one), tokens made by one sequence, options of both commands.
+# A small model that is shared with the CPU makes more tokens: the engine's search for the best share takes some hundred steps.
 COMBINATIONS = [
-    ("synth:8b:q4_k_m", None, [1, 8, 32]), ("synth:8b:q8_0", None, [1, 8, 32]), ("synth:8b:f16", None, [1, 8, 32]), ("synth:8b:q8_0", "6G", [1, 8, 32]),
-    ("synth:8b:q6_k", "6G", [1, 8, 32]), ("synth:70b:q4_k_m", None, [1]), ("synth:70b:q4_k_m", "14G", [1, 8]), ("synth:70b:q4_k_m", "24G", [1]),
-    ("synth:70b:q6_k", "24G", [1]),
+    ("synth:llama3.2-3b:q4_k_m", None, [1, 8], 64, []), ("synth:8b:q4_k_m", None, [1, 8, 32], 64, []), ("synth:8b:q8_0", None, [1, 8, 32], 64, []),
+    ("synth:8b:f16", None, [1, 8, 32], 64, []), ("synth:8b:q8_0", "6G", [1, 8, 32], 160, []), ("synth:8b:q6_k", "6G", [1, 8, 32], 240, []),
+    ("synth:8b:q4_k_m", "4G", [1], 240, []), ("synth:8b:q8_0", "4G", [1], 12, ["--offload", "stream"]),
+    ("synth:8b:q8_0", "4G", [1], 24, ["--offload", "stream", "--ram-format", "q4_k"]),
+    ("synth:8b:bf16", "6G", [1], 12, ["--offload", "stream", "--transit", "coded"]),
+    ("synth:70b:q4_k_m", None, [1], 32, []), ("synth:70b:q4_k_m", "24G", [1], 32, []), ("synth:70b:q6_k", "24G", [1], 32, []),
+    ("synth:70b:q4_k_m", "14G", [1, 8], 32, []),
 ]
-PROMPTS, MADE = [512, 2048], 32
+PROMPTS = [512, 2048]
 
 
 def run(command, seconds):
@@ -30,41 +36,80 @@ def run(command, seconds):
     return json.loads(done.stdout)
 
 
-def plan(args, model, vram, parallel, batch, ctx, depth):
-    command = [args.strata, "plan", model, "--profile", args.profile, "--ctx", str(ctx), "--parallel", str(parallel), "--depth", str(depth),
-               "--batch", str(batch), "--json"]
-    command += ["--vram", vram] if vram else []
+def plan(args, row):
+    """What the plan says of a row, with the memory that its bench reserved."""
+    command = [args.strata, "plan", row["model"], "--profile", args.profile, "--ctx", str(row["ctx"]), "--parallel", str(row["parallel"]),
+               "--depth", str(row["depth"]), "--batch", str(row["batch"]), "--json"] + row["options"]
+    command += ["--vram", row["vram"]] if row["vram"] != "all" else []
     command += ["--cpu-threads", str(args.threads)] if args.threads else []
-    return run(command, 60)
+    p = run(command, 60)
+    if row["test"].startswith("pp"):
+        return next(x["tok_s"] for x in p["prompts"] if x["tokens"] == int(row["test"][2:]))
+    return p["decode"][0]["tok_s"]
 
 
-def bench(args, model, vram, prompts, made, batches):
+def judge(args, row):
+    said = plan(args, row)
+    row.update({"predicted_tok_s": round(said, 3), "error": round(said / row["measured_tok_s"] - 1, 4)})
+    return row
+
+
+def bench(args, model, vram, prompts, made, batches, options):
     command = [args.strata, "bench", "--device", args.device, "-m", model, "-p", ",".join(map(str, prompts)) or "0", "-n", str(made), "-b", ",".join(map(str, batches)),
-               "-r", str(args.runs), "--json"]
+               "-r", str(args.runs), "--json"] + options
     command += ["--vram", vram] if vram else []
     command += ["-t", str(args.threads)] if args.threads else []
     return run(command, args.limit), " ".join(command[1:])
 
 
-def rows_of(args, model, vram, batches):
+def rows_of(args, model, vram, batches, made, options):
     """One bench for one sequence and the prompts, one for all other batch sizes."""
     for some in [[b for b in batches if b == 1], [b for b in batches if b > 1]]:
         if not some:
             continue
         prompts = PROMPTS if some == [1] else []
-        made = MADE if some == [1] else MADE // 2
-        ctx = max(prompts + [made + 1]) + 32  # the bench reserves two pages more
+        n = made if some == [1] else max(made // 2, 16)
+        ctx = max(prompts + [n + 1]) + 32  # the bench reserves two pages more
         begin = time.time()
-        measured, command = bench(args, model, vram, prompts, made, some)
+        measured, command = bench(args, model, vram, prompts, n, some, options)
         for m in measured:
-            prompt = m["test"].startswith("pp")
-            p = plan(args, model, vram, max(some), m["batch"], ctx, 0 if prompt else made // 2)
-            said = next(x["tok_s"] for x in p["prompts"] if x["tokens"] == int(m["test"][2:])) if prompt else p["decode"][0]["tok_s"]
-            row = {"model": model, "vram": vram or "all", "test": m["test"], "batch": m["batch"], "predicted_tok_s": round(said, 3),
-                   "measured_tok_s": round(m["tok_s"], 3), "error": round(said / m["tok_s"] - 1, 4), "command": command}
+            row = {"model": model, "vram": vram or "all", "test": m["test"], "batch": m["batch"], "ctx": ctx, "parallel": max(some),
+                   "depth": 0 if m["test"].startswith("pp") else n // 2, "options": options, "measured_tok_s": round(m["tok_s"], 3), "command": command}
             row.update({k: round(m[k], 3) for k in ("step_ms", "cpu_gbs", "cpu_idle_ms", "bus_gbs", "bus_idle_ms", "cpu_share") if k in m})
-            yield row
+            yield judge(args, row)
         print("  (%.0f s)" % (time.time() - begin), file=sys.stderr)
+
+
+def show(r):
+    print("%-18s %5s %7s %5d %12.2f %12.2f %+7.1f%% %s" % (r["model"], r["vram"], r["test"], r["batch"], r["predicted_tok_s"], r["measured_tok_s"],
+                                                       100 * r["error"], " ".join(r["options"])), flush=True)
+
+
+def keep(args, rows, failed):
+    """After every combination: a run that is cut short has made what it made."""
+    if not args.out:
+        return
+    with open(args.profile) as f:
+        profile = json.load(f)
+    what = {"what": "strata plan against strata bench", "device": profile.get("device", {}).get("name"), "host": profile["host"]["cpu"],
+            "date": time.strftime("%Y-%m-%d"), "profile": profile, "rows": rows, "failed": failed}
+    with open(args.out, "w") as f:
+        json.dump(what, f, indent=1)
+        f.write("\n")
+
+
+def measure(args, rows, failed):
+    for model, vram, batches, made, options in COMBINATIONS:
+        if not re.search(args.only, "%s@%s" % (model, vram or "all")):
+            continue
+        try:
+            for r in rows_of(args, model, vram, batches, made, options):
+                rows.append(r)
+                show(r)
+        except (RuntimeError, subprocess.TimeoutExpired) as e:
+            failed.append("%s %s: %s" % (model, vram, e))
+            print("failed: " + failed[-1], flush=True)
+        keep(args, rows, failed)
 
 
 def main():
@@ -73,6 +118,7 @@ def main():
     ap.add_argument("profile")
     ap.add_argument("--device", default="cuda")
     ap.add_argument("--out", help="write the rows there, as JSON")
+    ap.add_argument("--again", help="plan the rows of such a file anew instead of running anything")
     ap.add_argument("--only", default="", help="combinations whose MODEL@VRAM this expression matches")
     ap.add_argument("--runs", type=int, default=2)
     ap.add_argument("--threads", type=int, default=0)
@@ -80,30 +126,19 @@ def main():
     args = ap.parse_args()
     rows, failed = [], []
     print("%-18s %5s %7s %5s %12s %12s %8s" % ("model", "vram", "test", "batch", "predicted", "measured", "error"))
-    for model, vram, batches in COMBINATIONS:
-        if not re.search(args.only, "%s@%s" % (model, vram or "all")):
-            continue
-        try:
-            for r in rows_of(args, model, vram, batches):
-                rows.append(r)
-                print("%-18s %5s %7s %5d %12.2f %12.2f %+7.1f%%" % (r["model"], r["vram"], r["test"], r["batch"], r["predicted_tok_s"],
-                                                                  r["measured_tok_s"], 100 * r["error"]), flush=True)
-        except (RuntimeError, subprocess.TimeoutExpired) as e:
-            failed.append("%s %s: %s" % (model, vram, e))
-            print("failed: " + failed[-1], flush=True)
+    if args.again:
+        with open(args.again) as f:
+            rows = [judge(args, r) for r in json.load(f)["rows"]]
+        for r in rows:
+            show(r)
+        keep(args, rows, failed)
+    else:
+        measure(args, rows, failed)
     if rows:
         worst = max(rows, key=lambda r: abs(r["error"]))
         near = sum(abs(r["error"]) <= 0.15 for r in rows)
         print("%d of %d rows within 15 %%; the worst: %s %s %s batch %d, %+.1f %%"
               % (near, len(rows), worst["model"], worst["vram"], worst["test"], worst["batch"], 100 * worst["error"]))
-    if args.out:
-        with open(args.profile) as f:
-            profile = json.load(f)
-        what = {"what": "strata plan against strata bench", "device": profile.get("device", {}).get("name"), "host": profile["host"]["cpu"],
-                "date": time.strftime("%Y-%m-%d"), "profile": profile, "rows": rows, "failed": failed}
-        with open(args.out, "w") as f:
-            json.dump(what, f, indent=1)
-            f.write("\n")
     return 1 if failed else 0
 
 
