@@ -225,9 +225,11 @@ static bool run_test(const common *c, struct llama_context *ctx, int32_t n_vocab
     llama_memory_t mem = llama_get_memory(ctx);
     step               = SR_MAX(step, 1);
     for (uint32_t r = 0; r <= t->runs; r++) { /* the first is a warm-up */
-        llama_memory_clear(mem, false);
-        if (t->depth && !feed(ctx, n_vocab, 0, (int32_t)t->depth, fill, (int32_t)t->seqs))
-            return false;
+        if (r == 0 || !llama_memory_seq_rm(mem, -1, (llama_pos)t->depth, -1)) { /* what lies before is filled once */
+            llama_memory_clear(mem, false);
+            if (t->depth && !feed(ctx, n_vocab, 0, (int32_t)t->depth, fill, (int32_t)t->seqs))
+                return false;
+        }
         double  s = seconds();
         int32_t n = r == 0 && !t->prompt ? 1 : (int32_t)t->n;
         if (!feed(ctx, n_vocab, (int32_t)t->depth, n, step, (int32_t)t->seqs))
