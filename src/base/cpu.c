@@ -1,6 +1,7 @@
 #include "base/cpu.h"
 #include "base/topo.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,45 +121,50 @@ const char *sr_cpu_name(void)
     return name;
 }
 
-/* The machine as this process may use it. */
-static void topology(sr_topo *t)
+void sr_cpu_topology(const char *root, sr_topo *out)
 {
     cpu_set_t  set;
     sr_cpubits allowed = {{0}};
     if (sched_getaffinity(getpid(), sizeof set, &set) == 0)
         for (uint32_t c = 0; c < CPU_SETSIZE && c < SR_TOPO_CORES; c++)
             allowed.w[c / 64] |= (uint64_t)!!CPU_ISSET(c, &set) << c % 64;
-    sr_topo_read("/sys", &allowed, t);
+    sr_topo_read(root, &allowed, out);
+}
+
+bool sr_cpu_pin_on(const sr_topo *t, uint32_t thread, uint32_t threads)
+{
+    cpu_set_t one;
+    if (t->n_cores == 0)
+        return false;
+    CPU_ZERO(&one);
+    CPU_SET(t->core[sr_topo_place(t, thread, threads)].cpu, &one);
+    return sched_setaffinity(0, sizeof one, &one) == 0;
 }
 
 bool sr_cpu_pin(uint32_t thread, uint32_t threads)
 {
-    sr_topo   t;
-    cpu_set_t one;
-    topology(&t);
-    if (t.n_cores == 0)
-        return false;
-    CPU_ZERO(&one);
-    CPU_SET(t.core[sr_topo_place(&t, thread, threads)].cpu, &one);
-    return sched_setaffinity(0, sizeof one, &one) == 0;
-}
-
-uint32_t sr_cpu_nodes(void)
-{
     sr_topo t;
-    topology(&t);
-    return sr_topo_nodes(&t);
+    sr_cpu_topology("/sys", &t);
+    return sr_cpu_pin_on(&t, thread, threads);
 }
 
-bool sr_cpu_interleave(void)
+int sr_cpu_interleave_on(const sr_topo *t)
 {
     enum { MPOL_INTERLEAVE = 3, WORD = 8 * sizeof(unsigned long) }; /* linux/mempolicy.h, set_mempolicy(2) */
     unsigned long mask[SR_TOPO_NODES / WORD] = {0};
-    sr_topo       t;
-    topology(&t);
+    if (sr_topo_nodes(t) < 2)
+        return 0;
     for (uint32_t i = 0; i < SR_TOPO_NODES; i++)
-        mask[i / WORD] |= (unsigned long)(t.memory >> i & 1) << i % WORD;
-    return sr_topo_nodes(&t) > 1 && syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, mask, SR_TOPO_NODES + 1) == 0;
+        mask[i / WORD] |= (unsigned long)(t->memory >> i & 1) << i % WORD;
+    /* The kernel takes one less than the number of bits it is told. */
+    return syscall(SYS_set_mempolicy, MPOL_INTERLEAVE, mask, SR_TOPO_NODES + 1) == 0 ? (int)sr_topo_nodes(t) : -errno;
+}
+
+int sr_cpu_interleave(void)
+{
+    sr_topo t;
+    sr_cpu_topology("/sys", &t);
+    return sr_cpu_interleave_on(&t);
 }
 
 uint64_t sr_cpu_memory(void)

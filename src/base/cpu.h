@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/topo.h"
+
 enum {
     SR_CPU_AVX2        = 1 << 0, /* with FMA and F16C */
     SR_CPU_AVX512      = 1 << 1, /* F, BW, DQ, VL */
@@ -17,14 +19,21 @@ enum {
     SR_CPU_AMX_BF16    = 1 << 5,
     SR_CPU_AVX_VNNI    = 1 << 6,
     SR_CPU_NEON        = 1 << 7,
-    SR_CPU_NEON_DOT    = 1 << 8  /* and the rest of ARMv8.2 that a compiler may use with it */
+    SR_CPU_NEON_DOT    = 1 << 8, /* and the rest of ARMv8.2 that a compiler may use with it */
+    SR_CPU_ANY_ORDER   = 1 << 9  /* of no processor: who has asked for kernels whose bits are not the reference's adds it */
 };
 
 uint32_t    sr_cpu_features(void);      /* SR_CPU_* */
 uint32_t    sr_cpu_cores(void);         /* cores this process may use: affinity and cgroup quota honoured, >= 1 */
 const char *sr_cpu_name(void);          /* "INTEL(R) XEON(R) PLATINUM 8581C"; "unknown" */
+void        sr_cpu_topology(const char *root, sr_topo *out); /* root: "/sys"; the cores that this process may use */
 bool        sr_cpu_pin(uint32_t thread, uint32_t threads); /* the calling thread, one of so many, to its core (base/topo.h); false: not possible */
-uint32_t    sr_cpu_nodes(void);         /* nodes of the machine that have memory, >= 1 */
-bool        sr_cpu_interleave(void);    /* what the calling thread, and threads it creates, touch first: over all nodes; false: there is one */
+/* What the calling thread, and threads it creates, touch first from now on: over all nodes with memory, in turns.  Their number;
+ * 0: there is one, nothing was done; negative: errno with which the kernel refused. */
+int         sr_cpu_interleave(void);
 uint64_t    sr_cpu_memory(void);        /* bytes of RAM we may use: cgroup limit honoured */
+
+/* The same on a machine that was read before. */
+bool        sr_cpu_pin_on(const sr_topo *t, uint32_t thread, uint32_t threads);
+int         sr_cpu_interleave_on(const sr_topo *t);
 #endif

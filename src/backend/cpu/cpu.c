@@ -57,7 +57,7 @@ static sr_status cpu_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err
         goto fail;
     }
     /* Every worker reads every part of a weight sooner or later: with several nodes, spread memory over all of them. */
-    dev->interleaved = sr_cpu_interleave();
+    dev->nodes = sr_cpu_interleave();
     if (sr_pool_open(threads, spin, dev->cfg.pin, &dev->pool, err))
         goto fail;
     for (int q = 0; q < SR_Q_COUNT; q++)
@@ -83,15 +83,22 @@ static uint64_t available_memory(void)
     return kb * 1024;
 }
 
+void sr_cpu_describe(const char *cpu, int nodes, char *out, size_t cap)
+{
+    if (nodes > 0)
+        snprintf(out, cap, "%.32s, %d nodes interleaved", cpu, nodes);
+    else if (nodes < 0) /* slower, not wrong: all memory on the node of who touches it first */
+        snprintf(out, cap, "%.26s, nodes not interleaved: error %d", cpu, -nodes);
+    else
+        snprintf(out, cap, "%s", cpu);
+}
+
 static sr_status cpu_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
 {
     if (i < 0 || i >= MAX_DEVICES)
         return sr_raise(err, SR_INVALID, "cpu: no device %d", i);
     sr_devinfo d = {.size = out->size, .units = dev ? sr_pool_threads(dev->pool) : sr_cpu_cores(), .numa = ~0u, .flags = SR_DEV_HOST};
-    if (dev && dev->interleaved)
-        snprintf(d.name, sizeof d.name, "%.32s, %u nodes interleaved", sr_cpu_name(), sr_cpu_nodes());
-    else
-        snprintf(d.name, sizeof d.name, "%s", sr_cpu_name());
+    sr_cpu_describe(sr_cpu_name(), dev ? dev->nodes : 0, d.name, sizeof d.name);
     snprintf(d.isa, sizeof d.isa, "%s", sr_cpu_isa_name(dev ? dev->features : sr_cpu_features()));
     d.mem_total = sr_cpu_memory();
     uint64_t avail = available_memory();

@@ -3,12 +3,19 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "backend/cpu/internal.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/fault.h"
 #include "base/mem.h"
 
@@ -187,6 +194,159 @@ static void what_cannot_be_opened_is_named(void **state)
     }
 }
 
+/* ---- several memory nodes: a made-up machine, the real kernel ---- */
+
+enum { MPOL_DEFAULT = 0, MPOL_INTERLEAVE = 3 };
+
+static void put(const char *root, const char *path, const char *text)
+{
+    char name[160];
+    for (const char *p = strchr(path, '/'); p; p = strchr(p + 1, '/')) {
+        snprintf(name, sizeof name, "%s/%.*s", root, (int)(p - path), path);
+        mkdir(name, 0700);
+    }
+    snprintf(name, sizeof name, "%s/%s", root, path);
+    FILE *f = fopen(name, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Two nodes, the first two cores that we may use on one each; memory: the nodes that have some. */
+static void two_nodes(const char *memory, sr_topo *t)
+{
+    static const char *const files[] = {"devices/system/node/node1/cpulist", "devices/system/node/node0/cpulist", "devices/system/node/has_memory",
+                                        "devices/system/node/online", "devices/system/node/node1", "devices/system/node/node0",
+                                        "devices/system/node", "devices/system", "devices", ""};
+    char     root[] = "cpu_test.XXXXXX", name[160], cores[2][16];
+    sr_topo  here;
+    sr_cpu_topology("/sys", &here);
+    assert_in_range(here.n_cores, 2, SR_TOPO_CORES);
+    for (int i = 0; i < 2; i++)
+        snprintf(cores[i], sizeof cores[i], "%u\n", here.core[i].cpu);
+    assert_non_null(mkdtemp(root));
+    put(root, files[3], "0-1\n");
+    put(root, files[2], memory);
+    put(root, files[1], cores[0]);
+    put(root, files[0], cores[1]);
+    sr_topo_read(root, &(sr_cpubits){{1ull << here.core[0].cpu % 64 | 1ull << here.core[1].cpu % 64}}, t);
+    for (size_t i = 0; i < SR_COUNT(files); i++) {
+        snprintf(name, sizeof name, "%s/%s", root, files[i]);
+        assert_int_equal(remove(name), 0);
+    }
+}
+
+static bool fits_here(void) /* two cores, numbers that one word of a set can hold */
+{
+    sr_topo here;
+    sr_cpu_topology("/sys", &here);
+    return here.n_cores >= 2 && here.core[0].cpu < 64 && here.core[1].cpu < 64;
+}
+
+typedef struct { const sr_topo *t; uint32_t thread; bool ok; cpu_set_t set; } pinned;
+
+static void *pin(void *arg)
+{
+    pinned *p = arg;
+    p->ok     = sr_cpu_pin_on(p->t, p->thread, 2) && sched_getaffinity(0, sizeof p->set, &p->set) == 0;
+    return NULL;
+}
+
+static void two_threads_of_two_nodes_sit_on_one_each(void **state)
+{
+    (void)state;
+    if (!fits_here())
+        skip();
+    sr_topo t;
+    two_nodes("0-1\n", &t);
+    assert_int_equal(t.n_cores, 2);
+    assert_int_equal(t.core[0].node, 0);
+    assert_int_equal(t.core[1].node, 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        pinned    p = {.t = &t, .thread = i};
+        pthread_t id;
+        assert_int_equal(pthread_create(&id, NULL, pin, &p), 0);
+        assert_int_equal(pthread_join(id, NULL), 0);
+        assert_true(p.ok);
+        assert_int_equal(CPU_COUNT(&p.set), 1);
+        assert_true(CPU_ISSET(t.core[i].cpu, &p.set));
+    }
+}
+
+typedef struct { const sr_topo *t; int got, mode, child_mode; unsigned long mask[16]; } spread;
+
+static void *ask_policy(void *arg)
+{
+    int mode = -1;
+    if (syscall(SYS_get_mempolicy, &mode, NULL, 0ul, NULL, 0ul))
+        mode = -errno;
+    *(int *)arg = mode;
+    return NULL;
+}
+
+/* In a thread of its own: the policy goes with it. */
+static void *interleave(void *arg)
+{
+    spread   *s = arg;
+    pthread_t id;
+    s->got  = sr_cpu_interleave_on(s->t);
+    s->mode = s->child_mode = -1;
+    if (syscall(SYS_get_mempolicy, &s->mode, s->mask, 8 * sizeof s->mask, NULL, 0ul))
+        s->mode = -errno;
+    if (pthread_create(&id, NULL, ask_policy, &s->child_mode) == 0)
+        pthread_join(id, NULL);
+    return NULL;
+}
+
+static spread spread_on(const sr_topo *t)
+{
+    spread    s = {.t = t};
+    pthread_t id;
+    assert_int_equal(pthread_create(&id, NULL, interleave, &s), 0);
+    assert_int_equal(pthread_join(id, NULL), 0);
+    return s;
+}
+
+static void memory_is_interleaved_over_the_nodes_that_have_some(void **state)
+{
+    (void)state;
+    if (!fits_here())
+        skip();
+    sr_topo t;
+    two_nodes("1\n", &t); /* the other has cores alone */
+    spread s = spread_on(&t);
+    assert_int_equal(s.got, 0);
+    if (s.mode == -ENOSYS || s.mode == -EPERM) /* a container may forbid both calls */
+        skip();
+    assert_int_equal(s.mode, MPOL_DEFAULT);
+    two_nodes("0-1\n", &t);
+    s = spread_on(&t);
+    if (s.got == -EPERM)
+        skip();
+    assert_int_equal(s.got, 2); /* the kernel leaves out nodes that are not there */
+    assert_int_equal(s.mode, MPOL_INTERLEAVE);
+    assert_int_equal(s.child_mode, MPOL_INTERLEAVE);
+    assert_true(s.mask[0] & 1);
+    t.memory = 3ull << 62; /* none of them is there: the kernel's refusal comes back */
+    s = spread_on(&t);
+    assert_int_equal(s.got, -EINVAL);
+    assert_int_equal(s.mode, MPOL_DEFAULT);
+}
+
+static void the_devices_name_tells_how_memory_lies(void **state)
+{
+    static const struct { int nodes; const char *want; } set[] = {
+        {0, "INTEL(R) XEON(R) PLATINUM 8581C CPU @ 2.30GHz"},
+        {2, "INTEL(R) XEON(R) PLATINUM 8581C , 2 nodes interleaved"},
+        {-EPERM, "INTEL(R) XEON(R) PLATINUM , nodes not interleaved: error 1"}};
+    char name[64];
+    (void)state;
+    for (size_t i = 0; i < SR_COUNT(set); i++) {
+        sr_cpu_describe(set[0].want, set[i].nodes, name, sizeof name);
+        assert_string_equal(name, set[i].want);
+    }
+}
+
 static void devices_are_picked_by_name_and_never_silently(void **state)
 {
     (void)state;
@@ -216,6 +376,9 @@ int main(void)
         cmocka_unit_test(a_failure_is_kept_and_told_to_every_later_wait),
         cmocka_unit_test(an_instruction_set_asked_for_is_had_or_refused),
         cmocka_unit_test(what_cannot_be_opened_is_named),
+        cmocka_unit_test(two_threads_of_two_nodes_sit_on_one_each),
+        cmocka_unit_test(memory_is_interleaved_over_the_nodes_that_have_some),
+        cmocka_unit_test(the_devices_name_tells_how_memory_lies),
         cmocka_unit_test(devices_are_picked_by_name_and_never_silently),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

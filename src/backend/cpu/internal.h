@@ -13,8 +13,11 @@ struct sr_dev {
     sr_pool     *pool;
     sr_cpuqueue *queue[SR_Q_COUNT];
     uint64_t     allocated;
-    bool         interleaved; /* memory lies on all nodes in turns */
+    int          nodes;       /* memory lies on so many in turns; see sr_cpu_interleave() */
 };
+
+/* cpu.c: the device's name, with how its memory lies */
+void sr_cpu_describe(const char *cpu, int nodes, char *out, size_t cap);
 
 /* plan.c */
 const sr_cpukernel *sr_cpu_choose(const sr_dev *dev, const sr_program *p, uint32_t op); /* NULL: none can */
