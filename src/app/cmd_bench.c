@@ -482,7 +482,6 @@ int sr_cmd_bench(int argc, char **argv)
 #ifdef SR_HAVE_TEXT
         SR_O_SKIP(o.cfg),
 #endif
-        SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx|neon|neon-dot", "CPU kernels to use; without it, the best there are"),
         SR_O_FLAG("ops", 0, o.cfg.profile, "below each row, where its time went, by kind of op"),
 #ifdef SR_HAVE_TEXT
         SR_O_STR("batch-file", 0, o.batch_file, "FILE", "instead: answer the requests of a file in OpenAI's batch form, one a line (- is stdin)"),

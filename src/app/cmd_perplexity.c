@@ -192,7 +192,6 @@ int sr_cmd_perplexity(int argc, char **argv)
         SR_O_UINT("chunks", 0, o.chunks, "N", "only the first N chunks; without it, all", 1, 1u << 31),
         SR_O_COMPUTE(o.cfg),
         SR_O_SKIP(o.cfg),
-        SR_O_CHOICE("isa", 0, o.cfg.isa, "ref|avx2|avx512|amx|neon|neon-dot", "CPU kernels to use; without it, the best there are"),
         SR_O_FLAG("json", 0, o.json, "as one JSON object"),
         SR_O_FLAG("verbose", 'v', o.cfg.verbose, "what was loaded, on stderr"),
     };

@@ -23,7 +23,7 @@
 typedef struct {
     const char *model;           /* NULL: the demo model (paths.h) */
     const char *device;          /* NULL: "auto" */
-    const char *isa;             /* NULL: the best there is */
+    const char *isa;             /* NULL: the best of those with equal bits */
     const char *kv_k, *kv_v;     /* "f16", "q8_0"; NULL: f16 */
     const char *pooling;         /* of embeddings: "last", "mean", "cls"; NULL: as the file says, else last */
     uint32_t    ctx, threads;    /* 0: the engine's defaults */
@@ -65,12 +65,14 @@ typedef struct {
     "without loss, a third and a seventh smaller, and decoded by the GPU; the CPU then computes none of these")
 #define SR_O_DISK_IO(c) SR_O_CHOICE("disk-io", 0, (c).disk_io, "threads|uring", "weights on disk are read by threads, or by io_uring, where the kernel allows it")
 #define SR_O_NO_OVERLAP(c) SR_O_FLAG("no-overlap", 0, (c).no_overlap, "GPU: launch a step only when the one before it was read (a CPU always does)")
-#define SR_O_DETERMINISTIC(c) SR_O_FLAG("deterministic", 0, (c).deterministic, "GPU: an answer's bits do not depend on who else is answered (a CPU's never do)")
+#define SR_O_DETERMINISTIC(c) SR_O_FLAG("deterministic", 0, (c).deterministic, "GPU: an answer's bits do not depend on who else is answered (a CPU's never do, but with --isa amx-bf16)")
 #define SR_O_CTX(c)     SR_O_UINT("ctx", 'c', (c).ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24)
 #define SR_O_KV_K(c)    SR_O_CHOICE("cache-type-k", 0, (c).kv_k, "f16|q8_0", "format of the keys in the KV cache")
 #define SR_O_KV_V(c)    SR_O_CHOICE("cache-type-v", 0, (c).kv_v, "f16|q8_0", "format of the values in the KV cache")
 #define SR_O_PIN(c)     SR_O_FLAG("pin", 0, (c).pin, "tie each CPU thread to a core: for a machine that does nothing else")
 #define SR_O_SPIN(c)    SR_O_UINT("spin", 0, (c).spin_us, "US", "microseconds an idle CPU thread spins before it sleeps; without it, 100", 1, 1000000)
+#define SR_O_ISA(c)     SR_O_CHOICE("isa", 0, (c).isa, "ref|avx2|avx512|amx|amx-bf16|neon|neon-dot", "CPU kernels to use; without it, the best of those " \
+    "with equal bits; amx-bf16: prompts of BF16 and F16 weights are read sooner, and the last digits differ")
 /* Quality for speed; in builds with tokenizers. */
 #define SR_O_SKIP(c) \
     SR_O_REAL("skip-threshold", 0, (c).skip_threshold, "COSINE", "leave out attention and feed-forward blocks whose input and output are more alike than this, " \
@@ -80,7 +82,7 @@ typedef struct {
     SR_O_UINT("exit-layer", 0, (c).exit_layer, "N", "test after so many layers; without it, two thirds of them", 1, 1 << 16)
 /* How it is computed, for commands that run for long. */
 #define SR_O_COMPUTE(c) \
-    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DISK_IO(c), SR_O_DETERMINISTIC(c), SR_O_NO_OVERLAP(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_KV_K(c), SR_O_KV_V(c)
+    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DISK_IO(c), SR_O_DETERMINISTIC(c), SR_O_NO_OVERLAP(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_ISA(c), SR_O_KV_K(c), SR_O_KV_V(c)
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {

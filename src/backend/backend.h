@@ -51,7 +51,7 @@ typedef struct {                   /* how to open a device; zero = defaults */
     bool     profile;              /* time every op (see profile()) */
     bool     deterministic;        /* GPU: an output depends on its inputs alone, not on who else is in the step (the CPU always does that) */
     bool     no_graphs;            /* GPU: launch op by op, for debuggers and comparisons */
-    const char *isa;               /* CPU: "ref", "avx2", "avx512", "amx", "neon", "neon-dot"; NULL = the best there is */
+    const char *isa;               /* CPU: "ref", "avx2", "avx512", "amx", "amx-bf16", "neon", "neon-dot"; NULL = the best there is with the reference's bits */
 } sr_devcfg;
 
 typedef struct { uint64_t ns, calls, cycles; double bytes, flops; } sr_opstat; /* cycles: of the host's nominal clock; 0: not known */

@@ -39,12 +39,16 @@ static sr_status cpu_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err
         return sr_raise(err, SR_NOMEM, "host: %zu bytes for a device", sizeof *dev);
     dev->cfg       = cfg ? *cfg : (sr_devcfg){0};
     dev->index     = i;
-    uint32_t allow = ~0u;
+    uint32_t allow = ~(uint32_t)SR_CPU_ANY_ORDER;
     if (dev->cfg.isa && !sr_cpu_isa_features(dev->cfg.isa, &allow)) {
-        sr_raise(err, SR_INVALID, "unknown instruction set \"%s\"; known: ref, avx2, avx512, amx, neon, neon-dot", dev->cfg.isa);
+        sr_raise(err, SR_INVALID, "unknown instruction set \"%s\"; known: ref, avx2, avx512, amx, amx-bf16, neon, neon-dot", dev->cfg.isa);
         goto fail;
     }
-    dev->features = sr_cpu_features() & allow;
+    if (dev->cfg.deterministic && allow & SR_CPU_ANY_ORDER) {
+        sr_raise(err, SR_INVALID, "\"%s\" gives a prompt's rows other bits than an answer's: not together with deterministic", dev->cfg.isa);
+        goto fail;
+    }
+    dev->features = (sr_cpu_features() | SR_CPU_ANY_ORDER) & allow;
     if (dev->cfg.isa && strcmp(dev->cfg.isa, sr_cpu_isa_name(dev->features)) != 0) {
         sr_raise(err, SR_UNSUPPORTED, "this CPU (%s) does not have all that \"%s\" needs; without it: %s", sr_cpu_name(), dev->cfg.isa,
                  sr_cpu_isa_name(sr_cpu_features()));

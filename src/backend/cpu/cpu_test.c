@@ -149,7 +149,7 @@ static void a_failure_is_kept_and_told_to_every_later_wait(void **state)
 
 static void an_instruction_set_asked_for_is_had_or_refused(void **state)
 {
-    static const char *const names[] = {"ref", "avx2", "avx512", "amx", "neon", "neon-dot"};
+    static const char *const names[] = {"ref", "avx2", "avx512", "amx", "amx-bf16", "neon", "neon-dot"};
     (void)state;
     uint32_t had = 0;
     for (size_t i = 0; i < SR_COUNT(names); i++) {
@@ -173,8 +173,8 @@ static void an_instruction_set_asked_for_is_had_or_refused(void **state)
 static void what_cannot_be_opened_is_named(void **state)
 {
     (void)state;
-    const sr_devcfg bad[]  = {{.isa = "sse9"}, {.threads = 100000}};
-    const char     *want[] = {"sse9", "100000"};
+    const sr_devcfg bad[]  = {{.isa = "sse9"}, {.threads = 100000}, {.isa = "amx-bf16", .deterministic = true}};
+    const char     *want[] = {"sse9", "100000", "amx-bf16"};
     for (size_t i = 0; i < SR_COUNT(bad); i++) {
         sr_err  err = {0};
         sr_dev *d   = NULL;

@@ -56,7 +56,8 @@ bool sr_cpu_isa_features(const char *isa, uint32_t *out)
         {"ref", 0},
         {"avx2", SR_CPU_AVX2},
         {"avx512", SR_CPU_AVX2 | SR_CPU_AVX512 | SR_CPU_AVX512_VNNI | SR_CPU_AVX512_BF16 | SR_CPU_AVX_VNNI},
-        {"amx", ~0u},
+        {"amx", ~(uint32_t)SR_CPU_ANY_ORDER},
+        {"amx-bf16", ~0u}, /* the only one whose answers are not bit for bit the reference's */
         {"neon", SR_CPU_NEON},
         {"neon-dot", SR_CPU_NEON | SR_CPU_NEON_DOT},
     };
@@ -70,7 +71,9 @@ bool sr_cpu_isa_features(const char *isa, uint32_t *out)
 
 const char *sr_cpu_isa_name(uint32_t features)
 {
-    return features & SR_CPU_AMX_INT8    ? "amx"
+    const uint32_t bf16 = SR_CPU_AMX_INT8 | SR_CPU_AMX_BF16 | SR_CPU_AVX512_BF16 | SR_CPU_ANY_ORDER;
+    return (features & bf16) == bf16     ? "amx-bf16"
+           : features & SR_CPU_AMX_INT8  ? "amx"
            : features & SR_CPU_AVX512_VNNI ? "avx512"
            : features & SR_CPU_AVX2      ? "avx2"
            : features & SR_CPU_NEON_DOT  ? "neon-dot"

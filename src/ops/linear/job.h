@@ -3,7 +3,7 @@
  *   op ---- part 0 (q) ---- part 1 (k) ---- part 2 (v)      weights of the run, each with its format
  *             rows [0,n)      ...                           y column y0 + i is row i of the part
  *
- * Scratch  [activations, K kind][activations, 0 kind][one work area per thread].  A kernel may lay the
+ * Scratch  [activations, K kind][activations, 0 kind][activations, two BF16][one work area per thread].  A kernel may lay the
  *          activations out as it likes inside its areas; both phases of a call must agree.
  * Shares   Many rows of x: pieces (part, first row, rows) are drawn from the job's counter, so that a thread which
  *          is late or has the dearer format does less.
@@ -25,6 +25,7 @@ enum {
     SR_LIN_TILE   = 16,         /* rows of x are padded to this in scratch */
     SR_LIN_XK     = 320,        /* scratch bytes of 256 quantised activations, with sums and scale */
     SR_LIN_X0     = 40,         /* ... of 32 */
+    SR_LIN_XH     = 4,          /* ... of one, as two BF16, for weights of 16-bit floats */
     SR_LIN_WORKER = 1 << 20,    /* scratch bytes of each thread */
     SR_LIN_ALONE  = 32768       /* most columns of a single row that each thread quantises for itself */
 };
@@ -36,7 +37,7 @@ typedef struct {
     float         *y;         /* [rows][width] */
     const float   *z;         /* [rows][width] or NULL */
     uint32_t       rows, cols, width, n_w;
-    unsigned char *xk, *x0;   /* scratch, 64-byte aligned; NULL: no weight of the op wants it */
+    unsigned char *xk, *x0, *xh; /* scratch, 64-byte aligned; NULL: no weight of the op wants it */
     unsigned char *work;      /* this thread's */
 } sr_linop;
 

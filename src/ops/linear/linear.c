@@ -20,11 +20,11 @@ sr_cost sr_linear_cost(const sr_program *p, const sr_op *op, const sr_shape *n)
     return (sr_cost){.bytes = bytes, .flops = 2 * rows * op->dim[0] * op->dim[1]};
 }
 
-typedef struct { size_t xk, x0, work, bytes; } areas; /* offsets; xk, x0 SIZE_MAX: not needed */
+typedef struct { size_t xk, x0, xh, work, bytes; } areas; /* offsets; xk, x0, xh SIZE_MAX: not needed */
 
 static areas areas_of(const sr_program *p, const sr_op *op, const sr_shape *max, uint32_t workers)
 {
-    areas  a    = {.xk = SIZE_MAX, .x0 = SIZE_MAX};
+    areas  a    = {.xk = SIZE_MAX, .x0 = SIZE_MAX, .xh = SIZE_MAX};
     size_t rows = sr_align_up(rows_of(p, op, max), SR_LIN_TILE), cols = op->dim[0];
     for (uint32_t k = 0; k < op->n_w; k++) {
         sr_linkind kind = sr_linear_kind(p->weight[op->w + k].format);
@@ -34,6 +34,9 @@ static areas areas_of(const sr_program *p, const sr_op *op, const sr_shape *max,
         } else if (kind == SR_LIN_KIND0 && a.x0 == SIZE_MAX) {
             a.x0 = a.bytes;
             a.bytes += sr_align_up(rows * (cols / 32) * SR_LIN_X0, 64);
+        } else if (kind == SR_LIN_FLOAT && a.xh == SIZE_MAX && p->weight[op->w + k].format != SR_F32) {
+            a.xh = a.bytes;
+            a.bytes += rows * sr_align_up(cols, 32) * SR_LIN_XH;
         }
     }
     a.work = a.bytes;
@@ -63,6 +66,7 @@ void sr_linear_unfold(const sr_cpujob *j, sr_linop *o)
         .n_w   = op->n_w,
         .xk    = a.xk == SIZE_MAX ? NULL : base + a.xk,
         .x0    = a.x0 == SIZE_MAX ? NULL : base + a.x0,
+        .xh    = a.xh == SIZE_MAX ? NULL : base + a.xh,
         .work  = base + a.work + (size_t)j->thread * SR_LIN_WORKER,
     };
 }
@@ -190,7 +194,7 @@ bool sr_linear_step(sr_linwalk *k, sr_linrows *rows)
 
 const sr_cpukernel *const sr_linear_kernels[] = {
 #if defined(__x86_64__)
-    &sr_linear_amx, &sr_linear_avx512, &sr_linear_avx2,
+    &sr_linear_amxbf16, &sr_linear_amx, &sr_linear_avx512, &sr_linear_avx2,
 #elif defined(__aarch64__)
     &sr_linear_neondot, &sr_linear_neon,
 #endif

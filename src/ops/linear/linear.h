@@ -17,10 +17,11 @@
  *            Q4_0, Q8_0, per block of 32:  acc = fma(d_w*d_x, dot, acc)
  *          For F32, F16, BF16 W: x stays f32; 16 accumulators, lane k mod 16, fma in order of k; then
  *          lanes i and i+8 are added, then i and i+4, i+2, i+1.  A tail of k is as if padded by zeros.
- *          Then bias, then residual.  All instruction sets give bit-identical results.
+ *          Then bias, then residual.  All instruction sets give bit-identical results; "amx-bf16", which nobody gets who
+ *          has not asked for it, does not for BF16 and F16 (linear_amxbf16.c says how far they are off).
  * Roofline bytes = sum of weight bytes + rows*(cols + R)*4; flops = 2*rows*cols*R.
  *          rows = 1: memory bound; prefill: compute bound.
- * Scratch  the quantised activations of all rows, both kinds if the weights of one op need both.
+ * Scratch  the quantised activations of all rows, both kinds if the weights of one op need both; of BF16 and F16 as two BF16.
  */
 #ifndef SR_OPS_LINEAR_H
 #define SR_OPS_LINEAR_H
@@ -34,6 +35,7 @@ extern const sr_cpukernel sr_linear_ref;
 extern const sr_cpukernel sr_linear_avx2;
 extern const sr_cpukernel sr_linear_avx512; /* with VNNI */
 extern const sr_cpukernel sr_linear_amx;
+extern const sr_cpukernel sr_linear_amxbf16; /* BF16, F16; needs SR_CPU_ANY_ORDER: see Numbers */
 #elif defined(__aarch64__)
 extern const sr_cpukernel sr_linear_neon, sr_linear_neondot; /* without and with dot products */
 #endif

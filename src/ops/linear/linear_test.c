@@ -431,6 +431,97 @@ static void the_reference_is_within_rounding_of_exact_arithmetic(void **state)
     }
 }
 
+/* The bound of linear_amxbf16.c, and what the reference itself may be off. */
+static void near_all(const scene *s, const spec *c, const float *ref)
+{
+    float *w = block_of(c->cols * 4);
+    for (uint32_t k = 0, col = 0; k < c->n_w; col += c->n_row[k++])
+        for (uint32_t r = 0; r < c->n_row[k]; r++) {
+            sr_decode_row(c->format[k], (const char *)s->ref[k].p + r * sr_row_bytes(c->format[k], c->cols), w, c->cols);
+            for (uint32_t t = 0; t < c->rows; t++) {
+                double size = 0;
+                for (uint32_t i = 0; i < c->cols; i++)
+                    size += fabs((double)w[i] * s->x[(size_t)t * c->cols + i]);
+                size_t at  = t * s->width + col + r;
+                double eps = 0x1p-17 + 0x1p-18 + (c->cols / 8.0 + 13) * 0x1p-24;
+                if (!(fabs((double)s->y[at] - (double)ref[at]) <= eps * size + 4 * 0x1p-24 * fabs((double)ref[at]) + c->cols * 0x1p-126 * 0x1p10))
+                    fail_msg("%s %u x %u of %u rows: row %u column %zu is %.9g, not %.9g; |w x| %.3g", sr_dtype_name(c->format[k]),
+                             c->n_row[k], c->cols, c->rows, t, col + r, (double)s->y[at], (double)ref[at], size);
+            }
+        }
+    sr_free(w);
+}
+
+static bool tiles_of_bf16(void)
+{
+#if defined(__x86_64__)
+    return (sr_linear_amxbf16.needs & ~sr_cpu_features()) == SR_CPU_ANY_ORDER;
+#else
+    return false;
+#endif
+}
+
+#if defined(__x86_64__)
+static void bf16_tiles_are_as_near_as_they_say_and_answers_are_the_same_bits(void **state)
+{
+    (void)state;
+    if (!tiles_of_bf16())
+        skip();
+    for (int i = 0; i < 160; i++) {
+        scene s;
+        spec  c = {.rows = draw(4) ? 1 + draw(90) : 500 + draw(90), .cols = draw(2) ? 1 + draw(150) : 32 * (1 + draw(40)), .n_w = 1 + draw(MAX_W),
+                   .bias = draw(2), .residual = draw(2), .in_place = draw(2)};
+        for (uint32_t k = 0; k < c.n_w; k++) {
+            c.format[k] = draw(2) ? SR_BF16 : SR_F16;
+            c.n_row[k]  = 1 + draw(draw(8) ? 50 : 300);
+        }
+        scene_open(&s, &c);
+        scene_run(&s, &sr_linear_ref, 1);
+        size_t bytes = (size_t)c.rows * s.width * 4;
+        float *ref   = block_of(bytes);
+        memcpy(ref, s.y, bytes);
+        scene_run(&s, &sr_linear_amxbf16, 1 + draw(3));
+        if (c.rows < 32)
+            assert_memory_equal(s.y, ref, bytes);
+        else
+            near_all(&s, &c, ref);
+        sr_free(ref);
+        scene_close(&s);
+    }
+}
+
+/* A prompt's row is the same whoever is beside it, and wherever a device's share of the weights begins. */
+static void bf16_tiles_give_a_row_the_same_bits_beside_any_others(void **state)
+{
+    (void)state;
+    if (!tiles_of_bf16())
+        skip();
+    for (uint32_t f = 0; f < 2; f++) {
+        scene s;
+        spec  c = {.rows = 70, .cols = 700, .n_w = 1, .format = {f ? SR_F16 : SR_BF16}, .n_row = {53}};
+        scene_open(&s, &c);
+        scene_run(&s, &sr_linear_amxbf16, 2);
+        float whole[70 * 53], *x = s.x;
+        memcpy(whole, s.y, sizeof whole);
+        for (uint32_t at = 0, n = 32; at + n <= 70; at += 3, n += 2) {
+            s.n.tok = n;
+            s.x     = x + at * 700;
+            scene_run(&s, &sr_linear_amxbf16, 1);
+            assert_memory_equal(whole + at * 53, s.y, n * 53 * 4);
+        }
+        s.x     = x;
+        s.n.tok = 70;
+        s.ref[0].p     = (const char *)s.ref[0].p + 21 * sr_row_bytes(c.format[0], 700);
+        s.ref[0].row0  = 21;
+        s.ref[0].n_row = 30;
+        scene_run(&s, &sr_linear_amxbf16, 3);
+        for (size_t at = 0; at < 70 * 53; at++)
+            assert_memory_equal(at % 53 >= 21 && at % 53 < 51 ? &whole[at] : &s.out[at], &s.y[at], 4);
+        scene_close(&s);
+    }
+}
+#endif
+
 static void numbers_that_are_not_finite_stay_visible(void **state)
 {
     (void)state;
@@ -441,7 +532,8 @@ static void numbers_that_are_not_finite_stay_visible(void **state)
         s.x[3 * 512 + 100] = INFINITY;
         s.x[17 * 512 + 300] = NAN;
         for (uint32_t k = 0; sr_linear_kernels[k]; k++) {
-            if (!runs_here(sr_linear_kernels[k]))
+            if ((!runs_here(sr_linear_kernels[k]) && !((sr_linear_kernels[k]->needs & SR_CPU_ANY_ORDER) && tiles_of_bf16())) ||
+                (sr_linear_kernels[k]->supports && !sr_linear_kernels[k]->supports(&s.prog, &s.op)))
                 continue;
             scene_run(&s, sr_linear_kernels[k], 1);
             for (uint32_t t = 0; t < 20; t++)
@@ -477,6 +569,10 @@ int main(void)
         cmocka_unit_test(a_share_of_columns_equals_the_op_on_those_columns),
         cmocka_unit_test(the_value_of_a_row_does_not_depend_on_the_rows_beside_it),
         cmocka_unit_test(the_reference_is_within_rounding_of_exact_arithmetic),
+#if defined(__x86_64__)
+        cmocka_unit_test(bf16_tiles_are_as_near_as_they_say_and_answers_are_the_same_bits),
+        cmocka_unit_test(bf16_tiles_give_a_row_the_same_bits_beside_any_others),
+#endif
         cmocka_unit_test(numbers_that_are_not_finite_stay_visible),
         cmocka_unit_test(the_cost_counts_weights_and_activations_once),
     };
