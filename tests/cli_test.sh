@@ -110,13 +110,17 @@ if "$strata" help | grep -q '^  serve '; then
     one_line err
     runs 1 "two ends of a row are one too many" bench --url http://127.0.0.1:1 --duration 1 --requests 1
     says err "--duration and --requests: one of them"
-    "$strata" serve -m $draft --null-engine --null-endless --null-text 12 --null-rate 2000 --null-prompt-rate 800 --port 0 --api-key sesame >"$dir/serve.out" 2>/dev/null &
+    runs 1 "a limit that there is not is named" serve --port 0 --limits messages=9,boddy=5
+    says err '--limits: "boddy" is not the name of a limit'
+    "$strata" serve -m $draft --null-engine --null-endless --null-text 12 --null-rate 2000 --null-prompt-rate 800 --port 0 --api-key sesame --limits body_bytes=2000 >"$dir/serve.out" 2>/dev/null &
     served=$!
     i=0
     until grep -q '^ready: ' "$dir/serve.out" || [ $i = 100 ]; do sleep 0.1; i=$((i + 1)); done
     url=$(sed -n 's/^ready: \(.*\)\/v1 .*/\1/p' "$dir/serve.out")
     runs 1 "a key that is missing is told by the server" bench --url "$url" --requests 1
     says err "status 401"
+    runs 1 "a limit is what --limits says" bench --url "$url" --api-key sesame --requests 1 --prompt-tokens 1000
+    says err "413: the request body is too large"
     runs 0 "bench --url prints a row for each number of clients" bench --url "$url" --api-key sesame --concurrency 1,3 --requests 6 --prompt-tokens 20 --max-tokens 8 --csv "$dir/rows.csv" --svg "$dir/rows.svg"
     [ "$(grep -cE '^ +[13] +6 +0 ' "$dir/out")" = 2 ] || fail "not two rows of six answers"
     says out "tokens are those the server told (usage)"

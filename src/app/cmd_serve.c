@@ -11,6 +11,7 @@
  */
 #include "app/ask.h"
 #include "app/commands.h"
+#include "app/limits.h"
 #include "app/notify.h"
 #include "app/paths.h"
 #include "app/session.h"
@@ -35,7 +36,7 @@ enum { NULL_WIDTH = 384, KEY_FILE_MAX = 65536 };
 typedef struct {
     sr_sessioncfg cfg;
     sr_servecfg   serve;
-    const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors, *cert, *cert_key;
+    const char   *host, *api_key, *api_key_file, *model_name, *prefix, *cors, *cert, *cert_key, *limits;
     uint32_t      port, drain_s, timeout_s;
     const char   *engine, *null_text;
     float         null_rate, null_prompt_rate;
@@ -274,7 +275,7 @@ static int run(options *o)
     raise_descriptors();
     if (o->api_key || (from_env && *from_env))
         keys[n_keys++] = (sr_servekey){.key = o->api_key ? o->api_key : from_env};
-    if ((o->api_key_file && read_keys(o->api_key_file, &key_text, keys, &n_keys, &err)) ||
+    if ((o->limits && sr_limits_read(o->limits, &o->serve.limits, &o->serve.times, &err)) || (o->api_key_file && read_keys(o->api_key_file, &key_text, keys, &n_keys, &err)) ||
         sr_model_path(o->cfg.model, path, sizeof path, &err))
         goto end;
     sr_model_id(path, id, sizeof id);
@@ -329,6 +330,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_UINT("parallel", 0, o.cfg.max_seqs, "N", "sequences computed at once; more wait", 1, 4096),
         SR_O_UINT("connections", 0, o.serve.limits.conns, "N", "connections at once; more are told 503; without it, 12288", 1, 1000000),
         SR_O_UINT("connections-per-address", 0, o.serve.limits.conns_per_ip, "N", "of one address; more are told 429; without it, 256", 1, 1000000),
+        SR_O_STR("limits", 0, o.limits, "LIST", "of requests, as body_bytes=64MiB,messages=8192,head_seconds=20; docs/API.md has the names, /props what is in effect"),
         SR_O_CTX(o.cfg),
         SR_O_CHOICE("pooling", 0, o.cfg.pooling, "last|mean|cls", "embeddings: the state of the last token, the mean of all, or the first's; without it, what the file says, else last"),
         SR_O_COMPUTE(o.cfg),

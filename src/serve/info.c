@@ -101,6 +101,8 @@ static void put_limits(const sr_servecfg *g, sr_jsonw *w)
     sr_json_uint(w, "messages", l->messages);
     sr_json_uint(w, "prompts", l->prompts);
     sr_json_uint(w, "choices", l->choices);
+    sr_json_uint(w, "inputs", l->inputs);
+    sr_json_uint(w, "numbers", l->numbers);
     sr_json_uint(w, "stop_strings", l->stops);
     sr_json_uint(w, "stop_bytes", l->stop_bytes);
     sr_json_uint(w, "logit_bias", l->bias);
