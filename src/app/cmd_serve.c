@@ -275,7 +275,8 @@ static int run(options *o)
     raise_descriptors();
     if (o->api_key || (from_env && *from_env))
         keys[n_keys++] = (sr_servekey){.key = o->api_key ? o->api_key : from_env};
-    if ((o->limits && sr_limits_read(o->limits, &o->serve.limits, &o->serve.times, &err)) || (o->api_key_file && read_keys(o->api_key_file, &key_text, keys, &n_keys, &err)) ||
+    if ((o->limits && sr_limits_read(o->limits, &o->serve.limits, &o->serve.times, &err)) ||
+        (o->api_key_file && read_keys(o->api_key_file, &key_text, keys, &n_keys, &err)) ||
         sr_model_path(o->cfg.model, path, sizeof path, &err))
         goto end;
     sr_model_id(path, id, sizeof id);

@@ -47,7 +47,8 @@ static sr_status read_items(given *g, int *argc, char **argv, sr_err *err)
 
 static void put(const given *g, sr_servelimits *l, sr_servetimes *t)
 {
-    struct { size_t *to; uint64_t v; } bytes[] = {{&l->header_bytes, g->header}, {&l->url_bytes, g->url}, {&l->body_bytes, g->body}, {&l->bodies_bytes, g->bodies}};
+    struct { size_t *to; uint64_t v; } bytes[] = {
+        {&l->header_bytes, g->header}, {&l->url_bytes, g->url}, {&l->body_bytes, g->body}, {&l->bodies_bytes, g->bodies}};
     struct { uint32_t *to, v, unit; } numbers[] = {
         {&l->requests, g->requests, 1}, {&l->json_depth, g->depth, 1}, {&l->json_values, g->values, 1}, {&l->messages, g->messages, 1},
         {&l->prompts, g->prompts, 1}, {&l->choices, g->choices, 1}, {&l->inputs, g->inputs, 1}, {&l->numbers, g->numbers, 1},

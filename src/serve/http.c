@@ -552,19 +552,20 @@ static bool has_sent(const sr_conn *c)
 static void check_times(sr_conn *c, uint64_t now)
 {
     const sr_httpcfg *cfg = &c->hd->cfg;
+    uint32_t grace = c->hd->draining ? GRACE_MS : UINT32_MAX; /* from the stop on, or from when it came */
+    uint64_t since = SR_MAX(c->since_ns, c->hd->drain_ns);
     if (sr_http_backlog(c) && older(now, c->progress_ns, cfg->write_ms)) {
         c->hd->slow++;
         sr_http_drop(c);
     } else if (c->shaking) {
-        if (older(now, SR_MAX(c->since_ns, c->hd->drain_ns), c->hd->draining ? SR_MIN(cfg->head_ms, (uint32_t)GRACE_MS) : cfg->head_ms)) {
+        if (older(now, since, SR_MIN(cfg->head_ms, grace))) {
             c->hd->unshaken++;
             sr_http_drop(c);
         }
     } else if (c->state == ST_HEAD && !sr_http_backlog(c)) {
         if (c->scanned && older(now, c->since_ns, cfg->head_ms))
             sr_conn_fault(c, 408, "the request head took too long");
-        else if (!c->scanned && older(now, SR_MAX(c->since_ns, c->hd->drain_ns), c->hd->draining ? SR_MIN(cfg->idle_ms, (uint32_t)GRACE_MS) : cfg->idle_ms) &&
-                 !has_sent(c)) /* what came in this very turn is read yet */
+        else if (!c->scanned && older(now, since, SR_MIN(cfg->idle_ms, grace)) && !has_sent(c)) /* what came in this very turn is read yet */
             sr_http_drop(c);
     } else if (c->state == ST_BODY) {
         if (older(now, c->progress_ns, cfg->body_ms) || older(now, c->since_ns, cfg->request_ms))

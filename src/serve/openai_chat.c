@@ -65,7 +65,8 @@ static bool set(ctx *c, json_t *m, const char *key, json_t *owned)
 static bool take_content(ctx *c, const json_t *in, const char *role, json_t *m)
 {
     const json_t *v = json_object_get(in, "content");
-    bool calls = !strcmp(role, "assistant") && (json_array_size(json_object_get(in, "tool_calls")) || json_is_object(json_object_get(in, "function_call")));
+    bool assistant = !strcmp(role, "assistant");
+    bool calls     = assistant && (json_array_size(json_object_get(in, "tool_calls")) || json_is_object(json_object_get(in, "function_call")));
     if (calls && (!v || json_is_null(v) || (json_is_string(v) && !json_string_length(v)))) /* nothing but calls */
         return set(c, m, "content", c->env->caps.null_content ? json_null() : json_string(""));
     if (json_is_string(v))
@@ -75,9 +76,10 @@ static bool take_content(ctx *c, const json_t *in, const char *role, json_t *m)
     if (v && !json_is_null(v))
         return bad(c, "content", "must be a string or an array of parts");
     const json_t *refusal = json_object_get(in, "refusal");
-    if (!strcmp(role, "assistant") && json_is_string(refusal)) /* answers come back as clients were given them */
+    if (assistant && json_is_string(refusal)) /* answers come back as clients were given them */
         return set(c, m, "content", json_incref((json_t *)refusal));
-    if (!strcmp(role, "assistant") && (json_string_length(json_object_get(in, "reasoning_content")) || json_string_length(json_object_get(in, "reasoning"))))
+    size_t thought = json_string_length(json_object_get(in, "reasoning_content")) + json_string_length(json_object_get(in, "reasoning"));
+    if (assistant && thought)
         return set(c, m, "content", json_string("")); /* cut off while it thought */
     return bad(c, "content", "is missing");
 }

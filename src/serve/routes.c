@@ -143,7 +143,9 @@ static sr_route find(char *path, const char **id)
 /* What is nowhere is told in the form of the dialect that it was looked for in. */
 static sr_errform errors_at(sr_route r, const char *path)
 {
-    return r != RT_NONE ? routes[r].errors : !strncmp(path, "/api/", 5) ? SR_ERR_OLLAMA : !strncmp(path, "/messages/", 10) ? SR_ERR_ANTHROPIC : SR_ERR_OPENAI;
+    if (r != RT_NONE)
+        return routes[r].errors;
+    return !strncmp(path, "/api/", 5) ? SR_ERR_OLLAMA : !strncmp(path, "/messages/", 10) ? SR_ERR_ANTHROPIC : SR_ERR_OPENAI;
 }
 
 /* ---- keys ------------------------------------------------------------------------------------------------ */
