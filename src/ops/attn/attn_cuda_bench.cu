@@ -242,10 +242,17 @@ static shape random_shape(uint32_t i)
     s.page     = pages[below(6)];
     s.cap      = below(5) ? 0 : 5.0f;
     s.n_seq    = 1 + below(5);
-    uint32_t most = i % 3 == 0 ? 1 : i % 3 == 1 ? 8 : 300;
+    if (i % 6 == 5) { /* many short ones, a token each: a warp alone */
+        s.n_seq    = 100 + below(28);
+        s.kv_heads = 8;
+        s.heads    = 8 * (1 + below(8));
+        s.format   = SR_F16;
+        s.hd       = 128;
+    }
+    uint32_t most = i % 6 == 5 ? 1 : i % 3 == 0 ? 1 : i % 3 == 1 ? 8 : 300;
     for (uint32_t q = 0; q < s.n_seq; q++) {
         s.tok[q]   = 1 + below(below(4) ? most : 1);
-        s.past[q]  = below(i % 7 == 0 ? 3000 : 300);
+        s.past[q]  = below(i % 6 == 5 ? 200 : i % 7 == 0 ? 3000 : 300);
         s.first[q] = below(4) ? 0 : below(s.past[q] + 1);
     }
     return s;
@@ -299,7 +306,7 @@ static int speed(const sr_cudainfo *dev, int decode, int prefill)
     static const struct {
         uint32_t n_seq, tok, past;
     } cases[] = {{1, 1, 1023}, {1, 1, 4095}, {1, 1, 6999}, {1, 1, 8191}, {1, 1, 32767}, {4, 1, 4095}, {8, 1, 1023}, {8, 1, 4095},
-                 {16, 1, 319}, {16, 1, 4095}, {32, 1, 1023}, {64, 1, 319}, {128, 1, 255}, {128, 1, 1023},
+                 {16, 1, 319}, {16, 1, 4095}, {32, 1, 1023}, {64, 1, 319}, {96, 1, 271}, {128, 1, 271}, {128, 1, 1023},
                  {1, 4, 4092}, {1, 512, 0}, {1, 2048, 0}, {1, 4096, 0}, {1, 8192, 0}, {4, 512, 3584}, {1, 64, 4032}};
     cudaStream_t stream;
     CU(cudaStreamCreate(&stream));

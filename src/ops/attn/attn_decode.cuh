@@ -12,7 +12,7 @@
  *          Else: F16 straight from memory into fragments; Q8_0, whose blocks of 34 bytes are not aligned, by way of shared memory.
  *          The last block of (sequence, kv head) to arrive joins the splits in their order.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over runs of 16, base 2.
- * Variants BULK or not; NT 1 for up to 8 rows, 2 for more.
+ * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; alone: many short sequences, a warp for all positions of a kv head.
  * Archs    sm_75+.                                                                           */
 #ifndef SR_OPS_ATTN_DECODE_CUH
 #define SR_OPS_ATTN_DECODE_CUH
@@ -35,7 +35,16 @@ template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK> struct decode_
  * keys 8 numbers of each 32, values 8 of each 64: 16 bytes of F16. */
 template <int HD, int F> __device__ constexpr bool by_blocks(void) { return F == SR_Q8_0 && HD % 128 == 0; }
 
-/* What a block has to do. */
+/* First of the two dimensions that lanes g of tile k hold of an output. */
+template <int HD, int F> __device__ __forceinline__ uint32_t decode_dim(int k, uint32_t g)
+{
+    constexpr int full = HD / 64 * 4, rest = HD % 64 / 16; /* tiles of whole 64s; of the rest */
+    return by_blocks<HD, F>() ? k / 8 * 128 + g * 16 + k % 8 * 2
+           : k < full         ? k / 4 * 64 + g * 8 + k % 4 * 2
+                              : full * 16 + g * 2 * rest + (k - full) * 2;
+}
+
+/* What a block, or a warp, has to do. */
 typedef struct {
     uint32_t seq, head, row0, n_row, n_tok; /* kv head; rows row0 .. of the sequence's */
     uint32_t lo, hi, old;                   /* seen by some row; below old: not written in this step */
@@ -261,13 +270,13 @@ template <class P> __device__ __forceinline__ void run_bring(const sr_attnmma &a
 }
 #endif
 
-/* Runs of this warp, the first ones under way before `ready`: loads q, waits for the previous kernel. */
-template <class P, int HD, int F, int NT, class READY>
+/* Runs of this warp (ALONE: all of the part's), the first ones under way before `ready`: loads q, waits for the previous kernel. */
+template <class P, bool ALONE, int HD, int F, int NT, class READY>
 __device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint8_t *ring, uint64_t *full,
                                             READY ready)
 {
 #if __CUDA_ARCH__ >= 900
-    const uint32_t warp = threadIdx.x / 32, step = P::warps * RUN, p0 = w.begin + warp * RUN;
+    const uint32_t warp = threadIdx.x / 32, step = ALONE ? RUN : P::warps * RUN, p0 = w.begin + (ALONE ? 0 : warp * RUN);
     ring += warp * P::rings * 2 * P::half;
     full += warp * P::rings;
     if (threadIdx.x % 32 < P::rings)
@@ -347,27 +356,34 @@ __device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of 
  * ----------------------------------------------------------------------------------------------------- */
 
 /* False: nothing to do for this block. */
-__device__ __forceinline__ bool decode_part(const sr_attnmma &a, uint32_t rows, part_of &w)
+__device__ __forceinline__ bool decode_part(const sr_attnmma &a, uint32_t rows, uint3 at, part_of &w)
 {
-    w.seq = blockIdx.z;
+    w.seq = at.z;
     if (w.seq >= a.n->seq)
         return false;
     const uint32_t t0 = a.seq[w.seq], n_row = (a.seq[w.seq + 1] - t0) * a.group;
     w.n_tok = a.seq[w.seq + 1] - t0;
-    w.head  = blockIdx.y % a.kv_heads;
-    w.row0  = blockIdx.y / a.kv_heads * rows;
+    w.head  = at.y % a.kv_heads;
+    w.row0  = at.y / a.kv_heads * rows;
     if (n_row > a.split_rows || w.row0 >= n_row)
         return false;
     w.n_row = min(n_row - w.row0, rows);
     visible(a, w.seq, w.n_tok, w.row0 / a.group, w.lo, w.all_hi);
     visible(a, w.seq, w.n_tok, (w.row0 + w.n_row - 1) / a.group, w.all_lo, w.hi);
     w.old                = a.kv_len[2 * w.seq + 1] - w.n_tok;
-    w.split              = blockIdx.x;
+    w.split              = at.x;
     const uint32_t first = w.lo / a.split;
     w.n_split            = (w.hi + a.split - 1) / a.split - first;
     w.begin              = max((first + w.split) * a.split, w.lo / RUN * RUN);
     w.stop               = min((first + w.split + 1) * a.split, w.hi);
     return w.split < w.n_split;
+}
+
+/* A block without work leaves its place to one with work; but the grid must not be over before the kernel ahead of it is. */
+__device__ __forceinline__ void decode_idle(void)
+{
+    if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0)
+        sr_pdl_wait();
 }
 
 template <class P, int HD, int F, int NT> __device__ __forceinline__ void decode_store(const decode_state<HD, NT> &st, const part_of &w, float *mine)
@@ -389,14 +405,21 @@ template <class P, int HD, int F, int NT> __device__ __forceinline__ void decode
                 mine[P::rows * HD + P::rows + r] = l;
             }
 #pragma unroll
-            for (int k = 0; k < HD / 16; k++) {
-                constexpr int full = HD / 64 * 4, rest = HD % 64 / 16; /* tiles of whole 64s; of the rest */
-                uint32_t d         = by_blocks<HD, F>() ? k / 8 * 128 + g * 16 + k % 8 * 2
-                                   : k < full          ? k / 4 * 64 + g * 8 + k % 4 * 2
-                                                        : full * 16 + g * 2 * rest + (k - full) * 2;
-                *(float2 *)(mine + r * HD + d) = make_float2(st.o[n][k][i], st.o[n][k][2 + i]);
-            }
+            for (int k = 0; k < HD / 16; k++)
+                *(float2 *)(mine + r * HD + decode_dim<HD, F>(k, g)) = make_float2(st.o[n][k][i], st.o[n][k][2 + i]);
         }
+}
+
+template <int HD, int NT> __device__ __forceinline__ void decode_clear(decode_state<HD, NT> &st)
+{
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+#pragma unroll
+        for (int i = 0; i < HD / 16; i++)
+            st.o[n][i][0] = st.o[n][i][1] = st.o[n][i][2] = st.o[n][i][3] = 0;
+        st.m[n][0] = st.m[n][1] = SR_NOTHING;
+        st.l[n][0] = st.l[n][1] = 0;
+    }
 }
 
 template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK, int BLOCKS>
@@ -407,25 +430,18 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     __shared__ uint64_t full[BULK ? WARPS * RINGS : 1];
     part_of w;
     decode_state<HD, NT> st;
-#pragma unroll
-    for (int n = 0; n < NT; n++) {
-#pragma unroll
-        for (int i = 0; i < HD / 16; i++)
-            st.o[n][i][0] = st.o[n][i][1] = st.o[n][i][2] = st.o[n][i][3] = 0;
-        st.m[n][0] = st.m[n][1] = SR_NOTHING;
-        st.l[n][0] = st.l[n][1] = 0;
-    }
+    decode_clear<HD, NT>(st);
     auto ready = [&] {
         sr_pdl_wait();
         sr_pdl_launch();
         decode_load_q<HD, F, NT>(a, w, st);
     };
-    if (!decode_part(a, P::rows, w)) { /* table and lengths were there before the step began */
-        sr_pdl_wait();
+    if (!decode_part(a, P::rows, blockIdx, w)) { /* table and lengths were there before the step began */
+        decode_idle();
         return;
     }
     if constexpr (BULK)
-        decode_bulk<P, HD, F, NT>(a, w, st, ring, full, ready);
+        decode_bulk<P, false, HD, F, NT>(a, w, st, ring, full, ready);
     else {
         ready();
         decode_plain<P, HD, F, NT>(a, w, st, ring);
@@ -436,6 +452,54 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     __syncthreads();
     const join_part j = {w.seq, w.head, w.row0, w.n_row, w.split, w.n_split};
     join_block<P::threads, HD, P::rows>(a, j, parts, WARPS);
+}
+
+/* Many short sequences: a warp takes all positions of (sequence, kv head, up to 8 rows), so that nothing is joined and nobody waits. */
+template <int HD, int F, int WARPS, int RINGS, int BLOCKS>
+__global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_alone(const __grid_constant__ sr_attnmma a)
+{
+    using P = decode_plan<HD, F, 1, WARPS, RINGS, true>;
+    extern __shared__ __align__(128) uint8_t ring[];
+    __shared__ uint64_t full[WARPS * RINGS];
+    const uint32_t per = a.kv_heads * a.chunks, item = blockIdx.x * WARPS + threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    part_of w;
+    decode_state<HD, 1> st;
+    decode_clear<HD, 1>(st);
+    if (!decode_part(a, P::rows, make_uint3(0, item % per, item / per), w)) {
+        sr_pdl_wait();
+        return;
+    }
+    decode_bulk<P, true, HD, F, 1>(a, w, st, ring, full, [&] {
+        sr_pdl_wait();
+        sr_pdl_launch();
+        decode_load_q<HD, F, 1>(a, w, st);
+    });
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const uint32_t r = t * 2 + i, row = w.row0 + r, tok = row / a.group;
+        float l          = st.l[0][i];
+#pragma unroll
+        for (int x = 4; x < 32; x *= 2)
+            l += __shfl_xor_sync(0xffffffff, l, x);
+        if (r >= w.n_row)
+            continue;
+        const float inv = 1.0f / l;
+        float *y = a.out + ((size_t)(a.seq[w.seq] + tok) * a.group * a.kv_heads + w.head * a.group + row - tok * a.group) * HD;
+#pragma unroll
+        for (int k = 0; k < HD / 16; k++)
+            *(float2 *)(y + decode_dim<HD, F>(k, g)) = make_float2(st.o[0][k][i] * inv, st.o[0][k][2 + i] * inv);
+    }
+}
+
+template <int HD, int F, int WARPS, int RINGS, int BLOCKS> static cudaError_t decode_start_alone(const sr_attnmma *a, cudaLaunchConfig_t c)
+{
+    constexpr int smem = decode_plan<HD, F, 1, WARPS, RINGS, true>::ring;
+    auto *kernel       = decode_alone<HD, F, WARPS, RINGS, BLOCKS>;
+    c.gridDim          = dim3((c.gridDim.y * c.gridDim.z + WARPS - 1) / WARPS);
+    c.blockDim         = dim3(WARPS * 32);
+    c.dynamicSmemBytes = smem;
+    cudaError_t e      = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem);
+    return e ? e : cudaLaunchKernelEx(&c, kernel, *a);
 }
 
 template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK, int BLOCKS>
@@ -455,6 +519,9 @@ template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaun
     constexpr int many = HD > 128 ? 2 : 4, few = HD > 128 ? 2 : 3; /* blocks of a multiprocessor */
     constexpr int wide = HD > 128 ? 2 : 4;                         /* warps whose results of 16 rows fit into the 64 KB of sm_75 */
     static_assert(decode_plan<HD, SR_F16, 2, wide, 1, false>::smem <= 65536, "more than a block of sm_75 has");
+    if constexpr (HD == 128) /* the size it was measured for: 24 KB under way a warp, two blocks a multiprocessor */
+        if (kind == (SR_ATTN_BULK | SR_ATTN_ALONE))
+            return decode_start_alone<HD, SR_F16, 4, 3, 2>(a, c);
     switch (kind) {
     case 0: return decode_start<HD, SR_F16, 1, 4, 1, false, 3>(a, c);
     case SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, wide, 1, false, few>(a, c);

@@ -5,7 +5,7 @@
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
 
-enum { STEP = 64, LEAST = 128, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4 };
+enum { STEP = 64, LEAST = 128, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5 };
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
@@ -15,7 +15,14 @@ static void cut(sr_attnmma *a, const sr_cudainfo *d, uint32_t items, uint32_t po
 {
     uint64_t even = (uint64_t)positions * items / (4u * (uint32_t)d->sms) + 1;
     a->split      = even > (uint32_t)LEAST ? div_up((uint32_t)even, STEP) * STEP : (uint32_t)LEAST;
-    a->splits     = div_up(positions, a->split) + 1; /* the first may begin anywhere */
+    a->splits     = positions <= a->split ? 1 : div_up(positions, a->split) + 1; /* the first may begin anywhere */
+}
+
+/* Most of them for any number of positions up to this one: a split may be shorter, and more of them, where there are fewer positions. */
+static uint32_t most_splits(const sr_cudainfo *d, uint32_t items, uint32_t positions)
+{
+    uint32_t shortest = div_up(positions, LEAST), even = 4u * (uint32_t)d->sms / items + 1;
+    return (shortest < even ? shortest : even) + 1;
 }
 
 /* Rows that are split go in chunks of 16; more chunks where there are few sequences. */
@@ -41,9 +48,8 @@ size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_o
     if (d->deterministic)
         return SR_CUDA_COUNTERS;
     for (uint32_t seq = 1; seq <= max->seq; seq++) { /* fewer sequences, more splits each */
-        sr_attnmma a = {};
-        cut(&a, d, seq * op->dim[1], max->pages * p->page_tokens);
-        size_t n = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], seq) * a.splits;
+        uint32_t splits = most_splits(d, seq * op->dim[1], max->pages * p->page_tokens);
+        size_t n        = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], seq) * splits;
         most     = n > most ? n : most;
     }
     return SR_CUDA_COUNTERS + most * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
@@ -69,6 +75,9 @@ static uint32_t most_rows(const sr_attnmma *a, const sr_cudajob *j)
     return (j->n->tok > j->n->seq ? j->n->tok - j->n->seq + 1 : 1) * a->group;
 }
 
+/* Most of a sequence; in a graph those of its bucket. */
+static uint32_t positions_of(const sr_cudajob *j) { return j->n->pages * j->batch->kv[j->op->w].page_tokens; }
+
 static void decode(const sr_attnmma *a, const sr_cudajob *j)
 {
     const uint32_t longest = most_rows(a, j);
@@ -79,7 +88,10 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j)
     b.chunks             = need < a->chunks ? need : a->chunks;
     cudaLaunchConfig_t c = config(j, &overlap, dim3(a->splits, a->kv_heads * b.chunks, j->n->seq));
     uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (j->dev->arch >= 90 ? SR_ATTN_BULK : 0);
-    if (kind == SR_ATTN_BULK && c.gridDim.x * c.gridDim.y * c.gridDim.z <= 3 * (uint32_t)j->dev->sms)
+    if (kind == SR_ATTN_BULK && j->op->dim[2] == 128 && a->splits == 1 && positions_of(j) <= ALONE_MOST &&
+        a->kv_heads * b.chunks * j->n->seq >= ALONE_WARPS * (uint32_t)j->dev->sms)
+        kind |= SR_ATTN_ALONE;
+    else if (kind == SR_ATTN_BULK && c.gridDim.x * c.gridDim.y * c.gridDim.z <= 3 * (uint32_t)j->dev->sms)
         kind |= SR_ATTN_SHORT;
     switch (j->op->dim[2]) {
     case 64: (void)sr_attn_decode_64(&b, c, kind); return;
@@ -164,7 +176,7 @@ void sr_attn_mma_launch(const sr_cudajob *j)
     a.cap        = op->f[1];
     a.chunks     = chunks_of(a.group, j->n->seq);
     a.split_rows = j->dev->deterministic ? 0 : a.chunks * WIDE_ROWS;
-    cut(&a, j->dev, j->n->seq * a.kv_heads, j->n->pages * kv->page_tokens);
+    cut(&a, j->dev, j->n->seq * a.kv_heads, positions_of(j));
     if (most_rows(&a, j) > a.split_rows && !prefill_sm90(&a, j))
         prefill(&a, j);
     if (a.split_rows)

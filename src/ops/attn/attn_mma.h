@@ -29,7 +29,8 @@ enum {                 /* of a decode kernel */
     SR_ATTN_WIDE  = 1, /* 16 rows a chunk, not 8 */
     SR_ATTN_Q8    = 2, /* pages of Q8_0, not F16 */
     SR_ATTN_BULK  = 4, /* by bulk copies: sm_90 */
-    SR_ATTN_SHORT = 8  /* three blocks a multiprocessor hold all; with SR_ATTN_BULK alone */
+    SR_ATTN_SHORT = 8, /* three blocks a multiprocessor hold all; with SR_ATTN_BULK alone */
+    SR_ATTN_ALONE = 16 /* a warp for each (sequence, kv head, chunk), whose positions are not split; with SR_ATTN_BULK alone, head size 128 */
 };
 
 /* Decode: one file per head size.  Grid: splits, kv heads * chunks, sequences. */
