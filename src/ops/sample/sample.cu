@@ -1,8 +1,9 @@
 /* sample: a token of each wanted row of logits, over the full vocabulary; the logits never leave the device.
  * Shapes   logits [out][vocab] f32; result [out] sr_sampled; parameters in the batch's blob (sample.h).
- * Roofline bytes = 8 * out * vocab (read, and the adjusted copy written), flops ~ 20 * out * vocab: one row of 128 k is a few us.
+ * Roofline bytes = 4 * out * vocab (8 where an adjusted copy is written), flops ~ 20 * out * vocab: one row of 128 k is a few us.
  * Mapping  five kernels; rows that a kernel has nothing to do for leave it at once.
- *          scan  (blocks, rows): adjusts a run of the vocabulary into scratch; its maximum, its sum of exponentials.
+ *          scan  (blocks, rows): a run of the vocabulary, kept in registers: its maximum, its sum of exponentials; of rows with penalties,
+ *                biases or a mask an adjusted copy in scratch.  Few rows have many short runs, many rows few long ones.
  *          weigh (blocks, rows): counts and weights of tokens by their distance from the maximum, in bins of 1/4.
  *          list  (blocks, rows): tokens of the bins that hold all a filter can keep: hundreds, not the vocabulary.
  *          pick  (rows): joins the runs; greedy and given tokens; filters by radix selection, and the draw from what they keep.
@@ -17,7 +18,8 @@
 #include <float.h>
 
 typedef unsigned long long u64;
-enum { SCAN = 256, PICK = 1024, RUN = 1024, MAX_RUNS = 128, BINS = 2048, DEPTHS = 256, LISTED = 16384 };
+enum { SHORT = 4, LONG = 32, /* numbers of a run that a thread of scan keeps */
+       SCAN = 256, PICK = 1024, RUN = 1024, MAX_RUNS = 128, BINS = 2048, DEPTHS = 256, LISTED = 16384 };
 
 typedef struct { double sum; float max; uint32_t broken; u64 best; } run_result; /* sum: of exp(x - max); best: see front() */
 typedef struct { u64 best; float m, log_sum, top; uint32_t arrived, drawing; } row_state;
@@ -37,6 +39,13 @@ typedef struct {
 } args;
 
 static __device__ const sr_sampdev *params(const args &a, uint32_t row) { return (const sr_sampdev *)a.blob + row; }
+
+/* Whether a row's logits are changed before a token is chosen; where its tokens are chosen from. */
+static __device__ bool adjusts(const sr_sampdev *p) { return p->n_adjust || p->mask; }
+static __device__ const float *chosen_from(const args &a, uint32_t row)
+{
+    return (adjusts(params(a, row)) ? a.adjusted : a.logits) + (size_t)row * a.vocab;
+}
 
 /* Bits that ascend with the number; -0 counts as 0. */
 static __device__ uint32_t ascending(float x)
@@ -110,44 +119,90 @@ static __device__ void adjust(float *a, uint32_t first, uint32_t end, const sr_s
     }
 }
 
-static __global__ void __launch_bounds__(SCAN) scan(args g)
+/* Numbers k .. k + 3 of a row; beyond the end they are -INFINITY. */
+template <bool FOURS>
+static __device__ float4 four(const float *x, uint32_t k, uint32_t end)
 {
-    sr_await_forerunner();
-    uint32_t row = blockIdx.y, first = blockIdx.x * g.run_len, end = min(first + g.run_len, g.vocab), broken = 0;
-    if (row >= g.n->out)
-        return;
-    const float      *x = g.logits + (size_t)row * g.vocab;
-    float            *a = g.adjusted + (size_t)row * g.vocab, max = -INFINITY;
-    const sr_sampdev *p = params(g, row);
-    if (blockIdx.x == 0)
-        for (uint32_t i = threadIdx.x; i < sizeof(row_depths) / 4; i += SCAN)
-            ((uint32_t *)&g.depths[row])[i] = 0;
-    for (uint32_t k = first + threadIdx.x; k < end; k += SCAN) {
-        float v = x[k];
-        a[k]    = v;
-        broken |= v != v;
-        max = fmaxf(max, v);
-    }
-    max = reduce(max, larger());
-    __syncthreads();
-    adjust(a, first, end, p, g.blob);
-    __syncthreads();
-    const uint32_t *mask = p->mask ? (const uint32_t *)(g.blob + p->mask) : NULL;
-    double          sum = 0;
+    if (FOURS)
+        return k < end ? *(const float4 *)(x + k) : make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
+    float4 v;
+    v.x = k < end ? x[k] : -INFINITY;
+    v.y = k + 1 < end ? x[k + 1] : -INFINITY;
+    v.z = k + 2 < end ? x[k + 2] : -INFINITY;
+    v.w = k + 3 < end ? x[k + 3] : -INFINITY;
+    return v;
+}
+
+/* The first of the adjusted, allowed numbers of a run; disallowed ones become -INFINITY. */
+static __device__ u64 best_adjusted(float *a, uint32_t first, uint32_t end, const sr_sampdev *p, const char *blob)
+{
+    const uint32_t *mask = p->mask ? (const uint32_t *)(blob + p->mask) : NULL;
     u64             best = 0;
+    __syncthreads();
+    adjust(a, first, end, p, blob);
+    __syncthreads();
     for (uint32_t k = first + threadIdx.x; k < end; k += SCAN) {
         float v = __ldcg(&a[k]); /* another thread's atomic may have changed it: not from L1 */
         if (mask && !(mask[k / 32] >> k % 32 & 1))
             a[k] = v = -INFINITY;
         if (v > -INFINITY)
             best = larger()(best, front(v, k));
-        sum += sr_expf(x[k] - max);
     }
-    best   = reduce(best, larger());
-    sum    = total(sum);
-    broken = reduce(broken, either());
+    return best;
+}
+
+template <bool FOURS, int KEEP>
+static __global__ void __launch_bounds__(SCAN) scan(args g)
+{
+    sr_await_forerunner();
+    uint32_t row = blockIdx.y, first = blockIdx.x * g.run_len, end = min(first + g.run_len, g.vocab), best_at = 0;
+    if (row >= g.n->out)
+        return;
+    const float      *x = g.logits + (size_t)row * g.vocab;
+    float            *a = g.adjusted + (size_t)row * g.vocab, m = -INFINITY, most = -INFINITY;
+    const sr_sampdev *p = params(g, row);
+    const bool        changed = adjusts(p);
+    bool              broken = false;
+    double            sum = 0;
+    if (blockIdx.x == 0)
+        for (uint32_t i = threadIdx.x; i < sizeof(row_depths) / 4; i += SCAN)
+            ((uint32_t *)&g.depths[row])[i] = 0;
+    for (uint32_t tile = first; tile < end; tile += SCAN * KEEP) { /* one, but for enormous vocabularies */
+        float4 v[KEEP / 4];
+        float  max = -INFINITY;
+#pragma unroll
+        for (int i = 0; i < KEEP / 4; i++)
+            v[i] = four<FOURS>(x, tile + (i * SCAN + threadIdx.x) * 4, end);
+#pragma unroll
+        for (int i = 0; i < KEEP; i++) {
+            float    u = ((const float *)v)[i];
+            uint32_t k = tile + (i / 4 * SCAN + threadIdx.x) * 4 + i % 4;
+            broken |= u != u;
+            max = fmaxf(max, u);
+            if (u > most) {
+                most    = u;
+                best_at = k;
+            }
+            if (changed && k < end)
+                a[k] = u;
+        }
+        float top = fmaxf(m, reduce(max, larger()));
+        if (top > -INFINITY) { /* a run of nothing else adds nothing */
+            if (m > -INFINITY)
+                sum *= sr_expf(m - top);
+#pragma unroll
+            for (int i = 0; i < KEEP / 4; i++)
+                if (tile + (i * SCAN + threadIdx.x) * 4 < end)
+                    sum += (sr_expf(v[i].x - top) + sr_expf(v[i].y - top)) + (sr_expf(v[i].z - top) + sr_expf(v[i].w - top));
+        }
+        m = top;
+    }
+    u64 best = changed ? best_adjusted(a, first, end, p, g.blob) : most > -INFINITY ? front(most, best_at) : 0;
+    best     = reduce(best, larger());
+    sum      = total(sum);
+    broken   = __syncthreads_or(broken);
     if (threadIdx.x == 0)
-        g.run[(size_t)row * g.runs + blockIdx.x] = {sum, max, broken, best};
+        g.run[(size_t)row * g.runs + blockIdx.x] = {sum, m, broken, best};
 }
 
 /* ---- what the runs come to ------------------------------------------------------------------------------------- */
@@ -176,7 +231,7 @@ static __device__ joined join(const args &g, uint32_t row, bool with_sum)
             sum = r[threadIdx.x].sum * exp((double)m - (double)j.m);
         j.log_sum = sr_logf((float)total(sum));
     }
-    j.top = j.best ? g.adjusted[(size_t)row * g.vocab + ~(uint32_t)j.best] : -INFINITY;
+    j.top = j.best ? chosen_from(g, row)[~(uint32_t)j.best] : -INFINITY;
     if (reduce(broken, either()) || !(fabsf(j.m) < INFINITY) || (p->given < 0 && (!j.best || j.top == INFINITY)))
         j.kind = NO_TOKEN;
     else if (p->given >= 0 || p->temp <= 0)
@@ -229,7 +284,7 @@ static __global__ void __launch_bounds__(SCAN) weigh(args g)
     bool   filters = j.kind == FILTERED && listable(p), alternatives = p->n_alt && j.kind != NO_TOKEN;
     if (!filters && !alternatives)
         return;
-    const float *a = g.adjusted + (size_t)row * g.vocab, *x = g.logits + (size_t)row * g.vocab;
+    const float *a = chosen_from(g, row), *x = g.logits + (size_t)row * g.vocab;
     for (uint32_t i = threadIdx.x; i < DEPTHS; i += SCAN) {
         count[i] = raw[i] = 0;
         sum[i] = {0, 0};
@@ -335,7 +390,7 @@ static __global__ void __launch_bounds__(SCAN) list(args g)
         return;
     row_depths  *d = &g.depths[row];
     uint32_t     bound = filters ? last_depth(d, p) : 0, bound_raw = alternatives ? last_raw_depth(d, p->n_alt) : 0;
-    const float *a = g.adjusted + (size_t)row * g.vocab, *x = g.logits + (size_t)row * g.vocab;
+    const float *a = chosen_from(g, row), *x = g.logits + (size_t)row * g.vocab;
     for (uint32_t k0 = first; k0 < end; k0 += SCAN) {
         uint32_t k = k0 + threadIdx.x;
         if (filters)
@@ -526,7 +581,7 @@ static __global__ void __launch_bounds__(SCAN) draw(args g)
         return;
     row_state        *s = &g.state[row];
     const sr_sampdev *p = params(g, row);
-    const float      *a = g.adjusted + (size_t)row * g.vocab;
+    const float      *a = chosen_from(g, row);
     float             inv = inverse(p), top = s->top;
     u64               best = 0;
     for (uint32_t k = first + threadIdx.x; k < end; k += SCAN)
@@ -640,7 +695,7 @@ static __device__ int32_t draw_filtered(const args &g, histogram *h, uint32_t ro
 {
     const sr_sampdev *p = params(g, row);
     const row_depths *d = &g.depths[row];
-    field             f = {g.adjusted + (size_t)row * g.vocab, g.list + (size_t)row * LISTED, d->listed, j.top, -FLT_MAX, ~0ull, ~0ull, 0, 0};
+    field             f = {chosen_from(g, row), g.list + (size_t)row * LISTED, d->listed, j.top, -FLT_MAX, ~0ull, ~0ull, 0, 0};
     if (!listable(p) || d->listed > LISTED) {
         f.list = NULL;
         f.n    = g.vocab;
@@ -697,12 +752,21 @@ static uint32_t runs_of(uint32_t vocab)
 
 static size_t align(size_t n) { return (n + 255) / 256 * 256; }
 
+/* Blocks enough to fill the device are enough: with more, most of the time is their beginnings and ends.  A deterministic device's
+ * sums do not depend on how many rows there are. */
+static void cut(args *g, const sr_cudainfo *d, uint32_t rows)
+{
+    uint32_t least = (g->vocab + SCAN * LONG - 1) / (SCAN * LONG), fill = 16 * (uint32_t)d->sms / rows;
+    if (!d->deterministic && fill < g->runs)
+        g->runs = fill > least ? fill : least < g->runs ? least : g->runs;
+    g->run_len = ((g->vocab + g->runs - 1) / g->runs + 3) / 4 * 4;
+}
+
 static size_t lay_out(args *g, char *base, uint32_t vocab, uint32_t rows)
 {
     size_t at = SR_CUDA_COUNTERS;
     g->vocab    = vocab;
     g->runs     = runs_of(vocab);
-    g->run_len  = ((vocab + g->runs - 1) / g->runs + 3) / 4 * 4;
     g->adjusted = (float *)(base + at);
     at += align((size_t)rows * vocab * sizeof(float));
     g->list = (uint32_t *)(base + at);
@@ -734,8 +798,12 @@ static void launch(const sr_cudajob *j)
     g.out    = (sr_sampled *)j->slot[j->op->out[0]];
     g.blob   = (const char *)j->batch->sampling;
     g.n      = j->count;
+    cut(&g, j->dev, j->n->out);
     dim3 all(g.runs, j->n->out);
-    sr_launch(j, scan, all, SCAN, 0, g);
+    if (g.run_len <= (uint32_t)(SCAN * SHORT))
+        sr_launch(j, g.vocab % 4 ? scan<false, SHORT> : scan<true, SHORT>, all, SCAN, 0, g);
+    else
+        sr_launch(j, g.vocab % 4 ? scan<false, LONG> : scan<true, LONG>, all, SCAN, 0, g);
     sr_launch(j, weigh, all, SCAN, 0, g);
     sr_launch(j, list, all, SCAN, 0, g);
     sr_launch(j, pick, j->n->out, PICK, sizeof(histogram), g);
