@@ -87,7 +87,7 @@ static void open(layer_bench *b, const model *m, const sr_cudainfo *dev)
     for (uint32_t l = 0; l < m->layers; l++)
         for (uint32_t k = 0; k < WEIGHTS; k++)
             b->ref[l * WEIGHTS + k] = {(char *)b->pool + l * all + at[k], 0, w[k].rows, 0, w[k].cols, w[k].format,
-                                       (uint16_t)(w[k].rows > 1 ? SR_LAYOUT_MMA16 : SR_LAYOUT_FILE), 0};
+                                       (uint16_t)(w[k].rows > 1 ? SR_LAYOUT_MMA16 : SR_LAYOUT_FILE), 0, 0};
     b->prog.op = b->op, b->prog.n_op = OPS, b->prog.slot = b->slot, b->prog.n_slot = SLOTS;
     b->prog.weight = b->weight, b->prog.n_weight = WEIGHTS;
     b->prog.hidden = b->prog.logits = b->prog.sampled = SR_NONE;

@@ -2,6 +2,7 @@
  *
  *   strata-bench-linear-cuda check      odd shapes of every format; exits 1 if any is off
  *   strata-bench-linear-cuda prefill    many rows, TFLOP/s
+ *   strata-bench-linear-cuda profile N  four launches of each matrix with N rows, for a profiler
  *   strata-bench-linear-cuda zerocopy   weights in page-locked memory, read over the bus
  *   strata-bench-linear-cuda [speed]    matrices of an 8B model, all layers in turn: more than L2 holds
  *
@@ -386,17 +387,17 @@ static int zerocopy(const sr_cudainfo *dev)
     return 0;
 }
 
-/* A few plain launches, for a profiler. */
-static int profile(const sr_cudainfo *dev)
+/* A few plain launches of each matrix, for a profiler. */
+static int profile(const sr_cudainfo *dev, uint32_t rows)
 {
     static const matrix m[] = M8B(SR_Q4_K, SR_Q6_K, SR_Q6_K);
     for (uint32_t i = 0; i < 4; i++) {
         bench_op b;
         shape s = m[i].s;
-        s.m     = 16;
-        op_open(&b, &s, 8, 48, dev);
-        for (uint32_t l = 0; l < 8; l++) {
-            sr_shape c = {l < 4 ? 1u : 16u, 1, 1, 1};
+        s.m     = rows;
+        op_open(&b, &s, 4, 48, dev);
+        for (uint32_t l = 0; l < 4; l++) {
+            sr_shape c = {rows, rows, 1, 1};
             CU(cudaMemcpy(b.count, &c, sizeof c, cudaMemcpyHostToDevice));
             launch(&b, dev, l, c.tok, 0);
             CU(cudaDeviceSynchronize());
@@ -413,7 +414,7 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], "check"))
         return check(dev);
     if (argc > 1 && !strcmp(argv[1], "profile"))
-        return profile(&dev);
+        return profile(&dev, argc > 2 ? (uint32_t)atoi(argv[2]) : 16);
     if (argc > 1 && !strcmp(argv[1], "zerocopy"))
         return zerocopy(&dev);
     if (argc > 1 && !strcmp(argv[1], "prefill"))
