@@ -93,13 +93,14 @@ static float *eval(sr_model *m)
     return l.p;
 }
 
+/* Deterministic: else the bits are those of the launches that a submit's ops are put together into, and streamed submits are shorter. */
 static sr_model *load(const char *path, uint64_t budget, sr_offloadmode mode, sr_transit transit)
 {
     static const sr_hw machine = {.dev_read = 1e12, .h2d = 2e9, .cpu_read = 4e9, .dram_read = 6e9, .dev_flops = 1e13, .sync = 1e-6};
     sr_err     err = {0};
     sr_model  *m   = NULL;
     sr_loadcfg c   = {.path = path, .be = be, .ctx = 64, .max_seqs = 4, .max_step_tokens = 32, .out_rows = 4, .kv_pages = 4,
-                      .dev = {.mem_budget = budget}, .offload = mode, .transit = transit, .hw = &machine};
+                      .dev = {.mem_budget = budget, .deterministic = true}, .offload = mode, .transit = transit, .hw = &machine};
     CHECK(sr_model_load(&c, &m, &err) == SR_OK, "%s", err.msg);
     return m;
 }
