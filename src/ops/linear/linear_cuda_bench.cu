@@ -414,7 +414,7 @@ int main(int argc, char **argv)
     if (argc > 1 && !strcmp(argv[1], "check"))
         return check(dev);
     if (argc > 1 && !strcmp(argv[1], "profile"))
-        return profile(&dev, argc > 2 ? (uint32_t)atoi(argv[2]) : 16);
+        return profile(&dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 16);
     if (argc > 1 && !strcmp(argv[1], "zerocopy"))
         return zerocopy(&dev);
     if (argc > 1 && !strcmp(argv[1], "prefill"))
