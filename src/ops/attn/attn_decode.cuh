@@ -8,11 +8,14 @@
  *          g and g + 8 as its A operand; output rows may lie in any order, so it reads 16 bytes of four value rows and pairs
  *          them by byte permutes.  Weights turn from result to operand by movmatrix.
  *          BULK (sm_90): a warp's runs come by bulk copies (a page's head is contiguous) into its own ring in shared memory, the first
- *          ones before the previous kernel has ended: only this step's positions are its neighbours' work.
+ *          ones before the previous kernel has ended: only this step's positions are its neighbours' work.  Looking up where they lie
+ *          takes two waits for memory: lengths, then the table, by a lane for each run.
  *          Else: F16 straight from memory into fragments; Q8_0, whose blocks of 34 bytes are not aligned, by way of shared memory.
- *          The last block of (sequence, kv head) to arrive joins the splits in their order.
+ *          A sequence is cut by its true length into as many splits as make every block busy (attn_mma.cu); the last block of
+ *          (sequence, kv head) to arrive joins them in their order.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over runs of 16, base 2.
- * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; alone: many short sequences, a warp for all positions of a kv head.
+ * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; eight warps a block, one block a multiprocessor, for one sequence (half as
+ *          many splits to join, two runs a warp under way), else four warps; alone: many short sequences, a warp for all positions of a kv head.
  * Archs    sm_75+.                                                                           */
 #ifndef SR_OPS_ATTN_DECODE_CUH
 #define SR_OPS_ATTN_DECODE_CUH
@@ -26,6 +29,7 @@ template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK> struct decode_
     static constexpr int row  = F == SR_F16 ? HD * 2 : HD / 32 * 34; /* bytes */
     static constexpr int half = RUN * row;                            /* of K, of V of a run */
     static constexpr bool staged = BULK || F == SR_Q8_0;
+    static constexpr bool ahead  = WARPS >= 8 && NT == 1 && HD <= 128; /* registers hold a run's values besides */
     static constexpr int ring    = staged ? WARPS * RINGS * 2 * half : 0;
     static constexpr int parts   = WARPS * rows * (HD + 2) * 4; /* after the loop, in the ring's place */
     static constexpr int smem    = (ring > parts ? ring : parts) + 128;
@@ -47,10 +51,15 @@ template <int HD, int F> __device__ __forceinline__ uint32_t decode_dim(int k, u
 /* What a block, or a warp, has to do. */
 typedef struct {
     uint32_t seq, head, row0, n_row, n_tok; /* kv head; rows row0 .. of the sequence's */
+    uint32_t tok0, from, to;                /* the sequence's first token of this step; its positions */
     uint32_t lo, hi, old;                   /* seen by some row; below old: not written in this step */
     uint32_t all_lo, all_hi;                /* seen by all rows */
     uint32_t n_split, split, begin, stop;   /* positions begin .. stop - 1, begin a multiple of 16 */
 } part_of;
+
+/* Position of a run's first eight that result row g of K . q is (of its second: 8 more).  In this order four rows of values that eight
+ * lanes read together meet a bank half as often in rows of 136 bytes (Q8_0) as in the order of positions. */
+__device__ __forceinline__ uint32_t place(uint32_t g) { return g >> 1 ^ (g & 2) << 1 ^ (g & 1) << 2; }
 
 template <int HD, int NT> struct decode_state {
     float o[NT][HD / 16][4], m[NT][2], l[NT][2]; /* rows 2t, 2t + 1 of each eight */
@@ -58,51 +67,57 @@ template <int HD, int NT> struct decode_state {
     uint32_t begin[NT][2], end[NT][2];
 };
 
-/* q of rows g of each eight, in the order of dimensions that keys come in: t * 8 .. of each 32, t * 4 .. of a last 16; or t * 32 .. of
- * each 128. */
-template <int HD, int F, int NT>
-__device__ __forceinline__ void decode_load_q(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st)
+/* Which positions this lane's rows see, and where the query of row g of each eight lies. */
+template <int HD, int NT>
+__device__ __forceinline__ void decode_find_q(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, const float *x[NT])
 {
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
     for (int n = 0; n < NT; n++) {
-        uint32_t r = min(n * 8 + g, w.n_row - 1) + w.row0, tok = r / a.group;
-        const float *x = a.qkv + (size_t)(a.seq[w.seq] + tok) * a.width + (size_t)(w.head * a.group + r - tok * a.group) * HD;
+        const uint32_t r = min(n * 8 + g, w.n_row - 1) + w.row0, tok = r / a.group;
+        x[n]             = a.qkv + (size_t)(w.tok0 + tok) * a.width + (size_t)(w.head * a.group + r - tok * a.group) * HD;
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            visible_of(w.from, w.to, a.window, w.n_tok, (min(n * 8 + t * 2 + i, w.n_row - 1) + w.row0) / a.group, st.begin[n][i], st.end[n][i]);
+    }
+}
+
+/* The queries in the order of dimensions that keys come in: t * 8 .. of each 32, t * 4 .. of a last 16; or t * 32 .. of each 128. */
+template <int HD, int F, int NT> __device__ __forceinline__ void decode_load_q(decode_state<HD, NT> &st, const float *const x[NT])
+{
+    const uint32_t t = threadIdx.x % 4;
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
         if constexpr (by_blocks<HD, F>())
 #pragma unroll
             for (int i = 0; i < HD / 16; i++) {
-                float4 u       = *(const float4 *)(x + i / 8 * 128 + t * 32 + i % 8 * 4);
+                float4 u       = *(const float4 *)(x[n] + i / 8 * 128 + t * 32 + i % 8 * 4);
                 st.q[n][i][0] = sr_pack(u.x, u.y);
                 st.q[n][i][1] = sr_pack(u.z, u.w);
             }
         else
 #pragma unroll
             for (int j = 0; j < HD / 32; j++) {
-                float4 u = *(const float4 *)(x + j * 32 + t * 8), v = *(const float4 *)(x + j * 32 + t * 8 + 4);
+                float4 u = *(const float4 *)(x[n] + j * 32 + t * 8), v = *(const float4 *)(x[n] + j * 32 + t * 8 + 4);
                 st.q[n][2 * j][0]     = sr_pack(u.x, u.y);
                 st.q[n][2 * j][1]     = sr_pack(u.z, u.w);
                 st.q[n][2 * j + 1][0] = sr_pack(v.x, v.y);
                 st.q[n][2 * j + 1][1] = sr_pack(v.z, v.w);
             }
         if constexpr (HD % 32) {
-            float4 u            = *(const float4 *)(x + HD / 32 * 32 + t * 4);
+            float4 u            = *(const float4 *)(x[n] + HD / 32 * 32 + t * 4);
             st.q[n][HD / 16 - 1][0] = sr_pack(u.x, u.y);
             st.q[n][HD / 16 - 1][1] = sr_pack(u.z, u.w);
-        }
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            uint32_t row = min(n * 8 + t * 2 + i, w.n_row - 1) + w.row0;
-            visible(a, w.seq, w.n_tok, row / a.group, st.begin[n][i], st.end[n][i]);
         }
     }
 }
 
-/* s[n] = K . q: positions g, g + 8 by rows 2t, 2t + 1. */
+/* s[n] = K . q: positions place(g), and 8 more, by rows 2t, 2t + 1. */
 template <int HD, int F, int NT>
 __device__ __forceinline__ void decode_scores(const uint8_t *k, const decode_state<HD, NT> &st, float s[NT][4])
 {
     constexpr size_t row = F == SR_F16 ? HD * 2 : HD / 32 * 34;
-    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const uint32_t g = place(threadIdx.x % 32 / 4), t = threadIdx.x % 4;
     const uint8_t *k0 = k + g * row, *k1 = k0 + 8 * row;
     float odd[NT][4];
 #pragma unroll
@@ -167,7 +182,7 @@ __device__ __forceinline__ void decode_soften(const sr_attnmma &a, const part_of
         if (masked)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                uint32_t at = p0 + g + i / 2 * 8;
+                uint32_t at = p0 + place(g) + i / 2 * 8;
                 if (at < st.begin[n][i % 2] || at >= st.end[n][i % 2])
                     s[n][i] = -INFINITY;
             }
@@ -178,10 +193,10 @@ __device__ __forceinline__ void decode_soften(const sr_attnmma &a, const part_of
             for (int x = 4; x < 32; x *= 2)
                 top = fmaxf(top, __shfl_xor_sync(0xffffffff, top, x));
             top        = fmaxf(top, st.m[n][i]);
-            keep[i]    = exp2f(st.m[n][i] - top);
+            keep[i]    = power2(st.m[n][i] - top);
             st.m[n][i] = top;
-            s[n][i]     = exp2f(s[n][i] - top);
-            s[n][2 + i] = exp2f(s[n][2 + i] - top);
+            s[n][i]     = power2(s[n][i] - top);
+            s[n][2 + i] = power2(s[n][2 + i] - top);
             st.l[n][i]  = fmaf(st.l[n][i], keep[i], s[n][i] + s[n][2 + i]); /* of this lane's positions */
         }
 #pragma unroll
@@ -198,24 +213,29 @@ __device__ __forceinline__ void decode_soften(const sr_attnmma &a, const part_of
     }
 }
 
-/* o += V^T . p for `8 * 2 * WORDS` dimensions from d0 on: result rows g and g + 8 of tile i are dimensions d0 + g * 2 * WORDS + 2 i, + 1. */
-template <int HD, int F, int NT, int WORDS>
-__device__ __forceinline__ void decode_values(const part_of &w, const uint8_t *v, uint32_t p0, uint32_t d0, int tile, decode_state<HD, NT> &st,
-                                              const uint32_t p[NT][2])
+/* Values of four positions, `2 * WORDS` dimensions from d0 + g * 2 * WORDS on. */
+template <int HD, int F, int WORDS>
+__device__ __forceinline__ void decode_fetch(const part_of &w, const uint8_t *v, uint32_t p0, uint32_t d0, uint32_t x[4][WORDS])
 {
     constexpr size_t row = F == SR_F16 ? HD * 2 : HD / 32 * 34;
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    uint32_t x[4][WORDS];
-    const bool edge = p0 < w.lo || p0 + RUN > w.hi; /* what nobody sees may be anything, NaN too */
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const uint32_t r = t * 2 + i % 2 + i / 2 * 8;
-        numbers<F, WORDS>(v + r * row, d0 + g * 2 * WORDS, x[i]);
-        if (edge && (p0 + r < w.lo || p0 + r >= w.hi))
+    for (int i = 0; i < 4; i++)
+        numbers<F, WORDS>(v + (place(t * 2 + i % 2) + i / 2 * 8) * row, d0 + g * 2 * WORDS, x[i]);
+    if (p0 < w.lo || p0 + RUN > w.hi) /* what nobody sees may be anything, NaN too */
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const uint32_t p = p0 + place(t * 2 + i % 2) + i / 2 * 8;
 #pragma unroll
             for (int k = 0; k < WORDS; k++)
-                x[i][k] = 0;
-    }
+                x[i][k] = p < w.lo || p >= w.hi ? 0 : x[i][k];
+        }
+}
+
+/* o += V^T . p: result rows g and g + 8 of tile i are dimensions d0 + g * 2 * WORDS + 2 i, + 1. */
+template <int HD, int NT, int WORDS>
+__device__ __forceinline__ void decode_values(const uint32_t x[4][WORDS], int tile, decode_state<HD, NT> &st, const uint32_t p[NT][2])
+{
 #pragma unroll
     for (int k = 0; k < WORDS; k++) {
         sr_frag_a f = {{__byte_perm(x[0][k], x[1][k], 0x5410), __byte_perm(x[0][k], x[1][k], 0x7632),
@@ -226,24 +246,33 @@ __device__ __forceinline__ void decode_values(const part_of &w, const uint8_t *v
     }
 }
 
-template <int HD, int F, int NT>
+/* One run.  AHEAD: its values are on their way to registers during the softmax. */
+template <int HD, int F, int NT, bool AHEAD>
 __device__ __forceinline__ void decode_run(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint32_t p0, const uint8_t *k,
                                            const uint8_t *v)
 {
+    constexpr int words = by_blocks<HD, F>() ? 8 : 4, parts = HD / (words * 16), rest = HD % 64 / 16;
     float s[NT][4];
-    uint32_t p[NT][2];
+    uint32_t p[NT][2], x[AHEAD ? parts : 1][4][words], y[4][rest ? rest : 1];
     decode_scores<HD, F, NT>(k, st, s);
+    if constexpr (AHEAD)
+#pragma unroll
+        for (int c = 0; c < parts; c++)
+            decode_fetch<HD, F, words>(w, v, p0, c * words * 16, x[c]);
+    if constexpr (AHEAD && rest)
+        decode_fetch<HD, F, rest>(w, v, p0, HD / 64 * 64, y);
     decode_soften<HD, NT>(a, w, st, p0, s, p);
-    if constexpr (by_blocks<HD, F>()) {
 #pragma unroll
-        for (int c = 0; c < HD / 128; c++)
-            decode_values<HD, F, NT, 8>(w, v, p0, c * 128, c * 8, st, p);
-    } else
-#pragma unroll
-        for (int c = 0; c < HD / 64; c++)
-            decode_values<HD, F, NT, 4>(w, v, p0, c * 64, c * 4, st, p);
-    if constexpr (HD % 64)
-        decode_values<HD, F, NT, HD % 64 / 16>(w, v, p0, HD / 64 * 64, HD / 64 * 4, st, p);
+    for (int c = 0; c < parts; c++) {
+        if constexpr (!AHEAD)
+            decode_fetch<HD, F, words>(w, v, p0, c * words * 16, x[0]);
+        decode_values<HD, NT, words>(x[AHEAD ? c : 0], c * words, st, p);
+    }
+    if constexpr (rest) {
+        if constexpr (!AHEAD)
+            decode_fetch<HD, F, rest>(w, v, p0, HD / 64 * 64, y);
+        decode_values<HD, NT, rest>(y, HD / 64 * 4, st, p);
+    }
 }
 
 /* K of a run; its V is a.kv.stride.kv further. */
@@ -257,48 +286,45 @@ __device__ __forceinline__ const uint8_t *run_at(const sr_attnmma &a, const part
 /* ---- runs by bulk copies
  * -------------------------------------------------------------------------------------------- */
 
-#if __CUDA_ARCH__ >= 900
-template <class P> __device__ __forceinline__ void run_bring(const sr_attnmma &a, const part_of &w, uint32_t p0, uint8_t *slot, uint64_t *full)
-{
-    if (threadIdx.x % 32 == 0) {
-        const uint8_t *k = run_at(a, w, p0);
-        sr_bar_expect(full, 2 * P::half);
-        sr_bulk_load(slot, k, P::half, full);
-        sr_bulk_load(slot + P::half, k + a.kv.stride.kv, P::half, full);
-    }
-    __syncwarp();
-}
-#endif
-
-/* Runs of this warp (ALONE: all of the part's), the first ones under way before `ready`: loads q, waits for the previous kernel. */
+/* Runs of this warp (ALONE: all of the part's), the first ones under way before `ready`: loads q, waits for the previous kernel.  Lane i looks up where the i-th of
+ * each 32 of them lies and brings it: in the loop nobody waits for the table. */
 template <class P, bool ALONE, int HD, int F, int NT, class READY>
 __device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint8_t *ring, uint64_t *full,
                                             READY ready)
 {
 #if __CUDA_ARCH__ >= 900
-    const uint32_t warp = threadIdx.x / 32, step = ALONE ? RUN : P::warps * RUN, p0 = w.begin + (ALONE ? 0 : warp * RUN);
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = ALONE ? RUN : P::warps * RUN, p0 = w.begin + (ALONE ? 0 : warp * RUN);
+    const uint32_t n_run = p0 < w.stop ? (w.stop - p0 + step - 1) / step : 0;
+    const uint8_t *mine  = lane < n_run ? run_at(a, w, p0 + lane * step) : NULL;
     ring += warp * P::rings * 2 * P::half;
     full += warp * P::rings;
-    if (threadIdx.x % 32 < P::rings)
-        sr_bar_init(full + threadIdx.x % 32, 1);
+    auto bring = [&](uint32_t slot) {
+        uint8_t *at = ring + slot * 2 * P::half;
+        sr_bar_expect(full + slot, 2 * P::half);
+        sr_bulk_load(at, mine, P::half, full + slot);
+        sr_bulk_load(at + P::half, mine + a.kv.stride.kv, P::half, full + slot);
+    };
+    const bool first = lane < P::rings && lane < n_run, old = p0 + lane * step + RUN <= w.old;
+    if (lane < P::rings)
+        sr_bar_init(full + lane, 1);
     sr_bar_fence();
     __syncwarp();
-    uint32_t ahead = p0, early = 0;
-    for (; early < P::rings && ahead < w.stop && ahead + RUN <= w.old; early++, ahead += step)
-        run_bring<P>(a, w, ahead, ring + early * 2 * P::half, full + early);
+    if (first && old)
+        bring(lane);
     ready();
-    for (; early < P::rings && ahead < w.stop; early++, ahead += step)
-        run_bring<P>(a, w, ahead, ring + early * 2 * P::half, full + early);
+    if (first && !old)
+        bring(lane);
     uint32_t slot = 0, parity = 0;
-    for (uint32_t p = p0; p < w.stop; p += step) {
-        const uint8_t *k = ring + slot * 2 * P::half;
+    for (uint32_t i = 0; i < n_run; i++) {
+        const uint8_t *k    = ring + slot * 2 * P::half;
+        const uint32_t next = i + P::rings;
+        if (next < n_run && next % 32 == 0)
+            mine = next + lane < n_run ? run_at(a, w, p0 + (next + lane) * step) : NULL;
         sr_bar_wait(full + slot, parity);
-        decode_run<HD, F, NT>(a, w, st, p, k, k + P::half);
+        decode_run<HD, F, NT, P::ahead>(a, w, st, p0 + i * step, k, k + P::half);
         __syncwarp();
-        if (ahead < w.stop) {
-            run_bring<P>(a, w, ahead, ring + slot * 2 * P::half, full + slot);
-            ahead += step;
-        }
+        if (next < n_run && lane == next % 32)
+            bring(slot);
         slot++;
         if (slot == P::rings) {
             slot = 0;
@@ -320,7 +346,7 @@ __device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of 
         const uint8_t *k = p < w.stop ? run_at(a, w, p) : NULL;
         for (; p < w.stop; p += step) {
             const uint8_t *next = p + step < w.stop ? run_at(a, w, p + step) : k;
-            decode_run<HD, F, NT>(a, w, st, p, k, k + a.kv.stride.kv);
+            decode_run<HD, F, NT, false>(a, w, st, p, k, k + a.kv.stride.kv);
             k = next;
         }
     } else {
@@ -346,7 +372,7 @@ __device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of 
             __syncwarp();
             if (p + step < w.stop)
                 fetch(p + step);
-            decode_run<HD, F, NT>(a, w, st, p, ring, ring + P::half);
+            decode_run<HD, F, NT, false>(a, w, st, p, ring, ring + P::half);
             __syncwarp();
         }
     }
@@ -355,27 +381,29 @@ __device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of 
 /* ---- the kernel
  * ----------------------------------------------------------------------------------------------------- */
 
-/* False: nothing to do for this block. */
+/* False: nothing to do for this block (split, kv head and chunk, sequence: `at`).  What it has to look up is asked for together: each answer takes half a microsecond. */
 __device__ __forceinline__ bool decode_part(const sr_attnmma &a, uint32_t rows, uint3 at, part_of &w)
 {
-    w.seq = at.z;
-    if (w.seq >= a.n->seq)
-        return false;
-    const uint32_t t0 = a.seq[w.seq], n_row = (a.seq[w.seq + 1] - t0) * a.group;
-    w.n_tok = a.seq[w.seq + 1] - t0;
-    w.head  = at.y % a.kv_heads;
-    w.row0  = at.y / a.kv_heads * rows;
-    if (n_row > a.split_rows || w.row0 >= n_row)
+    w.seq                = at.z;
+    const uint32_t n_seq = a.n->seq, tok1 = a.seq[w.seq + 1];
+    w.tok0               = a.seq[w.seq];
+    w.from               = a.kv_len[2 * w.seq];
+    w.to                 = a.kv_len[2 * w.seq + 1];
+    w.n_tok              = tok1 - w.tok0;
+    w.head               = at.y % a.kv_heads;
+    w.row0               = at.y / a.kv_heads * rows;
+    w.split              = at.x;
+    const uint32_t n_row = w.n_tok * a.group;
+    if (w.seq >= n_seq || n_row > a.split_rows || w.row0 >= n_row)
         return false;
     w.n_row = min(n_row - w.row0, rows);
-    visible(a, w.seq, w.n_tok, w.row0 / a.group, w.lo, w.all_hi);
-    visible(a, w.seq, w.n_tok, (w.row0 + w.n_row - 1) / a.group, w.all_lo, w.hi);
-    w.old                = a.kv_len[2 * w.seq + 1] - w.n_tok;
-    w.split              = at.x;
-    const uint32_t first = w.lo / a.split;
-    w.n_split            = (w.hi + a.split - 1) / a.split - first;
-    w.begin              = max((first + w.split) * a.split, w.lo / RUN * RUN);
-    w.stop               = min((first + w.split + 1) * a.split, w.hi);
+    visible_of(w.from, w.to, a.window, w.n_tok, w.row0 / a.group, w.lo, w.all_hi);
+    visible_of(w.from, w.to, a.window, w.n_tok, (w.row0 + w.n_row - 1) / a.group, w.all_lo, w.hi);
+    w.old = w.to - w.n_tok;
+    const uint32_t lo = w.lo / RUN * RUN, size = max(a.least, ((w.hi - lo + a.splits - 1) / a.splits + RUN - 1) / RUN * RUN);
+    w.n_split         = (w.hi - lo + size - 1) / size;
+    w.begin           = lo + w.split * size;
+    w.stop            = min(w.begin + size, w.hi);
     return w.split < w.n_split;
 }
 
@@ -431,10 +459,12 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     part_of w;
     decode_state<HD, NT> st;
     decode_clear<HD, NT>(st);
-    auto ready = [&] {
+    auto ready = [&] { /* what can be looked up before the previous kernel ends is */
+        const float *q[NT];
+        decode_find_q<HD, NT>(a, w, st, q);
         sr_pdl_wait();
         sr_pdl_launch();
-        decode_load_q<HD, F, NT>(a, w, st);
+        decode_load_q<HD, F, NT>(st, q);
     };
     if (!decode_part(a, P::rows, blockIdx, w)) { /* table and lengths were there before the step began */
         decode_idle();
@@ -450,8 +480,8 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     float *parts = (float *)ring;
     decode_store<P, HD, F, NT>(st, w, parts + threadIdx.x / 32 * (P::rows * (HD + 2)));
     __syncthreads();
-    const join_part j = {w.seq, w.head, w.row0, w.n_row, w.split, w.n_split};
-    join_block<P::threads, HD, P::rows>(a, j, parts, WARPS);
+    const join_part j = {w.seq, w.tok0, w.head, w.row0, w.n_row, w.split, w.n_split};
+    join_block<WARPS, HD, P::rows>(a, j, parts);
 }
 
 /* Many short sequences: a warp takes all positions of (sequence, kv head, up to 8 rows), so that nothing is joined and nobody waits. */
@@ -465,14 +495,16 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_alone(const __grid_
     part_of w;
     decode_state<HD, 1> st;
     decode_clear<HD, 1>(st);
-    if (!decode_part(a, P::rows, make_uint3(0, item % per, item / per), w)) {
+    if (item >= a.items || !decode_part(a, P::rows, make_uint3(0, item % per, item / per), w)) {
         sr_pdl_wait();
         return;
     }
     decode_bulk<P, true, HD, F, 1>(a, w, st, ring, full, [&] {
+        const float *q[1];
+        decode_find_q<HD, 1>(a, w, st, q);
         sr_pdl_wait();
         sr_pdl_launch();
-        decode_load_q<HD, F, 1>(a, w, st);
+        decode_load_q<HD, F, 1>(st, q);
     });
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -484,7 +516,7 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_alone(const __grid_
         if (r >= w.n_row)
             continue;
         const float inv = 1.0f / l;
-        float *y = a.out + ((size_t)(a.seq[w.seq] + tok) * a.group * a.kv_heads + w.head * a.group + row - tok * a.group) * HD;
+        float *y = a.out + ((size_t)(w.tok0 + tok) * a.group * a.kv_heads + w.head * a.group + row - tok * a.group) * HD;
 #pragma unroll
         for (int k = 0; k < HD / 16; k++)
             *(float2 *)(y + decode_dim<HD, F>(k, g)) = make_float2(st.o[0][k][i] * inv, st.o[0][k][2 + i] * inv);
@@ -495,11 +527,13 @@ template <int HD, int F, int WARPS, int RINGS, int BLOCKS> static cudaError_t de
 {
     constexpr int smem = decode_plan<HD, F, 1, WARPS, RINGS, true>::ring;
     auto *kernel       = decode_alone<HD, F, WARPS, RINGS, BLOCKS>;
-    c.gridDim          = dim3((c.gridDim.y * c.gridDim.z + WARPS - 1) / WARPS);
+    sr_attnmma b       = *a;
+    b.items            = c.gridDim.y * c.gridDim.z;
+    c.gridDim          = dim3((b.items + WARPS - 1) / WARPS);
     c.blockDim         = dim3(WARPS * 32);
     c.dynamicSmemBytes = smem;
     cudaError_t e      = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem);
-    return e ? e : cudaLaunchKernelEx(&c, kernel, *a);
+    return e ? e : cudaLaunchKernelEx(&c, kernel, b);
 }
 
 template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK, int BLOCKS>
@@ -526,7 +560,7 @@ template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaun
     case 0: return decode_start<HD, SR_F16, 1, 4, 1, false, 3>(a, c);
     case SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, wide, 1, false, few>(a, c);
     case SR_ATTN_BULK: return decode_start<HD, SR_F16, 1, 4, 1, true, many>(a, c);
-    case SR_ATTN_BULK | SR_ATTN_SHORT: return decode_start<HD, SR_F16, 1, 4, 2, true, few>(a, c);
+    case SR_ATTN_BULK | SR_ATTN_ONE: return decode_start<HD, SR_F16, 1, 8, (HD > 128 ? 1 : 2), true, 1>(a, c);
     case SR_ATTN_BULK | SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 2, true, few>(a, c);
     }
     if constexpr (HD % 32 == 0)
@@ -534,6 +568,7 @@ template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaun
         case 0: return decode_start<HD, SR_Q8_0, 1, 4, 1, false, 3>(a, c);
         case SR_ATTN_WIDE: return decode_start<HD, SR_Q8_0, 2, wide, 1, false, few>(a, c);
         case SR_ATTN_BULK: return decode_start<HD, SR_Q8_0, 1, 4, 2, true, many>(a, c);
+        case SR_ATTN_BULK | SR_ATTN_ONE: return decode_start<HD, SR_Q8_0, 1, 8, 2, true, (HD > 128 ? 1 : 2)>(a, c);
         default: return decode_start<HD, SR_Q8_0, 2, 4, 2, true, few>(a, c);
         }
     return cudaErrorInvalidValue;

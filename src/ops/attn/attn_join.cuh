@@ -1,7 +1,7 @@
 /* attn_join.cuh - partial results (o, m, l) become one: the warps of a block, then the splits of a sequence.
  *
  * A partial result of `rows` rows is [o rows x HD, m rows, l rows] floats: weighted sum of values, largest score (base 2), sum of weights.
- * Always in the same order: warps by number; splits by number, cut into as many runs as a block has threads for, joined by number.
+ * Always in the same order: warps by number; splits by number.
  */
 #ifndef SR_OPS_ATTN_JOIN_CUH
 #define SR_OPS_ATTN_JOIN_CUH
@@ -13,57 +13,31 @@ typedef struct {
     float m, l;
 } sum4;
 
-__device__ __forceinline__ void add4(sum4 &s, float4 o, float m, float l)
+/* The partial results of WARPS warps at p, in shared memory. */
+template <int WARPS, int HD, int ROWS> __device__ __forceinline__ sum4 sum_of_warps(const float *p, uint32_t r, uint32_t d)
 {
-    float top = fmaxf(s.m, m), f = exp2f(s.m - top), g = exp2f(m - top);
-    s.m   = top;
-    s.l   = fmaf(s.l, f, l * g);
-    s.o.x = fmaf(s.o.x, f, o.x * g);
-    s.o.y = fmaf(s.o.y, f, o.y * g);
-    s.o.z = fmaf(s.o.z, f, o.z * g);
-    s.o.w = fmaf(s.o.w, f, o.w * g);
-}
-
-/* Partial results first .. last - 1 at p, `stride` floats apart, eight loads under way at a time. */
-template <int HD, int ROWS, class LOAD>
-__device__ __forceinline__ sum4 sum_of(const float *p, size_t stride, uint32_t first, uint32_t last, uint32_t r, uint32_t d, LOAD load)
-{
+    constexpr uint32_t size = ROWS * (HD + 2);
     sum4 s = {make_float4(0, 0, 0, 0), SR_NOTHING, 0};
-    for (uint32_t i = first; i < last; i += 8) {
-        float m[8], l[8], top = s.m;
-        float4 o[8];
 #pragma unroll
-        for (uint32_t k = 0; k < 8; k++) {
-            const float *x = p + min(i + k, last - 1) * stride;
-            o[k]           = load((const float4 *)(x + r * HD + d));
-            m[k]           = load(x + ROWS * HD + r);
-            l[k]           = load(x + ROWS * HD + ROWS + r);
-        }
+    for (int i = 0; i < WARPS; i++)
+        s.m = fmaxf(s.m, p[i * size + ROWS * HD + r]);
 #pragma unroll
-        for (uint32_t k = 0; k < 8; k++) {
-            m[k] = i + k < last ? m[k] : -INFINITY;
-            top  = fmaxf(top, m[k]);
-        }
-        float f = exp2f(s.m - top);
-        s.m     = top;
-        s.l *= f;
-        s.o.x *= f, s.o.y *= f, s.o.z *= f, s.o.w *= f;
-#pragma unroll
-        for (uint32_t k = 0; k < 8; k++) {
-            f     = exp2f(m[k] - top);
-            s.l   = fmaf(l[k], f, s.l);
-            s.o.x = fmaf(o[k].x, f, s.o.x);
-            s.o.y = fmaf(o[k].y, f, s.o.y);
-            s.o.z = fmaf(o[k].z, f, s.o.z);
-            s.o.w = fmaf(o[k].w, f, s.o.w);
-        }
+    for (int i = 0; i < WARPS; i++) {
+        const float *x = p + i * size;
+        const float f  = power2(x[ROWS * HD + r] - s.m);
+        const float4 o = *(const float4 *)(x + r * HD + d);
+        s.l   = fmaf(x[ROWS * HD + ROWS + r], f, s.l);
+        s.o.x = fmaf(o.x, f, s.o.x);
+        s.o.y = fmaf(o.y, f, s.o.y);
+        s.o.z = fmaf(o.z, f, s.o.z);
+        s.o.w = fmaf(o.w, f, s.o.w);
     }
     return s;
 }
 
 /* Which partial result of which rows. */
 typedef struct {
-    uint32_t seq, head, row0, n_row; /* kv head; rows of the sequence's */
+    uint32_t seq, tok0, head, row0, n_row; /* the sequence's first token; kv head; rows of the sequence's */
     uint32_t split, n_split;
 } join_part;
 
@@ -72,22 +46,102 @@ __device__ __forceinline__ void join_put(const sr_attnmma &a, const join_part &w
 {
     const uint32_t row = w.row0 + r, tok = row / a.group;
     const float inv    = 1.0f / s.l;
-    float *y = a.out + ((size_t)(a.seq[w.seq] + tok) * a.group * a.kv_heads + w.head * a.group + row - tok * a.group) * HD + d;
+    float *y = a.out + ((size_t)(w.tok0 + tok) * a.group * a.kv_heads + w.head * a.group + row - tok * a.group) * HD + d;
     *(float4 *)y = make_float4(s.o.x * inv, s.o.y * inv, s.o.z * inv, s.o.w * inv);
 }
 
-/* All threads of a block of T, after __syncthreads(): the block's partial results of n warps in shared memory; written out if
- * there is one split, else to memory, where the last block to arrive joins all. */
-template <int T, int HD, int ROWS>
-__device__ __forceinline__ void join_block(const sr_attnmma &a, const join_part &w, float *part, uint32_t n)
+/* Row r of all parts by one warp: lane i sees to the weight of part i of each 32, loads of 16 parts are under way together. */
+template <int HD, int ROWS> __device__ __forceinline__ void join_row(const sr_attnmma &a, const join_part &w, const float *all, uint32_t r)
+{
+    constexpr uint32_t size = ROWS * (HD + 2);
+    constexpr int wide = (HD / 4 + 31) / 32, deep = 16 / wide; /* columns of a lane; parts under way */
+    const uint32_t lane = threadIdx.x % 32;
+    sum4 s[wide];
+    float m = SR_NOTHING, l = 0;
+#pragma unroll
+    for (int c = 0; c < wide; c++)
+        s[c].o = make_float4(0, 0, 0, 0);
+    const float4 *from = (const float4 *)(all + r * HD) + lane;
+    for (uint32_t k0 = 0; k0 < w.n_split; k0 += 32) {
+        const uint32_t k = min(k0 + lane, w.n_split - 1);
+        const float *x   = all + k * size + ROWS * HD + r, mine = k0 + lane < w.n_split ? __ldcg(x) : -INFINITY, sum = __ldcg(x + ROWS);
+        float f = 1, top = mine;
+        for (uint32_t i0 = 0; i0 < 32 && k0 + i0 < w.n_split; i0 += deep) {
+            float4 o[deep][wide];
+#pragma unroll
+            for (int i = 0; i < deep; i++)
+#pragma unroll
+                for (int c = 0; c < wide; c++) {
+                    o[i][c] = make_float4(0, 0, 0, 0);
+                    if (k0 + i0 + i < w.n_split && (HD % 128 == 0 || c * 32 + lane < HD / 4))
+                        o[i][c] = __ldcg(from + i * (size / 4) + c * 32);
+                }
+            from += deep * (size / 4);
+            if (i0 == 0) {
+#pragma unroll
+                for (int y = 16; y; y /= 2)
+                    top = fmaxf(top, __shfl_xor_sync(0xffffffff, top, y));
+                top        = fmaxf(top, m);
+                float keep = power2(m - top);
+                m          = top;
+                f          = power2(mine - top);
+                float all  = sum * f;
+#pragma unroll
+                for (int y = 16; y; y /= 2)
+                    all += __shfl_xor_sync(0xffffffff, all, y);
+                l = fmaf(l, keep, all);
+#pragma unroll
+                for (int c = 0; c < wide; c++)
+                    s[c].o = make_float4(s[c].o.x * keep, s[c].o.y * keep, s[c].o.z * keep, s[c].o.w * keep);
+            }
+#pragma unroll
+            for (int i = 0; i < deep; i++) {
+                const float g = __shfl_sync(0xffffffff, f, i0 + i); /* 0 behind the last */
+#pragma unroll
+                for (int c = 0; c < wide; c++) {
+                    s[c].o.x = fmaf(o[i][c].x, g, s[c].o.x);
+                    s[c].o.y = fmaf(o[i][c].y, g, s[c].o.y);
+                    s[c].o.z = fmaf(o[i][c].z, g, s[c].o.z);
+                    s[c].o.w = fmaf(o[i][c].w, g, s[c].o.w);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int c = 0; c < wide; c++) {
+        s[c].l = l;
+        if (c * 32 + lane < HD / 4)
+            join_put<HD>(a, w, r, (c * 32 + lane) * 4, s[c]);
+    }
+}
+
+/* Counts the arrival of this block, whose stores have been issued; true in the last of n_split, which sees what all stored. */
+__device__ __forceinline__ bool join_arrive(uint32_t *arrived, uint32_t n_split)
 {
     __shared__ uint32_t last;
-    constexpr size_t size  = ROWS * (HD + 2);
-    const uint32_t columns = w.n_row * HD / 4, item = (w.seq * a.kv_heads + w.head) * a.chunks + w.row0 / ROWS;
-    float *all             = a.partial + (size_t)item * a.splits * size, *mem = all + w.split * size;
-    for (uint32_t i = threadIdx.x; i < columns; i += T) {
+    __syncthreads();
+    if (threadIdx.x == 0) { /* its release and acquire hold for the block: barriers lie before and behind */
+        uint32_t before;
+        asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(arrived) : "memory");
+        last = before + 1 == n_split;
+        if (last)
+            *arrived = 0;
+    }
+    __syncthreads();
+    return last;
+}
+
+/* All threads of a block, after __syncthreads(): its warps' partial results in shared memory; written out if there is one split, else to
+ * memory, where the last block to arrive joins all. */
+template <int WARPS, int HD, int ROWS> __device__ __forceinline__ void join_block(const sr_attnmma &a, const join_part &w, const float *part)
+{
+    constexpr uint32_t T  = WARPS * 32;
+    constexpr size_t size = ROWS * (HD + 2);
+    const uint32_t item   = (w.seq * a.kv_heads + w.head) * a.chunks + w.row0 / ROWS;
+    float *all            = a.partial + (size_t)item * a.splits * size, *mem = all + w.split * size;
+    for (uint32_t i = threadIdx.x; i < w.n_row * (HD / 4); i += T) {
         const uint32_t r = i / (HD / 4), d = i % (HD / 4) * 4;
-        sum4 s = sum_of<HD, ROWS>(part, size, 0, n, r, d, [](auto *x) { return *x; });
+        const sum4 s = sum_of_warps<WARPS, HD, ROWS>(part, r, d);
         if (w.n_split == 1) {
             join_put<HD>(a, w, r, d, s);
             continue;
@@ -98,39 +152,8 @@ __device__ __forceinline__ void join_block(const sr_attnmma &a, const join_part 
             __stcg(mem + ROWS * HD + ROWS + r, s.l);
         }
     }
-    if (w.n_split == 1)
-        return;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        last = atomicAdd(a.arrived + item, 1) + 1 == w.n_split;
-        if (last)
-            a.arrived[item] = 0;
-    }
-    __syncthreads();
-    if (!last)
-        return;
-    __threadfence();
-    const uint32_t runs = columns < T ? T / columns : 1, each = (w.n_split + runs - 1) / runs; /* splits of a run */
-    sum4 *sums          = (sum4 *)part;
-    for (uint32_t i = threadIdx.x; i < columns * runs; i += T) {
-        const uint32_t c = i % columns, run = i / columns, r = c / (HD / 4), d = c % (HD / 4) * 4;
-        sum4 s = sum_of<HD, ROWS>(all, size, min(run * each, w.n_split), min((run + 1) * each, w.n_split), r, d, [](auto *x) { return __ldcg(x); });
-        if (runs == 1)
-            join_put<HD>(a, w, r, d, s);
-        else
-            sums[i] = s;
-    }
-    if (runs == 1)
-        return;
-    __syncthreads();
-    for (uint32_t c = threadIdx.x; c < columns; c += T) {
-        sum4 s = sums[c];
-        for (uint32_t run = 1; run < runs; run++) {
-            sum4 x = sums[run * columns + c];
-            add4(s, x.o, x.m, x.l);
-        }
-        join_put<HD>(a, w, c / (HD / 4), c % (HD / 4) * 4, s);
-    }
+    if (w.n_split > 1 && join_arrive(a.arrived + item, w.n_split))
+        for (uint32_t r = threadIdx.x / 32; r < w.n_row; r += WARPS)
+            join_row<HD, ROWS>(a, w, all, r);
 }
 #endif

@@ -5,24 +5,20 @@
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
 
-enum { STEP = 64, LEAST = 128, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5 };
+enum { LEAST = 128, MANY = 4, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5 };
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
-/* Splits of `positions` for `items` (sequence, kv head) pairs: enough to fill the device, none shorter than
- * LEAST. */
-static void cut(sr_attnmma *a, const sr_cudainfo *d, uint32_t items, uint32_t positions)
+/* Splits for `items` (sequence, kv head, chunk of rows) and `blocks` at once, none shorter than LEAST positions.  Each sequence is cut into
+ * so many by its true length, on the device: inside a graph `positions` may be twice the longest. */
+static void cut(sr_attnmma *a, uint32_t blocks, uint32_t items, uint32_t positions)
 {
-    uint64_t even = (uint64_t)positions * items / (4u * (uint32_t)d->sms) + 1;
-    a->split      = even > (uint32_t)LEAST ? div_up((uint32_t)even, STEP) * STEP : (uint32_t)LEAST;
-    a->splits     = positions <= a->split ? 1 : div_up(positions, a->split) + 1; /* the first may begin anywhere */
-}
-
-/* Most of them for any number of positions up to this one: a split may be shorter, and more of them, where there are fewer positions. */
-static uint32_t most_splits(const sr_cudainfo *d, uint32_t items, uint32_t positions)
-{
-    uint32_t shortest = div_up(positions, LEAST), even = 4u * (uint32_t)d->sms / items + 1;
-    return (shortest < even ? shortest : even) + 1;
+    uint32_t each = blocks / items, most = div_up(positions, LEAST);
+    if (each % 16 <= each / 16) /* the join takes 16 at a time: 32 rather than 33 */
+        each -= each % 16;
+    each      = each < most ? each : most;
+    a->splits = each ? each : 1;
+    a->least  = LEAST;
 }
 
 /* Rows that are split go in chunks of 16; more chunks where there are few sequences. */
@@ -44,15 +40,11 @@ bool sr_attn_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op
 
 size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max)
 {
-    size_t most = 0;
+    (void)p;
+    (void)max;
     if (d->deterministic)
         return SR_CUDA_COUNTERS;
-    for (uint32_t seq = 1; seq <= max->seq; seq++) { /* fewer sequences, more splits each */
-        uint32_t splits = most_splits(d, seq * op->dim[1], max->pages * p->page_tokens);
-        size_t n        = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], seq) * splits;
-        most     = n > most ? n : most;
-    }
-    return SR_CUDA_COUNTERS + most * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
+    return SR_CUDA_COUNTERS + (size_t)MANY * (uint32_t)d->sms * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
 }
 
 /* What cannot be told by an error is told by cudaGetLastError(). */
@@ -86,13 +78,14 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j)
     sr_attnmma b         = *a;
     const uint32_t need  = div_up(longest, wide ? 16 : 8);
     b.chunks             = need < a->chunks ? need : a->chunks;
-    cudaLaunchConfig_t c = config(j, &overlap, dim3(a->splits, a->kv_heads * b.chunks, j->n->seq));
-    uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (j->dev->arch >= 90 ? SR_ATTN_BULK : 0);
-    if (kind == SR_ATTN_BULK && j->op->dim[2] == 128 && a->splits == 1 && positions_of(j) <= ALONE_MOST &&
+    const bool bulk      = j->dev->arch >= 90, one = bulk && !wide && j->n->seq == 1;
+    const uint32_t fit   = one ? 1 : j->op->dim[2] > 128 ? 2 : wide || !bulk ? 3 : MANY; /* blocks of a multiprocessor */
+    cut(&b, fit * (uint32_t)j->dev->sms, j->n->seq * a->kv_heads * b.chunks, positions_of(j));
+    cudaLaunchConfig_t c = config(j, &overlap, dim3(b.splits, a->kv_heads * b.chunks, j->n->seq));
+    uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) | (one ? SR_ATTN_ONE : 0);
+    if (kind == SR_ATTN_BULK && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&
         a->kv_heads * b.chunks * j->n->seq >= ALONE_WARPS * (uint32_t)j->dev->sms)
         kind |= SR_ATTN_ALONE;
-    else if (kind == SR_ATTN_BULK && c.gridDim.x * c.gridDim.y * c.gridDim.z <= 3 * (uint32_t)j->dev->sms)
-        kind |= SR_ATTN_SHORT;
     switch (j->op->dim[2]) {
     case 64: (void)sr_attn_decode_64(&b, c, kind); return;
     case 80: (void)sr_attn_decode_80(&b, c, kind); return;
@@ -105,9 +98,10 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j)
 static void prefill(const sr_attnmma *a, const sr_cudajob *j)
 {
     cudaLaunchAttribute overlap;
-    cudaLaunchConfig_t c = config(j, &overlap, dim3(div_up(j->n->tok * a->group, j->op->dim[2] > 128 ? 48 : 64) + j->n->seq, a->kv_heads));
-    bool q8              = a->kv.format_k == SR_Q8_0;
-    switch (j->op->dim[2]) {
+    const bool q8        = a->kv.format_k == SR_Q8_0;
+    const uint32_t hd    = j->op->dim[2], rows = hd > 128 ? 48 : hd == 128 && q8 ? 128 : 64; /* of a block */
+    cudaLaunchConfig_t c = config(j, &overlap, dim3(div_up(j->n->tok * a->group, rows) + j->n->seq, a->kv_heads));
+    switch (hd) {
     case 64: (void)sr_attn_prefill_64(a, c, q8); return;
     case 80: (void)sr_attn_prefill_80(a, c, q8); return;
     case 96: (void)sr_attn_prefill_96(a, c, q8); return;
@@ -176,7 +170,6 @@ void sr_attn_mma_launch(const sr_cudajob *j)
     a.cap        = op->f[1];
     a.chunks     = chunks_of(a.group, j->n->seq);
     a.split_rows = j->dev->deterministic ? 0 : a.chunks * WIDE_ROWS;
-    cut(&a, j->dev, j->n->seq * a.kv_heads, positions_of(j));
     if (most_rows(&a, j) > a.split_rows && !prefill_sm90(&a, j))
         prefill(&a, j);
     if (a.split_rows)

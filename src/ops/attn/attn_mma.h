@@ -21,7 +21,8 @@ typedef struct {
     uint32_t width, layer, group, kv_heads, window, max_pages;
     uint32_t page_runs, box_rows;         /* runs of 16 positions in a page; rows of a box of the tensor map */
     uint32_t split_rows, chunks;          /* see above; a sequence's rows are split into so many chunks at most */
-    uint32_t split, splits;               /* positions of a split, a multiple of 64; most splits */
+    uint32_t splits, least;               /* most splits of a sequence; positions of one, unless it is the last */
+    uint32_t items;                       /* (sequence, kv head, chunk), where each is a warp's; filled in by its start */
     float scale, cap;
 } sr_attnmma;
 
@@ -29,7 +30,7 @@ enum {                 /* of a decode kernel */
     SR_ATTN_WIDE  = 1, /* 16 rows a chunk, not 8 */
     SR_ATTN_Q8    = 2, /* pages of Q8_0, not F16 */
     SR_ATTN_BULK  = 4, /* by bulk copies: sm_90 */
-    SR_ATTN_SHORT = 8, /* three blocks a multiprocessor hold all; with SR_ATTN_BULK alone */
+    SR_ATTN_ONE   = 8, /* one sequence: one block of eight warps a multiprocessor; with SR_ATTN_BULK, not SR_ATTN_WIDE */
     SR_ATTN_ALONE = 16 /* a warp for each (sequence, kv head, chunk), whose positions are not split; with SR_ATTN_BULK alone, head size 128 */
 };
 
@@ -40,7 +41,8 @@ cudaError_t sr_attn_decode_96(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_
 cudaError_t sr_attn_decode_128(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
 cudaError_t sr_attn_decode_256(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
 
-/* Prefill: one file per head size.  Grid: blocks of 64 rows (48 above head size 128), for all rows and one more a sequence; kv heads. */
+/* Prefill: one file per head size.  Grid: blocks of 64 rows (48 above head size 128; 128 of it with Q8_0), for all rows and one more a sequence;
+ * kv heads. */
 cudaError_t sr_attn_prefill_64(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
 cudaError_t sr_attn_prefill_80(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
 cudaError_t sr_attn_prefill_96(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);

@@ -3,12 +3,13 @@
  * Roofline flops = 4 * heads * head_dim * visible positions per token.
  * Target   0.60 of what m16n8k8 products do on the same card, head size 128, 4 k positions (notes/0012).
  * Mapping  a block of four warps (three above head size 128) takes 64 (48) rows of a kv head, the latest (longest) first; a warp
- *          16 of them, its queries in registers (in shared memory above 128), and all positions, a tile of 64 at a time.  Tiles lie in shared memory as f16 in rows of whole 128
- *          bytes, 16-byte chunk c of row r at c ^ r % 8, so that ldmatrix meets no bank twice.  The V of a tile is on its way during the
+ *          16 of them, its queries in registers (in shared memory above 128), and all positions, a tile of 64 at a time.  Of Q8_0 with
+ *          head size 128 a warp takes 32 rows and tiles of 32, its queries in shared memory.  Tiles lie there as f16 in rows of whole 128 bytes,
+ *          16-byte chunk c of row r at c ^ r % 8, so that ldmatrix meets no bank twice.  The V of a tile is on its way during the
  *          product with its K, the K of the next during the product with V: by cp.async from sm_80 on, else, and for
  *          Q8_0, which is decoded on its way, in registers.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over tiles, base 2.
- * Variants one.
+ * Variants one.  Negatives in notes/0012: 32 rows a warp for F16, three blocks a multiprocessor, halves of products apart.
  * Archs    sm_75+; 64 KB of shared memory at most, two blocks a multiprocessor.                  */
 #ifndef SR_OPS_ATTN_PREFILL_MMA_CUH
 #define SR_OPS_ATTN_PREFILL_MMA_CUH
@@ -17,13 +18,14 @@
 
 template <int HD, int F> struct plan_mma {
     static constexpr int warps   = HD <= 128 ? 4 : 3;      /* 64 KB of shared memory hold 48 queries of 256 and two tiles */
-    static constexpr int threads = warps * 32, rows = warps * 16;
-    static constexpr int tile    = HD <= 128 ? 64 : 32;    /* positions */
+    static constexpr int high    = HD == 128 && F == SR_Q8_0 ? 2 : 1; /* sixteens of rows of a warp: two halve the decoding */
+    static constexpr int threads = warps * 32, rows = warps * 16 * high;
+    static constexpr int tile    = HD <= 128 && high == 1 ? 64 : 32; /* positions */
     static constexpr int row     = F == SR_F16 ? HD * 2 : HD / 32 * 34; /* bytes of a row as stored */
     static constexpr int pitch   = (HD + 63) / 64 * 128;   /* bytes of a row in shared memory */
     static constexpr int chunks  = HD / 8;                 /* of 16 bytes that a row fills */
     static constexpr int each    = (tile * chunks + threads - 1) / threads; /* of a tile, a thread's */
-    static constexpr bool q_regs = HD <= 128;
+    static constexpr bool q_regs = HD <= 128 && high == 1;
     static constexpr int smem    = 2 * tile * pitch + (q_regs ? 0 : rows * pitch);
     static constexpr int blocks  = HD <= 128 ? 2 : 1;      /* of a multiprocessor */
 };
@@ -83,9 +85,9 @@ __device__ __forceinline__ void tile_find(const sr_attnmma &a, source<HD, F> *fr
     from->run[p0 / P::tile % 2][threadIdx.x] = base + page * a.kv.stride.page + (size_t)in_page * RUN * P::row;
 }
 
-/* Starts to bring the tile at p0; rows that nobody sees, those outside [lo, hi), are zero (V may hold anything there, NaN too). */
-template <int HD, int F>
-__device__ __forceinline__ void tile_fetch(const sr_attnmma &a, const source<HD, F> *from, size_t value, uint32_t p0, uint32_t lo, uint32_t hi, uint8_t *smem,
+/* ALL: somebody sees every row; else those outside [lo, hi) become zero (V may hold anything there, NaN too). */
+template <int HD, int F, bool ALL>
+__device__ __forceinline__ void tile_bring(const sr_attnmma &a, const source<HD, F> *from, size_t value, uint32_t p0, uint32_t lo, uint32_t hi, uint8_t *smem,
                                            carried<HD, F> &c)
 {
     using P = plan_mma<HD, F>;
@@ -94,7 +96,7 @@ __device__ __forceinline__ void tile_fetch(const sr_attnmma &a, const source<HD,
         const uint32_t x = i * P::threads + threadIdx.x, r = x / P::chunks, k = x - r * P::chunks, p = p0 + r;
         if (P::tile * P::chunks % P::threads && r >= P::tile)
             break;
-        const bool seen    = p >= lo && p < hi;
+        const bool seen    = ALL || (p >= lo && p < hi);
         const uint8_t *row = from->run[p0 / P::tile % 2][r / RUN] + value + r % RUN * P::row;
         if constexpr (!by_itself<F>())
             c.x[i] = seen ? raw_load<F>(row, k * 8) : raw_zero<F>();
@@ -105,6 +107,17 @@ __device__ __forceinline__ void tile_fetch(const sr_attnmma &a, const source<HD,
     }
     if constexpr (by_itself<F>())
         asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* Starts to bring the tile at p0. */
+template <int HD, int F>
+__device__ __forceinline__ void tile_fetch(const sr_attnmma &a, const source<HD, F> *from, size_t value, uint32_t p0, uint32_t lo, uint32_t hi, uint8_t *smem,
+                                           carried<HD, F> &c)
+{
+    if (p0 >= lo && p0 + plan_mma<HD, F>::tile <= hi)
+        tile_bring<HD, F, true>(a, from, value, p0, lo, hi, smem, c);
+    else
+        tile_bring<HD, F, false>(a, from, value, p0, lo, hi, smem, c);
 }
 
 /* Puts down what was brought; the caller's __syncthreads() makes it everyone's. */
@@ -126,9 +139,10 @@ template <int HD, int F> __device__ __forceinline__ void tile_put(uint8_t *smem,
  * -------------------------------------------------------------------------------------------------- */
 
 template <int HD, int F> struct rows_mma {
-    float o[HD / 8][4], s[plan_mma<HD, F>::tile / 2];
-    uint32_t p[plan_mma<HD, F>::tile / 4], q[plan_mma<HD, F>::q_regs ? HD / 16 : 1][4];
-    softmax_rows r;
+    using P = plan_mma<HD, F>;
+    float o[P::high][HD / 8][4], s[P::high][P::tile / 2];
+    uint32_t p[P::high][P::tile / 4], q[P::q_regs ? HD / 16 : 1][4];
+    softmax_rows r[P::high];
 };
 
 template <int HD, int F> __device__ __forceinline__ void scores_mma(rows_mma<HD, F> &st, const uint8_t *k_tile, const uint8_t *q_smem)
@@ -136,23 +150,30 @@ template <int HD, int F> __device__ __forceinline__ void scores_mma(rows_mma<HD,
     using P             = plan_mma<HD, F>;
     const uint32_t lane = threadIdx.x % 32, row = lane % 8 + lane / 16 * 8, half = lane / 8 % 2, base = sr_smem(k_tile);
 #pragma unroll
-    for (int i = 0; i < P::tile / 2; i++)
-        st.s[i] = 0;
+    for (int m = 0; m < P::high; m++)
+#pragma unroll
+        for (int i = 0; i < P::tile / 2; i++)
+            st.s[m][i] = 0;
 #pragma unroll
     for (int k = 0; k < HD / 16; k++) {
-        uint32_t q[4];
-        if constexpr (!P::q_regs)
-            load_four<false>(q, sr_smem(q_smem) + swizzled(threadIdx.x / 32 * 16 + lane % 16, k * 2 + lane / 16, P::pitch));
-        else
+        sr_frag_a q[P::high];
 #pragma unroll
-            for (int i = 0; i < 4; i++)
-                q[i] = st.q[k][i];
+        for (int m = 0; m < P::high; m++)
+            if constexpr (!P::q_regs)
+                load_four<false>(q[m].r, sr_smem(q_smem) + swizzled((threadIdx.x / 32 * P::high + m) * 16 + lane % 16, k * 2 + lane / 16, P::pitch));
+            else
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    q[m].r[i] = st.q[k][i];
 #pragma unroll
         for (int n = 0; n < P::tile / 16; n++) {
             uint32_t b[4];
             load_four<false>(b, base + swizzled(n * 16 + row, k * 2 + half, P::pitch));
-            sr_mma(st.s + n * 8, {{q[0], q[1], q[2], q[3]}}, b[0], b[1]);
-            sr_mma(st.s + n * 8 + 4, {{q[0], q[1], q[2], q[3]}}, b[2], b[3]);
+#pragma unroll
+            for (int m = 0; m < P::high; m++) {
+                sr_mma(st.s[m] + n * 8, q[m], b[0], b[1]);
+                sr_mma(st.s[m] + n * 8 + 4, q[m], b[2], b[3]);
+            }
         }
     }
 }
@@ -167,9 +188,12 @@ template <int HD, int F> __device__ __forceinline__ void values_mma(rows_mma<HD,
         for (int n = 0; n < HD / 16; n++) {
             uint32_t b[4];
             load_four<true>(b, base + swizzled(k * 16 + row, n * 2 + half, P::pitch));
-            sr_frag_a p = {{st.p[4 * k], st.p[4 * k + 1], st.p[4 * k + 2], st.p[4 * k + 3]}};
-            sr_mma(st.o[2 * n], p, b[0], b[1]);
-            sr_mma(st.o[2 * n + 1], p, b[2], b[3]);
+#pragma unroll
+            for (int m = 0; m < P::high; m++) {
+                sr_frag_a p = {{st.p[m][4 * k], st.p[m][4 * k + 1], st.p[m][4 * k + 2], st.p[m][4 * k + 3]}};
+                sr_mma(st.o[m][2 * n], p, b[0], b[1]);
+                sr_mma(st.o[m][2 * n + 1], p, b[2], b[3]);
+            }
         }
 }
 
@@ -198,18 +222,22 @@ __device__ __forceinline__ void load_q_mma(const sr_attnmma &a, uint32_t seq, ui
 template <int HD, int F>
 __device__ __forceinline__ void write_mma(const sr_attnmma &a, uint32_t seq, uint32_t head, uint32_t row0, uint32_t n_row, rows_mma<HD, F> &st)
 {
+    using P          = plan_mma<HD, F>;
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    softmax_end(st.r);
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-        const uint32_t in = threadIdx.x / 32 * 16 + g + h * 8, r = in + row0, tok = r / a.group;
-        if (in >= n_row)
-            continue;
-        const float inv = 1.0f / st.r.l[h];
-        float *y = a.out + ((size_t)(a.seq[seq] + tok) * a.group * a.kv_heads + head * a.group + r - tok * a.group) * HD + t * 2;
+    for (int m = 0; m < P::high; m++) {
+        softmax_end(st.r[m]);
 #pragma unroll
-        for (int i = 0; i < HD / 8; i++)
-            *(float2 *)(y + i * 8) = make_float2(st.o[i][2 * h] * inv, st.o[i][2 * h + 1] * inv);
+        for (int h = 0; h < 2; h++) {
+            const uint32_t in = (threadIdx.x / 32 * P::high + m) * 16 + g + h * 8, r = in + row0, tok = r / a.group;
+            if (in >= n_row)
+                continue;
+            const float inv = 1.0f / st.r[m].l[h];
+            float *y = a.out + ((size_t)(a.seq[seq] + tok) * a.group * a.kv_heads + head * a.group + r - tok * a.group) * HD + t * 2;
+#pragma unroll
+            for (int i = 0; i < HD / 8; i++)
+                *(float2 *)(y + i * 8) = make_float2(st.o[m][i][2 * h] * inv, st.o[m][i][2 * h + 1] * inv);
+        }
     }
 }
 
@@ -239,16 +267,22 @@ template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::thre
     rows_mma<HD, F> st;
     carried<HD, F> c;
     uint32_t lo, hi;
-    visible(a, seq, n_tok, row0 / a.group, lo, st.r.all_hi);
-    visible(a, seq, n_tok, (row0 + n_row - 1) / a.group, st.r.all_lo, hi);
+    visible(a, seq, n_tok, row0 / a.group, lo, st.r[0].all_hi);
+    visible(a, seq, n_tok, (row0 + n_row - 1) / a.group, st.r[0].all_lo, hi);
 #pragma unroll
-    for (int h = 0; h < 2; h++)
-        visible(a, seq, n_tok, (row0 + min(threadIdx.x / 32 * 16 + g + h * 8, n_row - 1)) / a.group, st.r.begin[h], st.r.end[h]);
+    for (int m = 0; m < P::high; m++) {
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            visible(a, seq, n_tok, (row0 + min((threadIdx.x / 32 * P::high + m) * 16 + g + h * 8, n_row - 1)) / a.group, st.r[m].begin[h],
+                    st.r[m].end[h]);
+        st.r[m].all_lo = st.r[0].all_lo;
+        st.r[m].all_hi = st.r[0].all_hi;
+        softmax_begin(st.r[m]);
+#pragma unroll
+        for (int i = 0; i < HD / 8; i++)
+            st.o[m][i][0] = st.o[m][i][1] = st.o[m][i][2] = st.o[m][i][3] = 0;
+    }
     const uint8_t *base = (const uint8_t *)a.kv.base + a.layer * a.kv.stride.layer + head * a.kv.stride.head;
-#pragma unroll
-    for (int i = 0; i < HD / 8; i++)
-        st.o[i][0] = st.o[i][1] = st.o[i][2] = st.o[i][3] = 0;
-    softmax_begin(st.r);
     const uint32_t first = lo / P::tile;
     uint32_t j           = (hi - 1) / P::tile;
     tile_find<HD, F>(a, &from, base, seq, j * P::tile, lo, hi);
@@ -263,17 +297,20 @@ template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::thre
         if (j > first)
             tile_find<HD, F>(a, &from, base, seq, (j - 1) * P::tile, lo, hi);
         scores_mma<HD, F>(st, k_tile, q_smem);
-        mask_tile<P::tile, false>(a, st.r, st.s, j * P::tile);
-        weigh_tile<P::tile>(st.r, st.s, scale, keep);
-        if (!__all_sync(0xffffffff, keep[0] == 1 && keep[1] == 1))
 #pragma unroll
-            for (int i = 0; i < HD / 8; i++) {
-                st.o[i][0] *= keep[0];
-                st.o[i][1] *= keep[0];
-                st.o[i][2] *= keep[1];
-                st.o[i][3] *= keep[1];
-            }
-        pack_tile<P::tile, false>(st.s, st.p);
+        for (int m = 0; m < P::high; m++) {
+            mask_tile<P::tile, false>(a, st.r[m], st.s[m], j * P::tile);
+            weigh_tile<P::tile>(st.r[m], st.s[m], scale, keep);
+            if (!__all_sync(0xffffffff, keep[0] == 1 && keep[1] == 1))
+#pragma unroll
+                for (int i = 0; i < HD / 8; i++) {
+                    st.o[m][i][0] *= keep[0];
+                    st.o[m][i][1] *= keep[0];
+                    st.o[m][i][2] *= keep[1];
+                    st.o[m][i][3] *= keep[1];
+                }
+            pack_tile<P::tile, false>(st.s[m], st.p[m]);
+        }
         tile_put<HD, F>(v_tile, c);
         __syncthreads();
         if (j > first)

@@ -12,14 +12,20 @@ enum { RUN = 16 };
 #define SR_LOG2E 1.44269504f
 #define SR_NOTHING (-1e30f) /* the largest of no scores; finite: a row that has seen nothing yet is no NaN */
 
-/* Token `tok` of sequence s, which has n_tok in this step, sees [begin, end). */
+/* Token `tok` of a sequence that has n_tok in this step and, with them, positions from .. to - 1, sees [begin, end). */
+__device__ __forceinline__ void visible_of(uint32_t from, uint32_t to, uint32_t window, uint32_t n_tok, uint32_t tok, uint32_t &begin, uint32_t &end)
+{
+    begin = from;
+    end   = to - (n_tok - 1 - tok);
+    if (window && end > window && end - window > begin)
+        begin = end - window;
+}
+
+/* The same of sequence s. */
 __device__ __forceinline__ void visible(const sr_attnmma &a, uint32_t s, uint32_t n_tok, uint32_t tok,
                                         uint32_t &begin, uint32_t &end)
 {
-    begin = a.kv_len[2 * s];
-    end   = a.kv_len[2 * s + 1] - (n_tok - 1 - tok);
-    if (a.window && end > a.window && end - a.window > begin)
-        begin = end - a.window;
+    visible_of(a.kv_len[2 * s], a.kv_len[2 * s + 1], a.window, n_tok, tok, begin, end);
 }
 
 /* Page that holds run `run` of sequence s. */
