@@ -1,4 +1,4 @@
-/* machine.h - this machine's profile, measured in seconds: memory, disk, the products of the CPU and of a device, the way between.
+/* machine.h - this machine's profile, measured in seconds, at most a minute or so: memory, disk, the products of the CPU and of a device, the way between.
  *
  *     machine.c      what is measured, in which order; memory and disk
  *     machine_rig.c  a program of equal products on any backend, timed; machine_attn.c: one of attention

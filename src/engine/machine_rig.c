@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { GRAIN = 64, PIECES = 512, LEAST = 3, PATIENCE = 8, OPS_MOST = 4096 };
+enum { GRAIN = 64, UNLIKE = 16, SPAN = 1024, PIECES = 512, LEAST = 3, PATIENCE = 8, OPS_MOST = 4096 };
 #define POOL_LEAST ((size_t)768 << 20)
 #define POOL_MOST ((size_t)4 << 30)
 #define PIECE_S 2e-3 /* shorter than the turns that an operating system gives: on a machine with other work some run undisturbed */
@@ -33,16 +33,24 @@ static void fill_numbers(float *x, size_t n, uint32_t *state)
     }
 }
 
-/* GRAIN rows of a weight. */
+/* GRAIN rows of a weight, made of a few blocks that are repeated: some formats take a microsecond a number to encode. */
 static sr_status make_rows(sr_rig *r, char *rows, sr_err *err)
 {
-    uint32_t state = 1;
-    float   *x     = sr_malloc(r->cols * sizeof *x);
+    uint32_t state = 1, span = r->cols % SPAN ? r->cols : SPAN;
+    size_t   row = r->bytes / r->rows, part = row / (r->cols / span);
+    float   *x = sr_malloc(span * sizeof *x);
     if (!x)
-        return sr_raise(err, SR_NOMEM, "host: memory for a row of %u numbers", r->cols);
+        return sr_raise(err, SR_NOMEM, "host: memory for %u numbers", span);
     for (uint32_t i = 0; i < GRAIN; i++) {
-        fill_numbers(x, r->cols, &state);
-        sr_encode_row(r->format, x, rows + i * (r->bytes / r->rows), r->cols);
+        char *to = rows + i * row;
+        if (i >= UNLIKE) {
+            memcpy(to, rows + i % UNLIKE * row, row);
+            continue;
+        }
+        fill_numbers(x, span, &state);
+        sr_encode_row(r->format, x, to, span);
+        for (size_t at = part; at < row; at += part)
+            memcpy(to + at, to, part);
     }
     sr_free(x);
     return SR_OK;
