@@ -345,6 +345,21 @@ static void weights_read_from_disk_give_the_same_bits(void **state)
     sr_free(want);
 }
 
+static void a_model_that_is_in_no_file_is_not_read_from_disk(void **state)
+{
+    (void)state;
+    sr_hw      hw  = machine;
+    sr_err     err = {0};
+    sr_model  *m   = NULL;
+    sr_loadcfg c   = config("synth:tiny:f16", SR_OFFLOAD_STREAM);
+    hw.nvme_read   = 1e9;
+    hw.ram         = MB;
+    c.hw           = &hw;
+    sr_fake_configure(&(sr_fakecfg){.memory = 4 * MB});
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "this model is in no file: more --vram or --ram is needed"));
+}
+
 static void a_paced_bus_takes_its_time_and_changes_no_bit(void **state)
 {
     (void)state;
@@ -482,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_paced_bus_takes_its_time_and_changes_no_bit),
         cmocka_unit_test(a_failed_read_ends_the_step_with_file_and_place),
         cmocka_unit_test(a_model_that_cannot_fit_says_what_lacks),
+        cmocka_unit_test(a_model_that_is_in_no_file_is_not_read_from_disk),
         cmocka_unit_test(the_device_never_holds_more_than_its_budget_and_gives_all_back),
         cmocka_unit_test(a_failed_copy_loses_the_device_with_its_reason),
         cmocka_unit_test(no_failed_allocation_leaks_or_crashes),
