@@ -21,6 +21,7 @@ typedef enum {
     SR_FAULT_COPY,   /* device copies */
     SR_FAULT_DEVALLOC,
     SR_FAULT_SUBMIT,
+    SR_FAULT_READ_ONCE, /* a read of weights that would work if it were tried again */
     SR_FAULT_COUNT
 } sr_faultkind;
 

@@ -60,6 +60,8 @@ bool sr_reader_got(sr_reader *r, sr_readpiece *p, ssize_t got, int code)
 {
     if (got < 0 && (code == EINTR || code == EAGAIN))
         return false;
+    if (got < 0 && !p->again) /* once more: a disk's next try may be the one that works */
+        return !(p->again = true);
     if (got <= 0 || (p->done + (size_t)got < p->need && got % SR_READ_ALIGN && r->direct)) {
         fail(r, &p->part, p->offset + p->done, got, code);
         return true;
@@ -70,8 +72,10 @@ bool sr_reader_got(sr_reader *r, sr_readpiece *p, ssize_t got, int code)
 
 static void read_piece(sr_reader *r, sr_readpiece *p)
 {
-    bool deny = sr_fault(SR_FAULT_READ), over = false;
+    bool over = false;
+    p->deny   = sr_fault(SR_FAULT_READ);
     while (!over) {
+        bool    deny = p->deny || sr_fault(SR_FAULT_READ_ONCE);
         ssize_t got = deny ? -1 : pread(r->fd[p->part.file], p->to + p->done, p->n - p->done, (off_t)(p->offset + p->done));
         int     code = deny ? EIO : errno;
         pthread_mutex_lock(&r->lock);

@@ -36,11 +36,12 @@ typedef struct {                     /* some blocks of a part, as far as the wei
     uint64_t    offset;
     size_t      n, need, done;
     char       *to;
+    bool        again, deny;         /* it has failed once; tests: it fails whenever it is asked for */
 } sr_readpiece;
 
 /* Locked, all of them. */
 bool sr_reader_take(sr_reader *r, sr_readpiece *p);                   /* false: nothing to do now */
-bool sr_reader_got(sr_reader *r, sr_readpiece *p, ssize_t got, int code); /* what a read returned; true: the piece is over, or its failure is kept */
+bool sr_reader_got(sr_reader *r, sr_readpiece *p, ssize_t got, int code); /* what a read returned; true: the piece is over, or has failed twice, which is kept */
 void sr_reader_over(sr_reader *r, const sr_readpiece *p);
 void sr_reader_rest(sr_reader *r);                                    /* sleeps until there may be something to do */
 

@@ -38,7 +38,8 @@ static void ask(sr_reader *r, sr_readpiece *p)
 {
     struct io_uring_sqe *e = io_uring_get_sqe(r->ring);
     SR_ASSERT(e, "more than %d reads under way", SR_READ_DEPTH);
-    if (sr_fault(SR_FAULT_READ)) /* no file: the kernel says so */
+    p->deny = p->deny || sr_fault(SR_FAULT_READ);
+    if (p->deny || sr_fault(SR_FAULT_READ_ONCE)) /* no file: the kernel says so */
         io_uring_prep_read(e, -1, p->to, 1, 0);
     else
         io_uring_prep_read(e, r->fd[p->part.file], p->to + p->done, (unsigned)(p->n - p->done), p->offset + p->done);

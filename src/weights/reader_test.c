@@ -117,6 +117,21 @@ static void a_failed_read_is_kept_and_nobody_waits_for_ever(void **state)
     }
 }
 
+static void a_read_that_fails_once_is_tried_again(void **state)
+{
+    (void)state;
+    for (size_t w = 0; w < SR_COUNT(ways); w++) {
+        sr_fault_arm(SR_FAULT_READ_ONCE, 3);
+        bed    b   = open_reader(ways[w]);
+        sr_err err = {0};
+        for (uint32_t i = 0; i < 2 * UNITS; i++)
+            fetch(&b, i % UNITS, true);
+        assert_true(sr_fault_fired(SR_FAULT_READ_ONCE));
+        assert_int_equal(sr_reader_failed(b.r, &err), SR_OK);
+        close_reader(&b);
+    }
+}
+
 static void a_file_that_ended_early_says_where(void **state)
 {
     (void)state;
@@ -171,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(units_come_round_with_the_bytes_of_the_file),
         cmocka_unit_test(a_failed_read_is_kept_and_nobody_waits_for_ever),
+        cmocka_unit_test(a_read_that_fails_once_is_tried_again),
         cmocka_unit_test(a_file_that_ended_early_says_where),
         cmocka_unit_test(a_reader_can_be_closed_at_any_time),
         cmocka_unit_test(without_a_ring_threads_read_and_say_why),
