@@ -12,11 +12,11 @@
 #include <string.h>
 
 #include "base/cpu.h"
-#include "base/futex.h"
 #include "base/mem.h"
+#include "base/pool.h"
 #include "engine/offload.h"
 
-enum { STAGING = 32 << 20, GRAIN = 64, MAX_THREADS = 16, SPINS = 4000, TILE_ROWS = 16, MAX_TILE_ROW = 1024 };
+enum { STAGING = 32 << 20, GRAIN = 64, MAX_THREADS = 16, SPIN_US = 100, TILE_ROWS = 16, MAX_TILE_ROW = 1024 };
 
 typedef struct {             /* rows row .. row+n-1 of a weight on their way to dst */
     const sr_backend *be;
@@ -28,16 +28,6 @@ typedef struct {             /* rows row .. row+n-1 of a weight on their way to 
     uint16_t          format, layout; /* layout: 0 as in the file */
 } batch;
 
-/* Threads that fill staging together, piece after piece: starting them anew for each of some hundred pieces takes as long as copying. */
-typedef struct team team;
-typedef struct { team *t; pthread_t thread; uint32_t index; } hand;
-struct team {
-    hand     hand[MAX_THREADS];
-    uint32_t n;              /* hands besides the caller's */
-    uint32_t turn, busy;     /* words to sleep on: pieces so far; hands that are still at the present one */
-    batch   *b;              /* NULL: it is over */
-};
-
 static bool pack_rows(const batch *b, uint32_t row, uint32_t n)
 {
     const void *at[GRAIN];
@@ -48,9 +38,10 @@ static bool pack_rows(const batch *b, uint32_t row, uint32_t n)
     return bytes == n * b->row_bytes && layout == b->layout;
 }
 
-static void fill(batch *b, uint32_t index)
+static void fill(void *arg, uint32_t thread)
 {
-    for (uint32_t row = index * GRAIN; row < b->n; row += b->threads * GRAIN) {
+    batch *b = arg;
+    for (uint32_t row = thread * GRAIN; row < b->n; row += b->threads * GRAIN) {
         uint32_t n = SR_MIN((uint32_t)GRAIN, b->n - row);
         if (!b->layout || b->raw)
             memcpy(b->dst + row * b->row_bytes, b->src + row * b->row_bytes, n * b->row_bytes);
@@ -59,74 +50,28 @@ static void fill(batch *b, uint32_t index)
     }
 }
 
-/* Until the word is another: a moment awake, the next piece comes soon. */
-static void wait_while(uint32_t *word, uint32_t value)
+/* All rows of the batch; few of them by this thread alone. */
+static void fill_all(sr_pool *pool, batch *b)
 {
-    for (uint32_t i = 0; __atomic_load_n(word, __ATOMIC_ACQUIRE) == value; i++)
-        if (i < SPINS)
-            sr_spin(i);
-        else
-            sr_futex_wait(word, value, 0, false);
-}
-
-static void *help(void *arg)
-{
-    hand *h = arg;
-    team *t = h->t;
-    for (uint32_t turn = 0;; turn++) {
-        wait_while(&t->turn, turn);
-        batch *b = t->b;
-        if (b && h->index < b->threads)
-            fill(b, h->index);
-        if (__atomic_sub_fetch(&t->busy, 1, __ATOMIC_ACQ_REL) == 0)
-            sr_futex_wake(&t->busy, false);
-        if (!b)
-            return NULL;
-    }
-}
-
-static void begin_turn(team *t, batch *b)
-{
-    t->b = b;
-    __atomic_store_n(&t->busy, t->n, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&t->turn, 1, __ATOMIC_RELEASE);
-    sr_futex_wake(&t->turn, false);
-}
-
-/* A thread that cannot be started leaves its share to the others. */
-static void team_open(team *t)
-{
-    uint32_t n = SR_MIN(sr_cpu_cores(), (uint32_t)MAX_THREADS);
-    *t         = (team){0};
-    for (uint32_t i = 1; i < n; i++) {
-        hand *h = &t->hand[t->n];
-        *h      = (hand){.t = t, .index = t->n + 1};
-        t->n += pthread_create(&h->thread, NULL, help, h) == 0;
-    }
-}
-
-static void team_close(team *t)
-{
-    if (t->n)
-        begin_turn(t, NULL);
-    for (uint32_t i = 0; i < t->n; i++)
-        pthread_join(t->hand[i].thread, NULL);
-}
-
-/* All rows of the batch, on as many threads as help. */
-static void fill_all(team *t, batch *b)
-{
-    b->threads = SR_MIN(t->n + 1, b->n / GRAIN + 1);
+    b->threads = b->n > GRAIN ? sr_pool_threads(pool) : 1;
     if (b->threads > 1)
-        begin_turn(t, b);
-    fill(b, 0);
-    for (uint32_t left; b->threads > 1 && (left = __atomic_load_n(&t->busy, __ATOMIC_ACQUIRE)) != 0;)
-        wait_while(&t->busy, left);
+        sr_pool_run(pool, fill, b);
+    else
+        fill(b, 0);
+}
+
+/* Threads that stay for all pieces: starting them anew for each of some hundred takes as long as copying.  Where they cannot be had this one works alone. */
+static sr_status helpers(sr_pool **out, sr_err *err)
+{
+    sr_err ignored = {0};
+    if (sr_pool_open(SR_MIN(sr_cpu_cores(), (uint32_t)MAX_THREADS), SPIN_US, false, out, &ignored) == SR_OK)
+        return SR_OK;
+    return sr_pool_open(1, 0, false, out, err);
 }
 
 typedef struct {
     sr_model *m;
-    team      team;
+    sr_pool  *pool;
     char     *half[2];
     void     *raw;          /* device memory; NULL: tiles are made on the host */
     sr_point  free_at[2];   /* when the copy out of it is over */
@@ -143,7 +88,7 @@ static sr_status send(stage *st, batch *b, char *to, sr_err *err)
     if (st->free_at[k].word && (s = m->be->wait(m->dev, st->free_at[k], UINT64_MAX, err)) != SR_OK)
         return s;
     b->dst = st->half[k];
-    fill_all(&st->team, b);
+    fill_all(st->pool, b);
     if (b->failed)
         return sr_raise(err, SR_INVALID, "%s: %u rows of %u numbers could not be packed like the rows before them", m->be->name, b->n, b->cols);
     sr_span span = {.dst = b->layout && b->raw ? st->raw : to, .src = b->dst, .bytes = b->n * b->row_bytes, .n = 1};
@@ -252,9 +197,10 @@ sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err)
     }
     if (on_host)
         return SR_OK;
-    team_open(&st.team);
+    if (helpers(&st.pool, err))
+        return err->status;
     sr_status s = send_all(&st, err);
-    team_close(&st.team);
+    sr_pool_close(st.pool);
     for (uint32_t i = 0; i < 2 && s; i++) /* copies under way read what is freed next */
         if (st.free_at[i].word) {
             sr_err ignored = {0};

@@ -2,7 +2,7 @@
 #ifndef SR_BACKEND_CPU_INTERNAL_H
 #define SR_BACKEND_CPU_INTERNAL_H
 #include "backend/backend.h"
-#include "backend/cpu/pool.h"
+#include "base/pool.h"
 #include "backend/cpu/queue.h"
 #include "ops/cpu.h"
 

@@ -1,6 +1,7 @@
-/* pool.h - the CPU backend's workers: all run the same list of ops in lockstep, a barrier after each phase.
+/* pool.h - threads that run the same function together, again and again: the CPU backend's workers, who go through a list of ops in lockstep, a
+ * barrier after each phase; those who fill the staging of weights.
  *
- *     leader (the compute queue's thread, worker 0)   run(list) --+--> ... barrier ... --> returns
+ *     leader (the caller, worker 0)                   run(list) --+--> ... barrier ... --> returns
  *     workers 1 .. n-1      asleep or spinning for a generation --+--> ... barrier ... --> wait again
  *
  * One broadcast wakes the pool for a whole submit; between ops there is only a barrier of two atomic
@@ -10,8 +11,8 @@
  * Owns:    its threads.   Threads: run() from the leader only.
  * Errors:  open: SR_NOMEM, SR_IO (thread creation).
  */
-#ifndef SR_BACKEND_CPU_POOL_H
-#define SR_BACKEND_CPU_POOL_H
+#ifndef SR_BASE_POOL_H
+#define SR_BASE_POOL_H
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/err.h"

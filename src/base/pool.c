@@ -1,4 +1,4 @@
-#include "backend/cpu/pool.h"
+#include "base/pool.h"
 
 #include <errno.h>
 #include <pthread.h>
