@@ -173,15 +173,21 @@ static sr_status fetch(sr_model *m, sr_err *err)
 /* Weights that come in steps, early exits and times of single ops need the host between a step's ops, or after them. */
 bool sr_model_flies(const sr_model *m) { return !m->off && !m->skip && !m->tap && !m->cfg.dev.profile; }
 
-sr_status sr_model_launch(sr_model *m, sr_sampled *to, sr_launched *out, sr_err *err)
+static sr_status inputs(sr_model *m, sr_err *err)
 {
     enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };
-    const sr_program *p = &m->code->prog;
-    sr_span           span[MAX_SPANS], back = {.dst = to, .src = m->sampled_dev, .n = 1, .bytes = m->block.now.out * sizeof(sr_sampled)};
-    sr_status         s = m->be->copyv(m->dev, SR_Q_COMPUTE, span, sr_block_spans(&m->block, p->n_kv, span, MAX_SPANS), err);
-    out->taken          = m->be->mark(m->dev, SR_Q_COMPUTE);
+    sr_span  span[MAX_SPANS];
+    uint32_t n = sr_block_spans(&m->block, m->code->prog.n_kv, span, MAX_SPANS);
+    return m->be->copyv(m->dev, SR_Q_COMPUTE, span, n, err);
+}
+
+sr_status sr_model_launch(sr_model *m, sr_sampled *to, sr_launched *out, sr_err *err)
+{
+    sr_span   back = {.dst = to, .src = m->sampled_dev, .n = 1, .bytes = m->block.now.out * sizeof(sr_sampled)};
+    sr_status s    = inputs(m, err);
+    out->taken     = m->be->mark(m->dev, SR_Q_COMPUTE);
     if (s == SR_OK)
-        s = sr_ops_submit(m, m->plan, NULL, 0, p->n_op, err);
+        s = sr_ops_submit(m, m->plan, NULL, 0, m->code->prog.n_op, err);
     if (s == SR_OK && back.bytes)
         s = m->be->copyv(m->dev, SR_Q_COMPUTE, &back, 1, err);
     out->done = m->be->mark(m->dev, SR_Q_COMPUTE);
@@ -190,15 +196,11 @@ sr_status sr_model_launch(sr_model *m, sr_sampled *to, sr_launched *out, sr_err 
 
 sr_status sr_model_compute(sr_model *m, sr_err *err)
 {
-    enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };
-    const sr_program *p = &m->code->prog;
-    sr_span           span[MAX_SPANS];
-    bool              rest     = true; /* results are still to come */
-    bool              headless = m->block.vectors && !m->block.drawn; /* weights that come in every step come to the last */
-    uint32_t          n = sr_block_spans(&m->block, p->n_kv, span, MAX_SPANS);
-    sr_status         s = m->be->copyv(m->dev, SR_Q_COMPUTE, span, n, err);
+    bool      rest     = true; /* results are still to come */
+    bool      headless = m->block.vectors && !m->block.drawn; /* weights that come in every step come to the last */
+    sr_status s        = inputs(m, err);
     if (s == SR_OK)
-        s = m->off ? sr_offload_submit(m, err) : sr_skip_step(m, headless ? m->code->head : p->n_op, &rest, err);
+        s = m->off ? sr_offload_submit(m, err) : sr_skip_step(m, headless ? m->code->head : m->code->prog.n_op, &rest, err);
     if (s == SR_OK && rest && m->block.now.out)
         s = fetch(m, err);
     if (s == SR_OK && rest) /* keys of an early exit are waited for by the next step */

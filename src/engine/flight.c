@@ -3,7 +3,7 @@
  *     device   | step 1        | step 2        | step 3        |         a row of step 2 is the token that step 1 sampled: it
  *     host      [launch 2] .... [events of 1][launch 3] .... [events of 2]      never leaves the device (sr_batch.tok < 0)
  *
- * A step may follow blindly when everybody who runs has rows in the present one, and will miss one token after it, whichever that is: no
+ * A step may follow blindly when everybody who runs has rows in the present one, and will want one row after it, whichever token comes out: no
  * grammar, no penalty or end that depends on the token, credit left.  Who ends with a token nobody could foresee has a row too
  * many: it is thrown away, and its K and V lie in a page of his own, whose next owner writes it later on the same queue.
  * Who comes new waits for the steps under way, so the next one is launched as late as can be: when the present one is nearly over.
@@ -46,7 +46,6 @@ static void begin(sr_engine *e, sr_flight *f)
     f->on     = true;
     f->number = ++e->flights;
     f->since  = sr_now_ns();
-    f->n      = 0;
     f->seqs   = n->seq;
     f->tokens = n->tok;
     f->single = n->tok == n->seq;
@@ -61,6 +60,7 @@ sr_status sr_flight_begin(sr_engine *e, sr_err *err)
 {
     sr_flight *f = &e->now;
     begin(e, f);
+    f->n = 0;
     for (uint32_t i = 0; i < e->n_turn; i++) {
         sr_choice *c = e->turn[i];
         if (c->state != SR_CH_RUNNING || !(c->rows || c->fail))
@@ -151,9 +151,7 @@ sr_status sr_flight_follow(sr_engine *e, sr_err *err)
         b->drawn++;
         sr_block_add(e->m, c->seq, &sampled, c->computed + c->rows, 1);
     }
-    uint32_t n = f->n;
     begin(e, f);
-    f->n = n;
     return sr_model_launch(e->m, e->m->spare, &f->at, err);
 }
 

@@ -192,7 +192,8 @@ static sr_status prompt(outlook *k, uint32_t n, sr_outprompt *out, sr_err *err)
     sr_outlook       *o  = k->o;
     sr_needs          w  = needs(k, o->kv, 1);
     double pairs = 0.5 * n * n, flops = 4.0 * hp->n_layer * hp->n_head * hp->head_dim;
-    double attn  = o->hw.vram ? (sr_profile_attn(p, SR_MIN(n, o->chunk)) > 0 ? sr_profile_attn(p, SR_MIN(n, o->chunk)) : o->hw.dev_flops) : p->host.attn > 0 ? p->host.attn : o->hw.cpu_flops;
+    double known = o->hw.vram ? sr_profile_attn(p, SR_MIN(n, o->chunk)) : p->host.attn;
+    double attn  = known > 0 ? known : o->hw.vram ? o->hw.dev_flops : o->hw.cpu_flops;
     if (hp->window && n > hp->window)
         pairs = (double)hp->window * n - 0.5 * hp->window * hp->window;
     rate(k, SR_MIN(n, o->chunk));
