@@ -322,8 +322,9 @@ static sr_status encode_render(const sr_promptenv *env, const sr_chatinput *in, 
                                sr_buf *text, sr_ids *ids, sr_chatinfo *info, sr_err *err)
 {
     sr_status s = render(env, in, messages, kwargs, text, err);
-    if (s == SR_INVALID && env->max_bytes && said(messages) > env->max_bytes) {
-        info->over_bytes = said(messages);
+    size_t    n = s == SR_INVALID && env->max_bytes ? said(messages) : 0;
+    if (n > env->max_bytes) {
+        info->over_bytes = n;
         *err = (sr_err){0};
         return SR_OK;
     }
