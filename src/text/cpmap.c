@@ -40,7 +40,9 @@ bool sr_cpmap_set(sr_cpmap *m, uint32_t lo, uint32_t hi, uint8_t keep, uint8_t p
         if (!own_page(m, page))
             return false;
         uint8_t *v = m->data[m->page[page]];
-        for (uint32_t i = from; i <= to; i++)
+        if (!keep) /* three thousand runs of classes for each vocabulary that is opened */
+            memset(v + from, put, to - from + 1);
+        for (uint32_t i = from; keep && i <= to; i++)
             v[i] = (uint8_t)((v[i] & keep) | put);
     }
     return true;
