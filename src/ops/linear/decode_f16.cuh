@@ -1,6 +1,7 @@
 /* decode_f16.cuh - a tile's weights as f16 numbers in registers: the A fragments that mma m16n8k16 and wgmma take.
  *
- *   decoder<F> d;  d.open(tile, lane);  d.block(tile, lane, b, twice_1024(), a);     b: 32 inputs of the tile, in order; a: steps 0 and 1
+ *   decoder<F> d;  d.open(tile, lane);  d.block(tile, lane, b, up, a);     b: 32 inputs of the tile, in order; a: steps 0 and 1; up: 1024 twice
+ * (a register: an instruction holds one number of its own, and the mask or the selector is that)
  *
  * Codes become exact f16 integers by bits alone (1024 + q is q behind the exponent of 1024), scales and minimums are rounded to f16 once, the
  * weight q * s - m once more: 2^-12 of the weight on average.  About 2.3 instructions a Q4_K weight and lane.
@@ -36,14 +37,6 @@ enum {
     H_M72     = 0xd480, /* -64 - 8 */
     H_M96     = 0xd600  /* -64 - 32 */
 };
-
-/* 1024 twice, in a register: an instruction holds one number of its own, and the mask or the selector is that. */
-__device__ __forceinline__ uint32_t twice_1024(void)
-{
-    uint32_t v;
-    asm("mov.b32 %0, 0x64006400;" : "=r"(v));
-    return v;
-}
 
 /* Eight registers of 1024 + q (step 0), 1024 + 16 q (step 1) from two words of nibbles. */
 __device__ __forceinline__ void codes_of(uint32_t w0, uint32_t w1, uint32_t up, uint32_t a[8])

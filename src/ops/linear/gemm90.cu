@@ -6,13 +6,28 @@
 #include "ops/linear/gemm90.h"
 #include "ops/mma.cuh"
 
-/* Four inputs 4t .. 4t + 3 of a step, from column k of a row on. */
-static __device__ void put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k, float4 v, float f)
+/* Four inputs 4t .. 4t + 3 of a step, from column k of a row on; eight threads that follow each other have those of a 32-block, or
+ * none of them is `there`. */
+static __device__ void put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k, float4 v, float f, bool there)
 {
-    uint32_t c = k % 64 / 16 * 2;
-    uint8_t *p = tile + (size_t)(k / 64) * n * 128 + row * 128 + k % 16;
-    *(uint32_t *)(p + (c ^ row % 8) * 16)       = sr_pack(v.x * f, v.y * f);
-    *(uint32_t *)(p + ((c + 1) ^ row % 8) * 16) = sr_pack(v.z * f, v.w * f);
+    const uint32_t c = k % 64 / 16 * 2, lo = sr_pack(v.x * f, v.y * f), hi = sr_pack(v.z * f, v.w * f);
+    uint8_t *block = tile + (size_t)(k / 256) * sr_gemm90_block(n), *p = block + k % 256 / 64 * n * 128 + row * 128 + k % 16;
+    if (there) {
+        *(uint32_t *)(p + (c ^ row % 8) * 16)       = lo;
+        *(uint32_t *)(p + ((c + 1) ^ row % 8) * 16) = hi;
+    }
+    if (n > 64)
+        return;
+    const float2 a = __half22float2(sr_half2_of(lo)), b = __half22float2(sr_half2_of(hi));
+    float sum      = (a.x + a.y) + (b.x + b.y);
+    for (int j = 4; j; j /= 2)
+        sum += __shfl_xor_sync(0xffffffff, sum, j);
+    if (there && k % 32 == 0) {
+        const half top = __float2half_rn(sum);
+        p              = block + n * 512 + row * 128 + k % 256 / 32 * 2;
+        *(half *)(p + row % 8 * 16)         = top;
+        *(half *)(p + ((row % 8) ^ 1) * 16) = __float2half_rn(sum - __half2float(top));
+    }
 }
 
 static __device__ float top_of(float4 v) { return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))); }
@@ -85,18 +100,20 @@ template <int FROM, int THREADS> static __global__ void __launch_bounds__(THREAD
     float f    = __uint_as_float((264 - e) << 23) * s;
     if (threadIdx.x == 0)
         g.scale[r] = __uint_as_float((e - 10) << 23);
-    uint8_t *tile = g.image + (size_t)(r / g.n) * g.blocks_k * g.n * 512;
+    uint8_t *tile = g.image + (size_t)(r / g.n) * g.blocks_k * sr_gemm90_block(g.n);
 #pragma unroll
     for (int i = 0; i < KEEP; i++)
-        if (k0 + i * THREADS * 4 < g.cols)
-            put(tile, g.n, r % g.n, k0 + i * THREADS * 4, v[i], f);
-    for (uint32_t k = k0 + KEEP * THREADS * 4; k < g.cols; k += THREADS * 4)
-        put(tile, g.n, r % g.n, k, take<FROM>(g, x, k), f);
+        put(tile, g.n, r % g.n, k0 + i * THREADS * 4, v[i], f, k0 + i * THREADS * 4 < g.cols);
+    for (uint32_t k = k0 + KEEP * THREADS * 4; k - k0 < g.cols; k += THREADS * 4) /* warps stay whole */
+        put(tile, g.n, r % g.n, k, k < g.cols ? take<FROM>(g, x, k) : make_float4(0, 0, 0, 0), f, k < g.cols);
 }
 
 static size_t up(size_t v, size_t to) { return (v + to - 1) / to * to; }
 
 uint32_t sr_gemm90_cols(uint32_t m) { return m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : m <= 64 ? 64 : m <= 128 ? 128 : 256; }
+
+/* What leaving and joining sums takes, in pieces (measured: notes/0040). */
+static uint32_t joining(uint32_t n) { return n <= 16 ? 2 : n <= 32 ? 3 : n <= 64 ? 4 : 6; }
 
 void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
 {
@@ -108,7 +125,8 @@ void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
     g->rows     = n <= 32 ? 256 : 128;
     g->stage_k  = half ? 64 : 256;
     g->x_stages = (g->part[0].tiles_k * sr_tile_cols(g->part[0].format) + x_k - 1) / x_k;
-    x_stage     = n * x_k * 2;
+    x_stage     = x_k == 256 ? sr_gemm90_block(n) : n * x_k * 2;
+    g->twice_1024 = 0x64006400;
     for (uint32_t i = 0; i < g->n_part; i++) {
         g->part[i].group0 = groups;
         g->part[i].bytes  = sr_tile_bytes(g->part[i].format);
@@ -117,8 +135,8 @@ void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
     }
     g->col_tiles = (g->m + n - 1) / n;
     tiles        = groups * g->col_tiles;
-    /* Whole groups if few blocks would idle: nothing is joined then.  Also where blocks must not wait for others. */
-    g->run  = !d->chains || (tiles + sms - 1) / sms * sms * 20 <= tiles * 21 ? g->blocks_k : 1;
+    /* Whole groups where the last of them make blocks wait for less than joining costs.  Also where blocks must not wait for others. */
+    g->run  = !d->chains || ((tiles + sms - 1) / sms * sms - tiles) * g->blocks_k <= joining(n) * sms ? g->blocks_k : 1;
     units   = tiles * g->blocks_k / g->run;
     g->grid = units < sms ? units : sms;
     g->each = units / g->grid;
@@ -157,7 +175,7 @@ void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *counters, void *scratch)
     x->blocks_k = g->blocks_k;
     g->scale   = x->scale;
     g->image   = x->image;
-    g->partial = (float *)(x->image + up(g->m, x->n) * g->blocks_k * 512);
+    g->partial = (float *)(x->image + up(g->m, SR_GEMM90_COLS) * g->blocks_k * 512);
     g->arrived = (uint32_t *)counters;
 }
 
@@ -222,7 +240,7 @@ void sr_gemm90_multiply(const sr_gemm90 *g, uint32_t formats, bool pdl, cudaStre
     c.gridDim          = dim3(g->grid);
     c.dynamicSmemBytes = g->smem;
     uint32_t n         = sr_gemm90_cols(g->m);
-    c.blockDim         = dim3(n <= 32 ? 672 : 384); /* shape90 */
+    c.blockDim         = dim3(n <= 32 ? 640 : 384); /* shape90 */
     switch (n) {
     case 8:
         (void)sr_gemm90_start8(&c, g, formats);

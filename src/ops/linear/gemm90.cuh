@@ -2,7 +2,7 @@
  * Shapes   as gemm90.h; N = 8 .. 256 columns a block.
  * Roofline bytes = weights + m*(cols + rows)*4 up to some 100 columns, beyond 2*m*rows*cols against 989 TFLOP/s of f16.
  * Target   H200, 8B Q4_K_M: 32 columns in 80 us a layer, 128 in 200; 2048 tokens: 60 % of the f16 peak (notes/0011).
- * Mapping  a producer warp for the weights of each warpgroup (a bulk copy a row tile) and one for x (one a stage); a warp decodes its
+ * Mapping  two producer warps for weights (a bulk copy a row tile) and one for x (one a stage); a warp decodes its
  *          row tile 64 inputs ahead of the products that take it from registers.  Weights are asked for before the launch
  *          before has ended.
  * Variants an instance per N and format, and two for the mixtures of Q4_K_M and Q5_K_M.
@@ -10,6 +10,7 @@
 #ifndef SR_OPS_LINEAR_GEMM90_CUH
 #define SR_OPS_LINEAR_GEMM90_CUH
 #include "ops/linear/decode_f16.cuh"
+#include "ops/linear/decode_int.cuh"
 #include "ops/linear/gemm90.h"
 #include "ops/wgmma.cuh"
 
@@ -20,10 +21,13 @@ enum { MAX_DEPTH90 = 16 };
 /* How a block is made up: warpgroups that multiply, a row tile a warp; 32-blocks of a stage of weights (a tile) and of x. */
 template <int N, uint32_t FORMATS> struct shape90 {
     static constexpr bool half    = FORMATS == ONE90(SR_F16) || FORMATS == ONE90(SR_BF16);
-    static constexpr int groups   = N <= 32 ? 4 : 2, threads = groups * 128 + (groups == 4 ? 160 : 128);
+    static constexpr int groups   = N <= 32 ? 4 : 2, threads = groups * 128 + 128;
+    static constexpr int askers   = 2; /* warps that ask for weights; another does for x */
     static constexpr int w_blocks = half ? 2 : 8, x_blocks = half || N == 256 ? 2 : N == 128 ? 4 : 8;
     static constexpr int together = 2;                     /* blocks whose products are asked for at once */
-    static constexpr uint32_t x_stage = N * x_blocks * 64; /* bytes */
+    static constexpr uint32_t x_stage = x_blocks == 8 ? sr_gemm90_block(N) : N * x_blocks * 64; /* bytes */
+    /* Codes times scales are multiplied as the integers that they are (decode_int.cuh), not as weights rounded to f16. */
+    static constexpr bool exact = N <= 64 && !(FORMATS & ~(ONE90(SR_Q4_K) | ONE90(SR_Q5_K) | ONE90(SR_Q6_K)));
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -75,8 +79,8 @@ __device__ __forceinline__ span90 span90_of(const sr_gemm90 &g, uint32_t piece, 
     s.tiles    = min(g.rows / 16, g.part[s.part].row_tiles - s.row_tile);
     return s;
 }
-/* Tiles of warpgroup `group`: one warp alone cannot ask for them fast enough. */
-__device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, uint32_t columns, uint32_t group)
+/* One of the askers' share of the tiles: one warp alone cannot ask for them fast enough. */
+__device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, uint32_t columns, uint32_t asker, uint32_t each)
 {
     const bars90 bar   = bars90_of(g, smem);
     const uint32_t per = 256 / g.stage_k;
@@ -88,7 +92,7 @@ __device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, u
         if (s.column >= columns)
             continue;
         for (uint32_t k = s.k0 * per, k1 = min(s.k1 * per, part.tiles_k); k < k1; k++, r.next(g.w_depth)) {
-            const uint32_t t0   = group * 4, t1 = min(t0 + 4, max(s.tiles, t0));
+            const uint32_t t0   = asker * each, t1 = min(t0 + each, max(s.tiles, t0));
             uint8_t *to         = smem + g.at_w + r.at * g.w_stage;
             const uint8_t *from = part.p + ((size_t)s.row_tile * part.tiles_k + k) * part.bytes;
             sr_bar_wait(bar.w_empty + r.at, r.parity);
@@ -110,8 +114,9 @@ template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(c
         p += s.k1 - s.k0;
         if (s.column >= columns)
             continue;
-        const uint8_t *from = g.image + ((size_t)s.column * g.blocks_k + s.k0) * (N * 512);
-        for (uint32_t k = s.k0 * per, k1 = min(s.k1 * per, g.x_stages); k < k1; k++, r.next(g.x_depth), from += stage) {
+        const uint8_t *image = g.image + (size_t)s.column * g.blocks_k * sr_gemm90_block(N);
+        for (uint32_t k = s.k0 * per, k1 = min(s.k1 * per, g.x_stages); k < k1; k++, r.next(g.x_depth)) {
+            const uint8_t *from = image + (size_t)(k / per) * sr_gemm90_block(N) + k % per * stage;
             sr_bar_wait(bar.x_empty + r.at, r.parity);
             sr_bar_expect(bar.x_full + r.at, stage);
             sr_bulk_load(smem + r.at * stage, from, stage, bar.x_full + r.at);
@@ -123,6 +128,7 @@ template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(c
 template <int N> struct state90 {
     float d[N / 2];
     ring90 w, x;
+    uint32_t up; /* 1024 twice; in a register, and not known to be the same in all lanes: otherwise it is moved to one again and again */
 };
 
 __device__ __forceinline__ void free90(uint64_t *bar)
@@ -136,7 +142,7 @@ template <int N, int F, uint32_t FORMATS>
 __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, state90<N> &st)
 {
     using P             = shape90<N, FORMATS>;
-    const uint32_t lane = threadIdx.x % 32, up = twice_1024();
+    const uint32_t lane = threadIdx.x % 32, up = st.up;
     const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + threadIdx.x / 32 * sr_tile_bytes(F);
     uint32_t op = 0, a[2][P::together][8];
     decoder<F> dec;
@@ -173,13 +179,65 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
     free90(bar.x_empty + (st.x.at ? st.x.at : g.x_depth) - 1);
 }
 
+/* The same in whole numbers: their sums over a tile (t) and those of its minimums (u) get the tile's factors in f32. */
+template <int N, int F, uint32_t FORMATS>
+__device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, state90<N> &st)
+{
+    constexpr int together = 2;
+    const uint32_t lane = threadIdx.x % 32;
+    const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + threadIdx.x / 32 * sr_tile_bytes(F);
+    uint32_t a[2][together][8], low[4];
+    float t[N / 2], u[N / 2];
+    whole<F> dec;
+    sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
+    dec.open(w, lane, st.up);
+#pragma unroll
+    for (int i = 0; i < together; i++)
+        dec.block(w, lane, i, st.up, a[0][i]);
+    if constexpr (F != SR_Q6_K)
+        dec.minimums(lane, st.up, low);
+    sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
+    const uint32_t op = (uint32_t)sr_operand_deep(smem + st.x.at * shape90<N, FORMATS>::x_stage, 1024);
+#pragma unroll
+    for (int b = 0; b < 8; b += together) {
+        uint32_t(&now)[together][8] = a[b / together % 2], (&next)[together][8] = a[b / together % 2 ^ 1];
+        sr_wg_fence();
+        if (F != SR_Q6_K && b == 0)
+            sr_wgmma<N, 0>(u, low, (uint64_t)(1024 >> 4 | 1u << 30) << 32 | (op + (N * 512 >> 4)), 0);
+#pragma unroll
+        for (int i = 0; i < together * 2; i++) {
+            const uint32_t in = ((b + i / 2) / 2 * (N * 128) >> 4) + (b * 2 + i) % 4 * 2;
+            sr_wgmma<N, 0>(t, now[i / 2] + i % 2 * 4, (uint64_t)(1024 >> 4 | 1u << 30) << 32 | (op + in), b + i > 0);
+        }
+        sr_wg_commit();
+        sr_wg_wait<1>(); /* the products before these have read `next` */
+#pragma unroll
+        for (int i = 0; i < together && b + together < 8; i++)
+            dec.block(w, lane, b + together + i, st.up, next[i]);
+    }
+    free90(bar.w_empty + st.w.at); /* wgmma brought the warp together: all lanes have read */
+    st.w.next(g.w_depth);
+    sr_wg_wait<0>();
+    free90(bar.x_empty + st.x.at);
+    st.x.next(g.x_depth);
+#pragma unroll
+    for (int j = 0; j < N / 2; j++) {
+        st.d[j] = fmaf(t[j], dec.d[j / 2 % 2], st.d[j]);
+        if (F != SR_Q6_K)
+            st.d[j] = fmaf(u[j], dec.dm[j / 2 % 2], st.d[j]);
+    }
+}
+
 template <int N, uint32_t FORMATS>
 __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, uint32_t format, state90<N> &st)
 {
 #define CASE(F)                                                                                              \
     if constexpr ((FORMATS & ONE90(F)) != 0)                                                                 \
         if (FORMATS == ONE90(F) || format == F) {                                                            \
-            stage90<N, F, FORMATS>(g, bar, smem, st);                                                        \
+            if constexpr (shape90<N, FORMATS>::exact)                                                        \
+                stage90_int<N, F, FORMATS>(g, bar, smem, st);                                                \
+            else                                                                                             \
+                stage90<N, F, FORMATS>(g, bar, smem, st);                                                    \
             return;                                                                                          \
         }
     CASE(SR_Q4_K)
@@ -261,7 +319,7 @@ template <int N> __device__ __forceinline__ share90 share90_of(const sr_gemm90 &
 
 template <int N> __device__ __forceinline__ void join90(const sr_gemm90 &g, const uint32_t left[2], uint32_t end, uint32_t n)
 {
-    constexpr int groups = N <= 32 ? 4 : 2, at_once = 4;
+    constexpr int groups = N <= 32 ? 4 : 2, at_once = N <= 16 ? 4 : N <= 32 ? 8 : 16;
     const uint32_t group = threadIdx.x / 128;
     share90 s[2];
 #pragma unroll
@@ -303,8 +361,9 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
     const uint32_t first = first90(g, blockIdx.x), end = first90(g, blockIdx.x + 1);
     uint32_t left[2]     = {end, end}; /* spans left in scratch: the first of the block, the last */
     state90<N> st;
-    st.w = {0, 0};
-    st.x = {0, 0};
+    st.w  = {0, 0};
+    st.x  = {0, 0};
+    st.up = __shfl_sync(0xffffffff, g.twice_1024, 0);
     for (uint32_t p = first; p < end;) {
         const span90 s = span90_of(g, p, end);
         if (s.column < columns) {
@@ -336,10 +395,10 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ __align__(1024) uint8_t smem[];
-    constexpr int groups = shape90<N, FORMATS>::groups;
-    const bars90 bar          = bars90_of(g, smem);
+    constexpr int groups = shape90<N, FORMATS>::groups, askers = shape90<N, FORMATS>::askers;
+    const bars90 bar     = bars90_of(g, smem);
     if (threadIdx.x < MAX_DEPTH90) {
-        sr_bar_init(bar.w_full + threadIdx.x, groups);
+        sr_bar_init(bar.w_full + threadIdx.x, askers);
         sr_bar_init(bar.w_empty + threadIdx.x, groups * 4);
         sr_bar_init(bar.x_full + threadIdx.x, 1);
         sr_bar_init(bar.x_empty + threadIdx.x, groups * 4);
@@ -350,11 +409,10 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     /* Neither weights nor the count are written by launches that may still run. */
     const uint32_t warp = threadIdx.x / 32, n = g.count ? min(__ldcg(g.count), g.m) : g.m, columns = (n + N - 1) / N;
     if (warp >= groups * 4) {
-        if constexpr (groups == 2) /* four have what they need */
-            asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-        if (warp < groups * 5 && threadIdx.x % 32 == 0)
-            produce_w90(g, smem, columns, warp - groups * 4);
-        if (warp == groups * 5 && threadIdx.x % 32 == 0) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if (warp < groups * 4 + askers && threadIdx.x % 32 == 0)
+            produce_w90(g, smem, columns, warp - groups * 4, groups * 4 / askers);
+        if (warp == groups * 4 + askers && threadIdx.x % 32 == 0) {
             sr_pdl_wait();
             produce_x90<N, FORMATS>(g, smem, columns);
         }
@@ -362,6 +420,8 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     }
     if constexpr (groups == 2)
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    else
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 112;");
     sr_pdl_wait();
     consume90<N, FORMATS>(g, smem, n, columns);
 #endif

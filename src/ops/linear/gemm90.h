@@ -10,7 +10,8 @@
  *
  * x is made f16 by a launch of its own (that of the norm or gated unit before the product,
  * if it can be), with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
- * inputs N rows of 128 bytes.  Of 16 inputs, input 4t + 2h + e lies at 2t + e + 8h, as tiles have them.
+ * inputs N rows of 128 bytes.  Of 16 inputs, input 4t + 2h + e lies at 2t + e + 8h, as tiles have them.  Up to 64 columns each 256 inputs
+ * are followed by another N rows, whose first numbers are the sums of x over 32 inputs: eight f16, and eight that are what those lack.
  *
  * Owns:    nothing.   Threads: one owner per device.   Errors: cudaGetLastError().
  */
@@ -38,6 +39,7 @@ typedef struct sr_gemm90 {
     uint32_t col_tiles, grid, run;             /* run: pieces that stay together, 1 or blocks_k: a unit */
     uint32_t each, more;                       /* units of a block; the first `more` blocks have another */
     uint32_t x_depth, w_depth, w_stage, at_w, at_bar, smem; /* rings: stages; bytes of a stage; offsets in shared memory */
+    uint32_t twice_1024;   /* 1024 twice, as f16: a constant would be folded into instructions that have no room for it */
     const uint8_t *image;
     const float *scale;    /* [m] what a row of x was multiplied by, inverted */
     const float *z;        /* as y, or NULL */
@@ -62,6 +64,14 @@ typedef struct { /* x to image */
     uint32_t m, n, x_stride, cols, blocks_k; /* n: columns of a tile */
 } sr_gemm90x;
 
+/* Bytes of the image for n columns and 256 inputs. */
+#ifdef __CUDACC__
+__host__ __device__ constexpr
+#endif
+inline uint32_t sr_gemm90_block(uint32_t n)
+{
+    return n <= 64 ? n * 640 : n * 512;
+}
 uint32_t sr_gemm90_cols(uint32_t m); /* N for m columns: 8, 16, 32, 64, 128 or 256 */
 /* How many of the first n parts one launch may take; *formats: as bits. */
 uint32_t sr_gemm90_share(const sr_gemm90part *p, uint32_t n, uint32_t *formats);
