@@ -421,7 +421,7 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     if constexpr (groups == 2)
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     else
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 112;");
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 104;");
     sr_pdl_wait();
     consume90<N, FORMATS>(g, smem, n, columns);
 #endif
