@@ -133,6 +133,7 @@ template <int N> struct state90 {
 
 __device__ __forceinline__ void free90(uint64_t *bar)
 {
+    __syncwarp(); /* all lanes have read */
     if (threadIdx.x % 32 == 0)
         sr_bar_arrive(bar);
 }
