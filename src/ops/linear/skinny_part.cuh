@@ -73,7 +73,10 @@ __device__ __forceinline__ void x_store(const xload &x, uint8_t *at, uint32_t ro
     float f = __uint_as_float((264 - e) << 23), f1 = f * 0.0625f;   /* the largest becomes 2^10 .. 2^11 */
     uint4 h  = make_uint4(sr_pack(u.x * f, u.y * f), sr_pack(u.z * f, u.w * f), sr_pack(v.x * f1, v.y * f1),
                           sr_pack(v.z * f1, v.w * f1));
-    float s0 = ((u.x + u.y) + (u.z + u.w)) * f, s1 = ((v.x + v.y) + (v.z + v.w)) * f;
+    /* Sums of what is multiplied, not of what it was: a minimum then errs as its codes do, and as in gemm90. */
+    const float2 h0 = __half22float2(sr_half2_of(h.x)), h1 = __half22float2(sr_half2_of(h.y)), h2 = __half22float2(sr_half2_of(h.z)),
+                 h3 = __half22float2(sr_half2_of(h.w));
+    float s0 = (h0.x + h0.y) + (h1.x + h1.y), s1 = ((h2.x + h2.y) + (h3.x + h3.y)) * 16;
 #pragma unroll
     for (int j = 1; j < 4; j *= 2) {
         s0 += __shfl_xor_sync(0xffffffff, s0, j);
