@@ -352,12 +352,34 @@ static void a_model_that_is_in_no_file_is_not_read_from_disk(void **state)
     sr_err     err = {0};
     sr_model  *m   = NULL;
     sr_loadcfg c   = config("synth:tiny:f16", SR_OFFLOAD_STREAM);
-    hw.nvme_read   = 1e9;
     hw.ram         = MB;
     c.hw           = &hw;
     sr_fake_configure(&(sr_fakecfg){.memory = 4 * MB});
-    assert_int_equal(sr_model_load(&c, &m, &err), SR_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "this model is in no file: more --vram or --ram is needed"));
+    for (int known = 0; known < 2; known++, err = (sr_err){0}) {
+        hw.nvme_read = known ? 1e9 : 0;
+        assert_int_equal(sr_model_load(&c, &m, &err), SR_NOMEM);
+        assert_non_null(strstr(err.msg, "GB of RAM too little; this model is in no file, so that nothing of it can stay on a disk"));
+        assert_null(strstr(err.msg, "(memory)"));
+    }
+}
+
+/* More than RAM may hold, but not together with what lies on the device: no disk is wanted, and none is measured. */
+static void a_model_that_device_and_ram_hold_together_asks_for_no_disk(void **state)
+{
+    (void)state;
+    sr_hw      hw  = machine;
+    sr_err     err = {0};
+    sr_model  *m   = NULL;
+    sr_loadcfg c   = config("synth:tiny:f16", SR_OFFLOAD_STREAM);
+    c.hw           = &hw;
+    sr_fake_configure(&(sr_fakecfg){.memory = 4 * MB});
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_OK);
+    hw.ram = m->info.bytes - m->info.bytes_device / 2;
+    assert_true(hw.ram < m->info.bytes && m->info.bytes_device > 0);
+    sr_model_close(m);
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_OK);
+    assert_true(m->off && !m->off->reader && m->off->hw.nvme_read <= 0);
+    sr_model_close(m);
 }
 
 static void a_paced_bus_takes_its_time_and_changes_no_bit(void **state)
@@ -498,6 +520,7 @@ int main(void)
         cmocka_unit_test(a_failed_read_ends_the_step_with_file_and_place),
         cmocka_unit_test(a_model_that_cannot_fit_says_what_lacks),
         cmocka_unit_test(a_model_that_is_in_no_file_is_not_read_from_disk),
+        cmocka_unit_test(a_model_that_device_and_ram_hold_together_asks_for_no_disk),
         cmocka_unit_test(the_device_never_holds_more_than_its_budget_and_gives_all_back),
         cmocka_unit_test(a_failed_copy_loses_the_device_with_its_reason),
         cmocka_unit_test(no_failed_allocation_leaks_or_crashes),

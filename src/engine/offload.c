@@ -100,11 +100,8 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
             goto done;
         hw->dev_read *= 2; /* read and written */
     }
-    if (hw->nvme_read <= 0 && m->info.bytes > hw->ram) {
-        size_t part = (size_t)SR_MIN(SR_MIN((uint64_t)bytes - SR_READ_ALIGN, sr_gguf_file_bytes(m->gguf, 0)), (uint64_t)PROBE_BYTES) / SR_READ_ALIGN * SR_READ_ALIGN;
-        if (sr_reader_measure(sr_gguf_path(m->gguf, 0), m->cfg.disk_ring ? SR_READ_RING : SR_READ_THREADED, part, host, &hw->nvme_read, err))
-            goto done;
-    }
+    if (sr_gguf_in_memory(m->gguf))
+        hw->nvme_read = 0; /* in no file: nothing of it may stay on a disk */
     if (known && hw->cpu_read <= 0 && sr_share_rate(m, format, &hw->cpu_read, err))
         goto done;
     if (!known && beside(m, SR_MIN(bytes, (size_t)BESIDE_PIECE), format, hw, err))
@@ -118,6 +115,19 @@ done:
     m->be->free(m->dev, a);
     m->be->free(m->dev, host);
     return err->status;
+}
+
+/* Only where RAM is too small: a disk that cannot be read past its cache is no matter for a model that needs none. */
+static sr_status measure_disk(sr_model *m, sr_hw *hw, sr_err *err)
+{
+    const sr_readunit unit = {0, 1};
+    const sr_readpart all  = {0, 0, SR_MIN(sr_gguf_file_bytes(m->gguf, 0), (uint64_t)PROBE_BYTES) / SR_READ_ALIGN * SR_READ_ALIGN};
+    void             *buf  = sr_aligned(SR_READ_ALIGN, sr_reader_room(&unit, 1, &all));
+    if (!buf)
+        return sr_raise(err, SR_NOMEM, "host: %llu bytes to read the disk into", (unsigned long long)all.bytes);
+    sr_status s = sr_reader_measure(sr_gguf_path(m->gguf, 0), m->cfg.disk_ring ? SR_READ_RING : SR_READ_THREADED, all.bytes, buf, &hw->nvme_read, err);
+    sr_free(buf);
+    return s;
 }
 
 /* ---- the decision --------------------------------------------------------------------------------------------------------- */
@@ -217,19 +227,34 @@ static bool try_plan(sr_model *m, const need *n, const sr_unit *unit, sr_place *
     return false;
 }
 
-/* The CPU's part wants activations of its own on the device: where they do not fit, everything streams. */
+/* The CPU's part wants activations of its own on the device: where they do not fit, everything streams.  False: *err says what lacks. */
+static bool try_plans(sr_model *m, const need *n, const sr_unit *unit, sr_place *place, sr_err *err)
+{
+    sr_err first = {0}, second = {0};
+    if (try_plan(m, n, unit, place, m->cfg.offload, &first) ||
+        (m->cfg.offload == SR_OFFLOAD_AUTO && first.status == SR_NOMEM && try_plan(m, n, unit, place, SR_OFFLOAD_STREAM, &second)))
+        return true;
+    sr_raise(err, first.status, "%s", second.status ? second.msg : first.msg);
+    return false;
+}
+
 static sr_status plan(sr_model *m, const need *n, const sr_unit *unit, sr_err *err)
 {
-    sr_err    first = {0}, second = {0};
-    sr_place *place = sr_calloc(2 * m->info.n_layer + 2, sizeof *place);
+    sr_offload *o     = m->off;
+    sr_err      why   = {0};
+    bool        file  = !sr_gguf_in_memory(m->gguf), little = m->info.bytes > o->hw.ram;
+    sr_place   *place = sr_calloc(2 * m->info.n_layer + 2, sizeof *place);
     if (!place)
         return sr_raise(err, SR_NOMEM, "host: memory for a plan of %u layers", m->info.n_layer);
-    bool fits = try_plan(m, n, unit, place, m->cfg.offload, &first) ||
-                (m->cfg.offload == SR_OFFLOAD_AUTO && first.status == SR_NOMEM && try_plan(m, n, unit, place, SR_OFFLOAD_STREAM, &second));
+    bool fits = try_plans(m, n, unit, place, &why);
+    if (!fits && file && little && o->hw.nvme_read <= 0 && why.status == SR_NOMEM && measure_disk(m, &o->hw, err) == SR_OK) {
+        why  = (sr_err){0};
+        fits = try_plans(m, n, unit, place, &why);
+    }
     sr_free(place);
-    if (fits)
-        return SR_OK;
-    sr_raise(err, first.status, "%s", second.status ? second.msg : first.msg);
+    if (fits || err->status)
+        return err->status;
+    sr_raise(err, why.status, "%s%s", why.msg, !file && little ? "; this model is in no file, so that nothing of it can stay on a disk" : "");
     return sr_while(err, "placing %.1f MB of weights, %.1f MB of KV pages and %.1f MB of activations in the %.1f MB that are free",
                     (double)n->weights * 1e-6, (double)n->kv * 1e-6, (double)n->fixed * 1e-6, (double)m->off->hw.vram * 1e-6);
 }

@@ -197,8 +197,7 @@ sr_status sr_hold_reader(sr_model *m, sr_err *err)
         return sr_raise(err, SR_UNSUPPORTED, "weights on disk in %u files; at most %zu", files, SR_COUNT(path));
     for (uint32_t i = 0; i < files; i++)
         path[i] = sr_gguf_path(m->gguf, i);
-    if (!strcmp(path[0], "(memory)"))
-        return sr_raise(err, SR_UNSUPPORTED, "%u parts of the weights are to be read from disk, and this model is in no file: more --vram or --ram is needed", o->n_runit);
+    SR_ASSERT(!sr_gguf_in_memory(m->gguf), "%u parts of a model that is in no file planned on a disk", o->n_runit);
     size_t room = sr_reader_room(o->runit, o->n_runit, o->rpart);
     if (m->be->alloc(m->dev, SR_MEM_PINNED, PAGE + SR_READ_BUFFERS * room, "staging of weights on disk", &o->staging, err))
         return err->status;

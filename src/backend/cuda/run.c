@@ -18,7 +18,6 @@ struct sr_plan {
     sr_shape              max;
     const sr_cudakernel **kernel;    /* [n_op] */
     void                **slot;      /* [n_slot] */
-    size_t               *at;        /* [n_slot] offsets of these in scratch */
     sr_wref              *weight;    /* [n_weight] */
     sr_batch              batch;
     void                 *work;
@@ -77,9 +76,13 @@ static sr_status lay_out(sr_plan *pl, char *scratch, size_t bytes, sr_err *err)
     size_t need = sr_cuda_scratch(pl->dev, pl->prog, &pl->max);
     if (bytes < need)
         return sr_raise(err, SR_INVALID, "scratch of %zu bytes given, the program needs %zu", bytes, need);
-    size_t end = sr_slots_place(pl->prog, &pl->max, pl->at);
+    size_t *at = sr_calloc(pl->prog->n_slot, sizeof *at);
+    if (!at)
+        return sr_raise(err, SR_NOMEM, "host: memory for places of %u slots", pl->prog->n_slot);
+    size_t end = sr_slots_place(pl->prog, &pl->max, at);
     for (uint32_t i = 0; i < pl->prog->n_slot; i++)
-        pl->slot[i] = scratch + pl->at[i];
+        pl->slot[i] = scratch + at[i];
+    sr_free(at);
     pl->work            = scratch + end;
     cudaStream_t stream = pl->dev->queue[SR_Q_COMPUTE].stream;
 #ifdef SR_DEBUG /* NaN in every float format: what nobody wrote must not look like a number */
@@ -119,9 +122,8 @@ sr_status sr_cuda_prepare(sr_dev *d, const sr_program *p, const sr_shape *max, v
     *pl        = (sr_plan){.dev = d, .prog = p, .max = *max};
     pl->kernel = sr_calloc(p->n_op, sizeof *pl->kernel);
     pl->slot   = sr_calloc(p->n_slot, sizeof *pl->slot);
-    pl->at     = sr_calloc(p->n_slot, sizeof *pl->at);
     pl->weight = sr_calloc(p->n_weight, sizeof *pl->weight);
-    if (!pl->kernel || !pl->slot || !pl->at || !pl->weight) {
+    if (!pl->kernel || !pl->slot || !pl->weight) {
         sr_raise(err, SR_NOMEM, "host: memory for a plan of %u ops", p->n_op);
         goto fail;
     }
@@ -156,7 +158,6 @@ void sr_cuda_discard(sr_plan *pl)
     sr_free(pl->stat);
     sr_free(pl->kernel);
     sr_free(pl->slot);
-    sr_free(pl->at);
     sr_free(pl->weight);
     sr_free(pl);
 }

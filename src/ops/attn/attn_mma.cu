@@ -38,13 +38,17 @@ bool sr_attn_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op
     return formats && size && page % 16 == 0 && p->slot[op->in[0]].width % 4 == 0;
 }
 
+/* What is split has no more parts than run at once, and none shorter than LEAST positions. */
 size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max)
 {
-    (void)p;
-    (void)max;
+    size_t parts = 0, at_once = (size_t)MANY * (uint32_t)d->sms;
     if (d->deterministic)
         return SR_CUDA_COUNTERS;
-    return SR_CUDA_COUNTERS + (size_t)MANY * (uint32_t)d->sms * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
+    for (uint32_t seq = 1; seq <= max->seq && parts < at_once; seq++) { /* more sequences may be cut into fewer chunks of rows */
+        size_t n = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], seq) * div_up(max->pages * p->page_tokens, LEAST);
+        parts    = n > parts ? n : parts;
+    }
+    return SR_CUDA_COUNTERS + (parts < at_once ? parts : at_once) * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
 }
 
 /* What cannot be told by an error is told by cudaGetLastError(). */
