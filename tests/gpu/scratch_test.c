@@ -35,8 +35,18 @@ static void scratch_of_8b_at_128_sequences_is_at_most_600_mb(void **state)
     assert_in_range(scratch_of("synth:8b:q4_k_m", SR_F16, &few), 1, 600000000);
 }
 
+/* The second program of a shared model takes device memory beside the first: of short contexts, little. */
+static void few_tokens_of_short_contexts_take_little(void **state)
+{
+    (void)state;
+    sr_shape few = {.tok = 4, .out = 4, .seq = 4, .pages = 16}, longer = {.tok = 4, .out = 4, .seq = 4, .pages = 512};
+    size_t   one = scratch_of("synth:tiny:q4_k_m", SR_F16, &few), more = scratch_of("synth:tiny:q4_k_m", SR_F16, &longer);
+    assert_in_range(one, 1, 1500000);
+    assert_true(more >= one);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(scratch_of_8b_at_128_sequences_is_at_most_600_mb)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(scratch_of_8b_at_128_sequences_is_at_most_600_mb), cmocka_unit_test(few_tokens_of_short_contexts_take_little)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
