@@ -11,16 +11,19 @@
 
 /* 16 bytes is what every 64-bit target loads at once. */
 typedef uint64_t vec __attribute__((vector_size(16)));
-enum { LINE = 4, PASSES = 9, BLOCK = 4 * LINE * sizeof(vec) };
+enum { LINE = 4, PASSES = 9, BLOCK = 4 * LINE * sizeof(vec), PIECE = 1 << 20 };
 
-typedef struct {
+typedef struct reader {
     pthread_t          thread;
     pthread_barrier_t *gate;
+    struct reader     *all;  /* [n], this one at `index` */
+    uint32_t           n, index;
     int               *go; /* 0: others are still being started, 1: all are there, -1: give up */
     size_t             bytes; /* of this thread's part, a multiple of BLOCK */
     uint64_t           sum;
     uint64_t           from[PASSES], to[PASSES];
     vec               *data;
+    _Alignas(128) size_t next[PASSES]; /* piece of the part that nobody has taken yet; on a line of its own: others take, too */
 } reader;
 
 static int by_value(const void *a, const void *b)
@@ -59,6 +62,19 @@ static uint64_t sum_of(const vec *p, size_t n)
     return a[0] ^ a[1];
 }
 
+/* Its own part, then what others have left of theirs, as products do: a thread that shares its core would else hold all up. */
+static uint64_t read_pass(reader *r, int pass)
+{
+    uint64_t sum = 0;
+    for (uint32_t k = 0; k < r->n; k++) {
+        reader *o = &r->all[(r->index + k) % r->n];
+        size_t  at;
+        while ((at = __atomic_fetch_add(&o->next[pass], 1, __ATOMIC_RELAXED) * PIECE) < o->bytes)
+            sum += sum_of(o->data + at / sizeof(vec), SR_MIN(o->bytes - at, (size_t)PIECE) / sizeof(vec));
+    }
+    return sum;
+}
+
 /* The thread that reads a part has written it first, so that it lies on its memory node. */
 static void *read_part(void *arg)
 {
@@ -70,7 +86,7 @@ static void *read_part(void *arg)
     for (int i = 0; go > 0 && i < PASSES; i++) {
         pthread_barrier_wait(r->gate);
         r->from[i] = sr_now_ns();
-        r->sum += sum_of(r->data, r->bytes / sizeof(vec));
+        r->sum += read_pass(r, i);
         r->to[i] = sr_now_ns();
     }
     return NULL;
@@ -104,7 +120,7 @@ sr_status sr_bench_read(uint32_t threads, size_t bytes, double *bytes_per_s, sr_
     size_t            part = SR_MAX((bytes ? bytes : default_bytes()) / n / BLOCK * BLOCK, (size_t)BLOCK), all;
     int               go = 0;
     pthread_barrier_t gate;
-    reader           *r   = sr_calloc(n, sizeof *r);
+    reader           *r   = sr_aligned(128, n * sizeof *r);
     char             *mem = sr_mul_size(part, n, &all) ? sr_aligned(4096, all) : NULL;
     if (!r || !mem) {
         sr_raise(err, SR_NOMEM, "host: %zu bytes to measure the read bandwidth", part * n);
@@ -112,7 +128,7 @@ sr_status sr_bench_read(uint32_t threads, size_t bytes, double *bytes_per_s, sr_
     }
     pthread_barrier_init(&gate, NULL, n);
     for (; started < n; started++) {
-        r[started] = (reader){.gate = &gate, .go = &go, .bytes = part, .data = (vec *)(void *)(mem + part * started)};
+        r[started] = (reader){.gate = &gate, .all = r, .n = n, .index = started, .go = &go, .bytes = part, .data = (vec *)(void *)(mem + part * started)};
         if (pthread_create(&r[started].thread, NULL, read_part, &r[started]))
             break;
     }

@@ -1,7 +1,7 @@
 /* bench.h - figures that can be compared: spread of repeated runs, and what this machine's memory can give.
  *
  * sr_bench_read() sums a buffer much larger than the last-level cache with the given number of threads and
- * reports the rate of the median pass: the roof of anything that must read its weights once a token (MBU).
+ * reports the rate of the median pass, whose pieces are for whoever has time: the roof of anything that must read its weights once a token (MBU).
  *
  * Owns:    nothing after return.   Threads: any; sr_bench_read starts and joins its own.
  * Errors:  SR_NOMEM, SR_IO when a thread cannot be started.

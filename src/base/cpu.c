@@ -1,4 +1,5 @@
 #include "base/cpu.h"
+#include "base/log.h"
 #include "base/topo.h"
 
 #include <errno.h>
@@ -145,7 +146,10 @@ bool sr_cpu_pin(uint32_t thread, uint32_t threads)
 {
     sr_topo t;
     sr_cpu_topology("/sys", &t);
-    return sr_cpu_pin_on(&t, thread, threads);
+    bool tied = sr_cpu_pin_on(&t, thread, threads);
+    if (!tied)
+        sr_log(SR_LOG_WARN, "thread %u of %u is not tied to a core: %s", thread, threads, t.n_cores ? strerror(errno) : "the system does not say which there are");
+    return tied;
 }
 
 int sr_cpu_interleave_on(const sr_topo *t)

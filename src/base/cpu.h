@@ -27,7 +27,7 @@ uint32_t    sr_cpu_features(void);      /* SR_CPU_* */
 uint32_t    sr_cpu_cores(void);         /* cores this process may use: affinity and cgroup quota honoured, >= 1 */
 const char *sr_cpu_name(void);          /* "INTEL(R) XEON(R) PLATINUM 8581C"; "unknown" */
 void        sr_cpu_topology(const char *root, sr_topo *out); /* root: "/sys"; the cores that this process may use */
-bool        sr_cpu_pin(uint32_t thread, uint32_t threads); /* the calling thread, one of so many, to its core (base/topo.h); false: not possible */
+bool        sr_cpu_pin(uint32_t thread, uint32_t threads); /* the calling thread, one of so many, to its core (base/topo.h); false: not possible, and a warning says why */
 /* What the calling thread, and threads it creates, touch first from now on: over all nodes with memory, in turns.  Their number;
  * 0: there is one, nothing was done; negative: errno with which the kernel refused. */
 int         sr_cpu_interleave(void);

@@ -289,6 +289,22 @@ static sr_status both(probe *k, const bench *b, sr_err *err)
     return SR_OK;
 }
 
+/* The number in "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  ..."; empty where there is no such driver. */
+static void driver_of(const sr_backend *be, char *out, size_t cap)
+{
+    char  line[256] = "", *left = line;
+    FILE *f = strcmp(be->name, "cuda") == 0 ? fopen("/proc/driver/nvidia/version", "re") : NULL;
+    if (f && !fgets(line, sizeof line, f))
+        line[0] = 0;
+    if (f)
+        fclose(f);
+    for (const char *word; (word = strsep(&left, " \n")) != NULL;)
+        if (*word >= '0' && *word <= '9' && strchr(word, '.')) {
+            snprintf(out, cap, "%s", word);
+            return;
+        }
+}
+
 static sr_status device(probe *k, sr_err *err)
 {
     const sr_machinecfg *c  = k->cfg;
@@ -300,7 +316,7 @@ static sr_status device(probe *k, sr_err *err)
     if (sr_probe_rates(c->be, c->device, &rates, err) || c->be->open(c->device, NULL, &b.d, err) || c->be->info(c->device, b.d, &di, err))
         goto done;
     snprintf(p->dev.name, sizeof p->dev.name, "%s", di.name);
-    snprintf(p->dev.driver, sizeof p->dev.driver, "%.31s", c->be->build ? c->be->build : "");
+    driver_of(c->be, p->dev.driver, sizeof p->dev.driver);
     p->dev.arch  = SR_MAX(di.arch, 1u);
     p->dev.units = di.units;
     p->dev.vram  = di.mem_total;
