@@ -209,6 +209,36 @@ static bool put_thinking(ctx *c, const json_t *v, json_t *out)
     return sr_in_set(out, "chat_template_kwargs", json_pack("{s:b}", "enable_thinking", on)) ? true : sr_in_nomem(c->e);
 }
 
+/* output_config.format, or output_format as it was called first: {"type":"json_schema","schema":{..}}. */
+static bool put_form(ctx *c, const json_t *root, json_t *out)
+{
+    const json_t *config = json_object_get(root, "output_config"), *v = json_object_get(config, "format");
+    const char   *name   = "output_config.format";
+    if (!v || json_is_null(v)) {
+        v    = json_object_get(root, "output_format");
+        name = "output_format";
+    }
+    if (!v || json_is_null(v))
+        return true;
+    if (strcmp(type_of(v), "json_schema") != 0 || !json_is_object(json_object_get(v, "schema")))
+        return sr_api_fail(c->e, 400, name, NULL, "'%s' must be {\"type\": \"json_schema\", \"schema\": {..}}.", name);
+    return sr_in_set(out, "response_format", json_pack("{s:s,s:{s:O}}", "type", "json_schema", "json_schema", "schema", json_object_get(v, "schema")))
+               ? true
+               : sr_in_nomem(c->e);
+}
+
+/* What asks for a part of the server's own that is not here. */
+static bool check_available(const json_t *root, sr_apierr *e)
+{
+    static const char *const not_here[] = {"mcp_servers", "container"};
+    for (size_t i = 0; i < sizeof not_here / sizeof *not_here; i++) {
+        const json_t *v = json_object_get(root, not_here[i]);
+        if (v && !json_is_null(v) && (!json_is_array(v) || json_array_size(v)))
+            return sr_api_fail(e, 400, not_here[i], "unsupported_parameter", "'%s' is not available: this server runs no tools.", not_here[i]);
+    }
+    return true;
+}
+
 static bool put_numbers(ctx *c, const json_t *root, json_t *out)
 {
     static const char *const same[] = {"max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stream",
@@ -244,8 +274,8 @@ bool sr_anthropic_in(const json_t *root, bool count_only, json_t **out, sr_apier
     bool ok = c.messages && *out ? true : sr_in_nomem(e);
     if (ok && !count_only && !sr_in_given(root, "max_tokens"))
         ok = sr_api_fail(e, 400, "max_tokens", NULL, "'max_tokens' is missing.");
-    ok = ok && (!sr_in_given(root, "system") || add_system(&c, json_object_get(root, "system"))) &&
-         put_messages(&c, root, *out) && put_numbers(&c, root, *out) &&
+    ok = ok && check_available(root, e) && (!sr_in_given(root, "system") || add_system(&c, json_object_get(root, "system"))) &&
+         put_messages(&c, root, *out) && put_numbers(&c, root, *out) && put_form(&c, root, *out) &&
          (!sr_in_given(root, "tools") || put_tools(&c, json_object_get(root, "tools"), *out)) &&
          (!sr_in_given(root, "tool_choice") || put_tool_choice(&c, json_object_get(root, "tool_choice"), *out)) &&
          put_thinking(&c, json_object_get(root, "thinking"), *out);

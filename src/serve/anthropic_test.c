@@ -208,7 +208,9 @@ static void errors_are_in_anthropics_form(void **state)
         "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tools':[{'type':'web_search_20250305','name':'web_search'}]}",
         "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tools':[{'name':'f'}],'tool_choice':{'type':'tool','name':'g'}}",
         "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'tool_choice':{'type':'any'}}",
-        "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'temperature':7}", "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'thinking':{'type':'x'}}"};
+        "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'temperature':7}", "{'max_tokens':5,'messages':[{'role':'user','content':'a'}],'thinking':{'type':'x'}}",
+        "{" HI ",'output_format':{'type':'json_object'}}", "{" HI ",'output_config':{'format':{'type':'json_schema'}}}", "{" HI ",'output_format':5}",
+        "{" HI ",'output_format':{'type':'json_schema','schema':{'type':'frob'}}}", "{" HI ",'mcp_servers':[{'type':'url'}]}", "{" HI ",'container':'c'}"};
     static const sr_servekey keys[] = {{.key = "k"}};
     tc_server s = {0};
     tc_start(&s);

@@ -126,6 +126,34 @@ static void a_chat_stream_is_role_text_finish_usage(void **state)
     tc_stop(&s);
 }
 
+static void usage_comes_with_every_chunk_where_it_is_asked_for(void **state)
+{
+    (void)state;
+    static const struct { const char *path, *body; } of[] = {
+        {CHAT, "{" HI ",'n':2,'stream':true,'stream_options':{'include_usage':true,'continuous_usage_stats':true}}"},
+        {COMP, "{'prompt':'a','n':2,'max_tokens':5,'stream':true,'stream_options':{'include_usage':true,'continuous_usage_stats':true}}"}};
+    tc_server s = {0};
+    tc_start(&s);
+    for (size_t k = 0; k < SR_COUNT(of); k++) {
+        events     v = stream(&s, of[k].path, of[k].body);
+        json_int_t before = 0, made = 0;
+        for (size_t i = 0; i < v.n; i++, before = made) {
+            assert_true(json_integer_value(tc_at(v.e[i], "usage.prompt_tokens")) > 0);
+            made = json_integer_value(tc_at(v.e[i], "usage.completion_tokens"));
+            assert_true(made >= before);
+            assert_int_equal(json_integer_value(tc_at(v.e[i], "usage.total_tokens")), json_integer_value(tc_at(v.e[i], "usage.prompt_tokens")) + made);
+        }
+        assert_int_equal(json_array_size(tc_at(v.e[v.n - 1], "choices")), 0);
+        assert_int_equal(made, 2 * (k ? 5 : (json_int_t)s.ids.n));
+        events_end(&v);
+    }
+    events v = stream(&s, CHAT, "{" HI ",'stream':true,'stream_options':{'continuous_usage_stats':true}}"); /* as vLLM: not alone */
+    for (size_t i = 0; i < v.n; i++)
+        assert_null(json_object_get(v.e[i], "usage"));
+    events_end(&v);
+    tc_stop(&s);
+}
+
 static void choices_are_separate(void **state)
 {
     (void)state;
@@ -519,6 +547,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chat_answer_has_every_member),
         cmocka_unit_test(a_chat_stream_is_role_text_finish_usage),
+        cmocka_unit_test(usage_comes_with_every_chunk_where_it_is_asked_for),
         cmocka_unit_test(choices_are_separate),
         cmocka_unit_test(lengths_and_stops_end_an_answer),
         cmocka_unit_test(characters_are_never_split),

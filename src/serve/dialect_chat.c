@@ -1,7 +1,7 @@
 /* dialect_chat.c - POST /v1/chat/completions: content, reasoning_content, tool_calls. */
 #include "serve/dialect_openai.h"
 
-static const char REST[] = "},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
+static const char REST[] = "},\"logprobs\":null,\"finish_reason\":null"; /* the choice is still open */
 
 static void begin(sr_call *k, sr_buf *o)
 {
@@ -10,6 +10,7 @@ static void begin(sr_call *k, sr_buf *o)
         sr_openai_open_choice(k, &k->lane[i], o);
         sr_buf_str(o, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"");
         sr_buf_str(o, REST);
+        sr_openai_close_choice(k, o);
     }
 }
 
@@ -20,7 +21,8 @@ static void words(sr_call *k, sr_lane *l, const char *member, const char *p, siz
     sr_json_quote(o, p, n);
     sr_buf_str(o, "},");
     sr_openai_logprobs(l, o);
-    sr_buf_str(o, "\"finish_reason\":null}]}\n\n");
+    sr_buf_str(o, "\"finish_reason\":null");
+    sr_openai_close_choice(k, o);
 }
 
 /* The form of 2023: no index, no id, the name first. */
@@ -32,6 +34,7 @@ static void function(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, s
     sr_json_quote(o, p, x->n);
     sr_buf_str(o, name ? ",\"arguments\":\"\"}" : "}");
     sr_buf_str(o, REST);
+    sr_openai_close_choice(k, o);
 }
 
 /* The first delta of a call has its index, id, type and name; the others its index and arguments alone. */
@@ -55,6 +58,7 @@ static void tool(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_bu
         sr_buf_str(o, "}}]");
     }
     sr_buf_str(o, REST);
+    sr_openai_close_choice(k, o);
 }
 
 static void piece(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_buf *o)
@@ -68,7 +72,8 @@ static void piece(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_b
 static void finish(sr_call *k, sr_lane *l, sr_buf *o)
 {
     sr_openai_open_choice(k, l, o);
-    sr_buf_fmt(o, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}]}\n\n", sr_openai_finish(k, l));
+    sr_buf_fmt(o, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"", sr_openai_finish(k, l));
+    sr_openai_close_choice(k, o);
 }
 
 /* Call i: its name and arguments, as a member of this name. */

@@ -14,13 +14,15 @@ static void piece(sr_call *k, sr_lane *l, const sr_piece *x, const char *p, sr_b
     sr_json_quote(o, p, x->n);
     sr_buf_char(o, ',');
     sr_openai_logprobs(l, o);
-    sr_buf_str(o, "\"finish_reason\":null}]}\n\n");
+    sr_buf_str(o, "\"finish_reason\":null");
+    sr_openai_close_choice(k, o);
 }
 
 static void finish(sr_call *k, sr_lane *l, sr_buf *o)
 {
     sr_openai_open_choice(k, l, o);
-    sr_buf_fmt(o, "\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"}]}\n\n", sr_openai_finish(k, l));
+    sr_buf_fmt(o, "\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"", sr_openai_finish(k, l));
+    sr_openai_close_choice(k, o);
 }
 
 static void choice(const sr_call *k, const sr_lane *l, sr_jsonw *w)

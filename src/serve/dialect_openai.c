@@ -36,6 +36,31 @@ void sr_openai_open_choice(const sr_call *k, const sr_lane *l, sr_buf *o)
         sr_buf_fmt(o, "{\"index\":%u,", l->index);
 }
 
+/* ,"usage":{..}} */
+static void put_usage(const sr_call *k, sr_buf *o)
+{
+    sr_buf   u = {0};
+    sr_jsonw w = {.out = &u};
+    sr_json_obj(&w, NULL);
+    sr_openai_usage(k, &w);
+    sr_json_end(&w);
+    sr_buf_char(o, ',');
+    if (u.n)
+        sr_buf_add(o, u.p + 1, u.n - 1); /* without the brace that opens */
+    o->failed |= u.failed;
+    sr_buf_end(&u);
+}
+
+void sr_openai_close_choice(const sr_call *k, sr_buf *o)
+{
+    sr_buf_str(o, "}]");
+    if (k->prep.params.usage_always)
+        put_usage(k, o);
+    else
+        sr_buf_char(o, '}');
+    sr_buf_str(o, "\n\n");
+}
+
 void sr_openai_logprobs(sr_lane *l, sr_buf *o)
 {
     if (!l->lp || !l->lp->n) {
@@ -51,17 +76,10 @@ void sr_openai_logprobs(sr_lane *l, sr_buf *o)
 void sr_openai_end(sr_call *k, sr_buf *o)
 {
     if (k->prep.params.include_usage) {
-        sr_buf   u = {0};
-        sr_jsonw w = {.out = &u};
-        sr_json_obj(&w, NULL);
-        sr_openai_usage(k, &w);
-        sr_json_end(&w);
         sr_buf_add(o, k->prefix.p, k->prefix.n);
-        sr_buf_str(o, "],");
-        sr_buf_add(o, u.p + 1, u.n - 1); /* "usage":{..}} without the brace that opens */
+        sr_buf_char(o, ']');
+        put_usage(k, o);
         sr_buf_str(o, "\n\n");
-        o->failed |= u.failed;
-        sr_buf_end(&u);
     }
     sr_buf_str(o, "data: [DONE]\n\n");
 }

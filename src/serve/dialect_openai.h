@@ -6,6 +6,7 @@
 const char *sr_openai_finish(const sr_call *k, const sr_lane *l);
 void sr_openai_prefix(sr_call *k, const char *object);              /* data: {"id":..,"choices":[ */
 void sr_openai_open_choice(const sr_call *k, const sr_lane *l, sr_buf *o); /* prefix and {"index":0, */
+void sr_openai_close_choice(const sr_call *k, sr_buf *o);           /* }]}, before it usage where every frame has it */
 void sr_openai_logprobs(sr_lane *l, sr_buf *o);                     /* "logprobs":.., and they are sent */
 void sr_openai_end(sr_call *k, sr_buf *o);                          /* usage, if asked for, and [DONE] */
 void sr_openai_fail(sr_call *k, const sr_apierr *e, sr_buf *o);     /* and [DONE] */

@@ -49,6 +49,7 @@ static bool take_text(inputs *in, const json_t *v, size_t i, sr_ids *ids)
     size_t      n   = json_string_length(v), most = sr_max_prompt_bytes(in->env);
     sr_err      err = {0};
     char        at[40];
+    unsigned    special = in->out->params.add_special ? SR_TOK_ADD_SPECIAL : 0;
     if (!n)
         return sr_api_fail(in->e, 400, which(in, i, at), NULL, "'%s' is empty.", at);
     if (n > most && !in->cut)
@@ -56,7 +57,7 @@ static bool take_text(inputs *in, const json_t *v, size_t i, sr_ids *ids)
     for (n = SR_MIN(n, most); n && n < json_string_length(v) && (p[n] & 0xc0) == 0x80; n--) /* between two characters */
         ;
     /* As with completions, the text is the caller's own: control tokens in it are meant. */
-    sr_status s = sr_tokenizer_encode(in->env->model.tok, p, n, SR_TOK_ADD_SPECIAL | SR_TOK_PARSE_SPECIAL, ids, &err);
+    sr_status s = sr_tokenizer_encode(in->env->model.tok, p, n, special | SR_TOK_PARSE_SPECIAL, ids, &err);
     return s ? sr_api_fail_err(in->e, s, err.msg, which(in, i, at)) : true;
 }
 
@@ -105,7 +106,8 @@ static bool begin(const sr_prepenv *env, const json_t *root, sr_prep *out, sr_ap
     json_t       *some  = json_object();
     uint32_t      width = env->model.n_embd;
     bool ok = some && sr_in_copy(root, "priority", some, "priority") && sr_in_copy(root, "cache_salt", some, "cache_salt") &&
-              sr_in_copy(root, "timeout", some, "timeout") ? true : sr_in_nomem(e);
+              sr_in_copy(root, "timeout", some, "timeout") && sr_in_copy(root, "add_special_tokens", some, "add_special_tokens") &&
+              sr_in_copy(root, "truncate_prompt_tokens", some, "truncate_prompt_tokens") ? true : sr_in_nomem(e);
     ok      = ok && sr_params_read(env, SR_API_COMPLETION, some, &out->arena, &out->params, e);
     json_decref(some);
     if (!ok)
@@ -128,6 +130,8 @@ bool sr_embeddings_in(const sr_prepenv *env, const json_t *root, sr_prep *out, s
     inputs        in = {.env = env, .out = out, .e = e, .name = "input"};
     if (form && !json_is_null(form) && (!word || (strcmp(word, "float") != 0 && strcmp(word, "base64") != 0)))
         return sr_api_fail(e, 400, "encoding_format", NULL, "'encoding_format' must be 'float' or 'base64'.");
+    if (json_is_false(json_object_get(root, "normalize")))
+        return sr_api_fail(e, 400, "normalize", "unsupported_value", "'normalize' false is not available: vectors have length 1.");
     out->vec.base64 = word && *word == 'b';
     if (!v || json_is_null(v))
         return sr_api_fail(e, 400, "input", NULL, "'input' is missing.");

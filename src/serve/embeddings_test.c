@@ -181,6 +181,7 @@ static void what_is_wrong_is_named(void **state)
         {EMB, "{'input':'a','encoding_format':1}", 400, "encoding_format", "base64"}, {EMB, "{'input':'a','model':'other'}", 404, "model", "other"},
         {EMB, "{'input':'a','model':5}", 400, "model", "string"}, {EMB, "{'input':['a','b','c','d','e']}", 400, "input", "limit is 4"},
         {EMB, "{'input':['a','b','c','d']}", 400, "input", "limit is 1000"},
+        {EMB, "{'input':'a','normalize':false}", 400, "normalize", "length 1"}, {EMB, "{'input':'a','truncate_prompt_tokens':3}", 400, "truncate_prompt_tokens", "not available"},
     };
     tc_server s = {.cfg = {.strict_model = true, .limits = {.inputs = 4, .numbers = 1000}}};
     start(&s);

@@ -241,7 +241,7 @@ void sr_conn_fault(sr_conn *c, int status, const char *why)
     sr_buf body = {0};
     c->keep_alive = false;
     c->discard    = true;
-    c->hd->app.fault(c->hd->app.app, status, why, &body);
+    c->hd->app.fault(c->hd->app.app, c, status, why, &body);
     put_head(c, status, "application/json", status == 503 || status == 429 ? "Retry-After: 1\r\n" : NULL, (int64_t)body.n);
     sr_buf_add(&c->out, body.p, body.n);
     sr_buf_end(&body);

@@ -46,8 +46,8 @@ typedef struct {                           /* what the connections call; app is 
     void (*gone)(void *app, sr_conn *c);   /* the client left before its answer was complete */
     void (*tick)(void *app, sr_conn *c, uint64_t now_ns); /* now and then while a request is unanswered */
     void (*done)(void *app, sr_conn *c, int status);      /* an answer is complete; for counters and logs */
-    /* The JSON body for a fault found below the app. */
-    void (*fault)(void *app, int status, const char *why, sr_buf *body);
+    /* The JSON body for a fault found below the app; the request may have no name yet. */
+    void (*fault)(void *app, sr_conn *c, int status, const char *why, sr_buf *body);
 } sr_httpapp;
 
 SR_MUSTUSE sr_status sr_httpd_open(struct event_base *base, const sr_httpcfg *, const sr_httpapp *, sr_httpd **, sr_err *);

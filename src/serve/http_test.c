@@ -112,6 +112,18 @@ static void request_ids_go_in_and_out(void **state)
     tc_ask(&s, "GET", "/health", "X-Request-Id: two words\r\n", NULL, &r);
     assert_memory_equal(tc_header(&r, "x-request-id", v, sizeof v), "req_", 4);
     tc_reply_end(&r);
+    static const char *const broken[] = {"GET /health HTTP/1.1\r\n\r\n", "POST " CHAT " HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999\r\n\r\n",
+        "POST " CHAT " HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}; /* what is refused has one, too */
+    for (size_t i = 0; i < SR_COUNT(broken); i++) {
+        tc_conn c;
+        tc_open(&c, s.at);
+        tc_say(&c, broken[i]);
+        tc_reply_read(&c, &r);
+        assert_int_equal(r.status, i == 1 ? 413 : 400);
+        assert_memory_equal(tc_header(&r, "x-request-id", v, sizeof v), "req_", 4);
+        tc_reply_end(&r);
+        tc_close(&c);
+    }
     tc_stop(&s);
 }
 

@@ -13,8 +13,9 @@ static bool text_prompt(const sr_prepenv *env, const json_t *v, sr_prep *out, sr
     p->text    = sr_arena_strndup(&out->arena, json_string_value(v), p->n_text);
     if (!p->text)
         return sr_api_fail(e, 503, "prompt", "out_of_memory", "No memory for the prompt.");
+    unsigned special = out->params.add_special ? SR_TOK_ADD_SPECIAL : 0;
     /* The caller's own prompt: control tokens in it are meant (fill-in-the-middle clients write them). */
-    sr_status s = sr_tokenizer_encode(env->model.tok, p->text, p->n_text, SR_TOK_ADD_SPECIAL | SR_TOK_PARSE_SPECIAL, &p->ids, &err);
+    sr_status s = sr_tokenizer_encode(env->model.tok, p->text, p->n_text, special | SR_TOK_PARSE_SPECIAL, &p->ids, &err);
     if (s)
         return sr_api_fail_err(e, s, err.msg, "prompt");
     return p->ids.n ? true : sr_api_fail(e, 400, "prompt", NULL, "A prompt is empty, and the model has no begin token to put in its place.");

@@ -192,13 +192,19 @@ static bool take_bias(ctx *c, const char *name, const json_t *v)
 
 static bool take_stream_options(ctx *c, const char *name, const json_t *v)
 {
-    const json_t *u = json_object_get(v, "include_usage");
+    static const char *const keys[] = {"include_usage", "continuous_usage_stats"};
+    bool *const to[] = {&c->p->include_usage, &c->p->usage_always};
     if (!json_is_object(v))
         return sr_api_fail(c->e, 400, name, NULL, "'%s' must be an object, not %s.", name, type_name(v));
-    if (u && !json_is_null(u) && !json_is_boolean(u))
-        return sr_api_fail(c->e, 400, "stream_options.include_usage", NULL,
-                           "'stream_options.include_usage' must be true or false, not %s.", type_name(u));
-    c->p->include_usage = json_is_true(u);
+    for (size_t i = 0; i < SR_COUNT(keys); i++) {
+        const json_t *u = json_object_get(v, keys[i]);
+        char at[48];
+        snprintf(at, sizeof at, "stream_options.%s", keys[i]);
+        if (u && !json_is_null(u) && !json_is_boolean(u))
+            return sr_api_fail(c->e, 400, at, NULL, "'%s' must be true or false, not %s.", at, type_name(u));
+        *to[i] = json_is_true(u);
+    }
+    c->p->usage_always &= c->p->include_usage;
     return true;
 }
 
@@ -601,6 +607,22 @@ static const row rows[] = {
     {"dynatemp_range", NOT_SERVED, BOTH, 0, 0, 0, NULL},
     {"top_n_sigma", NOT_SERVED, BOTH, -1, 0, 0, NULL},
     {"lora", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"adaptive_target", NOT_SERVED, BOTH, -1, -1, 0, NULL},
+    {"samplers", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"thinking_token_budget", NOT_SERVED, BOTH, -1, -1, 0, NULL}, /* 0: no thoughts at all */
+    {"reasoning_budget_tokens", NOT_SERVED, BOTH, -1, -1, 0, NULL},
+    {"repetition_detection", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"t_max_predict_ms", NOT_SERVED, BOTH, 0, -1, 0, NULL},
+    {"n_probs", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"return_tokens", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"return_token_ids", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"return_tokens_as_token_ids", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"logprob_token_ids", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"response_fields", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"logits_processors", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"kv_transfer_params", NOT_SERVED, BOTH, 0, 0, 0, NULL},
+    {"add_special_tokens", NOT_SERVED, CHAT, 0, 0, 0, NULL}, /* the template makes them */
+    {"add_special_tokens", BOOL, COMP, 0, 0, AT(add_special), NULL},
 };
 
 static bool take_number(ctx *c, const row *r, const json_t *v)
@@ -646,7 +668,7 @@ static bool take_row(ctx *c, const row *r, const json_t *v)
 void sr_params_default(sr_params *p, sr_api api)
 {
     *p = (sr_params){.n = 1, .max_tokens = api == SR_API_CHAT ? -1 : 16, .seed = -1, .rep_last_n = -2, .temperature = 1,
-                     .top_p = 1, .typical_p = 1, .rep_penalty = 1, .skip_special = true, .add_generation_prompt = true, .parallel = true};
+                     .top_p = 1, .typical_p = 1, .rep_penalty = 1, .skip_special = true, .add_special = true, .add_generation_prompt = true, .parallel = true};
 }
 
 /* What one row alone cannot see. */

@@ -32,7 +32,7 @@ typedef enum { /* bits */
 } sr_api;
 
 typedef struct {                    /* the parameters of a request; defaults: sr_params_default() */
-    bool    stream, include_usage, echo, want_logprobs, include_stop, skip_special, ignore_eos;
+    bool    stream, include_usage, usage_always, echo, want_logprobs, include_stop, skip_special, add_special, ignore_eos;
     bool    add_generation_prompt, continue_final, parallel, progress;
     int64_t n, max_tokens, min_tokens, top_logprobs; /* max_tokens -1: up to the context's end */
     int64_t seed, top_k, rep_last_n, priority;       /* seed -1: a random one; rep_last_n -1: all, -2: not given */

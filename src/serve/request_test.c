@@ -255,7 +255,7 @@ static void lists_and_objects_have_their_limits(void **state)
         {"'logit_bias':1", 400, "logit_bias"}, {"'logit_bias':[1]", 400, "logit_bias"}, {"'logit_bias':[[1]]", 400, "logit_bias"},
         {"'logit_bias':[['a',1]]", 400, "logit_bias"}, {"'logit_bias':{'1':null}", 400, "logit_bias"}, {"'logit_bias':{' 1':1}", 400, "logit_bias"},
         {"'stream_options':{'include_usage':true}", 0, NULL}, {"'stream_options':{}", 0, NULL}, {"'stream_options':null", 0, NULL},
-        {"'stream_options':{'include_usage':1}", 400, "stream_options.include_usage"}, {"'stream_options':true", 400, "stream_options"},
+        {"'stream_options':{'include_usage':1}", 400, "stream_options.include_usage"}, {"'stream_options':{'continuous_usage_stats':1}", 400, "stream_options.continuous_usage_stats"}, {"'stream_options':true", 400, "stream_options"},
         {"'cache_salt':'s'", 0, NULL}, {"'cache_salt':''", 400, "cache_salt"}, {"'cache_salt':5", 400, "cache_salt"},
         {"'model':'any'", 0, NULL}, {"'model':5", 400, "model"}, {"'model':null", 0, NULL},
         {"'max_tokens':5,'min_tokens':6", 400, "min_tokens"},
@@ -294,6 +294,14 @@ static void what_is_not_served_is_refused_unless_it_asks_for_nothing(void **stat
         {"'dry_multiplier':0.8", 400, "dry_multiplier"}, {"'dry_multiplier':0", 0, NULL}, {"'top_n_sigma':-1", 0, NULL},
         {"'top_n_sigma':1.5", 400, "top_n_sigma"}, {"'prompt_logprobs':0", 400, "prompt_logprobs"}, {"'use_beam_search':true", 400, "use_beam_search"},
         {"'use_beam_search':false", 0, NULL}, {"'length_penalty':1.0", 0, NULL}, {"'truncate_prompt_tokens':5", 400, "truncate_prompt_tokens"},
+        {"'samplers':['top_k']", 400, "samplers"}, {"'samplers':[]", 0, NULL}, {"'thinking_token_budget':0", 400, "thinking_token_budget"},
+        {"'thinking_token_budget':-1,'reasoning_budget_tokens':-1", 0, NULL}, {"'reasoning_budget_tokens':9", 400, "reasoning_budget_tokens"},
+        {"'repetition_detection':{'max_pattern_size':5}", 400, "repetition_detection"}, {"'t_max_predict_ms':100", 400, "t_max_predict_ms"},
+        {"'t_max_predict_ms':-1", 0, NULL}, {"'n_probs':3", 400, "n_probs"}, {"'n_probs':0", 0, NULL}, {"'return_tokens':true", 400, "return_tokens"},
+        {"'return_token_ids':true", 400, "return_token_ids"}, {"'return_tokens_as_token_ids':true", 400, "return_tokens_as_token_ids"},
+        {"'return_tokens_as_token_ids':false", 0, NULL}, {"'logprob_token_ids':[1]", 400, "logprob_token_ids"}, {"'response_fields':['a']", 400, "response_fields"},
+        {"'logits_processors':['a']", 400, "logits_processors"}, {"'kv_transfer_params':{'a':1}", 400, "kv_transfer_params"}, {"'kv_transfer_params':{}", 0, NULL},
+        {"'adaptive_target':0.5", 400, "adaptive_target"}, {"'adaptive_target':-1", 0, NULL}, {"'add_special_tokens':5", 400, "add_special_tokens"},
         /* Accepted and ignored, whatever they hold. */
         {"'user':5,'metadata':[],'store':'x','service_tier':{},'safety_identifier':1,'prompt_cache_key':2,'verbosity':3,"
          "'prediction':4,'modalities':['audio'],'audio':{},'unknown_thing':{'a':[1]}", 0, NULL},
@@ -308,6 +316,9 @@ static void what_is_not_served_is_refused_unless_it_asks_for_nothing(void **stat
     expect(SR_API_CHAT, "'reasoning_format':'other'", 400, "reasoning_format");
     expect(SR_API_COMPLETION, "'suffix':'x'", 400, "suffix");
     expect(SR_API_COMPLETION, "'suffix':''", 0, NULL);
+    expect(SR_API_COMPLETION, "'add_special_tokens':false", 0, NULL);
+    expect(SR_API_CHAT, "'add_special_tokens':false", 0, NULL);
+    expect(SR_API_CHAT, "'add_special_tokens':true", 400, "add_special_tokens");
     expect(SR_API_CHAT, "'chat_template':'{{x}}'", 400, "chat_template");
     expect(SR_API_CHAT, "'top_logprobs':2", 400, "top_logprobs");
     expect(SR_API_CHAT, "'top_logprobs':2,'logprobs':true", 0, NULL);

@@ -211,6 +211,12 @@ static bool check_available(const json_t *root, sr_apierr *e)
     if (json_number_value(json_object_get(root, "top_logprobs")) > 0)
         return sr_api_fail(e, 400, "top_logprobs", "unsupported_parameter",
                            "'top_logprobs' is not available in responses; chat completions have it.");
+    const json_t *include = json_object_get(root, "include");
+    for (size_t i = 0; i < json_array_size(include); i++) {
+        const char *s = json_string_value(json_array_get(include, i));
+        if (s && !strcmp(s, "message.output_text.logprobs"))
+            return sr_api_fail(e, 400, "include", "unsupported_value", "'include': '%s' is not available in responses; chat completions have 'logprobs'.", s);
+    }
     if (json_is_true(json_object_get(root, "background")))
         return sr_api_fail(e, 400, "background", "unsupported_parameter",
                            "'background' is not available: nothing is stored here.");

@@ -198,7 +198,7 @@ static void what_needs_a_memory_is_refused(void **state)
     static const struct { const char *body, *param; } bad[] = {
         {"{}", "input"}, {"{'input':[]}", "input"}, {"{'input':5}", "input"}, {"{'input':'a','previous_response_id':'resp_1'}", "previous_response_id"},
         {"{'input':'a','conversation':'c'}", "conversation"}, {"{'input':'a','prompt':{'id':'p'}}", "prompt"}, {"{'input':'a','background':true}", "background"},
-        {"{'input':'a','top_logprobs':3}", "top_logprobs"},
+        {"{'input':'a','top_logprobs':3}", "top_logprobs"}, {"{'input':'a','include':['message.output_text.logprobs']}", "include"},
         {"{'input':[{'type':'item_reference','id':'x'}]}", "input[0]"}, {"{'input':[{'type':'web_search_call'}]}", "input[0]"},
         {"{'input':[{'role':'user','content':[{'type':'input_image'}]}]}", "input[0]"}, {"{'input':'a','tools':[{'type':'web_search'}]}", "tools[0]"},
         {"{'input':'a','tools':[{'type':'function','name':'f'}],'tool_choice':{'type':'function','name':'g'}}", "tool_choice"}, {"{'input':'a','temperature':9}", "temperature"},

@@ -223,16 +223,21 @@ static bool is_trace(sr_str t)
     return ok;
 }
 
+static void own_name(sr_serve *s, sr_conn *c)
+{
+    uint64_t r[2] = {++s->serial, sr_now_ns()};
+    char     id[32];
+    int n = snprintf(id, sizeof id, "req_%016llx", (unsigned long long)sr_siphash64(s->env.secret, r, sizeof r));
+    sr_http_set_id(c, id, (size_t)n);
+}
+
 static void name_request(sr_serve *s, sr_conn *c, const sr_httphead *h)
 {
     sr_str id = sr_http_header(h, "x-request-id");
-    char   own[32];
-    if (!visible(id)) { /* ours; his, if it is one word that may stand in a header */
-        uint64_t r[2] = {++s->serial, sr_now_ns()};
-        id.n = (size_t)snprintf(own, sizeof own, "req_%016llx", (unsigned long long)sr_siphash64(s->env.secret, r, sizeof r));
-        id.p = own;
-    }
-    sr_http_set_id(c, id.p, id.n);
+    if (visible(id)) /* his, if it is one word that may stand in a header */
+        sr_http_set_id(c, id.p, id.n);
+    else
+        own_name(s, c);
     sr_str trace = sr_http_header(h, "traceparent");
     if (is_trace(trace))
         sr_http_set_trace(c, trace.p, trace.n);
@@ -451,10 +456,11 @@ static void on_done(void *app, sr_conn *c, int status)
     release_key(s, c);
 }
 
-static void on_fault(void *app, int status, const char *why, sr_buf *body)
+static void on_fault(void *app, sr_conn *c, int status, const char *why, sr_buf *body)
 {
-    (void)app;
     sr_apierr e = {0};
+    if (!*sr_http_id(c))
+        own_name(app, c);
     sr_api_fail(&e, status, NULL, status == 413 ? "body_too_large" : status == 408 ? "timeout" : NULL, "%s.", why);
     sr_api_error_json(&e, body);
 }

@@ -625,6 +625,8 @@ void sr_toolparse_finish(sr_toolparse *t, bool cut, sr_pieces *out)
 {
     t->last = true;
     t->cut  = cut;
+    if (cut && t->state == BLOCK && t->began) /* what waits behind a call is the beginning of a mark */
+        t->at = t->in.n;
     while (advance(t, out))
         ;
     if (t->open)

@@ -232,6 +232,13 @@ static void a_call_cut_off_stays_cut_off(void **state)
     got = understood(HERMES, "<tool_call>{\"na", 3, 0, true);
     assert_string_equal(got, "<tool_call>{\"na");
     sr_free(got);
+    for (const char *end = "\n</tool_call>"; *end; end++) { /* a part of the mark behind a call is no text */
+        char text[80];
+        snprintf(text, sizeof text, "<tool_call>{\"name\":\"f\",\"arguments\":{}}%.*s", (int)strlen(end) - 1, "\n</tool_call>");
+        got = understood(HERMES, text, 3, 0, true);
+        assert_string_equal(got, "f({})");
+        sr_free(got);
+    }
 }
 
 static void only_as_many_calls_as_wanted(void **state)
