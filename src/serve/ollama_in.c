@@ -11,7 +11,8 @@ static bool put_options(const json_t *root, json_t *out, sr_apierr *e)
         {"num_predict", "n_predict"}, {"temperature", "temperature"}, {"top_k", "top_k"}, {"top_p", "top_p"},
         {"min_p", "min_p"}, {"typical_p", "typical_p"}, {"seed", "seed"}, {"stop", "stop"},
         {"repeat_penalty", "repeat_penalty"}, {"repeat_last_n", "repeat_last_n"},
-        {"presence_penalty", "presence_penalty"}, {"frequency_penalty", "frequency_penalty"}};
+        {"presence_penalty", "presence_penalty"}, {"frequency_penalty", "frequency_penalty"},
+        {"mirostat", "mirostat"}}; /* not served: chat says so */
     const json_t *o = json_object_get(root, "options");
     if (sr_in_given(root, "options") && !json_is_object(o))
         return sr_api_fail(e, 400, "options", NULL, "'options' must be an object.");
@@ -28,6 +29,8 @@ static bool put_options(const json_t *root, json_t *out, sr_apierr *e)
 static bool put_common(const json_t *root, json_t *out, sr_apierr *e)
 {
     const json_t *format = json_object_get(root, "format"), *think = json_object_get(root, "think");
+    if (json_is_true(json_object_get(root, "logprobs")))
+        return sr_api_fail(e, 400, "logprobs", "unsupported_parameter", "'logprobs' are not available here; /v1/chat/completions has them.");
     bool ok = put_options(root, out, e) && sr_in_set(out, "stream", json_true()) &&
               sr_in_copy(root, "stream", out, "stream");
     if (ok && json_is_boolean(think))

@@ -216,7 +216,7 @@ static void tags_and_version_are_told(void **state)
 static void errors_are_one_string(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"{'messages':5}", "{'messages':[5]}", "{'messages':[{'role':'x','content':'y'}]}", "{" HI ",'options':5}",
+    static const char *const bad[] = {"{" HI ",'options':{'mirostat':2}}", "{" HI ",'logprobs':true}", "{'messages':5}", "{'messages':[5]}", "{'messages':[{'role':'x','content':'y'}]}", "{" HI ",'options':5}",
         "{" HI ",'options':{'temperature':9}}", "{" HI ",'stream':'yes'}", "{'messages':[{'role':'user','content':'a','images':['AAAA']}]}"};
     static const char *const gen[] = {"{'prompt':5}", "{'prompt':'a','suffix':'b'}", "{'prompt':'a','template':'b'}", "{'prompt':'a','context':[1]}",
         "{'prompt':'a','images':['AAAA']}"};
