@@ -92,7 +92,8 @@ static bool one_of(const char *k, const char *const *list)
 }
 
 static const char *const NOTES[] = {"title", "description", "default", "examples", "example", "$schema", "$id", "id", "$comment", "deprecated",
-                                    "readOnly", "writeOnly", "$defs", "definitions", "$anchor", "contentMediaType", "contentEncoding", NULL};
+                                    "readOnly", "writeOnly", "$defs", "definitions", "$anchor", "contentMediaType", "contentEncoding",
+                                    "discriminator", NULL}; /* which of its oneOf an object is, for who reads it */
 static const char *const KNOWN[] = {"type", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems",
                                     "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "minLength", "maxLength", "pattern", "format",
                                     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "nullable", NULL};
@@ -104,7 +105,7 @@ static bool check_keys(const reader *q, json_t *s, const char *alone, const path
     json_t     *v;
     json_object_foreach(s, k, v) {
         (void)v;
-        if (one_of(k, NOTES))
+        if (one_of(k, NOTES) || strncmp(k, "x-", 2) == 0)
             continue;
         if (!one_of(k, KNOWN))
             return wrong(q, at, SR_UNSUPPORTED, k, "this keyword is not supported");
@@ -180,17 +181,17 @@ static sr_gx read_string(reader *q, json_t *s, const path *at)
         return 0;
     if (max < min)
         return wrong(q, at, SR_INVALID, "maxLength", "less than minLength");
-    if ((pattern || format) && (min || max != SR_G_NOMAX || (pattern && format)))
-        return wrong(q, at, SR_UNSUPPORTED, pattern ? "pattern" : "format", "not supported together with minLength, maxLength or each other");
+    if ((pattern || format) && (min > !pattern || max != SR_G_NOMAX)) /* no text of a format is empty */
+        return wrong(q, at, SR_UNSUPPORTED, pattern ? "pattern" : "format", "not supported together with minLength, maxLength");
     if (pattern) {
         if (!json_is_string(pattern))
             return wrong(q, at, SR_INVALID, "pattern", "not a string");
         sr_gx x = sr_gb_regex(q->b, json_string_value(pattern), json_string_length(pattern), true, true);
         return x ? sr_gj_quoted(q->b, x) : within(q, at, "pattern");
     }
-    if (format) {
+    if (format) { /* beside a pattern it is a note, as the standard has it: generators write both for one thing */
         sr_gx x = json_is_string(format) ? sr_gj_format(q->b, json_string_value(format)) : 0;
-        return x || q->b->err->status ? x : wrong(q, at, SR_UNSUPPORTED, "format", "not one of date, time, date-time, uuid");
+        return x || q->b->err->status ? x : wrong(q, at, SR_UNSUPPORTED, "format", "not one of date, time, date-time, duration, uuid, email, hostname, ipv4, ipv6, uri");
     }
     return sr_gj_string(q->b, min, max);
 }
