@@ -252,6 +252,8 @@ static void load_bytes(sr_tokenizer *t)
         name[3] = "0123456789ABCDEF"[b >> 4];
         name[4] = "0123456789ABCDEF"[b & 15];
         t->byte_sym[b] = t->byte_level ? sr_tok_find_key(t, &c, 1) : sr_tokenizer_find(t, name, 6);
+        if (!t->byte_level && t->byte_sym[b] >= 0 && sr_tok_barred(t, t->byte_sym[b]))
+            t->byte_sym[b] = -1; /* a control token of that name: text does not make it */
         if (t->byte_sym[b] < 0 && t->model == SR_TOKMODEL_SPM)
             t->byte_sym[b] = sr_tokenizer_find(t, &c, 1);
     }

@@ -207,9 +207,9 @@ static void control_tokens_come_out_of_text_only_when_asked(void **state)
 /* "a b" and "ab c" merge to the control token "abc" here: a file can say so, text still may not. */
 static sr_tokenizer *treacherous(const char *model)
 {
-    static const char *const text[] = {"<unk>", "abc", "a", "b", "c", "ab", "<s>", "</s>", "<|start|>"};
+    static const char *const text[] = {"<unk>", "abc", "a", "b", "c", "ab", "<s>", "</s>", "<|start|>", "<0x7A>"};
     static const int32_t type[] = {SR_TOK_UNKNOWN, SR_TOK_CONTROL, SR_TOK_NORMAL, SR_TOK_NORMAL, SR_TOK_NORMAL, SR_TOK_NORMAL,
-                                   SR_TOK_CONTROL, SR_TOK_NORMAL, SR_TOK_CONTROL};
+                                   SR_TOK_CONTROL, SR_TOK_NORMAL, SR_TOK_CONTROL, SR_TOK_CONTROL};
     static const float score[SR_COUNT(text)] = {0};
     tiny_gguf     g = {0};
     sr_buf        tokens = {0}, merges = {0};
@@ -249,6 +249,18 @@ static void merges_and_whole_words_never_make_a_control_token(void **state)
         sr_ids_end(&ids);
         sr_tokenizer_close(t);
     }
+}
+
+static void a_control_token_named_as_a_byte_is_not_that_byte(void **state)
+{
+    (void)state;
+    sr_tokenizer *t   = treacherous("llama");
+    sr_ids        ids = encode(t, "az", 2, 0);
+    assert_int_equal(ids.n, 2);
+    assert_int_equal(ids.p[0], 2);
+    assert_int_equal(ids.p[1], 0); /* <unk> */
+    sr_ids_end(&ids);
+    sr_tokenizer_close(t);
 }
 
 static void a_mark_that_is_shown_is_still_not_taken_from_text(void **state)
@@ -748,6 +760,7 @@ int main(void)
         cmocka_unit_test(a_byte_that_no_utf8_has_and_no_token_becomes_a_mark),
         cmocka_unit_test(control_tokens_come_out_of_text_only_when_asked),
         cmocka_unit_test(merges_and_whole_words_never_make_a_control_token),
+        cmocka_unit_test(a_control_token_named_as_a_byte_is_not_that_byte),
         cmocka_unit_test(a_mark_that_is_shown_is_still_not_taken_from_text),
         cmocka_unit_test(end_tokens_are_found_by_name),
         cmocka_unit_test(a_token_outside_the_byte_alphabet_is_its_own_text),
