@@ -316,6 +316,46 @@ static void a_share_that_was_wrong_is_corrected_between_steps(void **state)
     sr_free(want);
 }
 
+static void steps(sr_model *m, uint32_t tok, uint32_t n)
+{
+    sr_err err = {0};
+    for (uint32_t i = 0; i < n; i++) { /* as if the step in the block had been one of so many tokens */
+        m->block.now.tok     = tok;
+        m->ran               = m->off->route[1].plan;
+        m->off->balance.skip = 0;
+        sr_balance_begin(m);
+        m->off->balance.began -= 300000000; /* a window's length */
+        if (sr_balance_end(m, &err))
+            fail_msg("%s", err.msg);
+    }
+}
+
+/* Searches of steps of one token and of four do not know of each other; what was found comes back with them. */
+static void each_size_of_steps_has_its_own_share(void **state)
+{
+    (void)state;
+    sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB});
+    sr_loadcfg  c = config(BASE, SR_OFFLOAD_AUTO);
+    sr_model   *m = load(&c);
+    sr_balance *b = &m->off->balance;
+    b->window     = 1;
+    steps(m, 1, 2);
+    assert_true(b->climb[0].step > 0 && !b->climb[1].step && b->changes > 0);
+    b->climb[0] = (sr_climb){.kept = 2, .last = b->climb[0].last, .step = 1, .way = 1, .rest = 30};
+    b->climb[1] = (sr_climb){.kept = 3, .last = b->climb[0].last, .step = 1, .way = 1, .rest = 30};
+    for (int i = 0; i < 3; i++) {
+        uint32_t tok = i % 2 ? 4 : 1;
+        steps(m, tok, 2); /* the first of them tells that they are of another size */
+        for (uint32_t l = 0; l < m->info.n_layer; l++)
+            assert_true(m->off->device[l] == m->info.n_ff || m->off->device[l] == (tok == 1 ? 2 : 3) * 256);
+    }
+    float *want = expected(BASE, 8), *got = eval(m, 8);
+    assert_true(farthest(want, got, 8 * m->info.n_vocab) < 0.5);
+    sr_free(want);
+    sr_free(got);
+    sr_model_close(m);
+}
+
 /* Half of what lies outside the device does not fit the RAM that may be used either. */
 static void weights_read_from_disk_give_the_same_bits(void **state)
 {
@@ -516,6 +556,7 @@ int main(void)
         cmocka_unit_test(feed_forwards_shared_with_the_cpu_agree_within_rounding),
         cmocka_unit_test(a_share_that_was_wrong_is_corrected_between_steps),
         cmocka_unit_test(weights_read_from_disk_give_the_same_bits),
+        cmocka_unit_test(each_size_of_steps_has_its_own_share),
         cmocka_unit_test(a_paced_bus_takes_its_time_and_changes_no_bit),
         cmocka_unit_test(a_failed_read_ends_the_step_with_file_and_place),
         cmocka_unit_test(a_model_that_cannot_fit_says_what_lacks),

@@ -115,14 +115,19 @@ static bool may_divide(const sr_model *m)
 
 static uint32_t notches(const sr_model *m) { return m->info.n_ff / NOTCH - 1; } /* all hidden units on the device would be no share */
 
+static sr_climb *climb_of(sr_balance *b) { return &b->climb[b->tok <= 2 ? 0 : b->tok <= 4 ? 1 : 2]; }
+
 /* A window is over: `step` ns in it. */
 static sr_status decide(sr_model *m, double step, sr_err *err)
 {
     sr_balance *b   = &m->off->balance;
+    sr_climb   *c   = climb_of(b);
     uint32_t    now = m->off->device[first_shared(m)];
-    if (!b->climb.step) /* who waits longer gets more; the more, the longer */
-        sr_climb_begin(&b->climb, now / NOTCH, notches(m), ((double)b->now.cpu_ns - (double)b->now.bus_ns) / (double)b->now.ns);
-    uint32_t to = sr_climb_next(&b->climb, step) * NOTCH;
+    if (!c->step) /* who waits longer gets more; the more, the longer */
+        sr_climb_begin(c, now / NOTCH, notches(m), ((double)b->now.cpu_ns - (double)b->now.bus_ns) / (double)b->now.ns);
+    else if (!c->trial && c->kept * NOTCH != now) /* steps of another size were before */
+        return divide(m, c->kept * NOTCH, err);
+    uint32_t to = sr_climb_next(c, step) * NOTCH;
     return to == now ? SR_OK : divide(m, to, err);
 }
 
@@ -135,11 +140,13 @@ static void forget(sr_balance *b)
 /* Steps of other sizes are not compared. */
 static sr_status other_steps(sr_model *m, sr_err *err)
 {
-    sr_balance *b = &m->off->balance;
+    sr_balance *b     = &m->off->balance;
+    sr_climb   *c     = climb_of(b);
+    bool        tried = c->trial; /* of the steps before: it is given up */
     forget(b);
     b->tok      = m->block.now.tok;
-    uint32_t to = sr_climb_back(&b->climb) * NOTCH;
-    return !b->climb.step || to == m->off->device[first_shared(m)] ? SR_OK : divide(m, to, err);
+    uint32_t to = sr_climb_back(c) * NOTCH;
+    return !tried || to == m->off->device[first_shared(m)] ? SR_OK : divide(m, to, err);
 }
 
 sr_status sr_balance_end(sr_model *m, sr_err *err)

@@ -8,6 +8,9 @@
  * sides read the same memory, so their own rates change with the share and do not tell where the optimum is; the step's time does.  Weights
  * lie in RAM in the file's own blocks, which both sides read, so that a new share is new addresses and lengths: nothing is copied or packed.
  *
+ * The more tokens, the slower the CPU reads: from about four on its arithmetic is the limit.  Each size of steps has a search of its own, and
+ * what it found comes back when a window of such steps is full.
+ *
  * The share is part of how sums are rounded: with a deterministic device it stays what the plan made it.
  *
  * Owns:    the meter, its lists.   Threads: the engine's.   Errors: those of binding weights.
@@ -18,7 +21,7 @@
 #include "engine/engine.h"
 #include "weights/meter.h"
 
-enum { SR_BALANCE_STEPS = 64 };
+enum { SR_BALANCE_STEPS = 64, SR_BALANCE_SIZES = 3 }; /* sizes: steps of 1 or 2 tokens, of 3 or 4, of more */
 typedef struct {
     sr_meter  *meter;
     sr_opstat *stat;                 /* [ops] of the CPU's plan */
@@ -28,7 +31,7 @@ typedef struct {
     struct { uint64_t steps, ns, cpu_ns, cpu_bytes, bus_ns, bus_bytes; } now, all; /* of this window; since the start, all steps */
     double     took[SR_BALANCE_STEPS]; /* ns of the window's steps */
     uint32_t   tok;                  /* of each of them */
-    sr_climb   climb;                /* over the device's hidden units, in 256s */
+    sr_climb   climb[SR_BALANCE_SIZES]; /* over the device's hidden units, in 256s, by the size of the steps */
     uint64_t   changes;
 } sr_balance;
 
