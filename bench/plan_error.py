@@ -16,15 +16,16 @@ import sys
 import time
 
 # Model, device memory (None: all), sequences at once (prompts are of one), tokens made by one sequence, options of both commands.
-# A small model that is shared with the CPU makes more tokens: the engine's search for the best share takes some hundred steps.
+# A model that is shared with the CPU makes more tokens: the engine's search for the best share takes some hundred steps.
 COMBINATIONS = [
-    ("synth:llama3.2-3b:q4_k_m", None, [1, 8], 64, []), ("synth:8b:q4_k_m", None, [1, 8, 32], 64, []), ("synth:8b:q8_0", None, [1, 8, 32], 64, []),
-    ("synth:8b:f16", None, [1, 8, 32], 64, []), ("synth:8b:q8_0", "6G", [1, 8, 32], 160, []), ("synth:8b:q6_k", "6G", [1, 8, 32], 240, []),
+    ("synth:llama3.2-3b:q4_k_m", None, [1, 4, 8], 64, []), ("synth:8b:q4_k_m", None, [1, 4, 8, 32], 64, []), ("synth:8b:q8_0", None, [1, 8, 32], 64, []),
+    ("synth:8b:f16", None, [1, 8, 32], 64, []), ("synth:8b:q8_0", "6G", [1, 32], 160, []), ("synth:8b:q8_0", "6G", [8], 400, []),
+    ("synth:8b:q6_k", "6G", [1, 32], 240, []), ("synth:8b:q6_k", "6G", [8], 480, []),
     ("synth:8b:q4_k_m", "4G", [1], 240, []), ("synth:8b:q8_0", "4G", [1], 12, ["--offload", "stream"]),
     ("synth:8b:q8_0", "4G", [1], 24, ["--offload", "stream", "--ram-format", "q4_k"]),
     ("synth:8b:bf16", "6G", [1], 12, ["--offload", "stream", "--transit", "coded"]),
     ("synth:70b:q4_k_m", None, [1], 32, []), ("synth:70b:q4_k_m", "24G", [1], 32, []), ("synth:70b:q6_k", "24G", [1], 32, []),
-    ("synth:70b:q4_k_m", "14G", [1, 8], 32, []),
+    ("synth:70b:q4_k_m", "14G", [1], 32, []), ("synth:70b:q4_k_m", "14G", [8], 64, []),
 ]
 PROMPTS = [512, 2048]
 
@@ -100,7 +101,7 @@ def keep(args, rows, failed):
 
 def measure(args, rows, failed):
     for model, vram, batches, made, options in COMBINATIONS:
-        if not re.search(args.only, "%s@%s" % (model, vram or "all")):
+        if not re.search(args.only, "%s@%sx%s" % (model, vram or "all", ",".join(map(str, batches)))):
             continue
         try:
             for r in rows_of(args, model, vram, batches, made, options):
@@ -119,7 +120,7 @@ def main():
     ap.add_argument("--device", default="cuda")
     ap.add_argument("--out", help="write the rows there, as JSON")
     ap.add_argument("--again", help="plan the rows of such a file anew instead of running anything")
-    ap.add_argument("--only", default="", help="combinations whose MODEL@VRAM this expression matches")
+    ap.add_argument("--only", default="", help="combinations whose MODEL@VRAMxBATCHES this expression matches, as 8b:q8_0@6Gx8")
     ap.add_argument("--runs", type=int, default=2)
     ap.add_argument("--threads", type=int, default=0)
     ap.add_argument("--limit", type=int, default=300, help="seconds for one bench")

@@ -25,7 +25,8 @@ enum { WIDE = 4096, STEADY = 4, DEV_WIDE = 8192 /* as large as most of a model i
 #define LARGE_ROOM 4000000000ull /* of the device's memory, for products as of a 70B model */
 
 static const uint32_t formats[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q8_0, SR_F16};
-static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 8, 16, 32, 64}, dev_many[] = {128, 512, 2048};
+/* 8 and 9: from there on products of a card have other kernels. */
+static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 8, 9, 16, 32, 64}, dev_many[] = {128, 512, 2048};
 
 typedef struct {
     const sr_machinecfg *cfg;
@@ -231,6 +232,19 @@ static sr_status dev_format(probe *k, const bench *b, size_t pool, uint32_t form
     return err->status ? err->status : many_curve(k, b, pool, format, ffn, SR_COUNT(ffn), sr_curves_add(&k->p->dev.gemm, format), err);
 }
 
+/* Few rows of a product a quarter as large. */
+static sr_status dev_small(probe *k, const bench *b, size_t pool, sr_err *err)
+{
+    const sr_rigcfg c = {.format = SR_Q4_K, .rows = WIDE, .cols = WIDE, .max_tokens = dev_rows[SR_COUNT(dev_rows) - 1], .pool = pool};
+    sr_rig          r;
+    if (k->cfg->side) /* all of one size: nothing to compare */
+        return SR_OK;
+    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK)
+        (void)!rows_curve(k, &r, b, dev_rows, SR_COUNT(dev_rows), &k->p->dev.small, err);
+    sr_rig_close(&r);
+    return err->status;
+}
+
 /* Where a product ends, blocks wait for others: the smaller, the larger that part. */
 static sr_status dev_sizes(probe *k, const bench *b, size_t pool, uint64_t room, sr_err *err)
 {
@@ -335,7 +349,7 @@ static sr_status device(probe *k, sr_err *err)
         p->dev.read = SR_MAX(p->dev.read, sr_curve_rows(&p->dev.gemv.c[i], 1)); /* products may read faster than copies read and write */
     }
     sr_attnrates at;
-    if (dev_sizes(k, &b, pool, di.mem_free, err) || sr_attn_rates(b.be, b.d, pool, k->ns, k->cfg->side != 0, &at, err))
+    if (dev_small(k, &b, pool, err) || dev_sizes(k, &b, pool, di.mem_free, err) || sr_attn_rates(b.be, b.d, pool, k->ns, k->cfg->side != 0, &at, err))
         goto done;
     p->dev.kv   = at.read;
     p->dev.attn = at.flops[0];

@@ -112,6 +112,7 @@ static void count_ops(sr_units *s, const sr_compiled *c)
         bool has_unit = o->code == SR_OP_NORM || o->code == SR_OP_LINEAR, rest = o->code == SR_OP_SAMPLE;
         uint32_t to = has_unit ? sr_units_of(c, o->unit) : o->layer >= n ? (rest ? 2 * n : 2 * n + 1) : 2u * o->layer + (o->code == SR_OP_GLU);
         s->u[to].ops++;
+        s->u[to].joined += o->code == SR_OP_NORM || o->code == SR_OP_GLU;
         s->u[to].launches += o->code != SR_OP_NORM && o->code != SR_OP_GLU && o->code != SR_OP_ROPE; /* rotation comes with the writing of K and V */
         s->u[to].passed += passed(p, o);
         if (o->code == SR_OP_LINEAR)
@@ -208,6 +209,14 @@ static void rates_of(const sr_unitpart *part, const sr_profile *p, uint32_t thre
     *flops = t_flops > 0 ? params / t_flops : 0;
 }
 
+static uint32_t products_of(const uint64_t *product)
+{
+    uint32_t n = 0;
+    while (n < SR_UNIT_PRODUCTS && product[n])
+        n++;
+    return n;
+}
+
 /* Against products of 4096 x 14336, whose rates are known by format. */
 static double by_size(const uint64_t *product, const sr_profile *p, uint32_t tokens)
 {
@@ -221,10 +230,14 @@ static double by_size(const uint64_t *product, const sr_profile *p, uint32_t tok
 
 void sr_units_rate(const sr_units *s, const sr_profile *p, uint32_t threads, uint32_t tokens, sr_unit *out)
 {
+    double ends  = sr_profile_ends(p, tokens);
+    bool   joins = sr_profile_joins(p, tokens);
     memcpy(out, s->u, s->n * sizeof *out);
     for (uint32_t i = 0; i < s->n; i++) {
         rates_of(s->part[i], p, threads, tokens, false, &out[i].dev_read, &out[i].dev_flops);
         out[i].dev_flops *= by_size(s->product[i], p, tokens);
+        out[i].launches += joins ? 0 : out[i].joined;
+        out[i].ends = products_of(s->product[i]) * ends;
         rates_of(s->ram[i], p, threads, tokens, true, &out[i].cpu_read, &out[i].cpu_flops);
     }
 }

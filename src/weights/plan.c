@@ -30,7 +30,7 @@ static double moved_of(const sr_unit *u, double m) { return read_of(u, m) * (u->
 static double flops_of(const sr_unit *u, double m) { return 2.0 * (double)u->params * m; }
 static double op_seconds(const sr_hw *h, const sr_unit *u, double m)
 {
-    return !h->vram ? u->ops * h->cpu_op : u->launches * h->dev_op + over(m * u->passed, h->dev_copy);
+    return !h->vram ? u->ops * h->cpu_op : u->launches * h->dev_op + u->ends + over(m * u->passed, h->dev_copy);
 }
 
 static double on_device(const sr_hw *h, const sr_unit *u, double m)
@@ -328,8 +328,6 @@ sr_status sr_plan_step(const sr_hw *h, const sr_needs *need, const sr_unit *u, u
             continue;
         }
         price  c     = best(h, need, &u[i], disk);
-        if (h->vram && c.cpu_hidden && place[i].cpu_hidden) /* the placement's, if the CPU takes part in such a step at all */
-            c = (price){place[i].cpu_hidden, outside(h, &u[i], m, place[i].cpu_hidden, u[i].hidden)};
         double share = !h->vram ? 1 : u[i].hidden ? (double)c.cpu_hidden / u[i].hidden : 0;
         out->s += c.s;
         out->cpu += share * by_cpu(h, &u[i], m);

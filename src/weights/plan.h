@@ -13,7 +13,7 @@
  *     both   = while bus and CPU read at once each goes at its rate beside the other (cpu_beside, h2d_beside), the one that is
  *              left over at its own.  Not known: the larger; of splits that are equally fast by these figures the one at which the CPU
  *              has what a copy leaves of the memory, min(cpu, dram - bus)
- *     between = launches * op + m * bytes passed / copy rate; on a CPU: ops * op
+ *     between = launches * op + ends of products + m * bytes passed / copy rate; on a CPU: ops * op
  *     prompt = chunks of max(bytes outside / bus, NVMe, 2 params without the head * tokens / flops + attention + between
  *              + the first slot's bytes / bus + twice the bytes outside / copy rate: tiles are made of them)
  *
@@ -41,7 +41,9 @@ typedef struct {
     uint64_t outside;           /* bytes it takes in RAM and on the bus, where these are fewer (coded); 0: all.  On disk it is as stored */
     uint64_t slot, slot_ram;    /* most of it that comes in at once, from disk and from RAM; 0: all; from RAM: as from disk */
     double   dev_read, cpu_read, dev_flops, cpu_flops; /* of its formats in a step of this many tokens; 0: the machine's */
-    uint32_t ops, launches;     /* of the program; those that a device starts by themselves: norms and gated units come with the product behind them */
+    uint32_t ops, launches;     /* of the program; those that a device starts by themselves */
+    uint32_t joined;            /* norms and gated units, which a device may take with the product behind them */
+    double   ends;              /* seconds of a device's products that do not go with their size, in a step of this many tokens */
     uint32_t passed;            /* bytes a token that ops between the products read and write */
 } sr_unit;
 
@@ -85,8 +87,8 @@ typedef struct { double s, device, bus, cpu, dram, disk, kv, ops; } sr_stepcost;
 /* The machine with another bus: what it takes less, or more, of the memory is the CPU's, or is not.  Figures at 0 stay so. */
 void sr_plan_bus(sr_hw *, double h2d);
 SR_MUSTUSE sr_status sr_plan_place(const sr_hw *, const sr_needs *, const sr_unit *, uint32_t n, sr_place *out, sr_placement *sum, sr_err *);
-/* A step, or a prompt, over units that lie where `place` says.  need->tokens may differ from the placement's, whose split
- * between CPU and bus is kept: an engine finds a better one only in some hundred steps.  Where it says nothing of one (cpu_hidden 0), the best is taken.  attn_s: of the prompt's attention, alone. */
+/* A step, or a prompt, over units that lie where `place` says.  need->tokens may differ from the placement's: the split between CPU and bus is
+ * the best for so many, which an engine finds in some hundred steps of them.  attn_s: of the prompt's attention, alone. */
 SR_MUSTUSE sr_status sr_plan_step(const sr_hw *, const sr_needs *need, const sr_unit *, uint32_t n, const sr_place *place, sr_stepcost *, sr_err *);
 SR_MUSTUSE sr_status sr_plan_prompt(const sr_hw *, const sr_needs *need, const sr_unit *, uint32_t n, const sr_place *place, uint32_t tokens,
                                     double attn_s, double *seconds, sr_err *);

@@ -30,6 +30,7 @@ static const sr_pfield device[] = {
     NUM("op_us", false, dev.op, 1e-6, 0, 1e5), NUM("sync_us", false, dev.sync, 1e-6, 0, 1e5), CURVES("gemv_gbs", false, dev.gemv, 1e9),
     CURVES("gemm_tflops", true, dev.gemm, 1e12), CURVE_OF("gemm_2048_tflops", false, dev.by_size[0], 1e12), CURVE_OF("gemm_4096_tflops", false, dev.by_size[1], 1e12),
     CURVE_OF("gemm_8192_tflops", false, dev.by_size[2], 1e12), CURVE_OF("attn_by_tokens_tflops", false, dev.by_tokens, 1e12),
+    CURVE("gemv_4096_gbs", false, dev.small),
 };
 static const sr_pfield together[] = {
     GBS("h2d_gbs", true, together.h2d), GBS("cpu_gbs", true, together.cpu), U32("threads", true, together.threads, 1, 4096),
@@ -219,20 +220,52 @@ static double going_on(const sr_profile *p, uint32_t threads)
     return p->together.by_alone.n && c ? SR_MIN(sr_curve_threads(&p->together.by_alone, threads) / sr_curve_threads(c, threads), 1) : 1;
 }
 
+/* sm_90's kernels do: chained up to two rows, fed from nine on (ops/linear: SR_CHAIN_COLS, FEW). */
+bool sr_profile_joins(const sr_profile *p, uint32_t tokens) { return p->dev.arch == 90 && (tokens <= 2 || tokens > 8); }
+
+static bool chained(const sr_profile *p, uint32_t tokens) { return p->dev.arch == 90 && tokens <= 2; }
+
+/* Seconds of a product of 4096 x 4096 and of one that is four times as large tell what of both does not go with the size: x made ready in every
+ * block, the first weights waited for, sums joined.  In a chain the next product's weights come meanwhile. */
+double sr_profile_ends(const sr_profile *p, uint32_t tokens)
+{
+    const double    small = 4096.0 / 256 * 4096 * 144; /* bytes in Q4_K */
+    const sr_curve *large = nearest(&p->dev.gemv, SR_Q4_K), *many = nearest(&p->dev.gemm, SR_Q4_K);
+    if (!p->dev.small.n || !large || large->format != SR_Q4_K || chained(p, tokens) || (many && tokens >= many->p[0].at))
+        return 0;
+    double t = small / sr_curve_rows(&p->dev.small, tokens), t4 = 4 * small / sr_curve_rows(large, tokens);
+    return SR_MIN(SR_MAX((4 * t - t4) / 3, 0), t);
+}
+
+/* Of 8192 x 8192, without its ends; these are no more than half of it. */
+static double read_alone(const sr_profile *p, const sr_curve *c, uint32_t tokens)
+{
+    double bytes = 8192.0 * 8192 * bits(c->format) / 8, s = bytes / sr_curve_rows(c, tokens);
+    return bytes / SR_MAX(s - sr_profile_ends(p, tokens), s / 2);
+}
+
+/* What the CPU reads in a step of so many rows.  Over threads the rate of several rows is taken to fall as that of one. */
+static double cpu_read(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens)
+{
+    const sr_curve *one = nearest(&p->host.gemv, format), *rows = nearest(&p->host.rows, format);
+    if (!one)
+        return 0;
+    double most = sr_curve_threads(one, threads) * going_on(p, threads); /* of memory; what is bound by arithmetic does not mind */
+    if (tokens < 2 || !rows)
+        return most;
+    return SR_MIN(most, sr_curve_rows(rows, tokens) * sr_curve_threads(one, threads) / sr_curve_threads(one, p->host.cores));
+}
+
 sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens)
 {
     sr_formatrates  r = {0};
     uint32_t        t = threads_of(p, threads);
     const sr_curve *c;
     if (p->dev.arch && (c = nearest(&p->dev.gemv, format)) != NULL)
-        r.dev_read = sr_curve_rows(c, tokens);
+        r.dev_read = read_alone(p, c, tokens);
     if (p->dev.arch && (c = nearest(&p->dev.gemm, format)) != NULL && (tokens >= c->p[0].at || r.dev_read <= 0)) /* below, gemv says it all */
         r.dev_flops = sr_curve_rows(c, tokens);
-    double share = going_on(p, t); /* of memory; what is bound by arithmetic does not mind */
-    if ((c = nearest(&p->host.rows, format)) != NULL) /* the fall with rows is taken to be that of all cores */
-        share = SR_MIN(share, sr_curve_rows(c, tokens) / sr_curve_rows(c, 1));
-    if ((c = nearest(&p->host.gemv, format)) != NULL)
-        r.cpu_read = sr_curve_threads(c, t) * share;
+    r.cpu_read = cpu_read(p, t, format, tokens);
     if ((c = nearest(&p->host.gemm, format)) != NULL)
         r.cpu_flops = sr_curve_threads(c, t);
     return r;

@@ -36,7 +36,8 @@ typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or 
         uint64_t  vram;
         double    read, copy, h2d, d2h, zero_copy, kv, attn, op, sync; /* copy: read + written; kv, attn: attention reading, and its flops; op: the shortest */
         sr_curves gemv, gemm;         /* over rows of x: bytes of weights; flops, of matrices of 4096 x 14336 */
-        sr_curve  by_size[SR_PROFILE_SIZES], by_tokens; /* gemm in Q4_K of other sizes (sr_profile_params[]); attn's flops over tokens of a prompt */
+        sr_curve  by_size[SR_PROFILE_SIZES], by_tokens; /* gemm in Q4_K of other sizes (sr_profile_size()); attn's flops over tokens of a prompt */
+        sr_curve  small;              /* gemv in Q4_K of 4096 x 4096, where gemv is of 8192 x 8192 */
     } dev;
     struct {
         double   h2d, cpu; uint32_t threads; /* a copy to the device while the CPU multiplies */
@@ -69,6 +70,10 @@ double sr_profile_attn(const sr_profile *p, uint32_t tokens);            /* of a
 void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *out);
 /* What weights of a format go at in a step of so many tokens; 0: not known. */
 typedef struct { double dev_read, dev_flops, cpu_read, cpu_flops; } sr_formatrates;
+/* Seconds that a device's product of so few rows takes beside what goes with its size, which dev_read then leaves out; 0: not known. */
+double sr_profile_ends(const sr_profile *p, uint32_t tokens);
+/* Whether a device takes norms and gated units with the product behind them, in one launch, in steps of so many tokens. */
+bool sr_profile_joins(const sr_profile *p, uint32_t tokens);
 sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens);
 uint32_t sr_profile_borrowed(const sr_profile *p, bool device, uint32_t format); /* the format whose figures stand in; `format`: its own */
 #endif

@@ -153,6 +153,28 @@ static void products_and_attention_of_a_prompt_depend_on_their_size(void **state
     }
 }
 
+/* In Q4_K 4096 x 4096 are 9.44 MB: 5 us and 4 times as much in 8 us say 4 us of ends and 1 us of reading for the smaller one. */
+static void two_sizes_of_a_product_tell_what_does_not_go_with_its_size(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    sr_err            err;
+    const double      bytes = 4096.0 * 4096 / 256 * 144;
+    char              text[1024];
+    snprintf(text, sizeof text, HEAD "\"device\":{\"name\":\"d\",\"arch\":75,\"vram_bytes\":16000000000,\"dev_read_gbs\":250,\"h2d_gbs\":12.5,\"gemm_tflops\":{\"F16\":{\"128\":30}},"
+             "\"gemv_gbs\":{\"Q4_K\":{\"8\":%.9g},\"F16\":{\"8\":4000}},\"gemv_4096_gbs\":{\"8\":%.9g}}," HOST "}}", 4 * bytes / 8e-6 * 1e-9, bytes / 5e-6 * 1e-9);
+    if (parse(text, &p, &err))
+        fail_msg("%s", err.msg);
+    assert_true(fabs(sr_profile_ends(&p, 8) - 4e-6) < 1e-10 && !sr_profile_joins(&p, 8) && !sr_profile_joins(&p, 1));
+    assert_true(fabs(sr_profile_rates(&p, 0, SR_Q4_K, 8).dev_read / (bytes / 1e-6) - 1) < 1e-4);
+    assert_true(fabs(sr_profile_rates(&p, 0, SR_F16, 8).dev_read / (8192 * 8192 * 2 / (8192 * 8192 * 2 / 4e12 - 4e-6)) - 1) < 1e-4);
+    assert_true(sr_profile_ends(&p, 128) == 0); /* a prompt's products are known by size */
+    p.dev.arch = 90;                            /* up to two rows are chained, from nine on norms come with their product */
+    assert_true(sr_profile_ends(&p, 2) == 0 && sr_profile_ends(&p, 3) > 0 && sr_profile_joins(&p, 2) && !sr_profile_joins(&p, 3) && sr_profile_joins(&p, 9));
+    p.dev.small.n = 0;
+    assert_true(sr_profile_ends(&p, 8) == 0 && fabs(sr_profile_rates(&p, 0, SR_F16, 8).dev_read - 4e12) < 1e6);
+}
+
 /* Pieces of 2 ms may find the memory of a host with neighbours faster than a model's passes do. */
 static void passes_over_all_weights_bound_what_pieces_read(void **state)
 {
@@ -212,6 +234,9 @@ static void a_file_that_is_too_large_is_not_read(void **state)
     sr_fault_arm(SR_FAULT_ALLOC, 0);
 }
 
+/* Of 8192 x 8192 in Q4_K. */
+static double product_s(const sr_profile *p, uint32_t rows) { return sr_profile_ends(p, rows) + 8192.0 * 8192 / 256 * 144 / sr_profile_rates(p, 0, SR_Q4_K, rows).dev_read; }
+
 static void the_shipped_profiles_are_sound_and_say_what_they_are(void **state)
 {
     (void)state;
@@ -231,7 +256,7 @@ static void the_shipped_profiles_are_sound_and_say_what_they_are(void **state)
         for (uint32_t t = 1; t < p.host.cores; t++)
             assert_true(sr_profile_rates(&p, t, SR_Q4_K, 1).cpu_read <= sr_profile_rates(&p, t + 1, SR_Q4_K, 1).cpu_read);
         for (uint32_t m = 1; m < 64; m++)
-            assert_true(sr_profile_rates(&p, 0, SR_Q4_K, m).dev_read >= sr_profile_rates(&p, 0, SR_Q4_K, m + 1).dev_read);
+            assert_true(product_s(&p, m) <= product_s(&p, m + 1));
         sr_profile_write(&p, &text);
         if (sr_profile_parse(text.p, text.n, &q, &err))
             fail_msg("%s: %s", path, err.msg);
@@ -259,7 +284,7 @@ int main(void)
         cmocka_unit_test(figures_come_in_si_units), cmocka_unit_test(what_is_wrong_is_named_with_its_value),
         cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(what_both_sides_leave_each_other_is_known_by_threads),
         cmocka_unit_test(products_and_attention_of_a_prompt_depend_on_their_size), cmocka_unit_test(passes_over_all_weights_bound_what_pieces_read),
-        cmocka_unit_test(what_no_figure_is_known_for_is_zero),
+        cmocka_unit_test(two_sizes_of_a_product_tell_what_does_not_go_with_its_size), cmocka_unit_test(what_no_figure_is_known_for_is_zero),
         cmocka_unit_test(a_file_that_is_too_large_is_not_read), cmocka_unit_test(the_shipped_profiles_are_sound_and_say_what_they_are),
         cmocka_unit_test(a_file_that_cannot_be_read_is_named),
     };
