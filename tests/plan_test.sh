@@ -57,6 +57,32 @@ cp "$dir/out" "$dir/shape"
 plans 0 "the file of a shape and the shape itself agree" "$dir/tiny.gguf" --profile t4 --json
 [ "$(grep -v '"model"' "$dir/out")" = "$(grep -v '"model"' "$dir/shape")" ] || fail "they differ"
 
+# A template for AI Core: what deploy/aicore has, with the model's own figures, and no option that strata serve has not.
+plans 0 "a template for AI Core" synth:8b:Q4_K_M --parallel 8 --ctx 4096 --emit aicore --ram-format q4_0 --cache-type-k q8_0
+says "default: infer.s}"
+says "--ram=8500000000"
+says "--threads=2"
+says "--cache-type-k=q8_0"
+says 'name: contextTokens, type: string, default: "4096"'
+grep -v -E '^ *#|default: |^ *- --|modelFile' deploy/aicore/serving-template.yaml | while IFS= read -r line; do
+    grep -qF -- "$line" "$dir/out" || echo "$line"
+done >"$dir/lacks"
+[ ! -s "$dir/lacks" ] || fail "deploy/aicore has \"$(head -1 "$dir/lacks")\""
+for o in $(grep -o -E '^ *- --[a-z-]+' "$dir/out" | tr -d ' -' | sort -u); do # without their hyphens, as the next line compares
+    "$strata" serve --help 2>/dev/null | grep -o -E -- '--[a-z][a-z-]*' | tr -d - | grep -qx "$o" || fail "strata serve has no option like $o"
+done
+plans 0 "a template for a model larger than the GPU" synth:70b:Q4_K_M --emit aicore
+says "default: infer.l}"
+says "infer.m  T4  7 cores  26 GB: does not fit"
+plans 0 "a template without a GPU" models/strata-demo-base-Q4_K_M.gguf --cpu-only --emit aicore
+says "default: basic}"
+says 'default: "strata-demo-base-Q4_K_M.gguf"}'
+says "--device=cpu"
+plans 2 "a template for what no resource plan holds" synth:70b:F16 --emit aicore
+[ ! -s "$dir/out" ] || fail "stdout is not empty"
+grep -qF "no resource plan of AI Core holds it: infer.l" "$dir/err" || fail "the largest is not named"
+refuses "a template as JSON" "exclude each other" synth:8b:Q4_K_M --emit aicore --json
+
 plans 2 "far too large" synth:70b:F16 --profile rtx3060 --ram 20G --no-disk
 says "does not fit: "
 says "would fit: "

@@ -6,13 +6,14 @@
 #include "app/machine.h"
 #include "app/opt.h"
 #include "app/paths.h"
+#include "app/plan_emit.h"
 #include "app/plan_print.h"
 #include "base/mem.h"
 
 enum { NO_FIT = 2, CTX_LEAST = 256 };
 
 typedef struct {
-    const char *profile, *kv_k, *kv_v, *offload, *ram_format, *transit;
+    const char *profile, *kv_k, *kv_v, *offload, *ram_format, *transit, *emit;
     uint64_t    vram, ram;
     float       pcie_gbs, nvme_gbs;
     uint32_t    threads, ctx, parallel, depth;
@@ -25,8 +26,9 @@ static uint16_t kv_format(const char *word) { return strcmp(word, "q8_0") == 0 ?
 static sr_status get_profile(const options *o, const char *model, sr_profile *p, char *where, size_t cap, sr_err *err)
 {
     bool fresh;
-    if (o->profile)
-        return sr_profile_path(o->profile, where, cap, err) ? err->status : sr_profile_read(where, p, err);
+    const char *name = o->profile ? o->profile : o->emit ? "t4" : NULL; /* AI Core's GPU */
+    if (name)
+        return sr_profile_path(name, where, cap, err) ? err->status : sr_profile_read(where, p, err);
     const sr_machineask ask = {.disk_file = strncmp(model, "synth:", 6) == 0 ? NULL : model};
     return sr_machine_get(&ask, p, where, cap, &fresh, err);
 }
@@ -122,6 +124,19 @@ static void show(const options *o, const sr_planview *v)
     sr_buf_end(&text);
 }
 
+static sr_status emit(const options *o, const sr_planmodel *m, const char *spec, const sr_units *u, const sr_outlookcfg *cfg, int *rc, sr_err *err)
+{
+    const sr_emitwords words = {o->offload, o->ram_format, o->transit, o->kv_k, o->kv_v};
+    bool fits = false;
+    if (o->json)
+        return sr_raise(err, SR_INVALID, "--json and --emit exclude each other");
+    if (!cfg->cpu_only && !cfg->profile->dev.arch)
+        return sr_raise(err, SR_INVALID, "--emit %s: the profile has no device; --cpu-only plans without one", o->emit);
+    sr_status s = sr_plan_emit_aicore(m, spec, u, cfg, &words, &fits, err);
+    *rc = fits ? 0 : NO_FIT;
+    return s;
+}
+
 static sr_status plan(const options *o, const char *spec, int *rc, sr_err *err)
 {
     static sr_profile profile; /* 30 KB */
@@ -135,6 +150,10 @@ static sr_status plan(const options *o, const char *spec, int *rc, sr_err *err)
     if (sr_planmodel_open(spec, &model, err) || get_profile(o, spec, &profile, where, sizeof where, err) || make_cfg(o, &model, &profile, &cfg, err) ||
         sr_outlook_units(model.code, NULL, &cfg, &units, err))
         goto done;
+    if (o->emit) {
+        (void)!emit(o, &model, spec, &units, &cfg, rc, err);
+        goto done;
+    }
     if (sr_outlook_make(model.code, &units, &cfg, &out, &no) == SR_NOMEM && out.sum.vram_short + out.sum.ram_short) {
         snprintf(why, sizeof why, "does not fit: %.2f GB too little, with %.2f GB of VRAM and %.2f GB of RAM",
                  (double)(out.sum.vram_short + out.sum.ram_short) * 1e-9, (double)out.hw.vram * 1e-9, (double)out.hw.ram * 1e-9);
@@ -176,6 +195,7 @@ int sr_cmd_plan(int argc, char **argv)
         SR_O_CHOICE("cache-type-k", 0, o.kv_k, "f16|q8_0", "format of the keys in the KV cache"),
         SR_O_CHOICE("cache-type-v", 0, o.kv_v, "f16|q8_0", "format of the values in the KV cache"),
         SR_O_FLAG("json", 0, o.json, "as JSON"),
+        SR_O_CHOICE("emit", 0, o.emit, "aicore", "as a ServingTemplate for SAP AI Core, for the smallest of its resource plans that holds the model; profile t4, unless --profile says else"),
     };
     const sr_optspec spec = {"plan", "MODEL",
                              "Predict where a model's weights would lie on a machine, how fast it would answer and what limits it. MODEL is a GGUF "
@@ -183,7 +203,8 @@ int sr_cmd_plan(int argc, char **argv)
                              opt, SR_COUNT(opt), .min_operands = 1, .max_operands = 1,
                              .more = "Exit status 2: it does not fit; what would is printed.\n\n"
                                      "examples:\n  strata plan model.gguf\n  strata plan synth:70b:Q4_K_M --profile t4 --vram 14G --batch 1,8\n"
-                                     "  strata plan synth:8b:Q8_0 --profile rtx3060 --ctx 16384 --json\n"};
+                                     "  strata plan synth:8b:Q8_0 --profile rtx3060 --ctx 16384 --json\n"
+                                     "  strata plan model.gguf --parallel 8 --emit aicore > serving-template.yaml\n"};
     sr_err err = {0};
     int    rc  = sr_opt_parse(&spec, &argc, argv);
     if (rc >= 0)
