@@ -148,27 +148,33 @@ static bool put_messages(ctx *c, const json_t *root, json_t *out)
     return !json_object_set_nocheck(out, "messages", c->messages) ? true : sr_in_nomem(c->e);
 }
 
-static bool put_tools(ctx *c, const json_t *tools, json_t *out)
+/* Functions.  What a server runs itself (web_search and its like, which Codex always offers) the model is not told of: it may be left
+ * unused anyway, and the answer's own `tools` says what was offered.  Nobody can be made to use it: `tool_choice` finds no such tool. */
+static bool put_tools(ctx *c, const json_t *tools, json_t *out, json_t *echo)
 {
     if (!json_is_array(tools))
         return sr_api_fail(c->e, 400, "tools", NULL, "'tools' must be an array.");
-    json_t *list = json_array();
-    bool    ok   = list != NULL;
+    json_t *list = json_array(), *offered = json_array();
+    bool    ok   = list && offered;
     for (size_t i = 0; ok && i < json_array_size(tools); i++) {
-        const json_t *t = json_array_get(tools, i);
+        json_t *t = json_array_get(tools, i);
         snprintf(c->at, sizeof c->at, "tools[%zu]", i);
-        if (strcmp(string_of(t, "type"), "function")) {
+        if (!*string_of(t, "type")) {
             json_decref(list);
-            return bad(c, "must be of type function; tools that a server runs are not available");
+            json_decref(offered);
+            return bad(c, "must be an object with a 'type'");
         }
+        if (strcmp(string_of(t, "type"), "function") != 0)
+            continue;
         json_t *f = json_object();
-        ok = f && sr_in_copy(t, "name", f, "name") && sr_in_copy(t, "description", f, "description") &&
+        ok = f && !json_array_append(offered, t) && sr_in_copy(t, "name", f, "name") && sr_in_copy(t, "description", f, "description") &&
              sr_in_copy(t, "parameters", f, "parameters") && sr_in_copy(t, "strict", f, "strict") &&
              sr_in_append(list, json_pack("{s:s,s:O}", "type", "function", "function", f));
         json_decref(f);
     }
-    ok = ok && !json_object_set_nocheck(out, "tools", list);
+    ok = ok && (!json_array_size(list) || !json_object_set_nocheck(out, "tools", list)) && !json_object_set_nocheck(echo, "tools", offered);
     json_decref(list);
+    json_decref(offered);
     return ok ? true : sr_in_nomem(c->e);
 }
 
@@ -257,7 +263,7 @@ bool sr_responses_in(const json_t *root, json_t **out, json_t **echo, sr_apierr 
     *echo = echo_of(root);
     bool ok = c.messages && *out && *echo ? true : sr_in_nomem(e);
     ok = ok && check_available(root, e) && put_messages(&c, root, *out) && put_numbers(&c, root, *out) &&
-         (!sr_in_given(root, "tools") || put_tools(&c, json_object_get(root, "tools"), *out)) &&
+         (!sr_in_given(root, "tools") || put_tools(&c, json_object_get(root, "tools"), *out, *echo)) &&
          (!sr_in_given(root, "tool_choice") || put_tool_choice(&c, json_object_get(root, "tool_choice"), *out)) &&
          put_format(&c, root, *out);
     json_decref(c.messages);

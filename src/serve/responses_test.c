@@ -192,6 +192,21 @@ static void items_become_messages(void **state)
     tc_stop(&s);
 }
 
+static void tools_of_a_server_are_not_offered(void **state)
+{
+    (void)state;
+    tc_server s = {.template_source = shown, .text = "Hello."};
+    tc_start(&s);
+    json_t *j = tc_put(&s, PATH, 200, "{'input':'q','tools':[{'type':'web_search','external_web_access':false},{'type':'function','name':'f'},{'type':'custom','name':'g'}]}");
+    assert_int_equal(json_array_size(tc_at(j, "tools")), 1); /* and the answer says so */
+    assert_string_equal(tc_str(j, "tools.0.name"), "f");
+    json_decref(j);
+    j = tc_put(&s, PATH, 200, "{'input':'q','tools':[{'type':'web_search'}],'tool_choice':'auto'}");
+    assert_int_equal(json_array_size(tc_at(j, "tools")), 0);
+    json_decref(j);
+    tc_stop(&s);
+}
+
 static void what_needs_a_memory_is_refused(void **state)
 {
     (void)state;
@@ -200,7 +215,9 @@ static void what_needs_a_memory_is_refused(void **state)
         {"{'input':'a','conversation':'c'}", "conversation"}, {"{'input':'a','prompt':{'id':'p'}}", "prompt"}, {"{'input':'a','background':true}", "background"},
         {"{'input':'a','top_logprobs':3}", "top_logprobs"}, {"{'input':'a','include':['message.output_text.logprobs']}", "include"},
         {"{'input':[{'type':'item_reference','id':'x'}]}", "input[0]"}, {"{'input':[{'type':'web_search_call'}]}", "input[0]"},
-        {"{'input':[{'role':'user','content':[{'type':'input_image'}]}]}", "input[0]"}, {"{'input':'a','tools':[{'type':'web_search'}]}", "tools[0]"},
+        {"{'input':[{'role':'user','content':[{'type':'input_image'}]}]}", "input[0]"}, {"{'input':'a','tools':[{'name':'f'}]}", "tools[0]"},
+        {"{'input':'a','tools':[{'type':'web_search'}],'tool_choice':'required'}", "tool_choice"}, {"{'input':'a','tools':[5]}", "tools[0]"},
+        {"{'input':'a','tools':[{'type':'web_search'},{'type':'function','name':'f'}],'tool_choice':{'type':'web_search'}}", "tool_choice"},
         {"{'input':'a','tools':[{'type':'function','name':'f'}],'tool_choice':{'type':'function','name':'g'}}", "tool_choice"}, {"{'input':'a','temperature':9}", "temperature"},
         {"{'input':'a','text':{'format':{'type':'unheard_of'}}}", "text.format"}, {"{'input':[{'type':'function_call','name':'f'}]}", "input[0]"},
         {"{'input':'a','instructions':5}", "instructions"}, {"{'input':'a','max_output_tokens':0}", "max_output_tokens"}};
@@ -234,6 +251,7 @@ int main(void)
         cmocka_unit_test(calls_are_items_with_arguments),
         cmocka_unit_test(thoughts_are_reasoning_items),
         cmocka_unit_test(items_become_messages),
+        cmocka_unit_test(tools_of_a_server_are_not_offered),
         cmocka_unit_test(what_needs_a_memory_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
