@@ -65,7 +65,10 @@ static void text_becomes_tokens_in_both_forms(void **state)
     j = ask(&s, "/tokenize", 200, "{'prompt':'Hello world','add_special_tokens':false}");
     same_ids(tc_at(j, "tokens"), &plain);
     json_decref(j);
-    j = ask(&s, "/tokenize", 200, "{'content':'','add_special':null}");
+    j = ask(&s, "/tokenize", 400, "{'prompt':'a','content':'b'}");
+    assert_string_equal(tc_str(j, "error.param"), "prompt");
+    json_decref(j);
+    j = ask(&s, "/tokenize", 200, "{'content':'','add_special':null,'prompt':null}");
     assert_int_equal(json_array_size(tc_at(j, "tokens")), 0);
     json_decref(j);
     sr_ids_end(&plain);

@@ -101,7 +101,9 @@ bool sr_text_tokenize(const sr_prepenv *env, const json_t *root, sr_prep *out, s
     sr_ids text = {0}, *ids = &text;
     if (!take_bool(root, "with_pieces", &pieces, e) || !take_bool(root, "return_token_strs", &strings, e))
         return false;
-    if (given(root, "messages")) {
+    if (given(root, "messages") + given(root, "content") + given(root, "prompt") > 1) {
+        ok = sr_api_fail(e, 400, given(root, "prompt") ? "prompt" : "content", NULL, "Only one of 'content', 'prompt' and 'messages' is taken.");
+    } else if (given(root, "messages")) {
         ok = sr_params_read(env, SR_API_CHAT, root, &out->arena, &out->params, e) && sr_chat_prompt(env, root, out, e);
         ids = ok ? &out->prompt[0].ids : &text;
     } else if (given(root, "content") || given(root, "prompt")) {
