@@ -180,16 +180,18 @@ static void sort_text(sr_lane *l)
 /* No more text comes: what was held back leaves. */
 static void end_lane(sr_lane *l, sr_finish why)
 {
+    bool midway = false; /* a stop string within a call's arguments: like the length, it makes no whole call of half a one */
     l->ended = true;
     sr_thinker_finish(&l->thinker, &l->out, &l->rest);
     if (l->tools) {
         sr_toolparse_push(l->tools, l->rest.p ? l->rest.p : "", l->rest.n, &l->out);
-        sr_toolparse_finish(l->tools, why == SR_FIN_LENGTH, &l->out);
+        midway = l->stopped && l->tools->open;
+        sr_toolparse_finish(l->tools, why == SR_FIN_LENGTH || midway, &l->out);
     } else {
         sr_pieces_add(&l->out, SR_P_TEXT, 0, l->rest.p, l->rest.n);
     }
     l->rest.n = 0;
-    l->finish = why == SR_FIN_STOP && l->tools && l->tools->n_call ? SR_FIN_TOOLS : why;
+    l->finish = why == SR_FIN_STOP && l->tools && l->tools->n_call && !midway ? SR_FIN_TOOLS : why;
 }
 
 /* Control tokens are seen where marks of thoughts and calls may be some of them; then all others are left out here. */

@@ -199,7 +199,7 @@ static void one_call_is_enough_where_one_is_wanted(void **state)
     tc_stop(&s);
 }
 
-static void a_call_cut_by_the_length_says_so(void **state)
+static void a_call_cut_by_the_length_or_a_stop_says_so(void **state)
 {
     (void)state;
     tc_server s = {.template_source = hermes, .text = "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Ulm, Neu-Ulm and all the villages around\"}}\n</tool_call>"};
@@ -209,6 +209,13 @@ static void a_call_cut_by_the_length_says_so(void **state)
     json_t *j = tc_put(&s, CHAT, 200, body);
     assert_string_equal(tc_str(j, "choices.0.finish_reason"), "length");
     assert_null(json_loads(tc_str(j, "choices.0.message.tool_calls.0.function.arguments"), 0, NULL));
+    json_decref(j);
+    j = tc_put(&s, CHAT, 200, "{" HI "," TOOLS ",'stop':'Neu'}"); /* nobody asks for the weather in "Ulm, " */
+    assert_string_equal(tc_str(j, "choices.0.finish_reason"), "stop");
+    assert_string_equal(tc_str(j, "choices.0.message.tool_calls.0.function.arguments"), "{\"city\": \"Ulm, ");
+    json_decref(j);
+    j = tc_put(&s, CHAT, 200, "{" HI "," TOOLS ",'stop':'</tool_call>'}"); /* the call is whole */
+    assert_string_equal(tc_str(j, "choices.0.finish_reason"), "tool_calls");
     json_decref(j);
     tc_stop(&s);
 }
@@ -460,7 +467,7 @@ int main(void)
         cmocka_unit_test(text_with_tools_at_hand_is_text),
         cmocka_unit_test(without_tools_nothing_is_a_call),
         cmocka_unit_test(one_call_is_enough_where_one_is_wanted),
-        cmocka_unit_test(a_call_cut_by_the_length_says_so),
+        cmocka_unit_test(a_call_cut_by_the_length_or_a_stop_says_so),
         cmocka_unit_test(the_template_is_told_of_tools_and_results),
         cmocka_unit_test(templates_without_tools_are_told_in_words),
         cmocka_unit_test(descriptions_of_tools_become_no_control_tokens),
