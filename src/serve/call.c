@@ -147,6 +147,10 @@ static void count_finished(const sr_call *k)
     }
     sr_scaled_add(&m->prompt_tokens, sr_scale_tokens, (double)u.prompt);
     sr_scaled_add(&m->generation_tokens, sr_scale_tokens, (double)u.made);
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < k->n_lane; i++)
+        longest = SR_MAX(longest, k->lane[i].n_tok);
+    sr_scaled_add(&m->longest, sr_scale_tokens, (double)longest);
     sr_scaled_add(&m->n, sr_scale_n, (double)k->prep.params.n);
     if (k->prep.params.max_tokens >= 0)
         sr_scaled_add(&m->max_tokens, sr_scale_tokens, (double)k->prep.params.max_tokens);

@@ -22,7 +22,7 @@ extern const double sr_scale_ttft[], sr_scale_itl[], sr_scale_request[], sr_scal
 void sr_scaled_add(sr_scaled *h, const double *scale, double v);
 
 typedef struct {                            /* what vLLM's names count; seconds unless tokens */
-    sr_scaled ttft, itl, e2e, queue, prefill, decode, inference, prompt_tokens, generation_tokens, n, max_tokens;
+    sr_scaled ttft, itl, e2e, queue, prefill, decode, inference, prompt_tokens, generation_tokens, longest, n, max_tokens;
     uint64_t  success[3];                   /* stop, length, abort */
     uint64_t  drafted, accepted;
 } sr_vllm;

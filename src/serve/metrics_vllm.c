@@ -94,6 +94,7 @@ void sr_metrics_vllm(const sr_metricsview *view, sr_buf *o)
     histogram(&w, "request_inference_time_seconds", "From admission to the last token.", &m->inference, sr_scale_request);
     histogram(&w, "request_prompt_tokens", "Prompt tokens of a request.", &m->prompt_tokens, sr_scale_tokens);
     histogram(&w, "request_generation_tokens", "Tokens made for a request.", &m->generation_tokens, sr_scale_tokens);
+    histogram(&w, "request_max_num_generation_tokens", "Tokens of a request's longest choice.", &m->longest, sr_scale_tokens);
     histogram(&w, "request_params_n", "Choices asked for.", &m->n, sr_scale_n);
     histogram(&w, "request_params_max_tokens", "Most tokens asked for; requests without a limit are not counted.", &m->max_tokens, sr_scale_tokens);
     o->failed |= labels.failed;

@@ -145,7 +145,7 @@ static void the_figures_have_vllms_names_and_buckets(void **state)
     (void)state;
     static const char *const once[] = {"time_to_first_token_seconds", "e2e_request_latency_seconds", "request_queue_time_seconds",
         "request_prefill_time_seconds", "request_decode_time_seconds", "request_inference_time_seconds", "request_prompt_tokens",
-        "request_generation_tokens", "request_params_n"};
+        "request_generation_tokens", "request_max_num_generation_tokens", "request_params_n"};
     tc_server s = {.cfg.model_id = "a\"b", .null.rate = 2000};
     char      name[100];
     tc_start(&s);
@@ -162,10 +162,14 @@ static void the_figures_have_vllms_names_and_buckets(void **state)
     assert_true(metric(&s, "request_params_max_tokens_bucket", ",le=\"2\"") == 0);
     assert_true(metric(&s, "inter_token_latency_seconds_count", "") == (double)s.ids.n - 1 + 2);
     assert_true(metric(&s, "request_generation_tokens_sum", "") == (double)s.ids.n + 3);
-    assert_true(metric(&s, "time_to_first_token_seconds_bucket", ",le=\"2560\"") == 2);
+    assert_true(metric(&s, "request_max_num_generation_tokens_sum", "") == (double)s.ids.n + 3);
+    json_decref(tc_put(&s, CHAT, 200, "{" HI ",'n':2,'max_tokens':2}"));
+    assert_true(metric(&s, "request_max_num_generation_tokens_sum", "") == (double)s.ids.n + 5); /* the longest of two */
+    assert_true(metric(&s, "request_generation_tokens_sum", "") == (double)s.ids.n + 7);
+    assert_true(metric(&s, "time_to_first_token_seconds_bucket", ",le=\"2560\"") == 3);
     assert_true(metric(&s, "e2e_request_latency_seconds_bucket", ",le=\"0.3\"") <= metric(&s, "e2e_request_latency_seconds_bucket", ",le=\"7680\""));
     assert_true(metric(&s, "request_success_total", ",finished_reason=\"stop\"") == 1);
-    assert_true(metric(&s, "request_success_total", ",finished_reason=\"length\"") == 1);
+    assert_true(metric(&s, "request_success_total", ",finished_reason=\"length\"") == 3);
     assert_true(metric(&s, "request_success_total", ",finished_reason=\"abort\"") == 0);
     assert_true(metric(&s, "num_requests_running", "") == 0 && metric(&s, "num_requests_waiting", "") == 0);
     assert_true(metric(&s, "kv_cache_usage_perc", "") == 0);
