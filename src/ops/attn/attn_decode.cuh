@@ -39,11 +39,14 @@ template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK> struct decode_
  * keys 8 numbers of each 32, values 8 of each 64: 16 bytes of F16. */
 template <int HD, int F> __device__ constexpr bool by_blocks(void) { return F == SR_Q8_0 && HD % 128 == 0; }
 
+/* Values 16 numbers at a time: Q8_0 by blocks; F16 so that odd lanes can ask for their halves in the other order. */
+template <int HD, int F> __device__ constexpr bool wide_values(void) { return HD % 128 == 0; }
+
 /* First of the two dimensions that lanes g of tile k hold of an output. */
 template <int HD, int F> __device__ __forceinline__ uint32_t decode_dim(int k, uint32_t g)
 {
     constexpr int full = HD / 64 * 4, rest = HD % 64 / 16; /* tiles of whole 64s; of the rest */
-    return by_blocks<HD, F>() ? k / 8 * 128 + g * 16 + k % 8 * 2
+    return wide_values<HD, F>() ? k / 8 * 128 + g * 16 + k % 8 * 2
            : k < full         ? k / 4 * 64 + g * 8 + k % 4 * 2
                               : full * 16 + g * 2 * rest + (k - full) * 2;
 }
@@ -138,6 +141,22 @@ __device__ __forceinline__ void decode_scores(const uint8_t *k, const decode_sta
                     sr_mma(i % 2 ? odd[n] : s[n], {{u.x, v.x, u.y, v.y}}, st.q[n][j * 8 + i][0], st.q[n][j * 8 + i][1]);
             }
         }
+    } else if constexpr (F == SR_F16 && HD % 64 == 0) {
+        const bool other = g >> 2; /* every other row: place() has turned the lowest bit into this one; no two then meet a bank */
+#pragma unroll
+        for (int j = 0; j < HD / 64; j++) {
+            const uint32_t d0 = j * 64 + (other ? 32 : 0) + t * 8, d1 = j * 64 + (other ? 0 : 32) + t * 8;
+            const uint4 u0 = *(const uint4 *)(k0 + d0 * 2), u1 = *(const uint4 *)(k0 + d1 * 2);
+            const uint4 v0 = *(const uint4 *)(k1 + d0 * 2), v1 = *(const uint4 *)(k1 + d1 * 2);
+            const uint4 x0 = other ? u1 : u0, x1 = other ? u0 : u1, y0 = other ? v1 : v0, y1 = other ? v0 : v1;
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+                sr_mma(s[n], {{x0.x, y0.x, x0.y, y0.y}}, st.q[n][4 * j][0], st.q[n][4 * j][1]);
+                sr_mma(odd[n], {{x0.z, y0.z, x0.w, y0.w}}, st.q[n][4 * j + 1][0], st.q[n][4 * j + 1][1]);
+                sr_mma(s[n], {{x1.x, y1.x, x1.y, y1.y}}, st.q[n][4 * j + 2][0], st.q[n][4 * j + 2][1]);
+                sr_mma(odd[n], {{x1.z, y1.z, x1.w, y1.w}}, st.q[n][4 * j + 3][0], st.q[n][4 * j + 3][1]);
+            }
+        }
     } else
 #pragma unroll
         for (int j = 0; j < HD / 32; j++) {
@@ -221,7 +240,14 @@ __device__ __forceinline__ void decode_fetch(const part_of &w, const uint8_t *v,
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        numbers<F, WORDS>(v + (place(t * 2 + i % 2) + i / 2 * 8) * row, d0 + g * 2 * WORDS, x[i]);
+        if constexpr (F == SR_F16 && WORDS == 8) { /* rows of 256 bytes: lanes of a row's four meet a bank two by two, not all */
+            const uint8_t *b = v + (place(t * 2 + i % 2) + i / 2 * 8) * row + (d0 + g * 16) * 2;
+            const bool odd   = t % 2;
+            const uint4 u = *(const uint4 *)(b + (odd ? 16 : 0)), y = *(const uint4 *)(b + (odd ? 0 : 16));
+            x[i][0] = odd ? y.x : u.x, x[i][1] = odd ? y.y : u.y, x[i][2] = odd ? y.z : u.z, x[i][3] = odd ? y.w : u.w;
+            x[i][4] = odd ? u.x : y.x, x[i][5] = odd ? u.y : y.y, x[i][6] = odd ? u.z : y.z, x[i][7] = odd ? u.w : y.w;
+        } else
+            numbers<F, WORDS>(v + (place(t * 2 + i % 2) + i / 2 * 8) * row, d0 + g * 2 * WORDS, x[i]);
     if (p0 < w.lo || p0 + RUN > w.hi) /* what nobody sees may be anything, NaN too */
 #pragma unroll
         for (int i = 0; i < 4; i++) {
@@ -251,7 +277,7 @@ template <int HD, int F, int NT, bool AHEAD>
 __device__ __forceinline__ void decode_run(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint32_t p0, const uint8_t *k,
                                            const uint8_t *v)
 {
-    constexpr int words = by_blocks<HD, F>() ? 8 : 4, parts = HD / (words * 16), rest = HD % 64 / 16;
+    constexpr int words = wide_values<HD, F>() ? 8 : 4, parts = HD / (words * 16), rest = HD % 64 / 16;
     float s[NT][4];
     uint32_t p[NT][2], x[AHEAD ? parts : 1][4][words], y[4][rest ? rest : 1];
     decode_scores<HD, F, NT>(k, st, s);
