@@ -70,6 +70,7 @@ extern const sr_cudakernel sr_embed_cuda[], sr_norm_cuda[], sr_linear_cuda[], sr
  * from `end` on; 0: none, and nothing was launched.  job->op is not looked at. */
 uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end);        /* linear/chain.h */
 uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_t end);   /* linear/: a norm or gated unit, and a product of many rows */
+uint32_t sr_rope_kvwrite_attn_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* attn/: in steps of a token a sequence */
 uint32_t sr_rope_kvwrite_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* kvio/ */
 
 /* linear/: file blocks <-> the kernels' tiles, same bytes (see sr_backend.pack); layout numbers are linear/layout.h's. */

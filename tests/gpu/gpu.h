@@ -32,6 +32,9 @@ typedef struct {
     char  *kv;                /* the pages afterwards; NULL: not wanted */
     uint32_t times;           /* > 0: runs so often and sets ns, of one run */
     uint32_t repeat;          /* > 0: the program is so many of the op, and ns is that of one of them */
+    const sr_op *ops;         /* NULL, or the program is these instead */
+    uint32_t n_ops;
+    bool apart;               /* a submit for each op, not one for all */
     double ns;
 } gpu_run_args;
 bool gpu_run(kit *k, gpu_run_args *a); /* false: it failed, and said so */

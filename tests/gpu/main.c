@@ -163,6 +163,10 @@ bool gpu_run(kit *k, gpu_run_args *a)
         prog.op   = ops;
         prog.n_op = a->repeat;
     }
+    if (a->ops) {
+        prog.op   = a->ops;
+        prog.n_op = a->n_ops;
+    }
     size_t bytes = be->scratch(d, &prog, &k->max);
     bool ok      = CHECK(be->supports(d, &prog, 0), "op %s is not supported", sr_op_name(k->op.code)) &&
               CHECK(be->alloc(d, SR_MEM_DEVICE, bytes, "scratch", &scratch, &err) == SR_OK, "%s", err.msg) &&
@@ -174,7 +178,8 @@ bool gpu_run(kit *k, gpu_run_args *a)
         ok = slots(k, a, plan, true) && CHECK(be->bind(plan, &b, 0, 4, ref, &err) == SR_OK, "%s", err.msg);
     }
     if (ok)
-        ok = CHECK(be->submit(plan, 0, prog.n_op, &k->n, &err) == SR_OK, "%s", err.msg) && settle();
+        for (uint32_t i = 0, n = a->apart ? 1 : prog.n_op; i < prog.n_op && ok; i += n)
+            ok = CHECK(be->submit(plan, i, n, &k->n, &err) == SR_OK, "%s", err.msg) && settle();
     if (ok && a->times) { /* median-free: the kernels of one op back to back, which is how a step runs them */
         uint64_t t = sr_now_ns();
         for (uint32_t i = 0; i < a->times; i++)

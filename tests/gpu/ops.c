@@ -364,6 +364,23 @@ static uint32_t pages_of(const attn_case *c)
     return n;
 }
 
+/* q, k and p may be rounded to f16: a score of a few units is off by |s| 2^-10, its exponential by as much again; outputs are averages of
+ * values of about one.  Returns the worst error, in tolerances. */
+static double check_attention(const kit *k, const attn_case *c, const float *got, uint32_t round)
+{
+    const float *want = k->base[1];
+    double tol = 0x1p-10 * (16 + 0.02 * c->hd), worst = 0;
+    for (size_t i = 0; i < (size_t)k->n.tok * k->slot[1].width; i++) {
+        double e = fabs((double)want[i] - (double)got[i]);
+        worst    = fmax(worst, e / tol);
+        if (!CHECK(e <= tol, "round %u: hd %u heads %u/%u window %u cap %g formats %u %u: row %zu column %zu is %g, want %g", round, c->hd, c->heads,
+                   c->kv_heads, c->window, (double)c->cap, c->format_k, c->format_v, i / k->slot[1].width, i % k->slot[1].width, (double)got[i],
+                   (double)want[i]))
+            break;
+    }
+    return worst;
+}
+
 static void attention_is_within_the_error_of_half_precision(void)
 {
     uint64_t s   = 9;
@@ -378,19 +395,81 @@ static void attention_is_within_the_error_of_half_precision(void)
             kit_free(&k);
             continue;
         }
-        /* q, k and p may be rounded to f16: a score of a few units is off by |s| 2^-10, its exponential by as
-         * much again; outputs are averages of values of about one. */
-        const float *want = k.base[1], *got = a.out[1];
-        double tol = 0x1p-10 * (16 + 0.02 * c.hd);
-        for (size_t i = 0; i < (size_t)k.n.tok * k.slot[1].width; i++) {
-            double e = fabs((double)want[i] - (double)got[i]);
-            worst    = fmax(worst, e / tol);
-            if (!CHECK(e <= tol,
-                       "round %u: hd %u heads %u/%u window %u cap %g formats %u %u: row %zu column %zu is "
-                       "%g, want %g",
-                       round, c.hd, c.heads, c.kv_heads, c.window, (double)c.cap, c.format_k, c.format_v,
-                       i / k.slot[1].width, i % k.slot[1].width, (double)got[i], (double)want[i]))
-                break;
+        worst = fmax(worst, check_attention(&k, &c, a.out[1], round));
+        kit_free(&k);
+    }
+    gpu_say("worst %.2f of the tolerance", worst);
+}
+
+/* A step of a token a sequence: its rotation, its places in pages that hold NaN there so far, ops in their order. */
+static void step_of(kit *k, attn_case *c, uint64_t *s, sr_op op[3])
+{
+    case_build(k, c, false);
+    const sr_kvbind *kv = &k->batch.kv[CASE_GROUP];
+    const uint32_t rot = kit_below(s, 2) ? c->hd : 2 * (1 + kit_below(s, c->hd / 2)), q = c->heads * c->hd, own = c->kv_heads * c->hd;
+    uint32_t *dst = kit_own(k, (CASE_GROUP + 1) * (size_t)k->max.tok * 4);
+    float *cs     = kit_slot(k, 2, SR_ROWS_TOK, rot, k->n.tok);
+    for (uint32_t i = 0; i < c->n_seq; i++)
+        for (uint32_t t = k->batch.seq[i], at = c->past[i]; t < k->batch.seq[i + 1]; t++, at++) {
+            uint32_t page = k->batch.table[(CASE_GROUP * k->max.seq + i) * k->max.pages + at / kv->page_tokens] & 0x3fffffff;
+            dst[CASE_GROUP * k->max.tok + t] = page * kv->page_tokens + at % kv->page_tokens;
+            for (uint32_t h = 0; h < 2 * c->kv_heads; h++)
+                memset(case_at(k, c->layers - 1, i, at, h / 2, h % 2), 0xff, sr_row_bytes(h % 2 ? c->format_v : c->format_k, c->hd));
+            for (uint32_t d = 0; d < rot / 2; d++) {
+                float angle = 3 * kit_normal(s);
+                cs[t * rot + d]           = cosf(angle);
+                cs[t * rot + rot / 2 + d] = sinf(angle);
+            }
+        }
+    k->batch.dst = dst;
+    op[0] = (sr_op){.code = SR_OP_ROPE, .flags = kit_below(s, 2) ? SR_F_NEOX : 0, .in = {0, 2}, .out = {0}, .dim = {c->heads + c->kv_heads, c->hd, rot, 0}};
+    op[1] = (sr_op){.code = SR_OP_KVWRITE, .in = {0}, .out = {SR_NONE}, .w = CASE_GROUP, .n_w = c->layers - 1, .dim = {q, q + own, c->hd}};
+    op[2] = k->op;
+}
+
+/* One launch of the three gives the bits of three launches, in the pages and in the output; in a graph, too.  In every sixth round some sequences have
+ * two tokens, so that it is no such step; every eighth is many short sequences; pages and rotation are the reference's bits. */
+static void a_step_s_rotation_and_writing_go_with_its_attention(void)
+{
+    static const sr_cpukernel *const ref[] = {&sr_rope_ref, &sr_kvio_ref, &sr_attn_ref};
+    uint64_t s   = 17;
+    double worst = 0;
+    for (uint32_t round = 0; round < 64; round++) {
+        attn_case c  = random_case(&s);
+        const bool many = round % 8 == 7, two = round % 6 == 5 && !many;
+        if (many) {
+            c.n_seq    = 84 + kit_below(&s, 44);
+            c.heads    = 8 * (1 + kit_below(&s, 4));
+            c.kv_heads = 8;
+            c.hd       = 128;
+            c.format_k = c.format_v = SR_F16;
+            c.page_tokens           = 16;
+        }
+        for (uint32_t i = 0; i < c.n_seq; i++) {
+            c.past[i]  = many ? kit_below(&s, 60) : i < 5 && kit_below(&s, 2) ? c.past[i] : kit_below(&s, 300);
+            c.first[i] = kit_below(&s, 4) ? 0 : kit_below(&s, c.past[i] + 1);
+            c.tok[i]   = two ? 1 + kit_below(&s, 2) : 1;
+        }
+        kit k;
+        sr_op op[3];
+        step_of(&k, &c, &s, op);
+        const size_t kv_bytes = pages_of(&c) * k.batch.kv[CASE_GROUP].stride.page, out_bytes = (size_t)k.n.tok * k.slot[1].width * 4;
+        gpu_run_args a[2];
+        for (int i = 0; i < 2; i++) {
+            a[i] = (gpu_run_args){.ops = op, .n_ops = 3, .apart = i, .kv_bytes = kv_bytes, .times = i || two || c.format_k != c.format_v ? 0 : 2, .kv = kit_own(&k, kv_bytes)};
+            a[i].out[1] = kit_own(&k, out_bytes);
+        }
+        bool ok = gpu_run(&k, &a[0]) && gpu_run(&k, &a[1]);
+        for (uint32_t i = 0; i < 3 && ok; i++) {
+            k.op = op[i];
+            ok   = CHECK(kit_run(&k, ref[i], 2), "round %u: no reference of op %u", round, i);
+        }
+        if (ok) {
+            CHECK(memcmp(a[0].kv, a[1].kv, kv_bytes) == 0 && memcmp(a[0].kv, k.batch.kv[CASE_GROUP].base, kv_bytes) == 0,
+                  "round %u: pages differ: hd %u heads %u/%u rotated %u neox %u format %u", round, c.hd, c.heads, c.kv_heads, op[0].dim[2], op[0].flags, c.format_k);
+            CHECK(memcmp(a[0].out[1], a[1].out[1], out_bytes) == 0, "round %u: outputs differ: hd %u heads %u/%u rotated %u neox %u format %u, %u sequences",
+                  round, c.hd, c.heads, c.kv_heads, op[0].dim[2], op[0].flags, c.format_k, c.n_seq);
+            worst = fmax(worst, check_attention(&k, &c, a[0].out[1], round));
         }
         kit_free(&k);
     }
@@ -598,6 +677,7 @@ const gpu_test gpu_op_tests[] = {
     {"gates_sums_and_gathers_give_the_reference_s_bits", gates_sums_and_gathers_give_the_reference_s_bits},
     {"products_are_within_the_error_of_half_precision", products_are_within_the_error_of_half_precision},
     {"attention_is_within_the_error_of_half_precision", attention_is_within_the_error_of_half_precision},
+    {"a_step_s_rotation_and_writing_go_with_its_attention", a_step_s_rotation_and_writing_go_with_its_attention},
     {"the_same_token_is_drawn_from_the_same_logits", the_same_token_is_drawn_from_the_same_logits},
     {"sampling_128k_tokens_takes_microseconds", sampling_128k_tokens_takes_microseconds},
     {"small_ops_of_a_step_take_microseconds", small_ops_of_a_step_take_microseconds},

@@ -245,6 +245,7 @@ static uint32_t launch_several(const sr_cudajob *j, uint32_t op, uint32_t end)
 {
     uint32_t n = sr_chain_cuda(j, op, end);
     n          = n ? n : sr_fed_linear_cuda(j, op, end);
+    n          = n ? n : sr_rope_kvwrite_attn_cuda(j, op, end);
     return n ? n : sr_rope_kvwrite_cuda(j, op, end);
 }
 

@@ -3,6 +3,7 @@
  *   strata-bench-attn-cuda check [CASES]           sequences of many kinds; exits 1 if any is off
  *   strata-bench-attn-cuda [decode|prefill [75]]   long contexts, prompts; shapes of an 8B model; 75: the kernels
  *                                                  that cards before sm_90 get
+ *   strata-bench-attn-cuda step [75]               decode with the rotation and the KV write before it, as two launches and as one
  *
  * Tolerance: q, k, v and p are rounded to f16 (2^-11 relative at most): scores are off by 2^-10 * |q| |k| *
  * scale at most, the weights relatively by as much; twice that times the largest value bounds the output. */
@@ -24,11 +25,11 @@ typedef struct {
 
 typedef struct {
     sr_program prog;
-    sr_op op;
-    sr_slot slot[2];
+    sr_op op, step[3]; /* step: rotation, KV write, attention */
+    sr_slot slot[3];
     sr_shape n, max, *count;
     sr_batch batch;
-    void *base[2], *scratch;
+    void *base[3], *scratch; /* base[2]: cosines and sines, one row for all */
     uint8_t *pool;           /* host copy, if checked */
     uint32_t *table, layers; /* host */
     float *q;
@@ -132,7 +133,9 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, const sr_cudai
     b->op.dim[3]        = s->window;
     b->op.f[0]          = 1 / sqrtf((float)s->hd);
     b->op.f[1]          = s->cap;
+    b->slot[2]          = {s->hd, 0, SR_F32, SR_ROWS_TOK};
     b->prog.slot        = b->slot;
+    b->prog.op          = b->step;
     b->prog.kv[0]       = {layers, s->kv_heads, s->hd, s->hd, s->window, s->format, s->format};
     b->prog.page_tokens = s->page;
     size_t bytes        = sr_attn_mma_scratch(dev, &b->prog, &b->op, &b->max);
@@ -141,9 +144,33 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, const sr_cudai
     CU(cudaMemset(b->scratch, 0, SR_CUDA_COUNTERS));
 }
 
+/* A token a sequence: where it goes, and what it is turned by (nothing: only times are wanted). */
+static void step_open(bench_op *b, const shape *s)
+{
+    uint32_t dst[SEQS], q = s->heads * s->hd;
+    float *cs = (float *)calloc((size_t)s->n_seq * s->hd, 4);
+    for (uint32_t i = 0; i < s->n_seq; i++) {
+        dst[i] = b->table[(size_t)i * b->n.pages + s->past[i] / s->page] * s->page + s->past[i] % s->page;
+        for (uint32_t d = 0; d < s->hd / 2; d++)
+            cs[(size_t)i * s->hd + d] = 1;
+    }
+    b->batch.dst = (uint32_t *)to_device(dst, sizeof dst);
+    b->base[2]   = to_device(cs, (size_t)s->n_seq * s->hd * 4);
+    free(cs);
+    b->step[0].code   = SR_OP_ROPE;
+    b->step[0].in[1]  = 2;
+    b->step[0].dim[0] = s->heads + s->kv_heads;
+    b->step[0].dim[1] = b->step[0].dim[2] = s->hd;
+    b->step[1].code   = SR_OP_KVWRITE;
+    b->step[1].dim[0] = q;
+    b->step[1].dim[1] = q + s->kv_heads * s->hd;
+    b->step[1].dim[2] = s->hd;
+    b->step[2]        = b->op;
+}
+
 static void op_close(bench_op *b)
 {
-    void *d[] = {(void *)b->batch.seq,
+    void *d[] = {(void *)b->batch.dst, b->base[2],(void *)b->batch.seq,
                  (void *)b->batch.kv_len,
                  (void *)b->batch.table,
                  b->count,
@@ -164,6 +191,20 @@ static void launch(bench_op *b, const sr_cudainfo *dev, uint32_t layer, cudaStre
     op.n_w       = layer;
     sr_cudajob j = {dev,     &b->prog, &op,       &b->n, &b->max,    b->count,
                     b->base, NULL,     &b->batch, NULL,  b->scratch, s};
+    sr_attn_mma_launch(&j);
+}
+
+static void launch_step(bench_op *b, const sr_cudainfo *dev, uint32_t layer, cudaStream_t s, bool one)
+{
+    sr_cudajob j  = {dev, &b->prog, NULL, &b->n, &b->max, b->count, b->base, NULL, &b->batch, NULL, b->scratch, s};
+    b->step[1].n_w = b->step[2].n_w = layer;
+    if (one) {
+        if (sr_rope_kvwrite_attn_cuda(&j, 0, 3) != 3)
+            printf("NOT ONE LAUNCH ");
+        return;
+    }
+    (void)sr_rope_kvwrite_cuda(&j, 0, 3);
+    j.op = &b->step[2];
     sr_attn_mma_launch(&j);
 }
 
@@ -349,6 +390,42 @@ static int speed(const sr_cudainfo *dev, int decode, int prefill)
     return 0;
 }
 
+static int step(const sr_cudainfo *dev)
+{
+    static const struct {
+        uint32_t n_seq, past;
+    } cases[] = {{1, 63}, {1, 255}, {1, 319}, {1, 511}, {1, 1023}, {1, 4095}, {2, 255}, {4, 255}, {8, 255}, {16, 255}, {32, 255}, {64, 255}, {128, 255},
+                 {8, 1023}, {16, 1023}, {16, 4095}};
+    cudaStream_t stream;
+    CU(cudaStreamCreate(&stream));
+    printf("8B, a layer's rotation, KV write and attention, us\n%5s %6s %6s %10s %10s %10s\n", "seqs", "past", "format", "attention", "two", "one");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int q8 = 0; q8 < 2; q8++) {
+            shape s = {};
+            s.heads = 32, s.kv_heads = 8, s.hd = 128, s.page = 16, s.n_seq = cases[i].n_seq;
+            s.format = q8 ? SR_Q8_0 : SR_F16;
+            for (uint32_t q = 0; q < s.n_seq; q++)
+                s.tok[q] = 1, s.past[q] = cases[i].past;
+            bench_op b;
+            double bytes    = (double)s.n_seq * s.past[0] * s.kv_heads * 2 * (double)sr_row_bytes(s.format, s.hd);
+            uint32_t layers = (uint32_t)(300e6 / bytes) + 1; /* more than L2, over the layers */
+            op_open(&b, &s, layers > 32 ? 32 : layers, dev);
+            step_open(&b, &s);
+            float us[3];
+            for (int how = 0; how < 3; how++)
+                us[how] = bench_graph(stream, 15,
+                                      [&] {
+                                          for (uint32_t l = 0; l < b.layers; l++)
+                                              how ? launch_step(&b, dev, l, stream, how == 2) : launch(&b, dev, l, stream);
+                                      }) /
+                          (float)b.layers;
+            printf("%5u %6u %6s %10.2f %10.2f %10.2f\n", s.n_seq, s.past[0], sr_dtype_name(s.format), us[0], us[1], us[2]);
+            fflush(stdout);
+            op_close(&b);
+        }
+    return 0;
+}
+
 /* What the products alone do: sixteen independent sums a warp, operands in registers, numbers of +- 0.25 .. 1. */
 static __global__ void __launch_bounds__(256) products(float *out, int n)
 {
@@ -395,5 +472,7 @@ int main(int argc, char **argv)
         peak(&dev);
     if (argc > 2)
         dev.arch = (int)strtol(argv[2], NULL, 10);
+    if (argc > 1 && !strcmp(argv[1], "step"))
+        return step(&dev);
     return speed(&dev, argc < 2 || argv[1][0] == 'd', argc < 2 || argv[1][0] == 'p');
 }

@@ -13,6 +13,10 @@
  *          Else: F16 straight from memory into fragments; Q8_0, whose blocks of 34 bytes are not aligned, by way of shared memory.
  *          A sequence is cut by its true length into as many splits as make every block busy (attn_mma.cu); the last block of
  *          (sequence, kv head) to arrive joins them in their order.
+ *          With a turn (a token a sequence: rotation, KV write and attention are one launch) q, k and v are as the product left them.  A block turns
+ *          its queries; the one whose split has the newest position turns and codes K, codes V, stores both in the page and
+ *          puts them over that position's place in its run.  The others look at older positions only, so that no block waits for another,
+ *          and all copies can begin before the previous kernel has ended.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over runs of 16, base 2.
  * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; eight warps a block, one block a multiprocessor, for one sequence (half as
  *          many splits to join, two runs a warp under way), else four warps; alone: many short sequences, a warp for all positions of a kv head.
@@ -21,7 +25,7 @@
 #define SR_OPS_ATTN_DECODE_CUH
 #include "ops/attn/attn_join.cuh"
 #include "ops/attn/attn_numbers.cuh"
-#include "ops/attn/attn_view.cuh"
+#include "ops/attn/attn_part.cuh"
 
 /* Sizes of a kernel: warps of a block, runs of a warp's ring. */
 template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK> struct decode_plan {
@@ -51,15 +55,6 @@ template <int HD, int F> __device__ __forceinline__ uint32_t decode_dim(int k, u
                               : full * 16 + g * 2 * rest + (k - full) * 2;
 }
 
-/* What a block, or a warp, has to do. */
-typedef struct {
-    uint32_t seq, head, row0, n_row, n_tok; /* kv head; rows row0 .. of the sequence's */
-    uint32_t tok0, from, to;                /* the sequence's first token of this step; its positions */
-    uint32_t lo, hi, old;                   /* seen by some row; below old: not written in this step */
-    uint32_t all_lo, all_hi;                /* seen by all rows */
-    uint32_t n_split, split, begin, stop;   /* positions begin .. stop - 1, begin a multiple of 16 */
-} part_of;
-
 /* Position of a run's first eight that result row g of K . q is (of its second: 8 more).  In this order four rows of values that eight
  * lanes read together meet a bank half as often in rows of 136 bytes (Q8_0) as in the order of positions. */
 __device__ __forceinline__ uint32_t place(uint32_t g) { return g >> 1 ^ (g & 2) << 1 ^ (g & 1) << 2; }
@@ -70,49 +65,60 @@ template <int HD, int NT> struct decode_state {
     uint32_t begin[NT][2], end[NT][2];
 };
 
-/* Which positions this lane's rows see, and where the query of row g of each eight lies. */
-template <int HD, int NT>
-__device__ __forceinline__ void decode_find_q(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, const float *x[NT])
+/* Which positions this lane's rows see. */
+template <int HD, int NT> __device__ __forceinline__ void decode_see(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st)
+{
+    const uint32_t t = threadIdx.x % 4;
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            visible_of(w.from, w.to, a.window, w.n_tok, (min(n * 8 + t * 2 + i, w.n_row - 1) + w.row0) / a.group, st.begin[n][i], st.end[n][i]);
+}
+
+/* The queries in the order of dimensions that keys come in: t * 8 .. of each 32, t * 4 .. of a last 16; or t * 32 .. of each 128. */
+template <int HD, int F, int NT>
+__device__ __forceinline__ void decode_load_q(const part_of &w, const decode_now<HD, F, NT> &now, decode_state<HD, NT> &st)
 {
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
     for (int n = 0; n < NT; n++) {
-        const uint32_t r = min(n * 8 + g, w.n_row - 1) + w.row0, tok = r / a.group;
-        x[n]             = a.qkv + (size_t)(w.tok0 + tok) * a.width + (size_t)(w.head * a.group + r - tok * a.group) * HD;
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-            visible_of(w.from, w.to, a.window, w.n_tok, (min(n * 8 + t * 2 + i, w.n_row - 1) + w.row0) / a.group, st.begin[n][i], st.end[n][i]);
-    }
-}
-
-/* The queries in the order of dimensions that keys come in: t * 8 .. of each 32, t * 4 .. of a last 16; or t * 32 .. of each 128. */
-template <int HD, int F, int NT> __device__ __forceinline__ void decode_load_q(decode_state<HD, NT> &st, const float *const x[NT])
-{
-    const uint32_t t = threadIdx.x % 4;
-#pragma unroll
-    for (int n = 0; n < NT; n++) {
+        const half *x = now.q[min(n * 8 + g, w.n_row - 1)];
         if constexpr (by_blocks<HD, F>())
 #pragma unroll
             for (int i = 0; i < HD / 16; i++) {
-                float4 u       = *(const float4 *)(x[n] + i / 8 * 128 + t * 32 + i % 8 * 4);
-                st.q[n][i][0] = sr_pack(u.x, u.y);
-                st.q[n][i][1] = sr_pack(u.z, u.w);
+                const uint2 u = *(const uint2 *)(x + i / 8 * 128 + t * 32 + i % 8 * 4);
+                st.q[n][i][0] = u.x;
+                st.q[n][i][1] = u.y;
             }
         else
 #pragma unroll
             for (int j = 0; j < HD / 32; j++) {
-                float4 u = *(const float4 *)(x[n] + j * 32 + t * 8), v = *(const float4 *)(x[n] + j * 32 + t * 8 + 4);
-                st.q[n][2 * j][0]     = sr_pack(u.x, u.y);
-                st.q[n][2 * j][1]     = sr_pack(u.z, u.w);
-                st.q[n][2 * j + 1][0] = sr_pack(v.x, v.y);
-                st.q[n][2 * j + 1][1] = sr_pack(v.z, v.w);
+                const uint4 u         = *(const uint4 *)(x + j * 32 + t * 8);
+                st.q[n][2 * j][0]     = u.x;
+                st.q[n][2 * j][1]     = u.y;
+                st.q[n][2 * j + 1][0] = u.z;
+                st.q[n][2 * j + 1][1] = u.w;
             }
         if constexpr (HD % 32) {
-            float4 u            = *(const float4 *)(x[n] + HD / 32 * 32 + t * 4);
-            st.q[n][HD / 16 - 1][0] = sr_pack(u.x, u.y);
-            st.q[n][HD / 16 - 1][1] = sr_pack(u.z, u.w);
+            const uint2 u           = *(const uint2 *)(x + HD / 32 * 32 + t * 4);
+            st.q[n][HD / 16 - 1][0] = u.x;
+            st.q[n][HD / 16 - 1][1] = u.y;
         }
     }
+}
+
+template <bool FOUR> struct decode_word { using type = uint16_t; };
+template <> struct decode_word<true> { using type = uint32_t; };
+
+/* Puts the newest position's rows over what a run in shared memory has of it. */
+template <class P> __device__ __forceinline__ void decode_patch(uint8_t *run, uint32_t position, const uint8_t (*kv)[P::row])
+{
+    using word = typename decode_word<P::row % 4 == 0>::type;
+    constexpr int words = P::row / sizeof(word);
+    for (uint32_t i = threadIdx.x % 32; i < 2 * words; i += 32)
+        *(word *)(run + i / words * P::half + position % RUN * P::row + i % words * sizeof(word)) = *(const word *)(kv[i / words] + i % words * sizeof(word));
+    __syncwarp();
 }
 
 /* s[n] = K . q: positions place(g), and 8 more, by rows 2t, 2t + 1. */
@@ -312,11 +318,12 @@ __device__ __forceinline__ const uint8_t *run_at(const sr_attnmma &a, const part
 /* ---- runs by bulk copies
  * -------------------------------------------------------------------------------------------- */
 
-/* Runs of this warp (ALONE: all of the part's), the first ones under way before `ready`: loads q, waits for the previous kernel.  Lane i looks up where the i-th of
- * each 32 of them lies and brings it: in the loop nobody waits for the table. */
+/* Runs of this warp (ALONE: all of the part's), the first ones under way before `ready`: waits for the previous kernel, has q; true: the part's newest position
+ * is in `kv`, not in its page (by the time a copy reads it).  Lane i looks up where the i-th of each 32 of them lies and brings it: in the loop nobody waits for the
+ * table. */
 template <class P, bool ALONE, int HD, int F, int NT, class READY>
-__device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint8_t *ring, uint64_t *full,
-                                            READY ready)
+__device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint8_t *ring, uint64_t *full, bool newest,
+                                            const uint8_t (*kv)[P::row], READY ready)
 {
 #if __CUDA_ARCH__ >= 900
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, step = ALONE ? RUN : P::warps * RUN, p0 = w.begin + (ALONE ? 0 : warp * RUN);
@@ -330,7 +337,7 @@ __device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &
         sr_bulk_load(at, mine, P::half, full + slot);
         sr_bulk_load(at + P::half, mine + a.kv.stride.kv, P::half, full + slot);
     };
-    const bool first = lane < P::rings && lane < n_run, old = p0 + lane * step + RUN <= w.old;
+    const bool first = lane < P::rings && lane < n_run, old = a.turn.cs || p0 + lane * step + RUN <= w.old;
     if (lane < P::rings)
         sr_bar_init(full + lane, 1);
     sr_bar_fence();
@@ -342,11 +349,13 @@ __device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &
         bring(lane);
     uint32_t slot = 0, parity = 0;
     for (uint32_t i = 0; i < n_run; i++) {
-        const uint8_t *k    = ring + slot * 2 * P::half;
+        uint8_t *k          = ring + slot * 2 * P::half;
         const uint32_t next = i + P::rings;
         if (next < n_run && next % 32 == 0)
             mine = next + lane < n_run ? run_at(a, w, p0 + (next + lane) * step) : NULL;
         sr_bar_wait(full + slot, parity);
+        if (newest && p0 + i * step + RUN > w.old)
+            decode_patch<P>(k, w.old, kv);
         decode_run<HD, F, NT, P::ahead>(a, w, st, p0 + i * step, k, k + P::half);
         __syncwarp();
         if (next < n_run && lane == next % 32)
@@ -407,39 +416,6 @@ __device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of 
 /* ---- the kernel
  * ----------------------------------------------------------------------------------------------------- */
 
-/* False: nothing to do for this block (split, kv head and chunk, sequence: `at`).  What it has to look up is asked for together: each answer takes half a microsecond. */
-__device__ __forceinline__ bool decode_part(const sr_attnmma &a, uint32_t rows, uint3 at, part_of &w)
-{
-    w.seq                = at.z;
-    const uint32_t n_seq = a.n->seq, tok1 = a.seq[w.seq + 1];
-    w.tok0               = a.seq[w.seq];
-    w.from               = a.kv_len[2 * w.seq];
-    w.to                 = a.kv_len[2 * w.seq + 1];
-    w.n_tok              = tok1 - w.tok0;
-    w.head               = at.y % a.kv_heads;
-    w.row0               = at.y / a.kv_heads * rows;
-    w.split              = at.x;
-    const uint32_t n_row = w.n_tok * a.group;
-    if (w.seq >= n_seq || n_row > a.split_rows || w.row0 >= n_row)
-        return false;
-    w.n_row = min(n_row - w.row0, rows);
-    visible_of(w.from, w.to, a.window, w.n_tok, w.row0 / a.group, w.lo, w.all_hi);
-    visible_of(w.from, w.to, a.window, w.n_tok, (w.row0 + w.n_row - 1) / a.group, w.all_lo, w.hi);
-    w.old = w.to - w.n_tok;
-    const uint32_t lo = w.lo / RUN * RUN, size = max(a.least, ((w.hi - lo + a.splits - 1) / a.splits + RUN - 1) / RUN * RUN);
-    w.n_split         = (w.hi - lo + size - 1) / size;
-    w.begin           = lo + w.split * size;
-    w.stop            = min(w.begin + size, w.hi);
-    return w.split < w.n_split;
-}
-
-/* A block without work leaves its place to one with work; but the grid must not be over before the kernel ahead of it is. */
-__device__ __forceinline__ void decode_idle(void)
-{
-    if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0)
-        sr_pdl_wait();
-}
-
 template <class P, int HD, int F, int NT> __device__ __forceinline__ void decode_store(const decode_state<HD, NT> &st, const part_of &w, float *mine)
 {
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -482,23 +458,23 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     using P = decode_plan<HD, F, NT, WARPS, RINGS, BULK>;
     extern __shared__ __align__(128) uint8_t ring[]; /* then, in its place, each warp's [o rows x HD, m, l] */
     __shared__ uint64_t full[BULK ? WARPS * RINGS : 1];
+    __shared__ decode_now<HD, F, NT> now;
     part_of w;
     decode_state<HD, NT> st;
     decode_clear<HD, NT>(st);
-    auto ready = [&] { /* what can be looked up before the previous kernel ends is */
-        const float *q[NT];
-        decode_find_q<HD, NT>(a, w, st, q);
-        sr_pdl_wait();
-        sr_pdl_launch();
-        decode_load_q<HD, F, NT>(st, q);
-    };
     if (!decode_part(a, P::rows, blockIdx, w)) { /* table and lengths were there before the step began */
         decode_idle();
         return;
     }
+    const bool newest = a.turn.cs && w.stop == w.hi;
+    auto ready        = [&] { /* what can be looked up before the previous kernel ends is */
+        decode_see<HD, NT>(a, w, st);
+        decode_take<HD, F, NT, WARPS>(a, w, newest, now);
+        decode_load_q<HD, F, NT>(w, now, st);
+    };
     if constexpr (BULK)
-        decode_bulk<P, false, HD, F, NT>(a, w, st, ring, full, ready);
-    else {
+        decode_bulk<P, false, HD, F, NT>(a, w, st, ring, full, newest, now.kv, ready);
+    else { /* the newest position is in its page: this block has put it there */
         ready();
         decode_plain<P, HD, F, NT>(a, w, st, ring);
     }
@@ -517,6 +493,8 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_alone(const __grid_
     using P = decode_plan<HD, F, 1, WARPS, RINGS, true>;
     extern __shared__ __align__(128) uint8_t ring[];
     __shared__ uint64_t full[WARPS * RINGS];
+    __shared__ decode_now<HD, F, 1> all[WARPS];
+    decode_now<HD, F, 1> &now = all[threadIdx.x / 32];
     const uint32_t per = a.kv_heads * a.chunks, item = blockIdx.x * WARPS + threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     part_of w;
     decode_state<HD, 1> st;
@@ -525,12 +503,11 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_alone(const __grid_
         sr_pdl_wait();
         return;
     }
-    decode_bulk<P, true, HD, F, 1>(a, w, st, ring, full, [&] {
-        const float *q[1];
-        decode_find_q<HD, 1>(a, w, st, q);
-        sr_pdl_wait();
-        sr_pdl_launch();
-        decode_load_q<HD, F, 1>(st, q);
+    const bool newest = a.turn.cs != NULL;
+    decode_bulk<P, true, HD, F, 1>(a, w, st, ring, full, newest, now.kv, [&] {
+        decode_see<HD, 1>(a, w, st);
+        decode_take<HD, F, 1, 1>(a, w, newest, now);
+        decode_load_q<HD, F, 1>(w, now, st);
     });
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -578,7 +555,7 @@ template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaun
 {
     constexpr int many = HD > 128 ? 2 : 4, few = HD > 128 ? 2 : 3; /* blocks of a multiprocessor */
     constexpr int wide = HD > 128 ? 2 : 4;                         /* warps whose results of 16 rows fit into the 64 KB of sm_75 */
-    static_assert(decode_plan<HD, SR_F16, 2, wide, 1, false>::smem <= 65536, "more than a block of sm_75 has");
+    static_assert(decode_plan<HD, SR_F16, 2, wide, 1, false>::smem + sizeof(decode_now<HD, SR_F16, 2>) + 64 <= 65536, "more than a block of sm_75 has");
     if constexpr (HD == 128) /* the size it was measured for: 24 KB under way a warp, two blocks a multiprocessor */
         if (kind == (SR_ATTN_BULK | SR_ATTN_ALONE))
             return decode_start_alone<HD, SR_F16, 4, 3, 2>(a, c);

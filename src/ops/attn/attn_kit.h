@@ -9,7 +9,7 @@
 #include "ops/attn/attn.h"
 #include "ops/testkit.h"
 
-enum { CASE_SEQS = 16, CASE_GROUP = 1 };
+enum { CASE_SEQS = 128, CASE_GROUP = 1 };
 
 typedef struct {
     uint32_t heads, kv_heads, hd, window, page_tokens, n_seq;

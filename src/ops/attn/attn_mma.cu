@@ -142,40 +142,76 @@ static bool fits(const sr_attnmma *a, const sr_cudajob *j)
            (size_t)seq * a->kv_heads * div_up(a->group, WIDE_ROWS) <= SR_CUDA_TICKETS;
 }
 
-void sr_attn_mma_launch(const sr_cudajob *j)
+/* False: the pages lie as no kernel here expects. */
+static bool describe(const sr_cudajob *j, sr_attnmma *a)
 {
     const sr_op *op     = j->op;
     const sr_kvbind *kv = &j->batch->kv[op->w];
-    sr_attnmma a        = {};
+    a->kv       = *kv;
+    a->group    = op->dim[0] / op->dim[1];
+    a->kv_heads = op->dim[1];
+    if (!fits(a, j))
+        return false;
+    a->qkv        = (const float *)j->slot[op->in[0]];
+    a->out        = (float *)j->slot[op->out[0]];
+    a->arrived    = (uint32_t *)j->scratch;
+    a->ticket     = a->arrived + SR_CUDA_TICKETS;
+    a->partial    = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
+    a->n          = j->count;
+    a->seq        = j->batch->seq;
+    a->table      = j->batch->table + (size_t)op->w * j->max->seq * j->max->pages;
+    a->kv_len     = j->batch->kv_len + (size_t)op->w * j->max->seq * 2;
+    a->width      = j->prog->slot[op->in[0]].width;
+    a->layer      = op->n_w;
+    a->window     = op->dim[3];
+    a->max_pages  = j->max->pages;
+    a->page_runs  = kv->page_tokens / 16;
+    a->scale      = op->f[0];
+    a->cap        = op->f[1];
+    a->chunks     = chunks_of(a->group, j->n->seq);
+    a->split_rows = j->dev->deterministic ? 0 : a->chunks * WIDE_ROWS;
+    return true;
+}
+
+void sr_attn_mma_launch(const sr_cudajob *j)
+{
+    sr_attnmma a = {};
     if (!j->n->tok || !j->n->seq)
         return;
-    a.kv       = *kv;
-    a.group    = op->dim[0] / op->dim[1];
-    a.kv_heads = op->dim[1];
-    if (!fits(&a, j)) { /* another layout: correct, slower */
+    if (!describe(j, &a)) { /* another layout: correct, slower */
         sr_attn_plain_launch(j);
         return;
     }
-    a.qkv        = (const float *)j->slot[op->in[0]];
-    a.out        = (float *)j->slot[op->out[0]];
-    a.arrived    = (uint32_t *)j->scratch;
-    a.ticket     = a.arrived + SR_CUDA_TICKETS;
-    a.partial    = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
-    a.n          = j->count;
-    a.seq        = j->batch->seq;
-    a.table      = j->batch->table + (size_t)op->w * j->max->seq * j->max->pages;
-    a.kv_len     = j->batch->kv_len + (size_t)op->w * j->max->seq * 2;
-    a.width      = j->prog->slot[op->in[0]].width;
-    a.layer      = op->n_w;
-    a.window     = op->dim[3];
-    a.max_pages  = j->max->pages;
-    a.page_runs  = kv->page_tokens / 16;
-    a.scale      = op->f[0];
-    a.cap        = op->f[1];
-    a.chunks     = chunks_of(a.group, j->n->seq);
-    a.split_rows = j->dev->deterministic ? 0 : a.chunks * WIDE_ROWS;
     if (most_rows(&a, j) > a.split_rows && !prefill_sm90(&a, j))
         prefill(&a, j);
     if (a.split_rows)
         decode(&a, j);
+}
+
+/* Exactly these three, on the same q, k and v; pages and heads as attention has them. */
+static bool follow(const sr_program *p, const sr_op *rope, const sr_op *write, const sr_op *attn)
+{
+    const uint32_t hd = attn->dim[2], q = attn->dim[0] * hd, kv = attn->dim[1] * hd;
+    return rope->code == SR_OP_ROPE && write->code == SR_OP_KVWRITE && attn->code == SR_OP_ATTN && rope->in[0] == rope->out[0] &&
+           rope->in[0] == write->in[0] && rope->in[0] == attn->in[0] && rope->in[0] != attn->out[0] && rope->dim[3] == 0 &&
+           rope->dim[0] == attn->dim[0] + attn->dim[1] && rope->dim[1] == hd && rope->dim[2] >= 2 && rope->dim[2] <= hd && rope->dim[2] % 2 == 0 &&
+           write->w == attn->w && write->n_w == attn->n_w && write->dim[0] == q && write->dim[1] == q + kv && write->dim[2] == hd &&
+           p->kv[attn->w].kv_heads == attn->dim[1];
+}
+
+extern "C" uint32_t sr_rope_kvwrite_attn_cuda(const sr_cudajob *j, uint32_t op, uint32_t end)
+{
+    const sr_op *rope = &j->prog->op[op];
+    sr_cudajob one    = *j;
+    sr_attnmma a      = {};
+    one.op            = rope + 2;
+    if (op + 3 > end || !j->n->tok || j->n->tok != j->n->seq || j->dev->deterministic || !follow(j->prog, rope, rope + 1, rope + 2) ||
+        !sr_attn_mma_supports(j->dev, j->prog, one.op) || !describe(&one, &a))
+        return 0;
+    a.turn.cs   = (const float *)j->slot[rope->in[1]];
+    a.turn.dst  = j->batch->dst + (size_t)one.op->w * j->max->tok;
+    a.turn.half = rope->dim[2] / 2;
+    a.turn.neox = (rope->flags & SR_F_NEOX) != 0;
+    decode(&a, &one); /* a token each: no sequence has more rows than are split */
+    return 3;
 }

@@ -8,13 +8,20 @@
 #include "ops/cuda.h"
 #include <cuda.h>
 
+typedef struct {          /* in a step of a token a sequence: what is still to be done to its q, k and v */
+    const float *cs;      /* the rotation's table; NULL: nothing, pages have k and v */
+    const uint32_t *dst;  /* of this group: rows of pages for k and v */
+    uint32_t half, neox;  /* pairs that turn; which they are (rope/rope.h) */
+} sr_attnturn;
+
 typedef struct {
-    const float *qkv;
+    const float *qkv;                     /* k and v behind q; they are not looked at without a turn */
     float *out, *partial;                 /* partial: [seq][kv head][chunk][splits][o rows x hd, m rows, l rows] */
     uint32_t *arrived, *ticket;           /* [seq][kv head][chunk]; items taken, blocks that found none: all zero between launches */
     const sr_shape *n;                    /* true counts */
     const uint32_t *seq, *table, *kv_len; /* table, kv_len: of this group */
     sr_kvbind kv;
+    sr_attnturn turn;
     struct {
         uint32_t page, layer, kv, head;
     } rows;                               /* strides of kv in rows: coordinates of the tensor map */

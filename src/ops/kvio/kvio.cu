@@ -5,33 +5,15 @@
  * Bits     those of the reference for all finite numbers; an F16 NaN is a NaN, its payload may differ.
  * Archs    sm_75+, nothing arch-specific.                                              */
 #include "ops/kernel.cuh"
+#include "ops/kvio/kvio.cuh"
 
 enum { THREADS = 128, WARPS = THREADS / 32 };
 
-static __device__ void store_q8(sr_q8_0 *y, float x, uint32_t lane)
-{
-    bool    finite = __all_sync(~0u, x * 0.0f == 0.0f);
-    float   peak = sr_warp_max(fabsf(x)), d = peak / 127, inv = d != 0 ? 1 / d : 0;
-    float   q = fminf(fmaxf(roundf(x * inv), -127.0f), 127.0f);
-    uint8_t *b = (uint8_t *)y;
-    b[2 + lane] = finite ? (uint8_t)(int8_t)q : 0;
-    if (lane == 0) {
-        uint16_t h = finite ? __half_as_ushort(__float2half_rn(d)) : 0x7e00;
-        b[0]       = (uint8_t)h;
-        b[1]       = (uint8_t)(h >> 8);
-    }
-}
-
-/* Piece i of 32 numbers of a token's K (value 0) or V (1): v is the lane's, number d of head h. */
+/* The lane's number d of head h of a token's K (value 0) or V (1). */
 static __device__ void store(const sr_kvbind &kv, uint32_t layer, uint32_t value, uint32_t to, uint32_t h, uint32_t d, uint32_t hd, float v)
 {
-    uint32_t format = value ? kv.format_v : kv.format_k;
-    char    *at = (char *)kv.base + to / kv.page_tokens * kv.stride.page + layer * kv.stride.layer + value * kv.stride.kv +
-               to % kv.page_tokens * kv.stride.tok + h * kv.stride.head;
-    if (format == SR_Q8_0)
-        store_q8((sr_q8_0 *)at + d / 32, v, d % 32);
-    else if (d < hd)
-        ((__half *)at)[d] = __float2half_rn(v);
+    const uint32_t format = value ? kv.format_v : kv.format_k;
+    sr_kv_put(format, sr_kv_row(kv, layer, value, to, h), d, hd, sr_kv_encode(format, v));
 }
 
 static __global__ void __launch_bounds__(THREADS) kvwrite(const float *x, sr_kvbind kv, uint32_t layer, const uint32_t *dst,
@@ -68,11 +50,6 @@ typedef struct {
     uint32_t        width, layer, hd, half, q_heads, q_blocks, k_col, v_col, neox;
 } rotated;
 
-static __device__ float rotate(float x0, float x1, float c, float s, bool second)
-{
-    return second ? fmaf(x0, s, x1 * c) : fmaf(x0, c, -(x1 * s));
-}
-
 /* Queries turn in place, a thread a pair; keys turn on their way into the pages, so that rows of x keep them unturned:
  * nobody reads them there. */
 static __global__ void __launch_bounds__(THREADS) rope_kvwrite(const __grid_constant__ rotated a, const __grid_constant__ sr_kvbind kv)
@@ -89,8 +66,8 @@ static __global__ void __launch_bounds__(THREADS) rope_kvwrite(const __grid_cons
             return;
         float *p  = row + (size_t)h * a.hd, *p0 = a.neox ? p + i : p + 2 * i, *p1 = a.neox ? p + i + a.half : p + 2 * i + 1;
         float  x0 = *p0, x1 = *p1;
-        *p0 = rotate(x0, x1, cos[i], sin[i], false);
-        *p1 = rotate(x0, x1, cos[i], sin[i], true);
+        *p0 = sr_rotate(x0, x1, cos[i], sin[i], false);
+        *p1 = sr_rotate(x0, x1, cos[i], sin[i], true);
         return;
     }
     uint32_t pieces = (a.hd + 31) / 32, all = pieces * kv.kv_heads, i = (blockIdx.x - a.q_blocks) * WARPS + threadIdx.x / 32,
@@ -101,7 +78,7 @@ static __global__ void __launch_bounds__(THREADS) rope_kvwrite(const __grid_cons
     float        v = d < a.hd ? p[d] : 0.0f;
     if (!value && d < 2 * a.half) {
         uint32_t pair = a.neox ? d % a.half : d / 2, second = a.neox ? d / a.half : d % 2;
-        v = rotate(a.neox ? p[pair] : p[2 * pair], a.neox ? p[pair + a.half] : p[2 * pair + 1], cos[pair], sin[pair], second);
+        v = sr_rotate(a.neox ? p[pair] : p[2 * pair], a.neox ? p[pair + a.half] : p[2 * pair + 1], cos[pair], sin[pair], second);
     }
     store(kv, a.layer, value, a.dst[t], h, d, a.hd, v);
 }
