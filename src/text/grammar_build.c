@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 enum { MAX_NODES = 1 << 20, MAX_RULES = 16384, MAX_DEPTH = 600, MAX_BYTES = 64 << 20 };
@@ -97,7 +98,100 @@ static sr_gx many(sr_gbuild *b, int kind, const sr_gx *x, uint32_t n)
 }
 
 sr_gx sr_gb_seq(sr_gbuild *b, const sr_gx *x, uint32_t n) { return n ? many(b, SR_GN_SEQ, x, n) : sr_gb_empty(b); }
-sr_gx sr_gb_alt(sr_gbuild *b, const sr_gx *x, uint32_t n) { return many(b, SR_GN_ALT, x, n); }
+
+/* ---- many plain texts ------------------------------------------------------------------------------------------
+ * As alternatives side by side each would be a way of its own through the same beginning, and a set holds so many ways only.  As a
+ * tree of what they begin with there is one; each branch is a rule whose calls stand last, so nothing is pushed for them.
+ *
+ *     "red" | "rest" | "blue"   ->   "re" A | "blue"      A ::= "d" | "st"                                               */
+
+#ifdef SR_FUZZ /* a fuzzer writes few */
+enum { WORDS_LEAST = 3 };
+#else
+enum { WORDS_LEAST = 32 };
+#endif
+typedef struct { uint32_t rule, lo, hi, at; } branch; /* for the words lo..hi, which are the same up to `at` */
+
+static int by_bytes(const void *x, const void *y)
+{
+    const sr_gnode *a = x, *b = y;
+    int c = memcmp(a->lit, b->lit, SR_MIN(a->n, b->n));
+    return c ? c : (a->n > b->n) - (a->n < b->n);
+}
+
+static sr_gx grow(sr_gbuild *b, const sr_gnode *w, branch t, sr_buf *todo)
+{
+    sr_gx    kid[257];
+    uint32_t n = 0;
+    if (w[t.lo].n == t.at) {
+        kid[n++] = sr_gb_empty(b);
+        t.lo++;
+    }
+    for (uint32_t i = t.lo, k; i < t.hi; i = k) {
+        for (k = i + 1; k < t.hi && w[k].lit[t.at] == w[i].lit[t.at];)
+            k++;
+        branch next = {0, i, k, t.at};
+        if (k - i == 1) {
+            kid[n++] = sr_gb_lit(b, w[i].lit + t.at, w[i].n - t.at);
+            continue;
+        }
+        while (next.at < w[i].n && w[i].lit[next.at] == w[k - 1].lit[next.at]) /* sorted: the first and the last differ soonest */
+            next.at++;
+        if ((next.rule = sr_gb_rule(b, NULL, 0)) == UINT32_MAX)
+            return 0;
+        if (!sr_buf_add(todo, &next, sizeof next))
+            return sr_gb_nomem(b);
+        kid[n++] = SR_GB_SEQ(b, sr_gb_lit(b, w[i].lit + t.at, next.at - t.at), sr_gb_ref(b, next.rule));
+    }
+    return many(b, SR_GN_ALT, kid, n);
+}
+
+/* Of sorted words, each once. */
+static sr_gx tree(sr_gbuild *b, const sr_gnode *w, uint32_t n)
+{
+    sr_buf   todo = {0};
+    uint32_t root = sr_gb_rule(b, NULL, 0);
+    bool     ok   = root != UINT32_MAX && (sr_buf_add(&todo, &(branch){root, 0, n, 0}, sizeof(branch)) || sr_gb_nomem(b));
+    for (size_t at = 0; ok && at < todo.n; at += sizeof(branch)) {
+        branch t;
+        memcpy(&t, todo.p + at, sizeof t);
+        ok = sr_gb_define(b, t.rule, grow(b, w, t, &todo));
+    }
+    sr_buf_end(&todo);
+    return ok ? sr_gb_ref(b, root) : 0;
+}
+
+sr_gx sr_gb_alt(sr_gbuild *b, const sr_gx *x, uint32_t n)
+{
+    uint32_t n_word = 0, n_rest = 0, last = 0;
+    for (uint32_t i = 0; i < n; i++)
+        n_word += x[i] && b->node[x[i]].kind == SR_GN_LIT;
+    if (n_word < WORDS_LEAST)
+        return many(b, SR_GN_ALT, x, n);
+    sr_gnode *w    = sr_malloc(n_word * sizeof *w);
+    sr_gx    *rest = sr_malloc((n - n_word + 1) * sizeof *rest), made = 0;
+    if (!w || !rest) {
+        made = sr_gb_nomem(b);
+        goto done;
+    }
+    n_word = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (x[i] && b->node[x[i]].kind == SR_GN_LIT)
+            w[n_word++] = b->node[x[i]];
+        else
+            rest[n_rest++] = x[i];
+    qsort(w, n_word, sizeof *w, by_bytes);
+    for (uint32_t i = 1; i < n_word; i++)
+        if (by_bytes(&w[last], &w[i]) != 0)
+            w[++last] = w[i];
+    rest[n_rest++] = tree(b, w, last + 1);
+    made = many(b, SR_GN_ALT, rest, n_rest);
+done:
+    sr_free(w);
+    sr_free(rest);
+    return made;
+}
+
 
 sr_gx sr_gb_rep(sr_gbuild *b, sr_gx x, uint32_t min, uint32_t max)
 {

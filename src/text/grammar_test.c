@@ -22,22 +22,29 @@ static sr_status compile(char kind, const char *source, sr_grammar **g, sr_err *
 }
 
 /* '=' a whole text; '<' the beginning of one; '!' neither. */
-static char verdict(char kind, const char *source, const char *text)
+static char read_by(const sr_grammar *g, const char *text)
 {
     sr_err      err = {0};
-    sr_grammar *g;
     sr_guide   *guide;
     sr_matcher *m = NULL;
     size_t      n;
-    if (compile(kind, source, &g, &err))
-        fail_msg("%s: %s", source, err.msg);
     const void *bytes = sr_grammar_bytes(g, &n);
     if (sr_guide_open(K.lex, bytes, n, &guide, &err) || sr_matcher_open(guide, &m, &err))
-        fail_msg("%s: %s", source, err.msg);
+        fail_msg("%s", err.msg);
     sr_status s   = sr_matcher_accept_bytes(m, text, strlen(text), &err);
     char      was = s == SR_INVALID ? '!' : s ? '?' : sr_matcher_can_end(m) ? '=' : '<';
     sr_matcher_close(m);
     sr_guide_close(guide);
+    return was;
+}
+
+static char verdict(char kind, const char *source, const char *text)
+{
+    sr_err      err = {0};
+    sr_grammar *g;
+    if (compile(kind, source, &g, &err))
+        fail_msg("%s: %s", source, err.msg);
+    char was = read_by(g, text);
     sr_grammar_close(g);
     return was;
 }
@@ -344,6 +351,41 @@ static void choices_and_parts_stand_one_after_the_other(void **state)
     sr_grammar_close(g);
 }
 
+/* Thousands of texts that begin alike, one inside another, some twice: all of them and nothing else. */
+static void many_texts_are_told_apart(void **state)
+{
+    (void)state;
+    enum { N = 4000 };
+    static char     text[N][32];
+    static sr_gtext choice[N];
+    sr_buf          schema = {0};
+    sr_buf_str(&schema, "{\"type\":\"object\",\"properties\":{\"a\":{\"enum\":[7,");
+    for (int i = 0; i < N; i++) {
+        int n = i % 3 == 0 ? snprintf(text[i], sizeof text[i], "value number %d", i / 2) : snprintf(text[i], sizeof text[i], "v\xc3\xa4lue %d of %d", i, i % 7);
+        choice[i] = (sr_gtext){text[i], (size_t)n};
+        if (i < 2000)
+            sr_buf_fmt(&schema, "%s\"%s\"", i ? "," : "", text[i]);
+    }
+    sr_buf_str(&schema, "]},\"b\":{\"const\":1}},\"required\":[\"a\",\"b\"]}");
+    sr_err      err = {0};
+    sr_grammar *g   = NULL;
+    assert_int_equal(sr_grammar_choice(choice, N, &g, &err), SR_OK);
+    for (int i = 0; i < N; i += 37)
+        assert_int_equal(read_by(g, text[i]), '=');
+    assert_int_equal(read_by(g, "value number"), '<');
+    assert_int_equal(read_by(g, "v"), '<');
+    assert_int_equal(read_by(g, "value number 2000"), '!');
+    assert_int_equal(read_by(g, "v\xc3\xa4lue 1 of 2"), '!');
+    sr_grammar_close(g);
+    assert_int_equal(sr_grammar_schema(schema.p, schema.n, &g, &err), SR_OK);
+    assert_int_equal(read_by(g, "{\"a\":\"value number 9\",\"b\":1}"), '=');
+    assert_int_equal(read_by(g, "{\"a\":\"value number 90\",\"b\":1}"), '=');
+    assert_int_equal(read_by(g, "{\"a\":7,\"b\":1}"), '=');
+    assert_int_equal(read_by(g, "{\"a\":\"value number 1000\""), '!');
+    sr_grammar_close(g);
+    sr_buf_end(&schema);
+}
+
 static void a_block_of_other_bytes_is_refused(void **state)
 {
     (void)state;
@@ -406,6 +448,7 @@ int main(void)
         cmocka_unit_test(schemas_shape_the_text),
         cmocka_unit_test(what_is_wrong_or_missing_is_named),
         cmocka_unit_test(choices_and_parts_stand_one_after_the_other),
+        cmocka_unit_test(many_texts_are_told_apart),
         cmocka_unit_test(a_block_of_other_bytes_is_refused),
     };
     return cmocka_run_group_tests(tests, begin, end);
