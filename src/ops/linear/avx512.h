@@ -75,7 +75,7 @@ SR_INLINE __m512i sr_codes_0x2(uint32_t format, const uint8_t *a, const uint8_t 
 /* n_b (1 or 2) neighbouring blocks of sixteen rows.  Two go together because a row's address must be loaded anew for each step:
  * there are sixteen, and load ports are what one block at a time runs out of. */
 SR_INLINE void sr_few_0_step(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t, uint32_t b, int n_b,
-                             uint16_t (*d)[16], uint16_t (*ahead)[16], uint32_t next, __m512 *acc)
+                             uint16_t (*d)[16], uint16_t (*ahead)[16], uint32_t next, size_t fetch, __m512 *acc)
 {
     const size_t size   = format == SR_Q8_0 ? sizeof(sr_q8_0) : sizeof(sr_q4_0);
     const int    offset = format == SR_Q8_0 ? 128 : 8;
@@ -88,8 +88,8 @@ SR_INLINE void sr_few_0_step(uint32_t format, const uint8_t *const *w, const sr_
     for (int i = 0; i < 8; i++) { /* rows 0-3 beside 4-7, 8-11 beside 12-15: the joins leave them in order */
         const int      r0 = i / 4 * 8 + i % 4, r1 = r0 + 4;
         const uint8_t *p0 = w[r0] + b * size, *p1 = w[r1] + b * size;
-        _mm_prefetch((const char *)p0 + SR_FEW_AHEAD0, _MM_HINT_T0);
-        _mm_prefetch((const char *)p1 + SR_FEW_AHEAD0, _MM_HINT_T0);
+        _mm_prefetch((const char *)w[r0] + fetch, _MM_HINT_T0);
+        _mm_prefetch((const char *)w[r1] + fetch, _MM_HINT_T0);
 #pragma GCC unroll 2
         for (int k = 0; k < n_b; k++) {
             q[k][i] = sr_codes_0x2(format, p0 + (size_t)k * size, p1 + (size_t)k * size);
@@ -115,7 +115,7 @@ SR_INLINE void sr_few_0_step(uint32_t format, const uint8_t *const *w, const sr_
 }
 
 SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t,
-                        uint32_t blocks, __m512 *acc)
+                        uint32_t blocks, size_t gap, __m512 *acc)
 {
     const size_t size = format == SR_Q8_0 ? sizeof(sr_q8_0) : sizeof(sr_q4_0);
     uint16_t     d[2][2][16]; /* scales are collected a step ahead, so that the vector load finds them stored */
@@ -127,11 +127,11 @@ SR_INLINE void sr_few_0(uint32_t format, const uint8_t *const *w, const sr_xrow_
             memcpy(&d[0][k][r], w[r] + (k ? SR_MIN(1u, blocks - 1) : 0) * size, 2);
     for (; b + 2 <= blocks; b += 2) {
         uint32_t next = SR_MIN(b + 2, last) - b;
-        sr_few_0_step(format, w, x, n_t, b, 2, d[b / 2 % 2], d[(b / 2 + 1) % 2], next, acc);
+        sr_few_0_step(format, w, x, n_t, b, 2, d[b / 2 % 2], d[(b / 2 + 1) % 2], next, sr_ahead(b * size + SR_FEW_AHEAD0, blocks * size, gap), acc);
     }
     if (b < blocks) { /* the step before collected the last two: this one is the second of them */
         uint16_t(*lone)[16] = d[b / 2 % 2];
-        sr_few_0_step(format, w, x, n_t, b, 1, blocks > 2 ? lone + 1 : lone, NULL, 0, acc);
+        sr_few_0_step(format, w, x, n_t, b, 1, blocks > 2 ? lone + 1 : lone, NULL, 0, sr_ahead(b * size + SR_FEW_AHEAD0, blocks * size, gap), acc);
     }
 }
 
@@ -250,12 +250,12 @@ SR_INLINE void sr_few_any(uint32_t format, const sr_linop *o, const sr_linpart *
         const sr_xrow_k *x[SR_FEW_X];
         for (int t = 0; t < n_t; t++)
             x[t] = sr_xrow(o, t0 + (uint32_t)t) + w->col0 / 256;
-        sr_few_k(format, p, x, n_t, w->n_col / 256, acc);
+        sr_few_k(format, p, x, n_t, w->n_col / 256, sr_row_gap(w), acc);
     } else {
         sr_xrow_0 x[SR_FEW_X];
         for (int t = 0; t < n_t; t++)
             x[t] = sr_xrow0(o, t0 + (uint32_t)t, w->col0);
-        sr_few_0(format, p, x, n_t, w->n_col / 32, acc);
+        sr_few_0(format, p, x, n_t, w->n_col / 32, sr_row_gap(w), acc);
     }
 }
 

@@ -225,24 +225,26 @@ SR_INLINE void sr_few_finish(uint32_t format, const sr_few_sums *f, const sr_xro
 /* The heads (Q6_K: d) of rows are stored one by one, and a wider load of them cannot be forwarded: reading them at once would wait for the
  * stores, so sums are finished a superblock later. */
 SR_INLINE void sr_few_k(uint32_t format, const uint8_t *const *w, const sr_xrow_k *const *x, int n_t,
-                        uint32_t blocks, __m512 *acc)
+                        uint32_t blocks, size_t gap, __m512 *acc)
 {
+    const size_t size = sr_linear_block(format);
     sr_few_sums f[2];
     for (int t = 0; t < n_t; t++)
         acc[t] = _mm512_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++) {
         sr_few_sums *to = &f[b % 2];
         sr_xfew      y[SR_FEW_X];
+        size_t       ahead = sr_ahead(b * size + SR_FEW_AHEAD, blocks * size, gap);
         for (int t = 0; t < n_t; t++)
             y[t] = sr_few_x(format, x[t][b].q);
         for (int g = 0; g < 4; g++) {
             __m512i s[4][SR_FEW_X], one[4];
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
-                const uint8_t *p = w[g * 4 + r] + b * sr_linear_block(format);
-                _mm_prefetch((const char *)p + SR_FEW_AHEAD, _MM_HINT_T0);
-                _mm_prefetch((const char *)p + SR_FEW_AHEAD + 64, _MM_HINT_T0);
-                _mm_prefetch((const char *)p + SR_FEW_AHEAD + 128, _MM_HINT_T0);
+                const uint8_t *p = w[g * 4 + r] + b * size, *next = w[g * 4 + r] + ahead;
+                _mm_prefetch((const char *)next, _MM_HINT_T0);
+                _mm_prefetch((const char *)next + 64, _MM_HINT_T0);
+                _mm_prefetch((const char *)next + 128, _MM_HINT_T0);
                 if (format == SR_Q6_K)
                     memcpy(&to->d[g * 4 + r], p + 206, 4);
                 else

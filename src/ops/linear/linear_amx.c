@@ -82,12 +82,12 @@ SR_INLINE void planes_6(const uint8_t *w, group_k *g, int r)
     g->d[r] = sr_half(w + 208);
 }
 
-/* Row r of a group: a superblock. */
-SR_INLINE void planes(uint32_t format, const uint8_t *p, group_k *g, int r)
+/* Row r of a group: a superblock; what is asked for meanwhile. */
+SR_INLINE void planes(uint32_t format, const uint8_t *p, const uint8_t *ahead, group_k *g, int r)
 {
-    _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
-    _mm_prefetch((const char *)p + AHEAD + 64, _MM_HINT_T0);
-    _mm_prefetch((const char *)p + AHEAD + 128, _MM_HINT_T0);
+    _mm_prefetch((const char *)ahead, _MM_HINT_T0);
+    _mm_prefetch((const char *)ahead + 64, _MM_HINT_T0);
+    _mm_prefetch((const char *)ahead + 128, _MM_HINT_T0);
     if (format == SR_Q6_K)
         planes_6(p, g, r);
     else
@@ -127,7 +127,7 @@ SR_INLINE void panel_in(uint32_t format, const sr_linpart *w, const sr_panelof *
             p[i] = sr_row_of(w, &a->rows, r + i) + first;
         for (int i = 0; i < 16 && k; i++)
             for (uint32_t b = 0; b < blocks; b++)
-                planes(format, p[i] + b * size, gk + b, i);
+                planes(format, p[i] + b * size, p[i] + b * size + AHEAD, gk + b, i);
         if (!k)
             codes_of(format, p, blocks, g0);
     }
@@ -291,6 +291,7 @@ SR_INLINE void slim_of(uint32_t format, int n_t, const sr_linop *o, const sr_lin
     group_k             *g      = (group_k *)(void *)o->work;
     sr_acc               acc    = {.p = (float *)(void *)(g + 2), .high = 16};
     uint32_t             blocks = w->n_col / 256;
+    const size_t         size   = sr_linear_block(format), gap = sr_row_gap(w);
     const sr_xtile_k    *x      = (const sr_xtile_k *)o->xk + w->col0 / 256;
     const uint8_t       *p[16];
     waiting              last = {.w = NULL}, now;
@@ -298,7 +299,7 @@ SR_INLINE void slim_of(uint32_t format, int n_t, const sr_linop *o, const sr_lin
         p[i] = sr_row_of(w, rows, i);
     memset(acc.p, 0, (size_t)n_t * 16 * SR_LIN_TILE * sizeof *acc.p);
     for (int i = 0; i < 16; i++)
-        planes(format, p[i], g, i);
+        planes(format, p[i], p[i] + sr_ahead(AHEAD, blocks * size, gap), g, i);
     for (uint32_t b = 0; b < blocks; b++, last = now) {
         now = (waiting){.c = (const int32_t(*)[16][16])c[b % 2], .w = g + b % 2, .x = {x + b, x + o->cols / 256 + b},
                         .acc = {sr_acc_at(acc, 0, 0), sr_acc_at(acc, 1, 0)}};
@@ -309,7 +310,7 @@ SR_INLINE void slim_of(uint32_t format, int n_t, const sr_linop *o, const sr_lin
             for (int t = 0; t < n_t && last.w; t++)
                 finish(six, &last, t, 4 * k, 4);
             for (int i = 4 * k; i < 4 * k + 4 && b + 1 < blocks; i++) /* after last's use of row i */
-                planes(format, p[i] + (b + 1) * sr_linear_block(format), g + (b + 1) % 2, i);
+                planes(format, p[i] + (b + 1) * size, p[i] + sr_ahead((b + 1) * size + AHEAD, blocks * size, gap), g + (b + 1) % 2, i);
         }
         store_sums(n_t, c[b % 2]);
     }

@@ -70,7 +70,7 @@ SR_INLINE void dots(uint32_t format, const uint8_t *w, const sr_xrow_k *const *x
 
 /* Four rows of weights against n_t rows of x. */
 SR_INLINE void rows_k(uint32_t format, const uint8_t *const *w, const sr_xrow_k *const *x, int n_t, uint32_t blocks,
-                      __m128 *acc)
+                      size_t gap, __m128 *acc)
 {
     const size_t size = format == SR_Q4_K ? sizeof(sr_q4_K) : format == SR_Q5_K ? sizeof(sr_q5_K) : sizeof(sr_q6_K);
     for (int t = 0; t < n_t; t++)
@@ -79,11 +79,12 @@ SR_INLINE void rows_k(uint32_t format, const uint8_t *const *w, const sr_xrow_k 
         __m256i s[4][4], sum[4];
         __m128i m[4][4];
         float   d[4], dmin[4] = {0};
+        size_t  ahead = sr_ahead(b * size + AHEAD, blocks * size, gap);
         for (int r = 0; r < 4; r++) {
             const uint8_t *p = w[r] + b * size;
-            __builtin_prefetch(p + AHEAD);
-            __builtin_prefetch(p + AHEAD + 64);
-            __builtin_prefetch(p + AHEAD + 128);
+            __builtin_prefetch(w[r] + ahead);
+            __builtin_prefetch(w[r] + ahead + 64);
+            __builtin_prefetch(w[r] + ahead + 128);
             d[r] = sr_half(p + (format == SR_Q6_K ? 208 : 0));
             if (format != SR_Q6_K)
                 dmin[r] = sr_half(p + 2);
@@ -104,19 +105,20 @@ SR_INLINE void rows_k(uint32_t format, const uint8_t *const *w, const sr_xrow_k 
 
 /* ---- few rows: Q4_0, Q8_0 --------------------------------------------------------------------------- */
 
-SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t, uint32_t blocks, __m128 *acc)
+SR_INLINE void rows_0(uint32_t format, const uint8_t *const *w, const sr_xrow_0 *x, int n_t, uint32_t blocks, size_t gap, __m128 *acc)
 {
     const size_t size = format == SR_Q8_0 ? sizeof(sr_q8_0) : sizeof(sr_q4_0);
     for (int t = 0; t < n_t; t++)
         acc[t] = _mm_setzero_ps();
     for (uint32_t b = 0; b < blocks; b++) {
         __m256i s[4][4], sum[4];
+        size_t   ahead = sr_ahead(b * size + AHEAD, blocks * size, gap);
         uint64_t d = 0; /* put together in a register: a load of what was just stored in pieces waits for the stores */
         for (int r = 0; r < 4; r++) {
             const uint8_t *p = w[r] + b * size;
             uint16_t       h;
             memcpy(&h, p, 2);
-            __builtin_prefetch(p + AHEAD);
+            __builtin_prefetch(w[r] + ahead);
             d |= (uint64_t)h << 16 * r;
             __m256i q = sr_codes_0(format, p), a = _mm256_abs_epi8(q);
             for (int t = 0; t < n_t; t++) {
@@ -142,12 +144,12 @@ SR_INLINE void rows_any(uint32_t format, const sr_linop *o, const sr_linpart *w,
         const sr_xrow_k *x[4];
         for (int t = 0; t < n_t; t++)
             x[t] = sr_xrow(o, t0 + (uint32_t)t) + w->col0 / 256;
-        rows_k(format, p, x, n_t, w->n_col / 256, acc);
+        rows_k(format, p, x, n_t, w->n_col / 256, sr_row_gap(w), acc);
     } else {
         sr_xrow_0 x[4];
         for (int t = 0; t < n_t; t++)
             x[t] = sr_xrow0(o, t0 + (uint32_t)t, w->col0);
-        rows_0(format, p, x, n_t, w->n_col / 32, acc);
+        rows_0(format, p, x, n_t, w->n_col / 32, sr_row_gap(w), acc);
     }
 }
 

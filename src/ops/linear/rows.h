@@ -68,6 +68,13 @@ static inline void sr_quant_alone(const sr_cpujob *j, sr_linop *o)
 
 /* ---- weights and results ---------------------------------------------------------------------------- */
 
+/* What lies between the ends of a row's columns here and the beginning of the next row's. */
+SR_INLINE size_t sr_row_gap(const sr_linpart *w) { return w->row_bytes - sr_row_bytes(w->format, w->n_col); }
+
+/* From the beginning of a row to what is read `at` bytes on: behind its end the next row, which comes next.  Without that a part of the columns
+ * (down's, shared with a GPU) was read at half the rate: what was asked for ahead was nobody's, and every row's beginning was waited for. */
+SR_INLINE size_t sr_ahead(size_t at, size_t size, size_t gap) { return at + (at >= size ? gap : 0); }
+
 /* Row i; past the end: the last row again. */
 SR_INLINE const uint8_t *sr_row_of(const sr_linpart *w, const sr_linrows *rows, uint32_t i)
 {
