@@ -221,8 +221,8 @@ static void the_h200_profile_gives_what_was_measured_there(void **state)
 {
     (void)state;
     static const struct { const char *model; uint32_t batch, depth; double tok_s; } row[] = {
-        {"synth:8b:Q4_K_M", 1, 16, 490.6}, {"synth:8b:Q8_0", 1, 16, 395.1}, {"synth:8b:F16", 1, 16, 247.8}, {"synth:8b:Q4_K_M", 8, 8, 2787},
-        {"synth:8b:Q4_K_M", 32, 8, 7582}, {"synth:8b:F16", 32, 8, 5499}, {"synth:70b:Q4_K_M", 1, 16, 79.9}};
+        {"synth:8b:Q4_K_M", 1, 32, 507.6}, {"synth:8b:Q8_0", 1, 32, 400.8}, {"synth:8b:F16", 1, 32, 251.4}, {"synth:8b:Q4_K_M", 4, 16, 1454.6}, {"synth:8b:Q4_K_M", 8, 16, 2662.9},
+        {"synth:8b:Q4_K_M", 32, 16, 8600.3}, {"synth:llama3.2-3b:Q4_K_M", 1, 32, 856.7}, {"synth:llama3.2-3b:Q4_K_M", 8, 16, 3799}, {"synth:70b:Q4_K_M", 1, 16, 80.1}};
     read_profile("h200");
     for (size_t i = 0; i < SR_COUNT(row); i++) {
         sr_planmodel m;

@@ -256,7 +256,7 @@ static void the_shipped_profiles_are_sound_and_say_what_they_are(void **state)
         for (uint32_t t = 1; t < p.host.cores; t++)
             assert_true(sr_profile_rates(&p, t, SR_Q4_K, 1).cpu_read <= sr_profile_rates(&p, t + 1, SR_Q4_K, 1).cpu_read);
         for (uint32_t m = 1; m < 64; m++)
-            assert_true(product_s(&p, m) <= product_s(&p, m + 1));
+            assert_true(product_s(&p, m) <= product_s(&p, m + 1) * 1.03); /* measured figures: one kernel takes 9 to 16 rows in the same time */
         sr_profile_write(&p, &text);
         if (sr_profile_parse(text.p, text.n, &q, &err))
             fail_msg("%s: %s", path, err.msg);
