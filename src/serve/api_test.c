@@ -389,7 +389,7 @@ static void names_of_models(void **state)
 {
     (void)state;
     static const char *const also[] = {"tiny", "org/tiny"};
-    tc_server s = {.cfg = {.strict_model = true, .aliases = also, .n_aliases = 2}};
+    tc_server s = {.cfg = {.strict_model = true, .aliases = also, .n_aliases = 2}, .null = {.device = 5000000000, .outside = 7}};
     tc_reply  r = {0};
     json_error_t e;
     tc_start(&s);
@@ -405,6 +405,8 @@ static void names_of_models(void **state)
     assert_int_equal(json_integer_value(tc_at(j, "data.0.max_model_len")), 2048);
     assert_string_equal(tc_str(j, "data.0.meta.ram_format"), "coded");
     assert_int_equal(json_integer_value(tc_at(j, "data.0.meta.n_ctx")), 2048);
+    assert_true(json_integer_value(tc_at(j, "data.0.meta.placement.device")) == 5000000000);
+    assert_int_equal(json_integer_value(tc_at(j, "data.0.meta.placement.outside")), 7);
     assert_string_equal(tc_str(j, "data.2.root"), "strata/test");
     json_decref(j);
     tc_reply_end(&r);

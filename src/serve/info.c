@@ -193,6 +193,9 @@ void sr_info_props(sr_serve *s, sr_conn *c)
 static void model_object(const sr_serve *s, const char *id, sr_jsonw *w)
 {
     const sr_servemodel *m = &s->env.model;
+    sr_portstats p = {0};
+    if (s->ready)
+        sr_port_stats(s->port, &p);
     sr_json_obj(w, NULL);
     sr_json_str(w, "id", id);
     sr_json_str(w, "object", "model");
@@ -220,6 +223,12 @@ static void model_object(const sr_serve *s, const char *id, sr_jsonw *w)
         sr_json_str(w, "device", m->device);
     if (m->ram)
         sr_json_str(w, "ram_format", m->ram);
+    if (p.bytes_device || p.bytes_outside) {
+        sr_json_obj(w, "placement"); /* bytes of weights: where they are computed at once, and where they come from in every step */
+        sr_json_uint(w, "device", p.bytes_device);
+        sr_json_uint(w, "outside", p.bytes_outside);
+        sr_json_end(w);
+    }
     sr_json_end(w);
     sr_json_end(w);
 }

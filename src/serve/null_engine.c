@@ -63,6 +63,8 @@ static void gauges(sr_null *e)
     g->waiting     = e->n_waiting;
     g->max_ctx     = e->cfg.ctx;
     g->max_seqs    = e->cfg.max_seqs;
+    g->bytes_device  = e->cfg.device;
+    g->bytes_outside = e->cfg.outside;
     g->page_tokens = PAGE_TOKENS;
     g->pages_total = (uint64_t)e->cfg.max_seqs * e->cfg.ctx / PAGE_TOKENS;
     g->pages_used = g->paused = 0;

@@ -24,6 +24,7 @@ typedef struct {
     uint32_t start_ms;                     /* from admission to the first token, as if the prompt took that long */
     uint32_t fail_after;                   /* > 0: a choice fails after that many tokens */
     uint32_t die_after;                    /* > 0: after that many tokens in all the engine is gone, without a word */
+    uint64_t device, outside;              /* weights it claims to have on a device, and beside it */
 } sr_nullcfg;
 
 SR_MUSTUSE sr_status sr_null_open(sr_port *port, const sr_nullcfg *cfg, sr_null **out, sr_err *err);
