@@ -94,17 +94,19 @@ SR_INLINE void planes(uint32_t format, const uint8_t *p, const uint8_t *ahead, g
         planes_45(format, p, g, r);
 }
 
-/* A group: `blocks` blocks of 32 of each row. */
-SR_INLINE void codes_of(uint32_t format, const uint8_t *const *p, uint32_t blocks, group_0 *g)
+/* A group: `blocks` blocks of 32 of each row, from `first` bytes of its columns here on. */
+SR_INLINE void codes_of(uint32_t format, const sr_linpart *w, const uint8_t *const *p, size_t first, uint32_t blocks, group_0 *g)
 {
-    const size_t size = sr_linear_block(format);
+    const size_t size = sr_linear_block(format), all = w->n_col / 32 * size, gap = sr_row_gap(w);
     uint16_t     d[WIDE_0 / 32][16]; /* apart: a vector load of numbers just stored would wait for the stores */
-    for (uint32_t b = 0; b < blocks; b++)
+    for (uint32_t b = 0; b < blocks; b++) {
+        size_t ahead = sr_ahead(first + b * size + AHEAD, all, gap) - first;
 #pragma GCC unroll 16
         for (int r = 0; r < 16; r++) {
             memcpy(&d[b][r], p[r] + b * size, 2);
-            _mm_prefetch((const char *)p[r] + b * size + AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)p[r] + ahead, _MM_HINT_T0);
         }
+    }
     for (uint32_t b = 0; b < blocks; b++) {
 #pragma GCC unroll 16
         for (int r = 0; r < 16; r++)
@@ -129,7 +131,7 @@ SR_INLINE void panel_in(uint32_t format, const sr_linpart *w, const sr_panelof *
             for (uint32_t b = 0; b < blocks; b++)
                 planes(format, p[i] + b * size, p[i] + b * size + AHEAD, gk + b, i);
         if (!k)
-            codes_of(format, p, blocks, g0);
+            codes_of(format, w, p, first, blocks, g0);
     }
 }
 
