@@ -18,7 +18,7 @@
  *          puts them over that position's place in its run.  The others look at older positions only, so that no block waits for another,
  *          and all copies can begin before the previous kernel has ended.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over runs of 16, base 2.
- * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; eight warps a block, one block a multiprocessor, for one sequence (half as
+ * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; eight warps a block, one block a multiprocessor, for few sequences (half as
  *          many splits to join, two runs a warp under way), else four warps; alone: many short sequences, a warp for all positions of a kv head.
  * Archs    sm_75+.                                                                           */
 #ifndef SR_OPS_ATTN_DECODE_CUH

@@ -5,20 +5,22 @@
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
 
-enum { LEAST = 128, MANY = 4, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5 };
+enum { SHORT = 64, MANY = 4, Q8_MOST = 2048, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5 };
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
-/* Splits for `items` (sequence, kv head, chunk of rows) and `blocks` at once, none shorter than LEAST positions.  Each sequence is cut into
- * so many by its true length, on the device: inside a graph `positions` may be twice the longest. */
-static void cut(sr_attnmma *a, uint32_t blocks, uint32_t items, uint32_t positions)
+/* Splits for `items` (sequence, kv head, chunk of rows) and `blocks` at once, none shorter than SR_ATTN_LEAST positions; SR_ATTN_FEW of them may be SHORT.
+ * Each sequence is cut into so many by its true length, on the device: inside a graph `positions` may be twice the longest. */
+static void cut(sr_attnmma *a, uint32_t blocks, uint32_t items, uint32_t positions, bool few)
 {
-    uint32_t each = blocks / items, most = div_up(positions, LEAST);
+    uint32_t each = blocks / items, most = div_up(positions, SR_ATTN_LEAST), some = div_up(positions, SHORT);
+    some = some < SR_ATTN_FEW ? some : (uint32_t)SR_ATTN_FEW;
+    most = few && some > most ? some : most;
     if (each % 16 <= each / 16) /* the join takes 16 at a time: 32 rather than 33 */
         each -= each % 16;
     each      = each < most ? each : most;
     a->splits = each ? each : 1;
-    a->least  = LEAST;
+    a->least  = few ? (uint32_t)SHORT : (uint32_t)SR_ATTN_LEAST;
 }
 
 /* Rows that are split go in chunks of 16; more chunks where there are few sequences. */
@@ -38,14 +40,14 @@ bool sr_attn_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op
     return formats && size && page % 16 == 0 && p->slot[op->in[0]].width % 4 == 0;
 }
 
-/* What is split has no more parts than run at once, and none shorter than LEAST positions. */
+/* What is split has no more parts than run at once, and none shorter than SR_ATTN_LEAST positions, or half as long and of half as many rows. */
 size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max)
 {
     size_t parts = 0, at_once = (size_t)MANY * (uint32_t)d->sms;
     if (d->deterministic)
         return SR_CUDA_COUNTERS;
     for (uint32_t seq = 1; seq <= max->seq && parts < at_once; seq++) { /* more sequences may be cut into fewer chunks of rows */
-        size_t n = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], seq) * div_up(max->pages * p->page_tokens, LEAST);
+        size_t n = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], seq) * div_up(max->pages * p->page_tokens, SR_ATTN_LEAST);
         parts    = n > parts ? n : parts;
     }
     return SR_CUDA_COUNTERS + (parts < at_once ? parts : at_once) * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
@@ -74,6 +76,15 @@ static uint32_t most_rows(const sr_attnmma *a, const sr_cudajob *j)
 /* Most of a sequence; in a graph those of its bucket. */
 static uint32_t positions_of(const sr_cudajob *j) { return j->n->pages * j->batch->kv[j->op->w].page_tokens; }
 
+/* Few sequences: as many as blocks of eight warps run at once.  Of Q8_0 two share a multiprocessor, but long ones are faster in smaller blocks. */
+static bool in_eights(const sr_attnmma *a, const sr_cudajob *j)
+{
+    const uint32_t items = j->n->seq * a->kv_heads, sms = (uint32_t)j->dev->sms;
+    if (a->kv.format_k != SR_Q8_0 || j->op->dim[2] > 128)
+        return items <= sms;
+    return j->n->seq == 1 || (items <= 2 * sms && positions_of(j) <= Q8_MOST);
+}
+
 static void decode(const sr_attnmma *a, const sr_cudajob *j)
 {
     const uint32_t longest = most_rows(a, j);
@@ -82,9 +93,10 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j)
     sr_attnmma b         = *a;
     const uint32_t need  = div_up(longest, wide ? 16 : 8);
     b.chunks             = need < a->chunks ? need : a->chunks;
-    const bool bulk      = j->dev->arch >= 90, one = bulk && !wide && j->n->seq == 1;
+    const bool bulk      = j->dev->arch >= 90, one = bulk && !wide && in_eights(a, j);
     const uint32_t fit   = one ? 1 : j->op->dim[2] > 128 ? 2 : wide || !bulk ? 3 : MANY; /* blocks of a multiprocessor */
-    cut(&b, fit * (uint32_t)j->dev->sms, j->n->seq * a->kv_heads * b.chunks, positions_of(j));
+    const uint32_t items = j->n->seq * a->kv_heads * b.chunks, blocks = fit * (uint32_t)j->dev->sms;
+    cut(&b, blocks, items, positions_of(j), one && items * SR_ATTN_FEW * 2 <= blocks); /* with more blocks than half, short ones bring nothing */
     cudaLaunchConfig_t c = config(j, &overlap, dim3(b.splits, a->kv_heads * b.chunks, j->n->seq));
     uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) | (one ? SR_ATTN_ONE : 0);
     if (kind == SR_ATTN_BULK && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&

@@ -28,16 +28,18 @@ typedef struct {
     uint32_t width, layer, group, kv_heads, window, max_pages;
     uint32_t page_runs, box_rows;         /* runs of 16 positions in a page; rows of a box of the tensor map */
     uint32_t split_rows, chunks;          /* see above; a sequence's rows are split into so many chunks at most */
-    uint32_t splits, least;               /* most splits of a sequence; positions of one, unless it is the last */
+    uint32_t splits, least;               /* most splits of a sequence; positions of one, unless it is the last, while there are not SR_ATTN_FEW */
     uint32_t items;                       /* (sequence, kv head, chunk), where each is a warp's; filled in by its start */
     float scale, cap;
 } sr_attnmma;
+
+enum { SR_ATTN_LEAST = 128, SR_ATTN_FEW = 8 }; /* positions of a split; splits that may be shorter: more of them take longer to join than positions would */
 
 enum {                 /* of a decode kernel */
     SR_ATTN_WIDE  = 1, /* 16 rows a chunk, not 8 */
     SR_ATTN_Q8    = 2, /* pages of Q8_0, not F16 */
     SR_ATTN_BULK  = 4, /* by bulk copies: sm_90 */
-    SR_ATTN_ONE   = 8, /* one sequence: one block of eight warps a multiprocessor; with SR_ATTN_BULK, not SR_ATTN_WIDE */
+    SR_ATTN_ONE   = 8, /* few sequences: one block of eight warps a multiprocessor; with SR_ATTN_BULK, not SR_ATTN_WIDE */
     SR_ATTN_ALONE = 16 /* a warp for each (sequence, kv head, chunk), whose positions are not split; with SR_ATTN_BULK alone, head size 128 */
 };
 

@@ -36,8 +36,9 @@ __device__ __forceinline__ bool decode_part(const sr_attnmma &a, uint32_t rows, 
     visible_of(w.from, w.to, a.window, w.n_tok, w.row0 / a.group, w.lo, w.all_hi);
     visible_of(w.from, w.to, a.window, w.n_tok, (w.row0 + w.n_row - 1) / a.group, w.all_lo, w.hi);
     w.old = w.to - w.n_tok;
-    const uint32_t lo = w.lo / RUN * RUN, size = max(a.least, ((w.hi - lo + a.splits - 1) / a.splits + RUN - 1) / RUN * RUN);
-    w.n_split         = (w.hi - lo + size - 1) / size;
+    const uint32_t lo = w.lo / RUN * RUN, span = w.hi - lo, least = min(max(a.least, (span + SR_ATTN_FEW - 1) / SR_ATTN_FEW), SR_ATTN_LEAST),
+                   size = (max(least, (span + a.splits - 1) / a.splits) + RUN - 1) / RUN * RUN;
+    w.n_split         = (span + size - 1) / size;
     w.begin           = lo + w.split * size;
     w.stop            = min(w.begin + size, w.hi);
     return w.split < w.n_split;
