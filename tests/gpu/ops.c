@@ -428,7 +428,8 @@ static void step_of(kit *k, attn_case *c, uint64_t *s, sr_op op[3])
 }
 
 /* One launch of the three gives the bits of three launches, in the pages and in the output; in a graph, too.  In every sixth round some sequences have
- * two tokens, so that it is no such step; every eighth is many short sequences; pages and rotation are the reference's bits. */
+ * two tokens, so that it is no such step; every eighth is many short sequences, every eighth so many that blocks of four warps are taken; pages and rotation are the
+ * reference's bits. */
 static void a_step_s_rotation_and_writing_go_with_its_attention(void)
 {
     static const sr_cpukernel *const ref[] = {&sr_rope_ref, &sr_kvio_ref, &sr_attn_ref};
@@ -436,7 +437,7 @@ static void a_step_s_rotation_and_writing_go_with_its_attention(void)
     double worst = 0;
     for (uint32_t round = 0; round < 64; round++) {
         attn_case c  = random_case(&s);
-        const bool many = round % 8 == 7, two = round % 6 == 5 && !many;
+        const bool many = round % 8 == 7, more = round % 8 == 3, two = round % 6 == 5 && !many && !more;
         if (many) {
             c.n_seq    = 84 + kit_below(&s, 44);
             c.heads    = 8 * (1 + kit_below(&s, 4));
@@ -445,8 +446,13 @@ static void a_step_s_rotation_and_writing_go_with_its_attention(void)
             c.format_k = c.format_v = SR_F16;
             c.page_tokens           = 16;
         }
+        if (more) {
+            c.n_seq    = 24 + kit_below(&s, 30);
+            c.heads    = 8 * (1 + kit_below(&s, 3));
+            c.kv_heads = 8;
+        }
         for (uint32_t i = 0; i < c.n_seq; i++) {
-            c.past[i]  = many ? kit_below(&s, 60) : i < 5 && kit_below(&s, 2) ? c.past[i] : kit_below(&s, 300);
+            c.past[i]  = many || (more && i >= 5) ? kit_below(&s, 60) : i < 5 && kit_below(&s, 2) ? c.past[i] : kit_below(&s, 300);
             c.first[i] = kit_below(&s, 4) ? 0 : kit_below(&s, c.past[i] + 1);
             c.tok[i]   = two ? 1 + kit_below(&s, 2) : 1;
         }

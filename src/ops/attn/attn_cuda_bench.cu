@@ -290,7 +290,13 @@ static shape random_shape(uint32_t i)
         s.format   = SR_F16;
         s.hd       = 128;
     }
-    uint32_t most = i % 6 == 5 ? 1 : i % 3 == 0 ? 1 : i % 3 == 1 ? 8 : 300;
+    if (i % 6 == 2) { /* more than run at once in blocks of eight warps */
+        s.n_seq    = 20 + below(40);
+        s.kv_heads = 7 + below(2);
+        s.heads    = s.kv_heads * (1 + below(10));
+        s.page     = 16 << below(2);
+    }
+    uint32_t most = i % 6 == 5 ? 1 : i % 6 == 2 ? 1 + below(4) : i % 3 == 0 ? 1 : i % 3 == 1 ? 8 : 300;
     for (uint32_t q = 0; q < s.n_seq; q++) {
         s.tok[q]   = 1 + below(below(4) ? most : 1);
         s.past[q]  = below(i % 6 == 5 ? 200 : i % 7 == 0 ? 3000 : 300);
