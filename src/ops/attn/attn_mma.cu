@@ -115,8 +115,8 @@ static void prefill(const sr_attnmma *a, const sr_cudajob *j)
 {
     cudaLaunchAttribute overlap;
     const bool q8        = a->kv.format_k == SR_Q8_0;
-    const uint32_t hd    = j->op->dim[2], rows = hd > 128 ? 48 : hd == 128 && q8 ? 128 : 64; /* of a block */
-    cudaLaunchConfig_t c = config(j, &overlap, dim3(div_up(j->n->tok * a->group, rows) + j->n->seq, a->kv_heads));
+    const uint32_t hd    = j->op->dim[2], rows = hd > 128 ? 48 : hd > 80 ? 192 : 256; /* of a block */
+    cudaLaunchConfig_t c = config(j, &overlap, dim3(a->kv_heads, div_up(j->n->tok * a->group, rows) + j->n->seq));
     switch (hd) {
     case 64: (void)sr_attn_prefill_64(a, c, q8); return;
     case 80: (void)sr_attn_prefill_80(a, c, q8); return;

@@ -50,8 +50,8 @@ cudaError_t sr_attn_decode_96(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_
 cudaError_t sr_attn_decode_128(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
 cudaError_t sr_attn_decode_256(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind);
 
-/* Prefill: one file per head size.  Grid: blocks of 64 rows (48 above head size 128; 128 of it with Q8_0), for all rows and one more a sequence;
- * kv heads. */
+/* Prefill: one file per head size.  Grid: kv heads; blocks of 192 rows (256 up to head size 80, 48 above 128), for all rows and one more a
+ * sequence. */
 cudaError_t sr_attn_prefill_64(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
 cudaError_t sr_attn_prefill_80(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);
 cudaError_t sr_attn_prefill_96(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8);

@@ -84,11 +84,6 @@ template <int F> __device__ __forceinline__ raw8<F> raw_load(const uint8_t *row,
     return r;
 }
 
-template <int F> __device__ __forceinline__ raw8<F> raw_zero(void)
-{
-    return {};
-}
-
 template <int F> __device__ __forceinline__ uint4 raw_numbers(const raw8<F> &r)
 {
     if constexpr (F == SR_F16)
