@@ -2,6 +2,8 @@
  * Shapes   x [m][cols] f32 to the image of gemm90.h; cols a multiple of 64.  x is a slot, or a norm of one, or gate and up.
  * Roofline 6 bytes a number; about 2 us: a block per row.
  * Archs    nothing arch-specific; used on sm_90.                                                        */
+#include <math.h>
+
 #include "ops/glu/act.cuh"
 #include "ops/linear/gemm90.h"
 #include "ops/mma.cuh"
@@ -112,60 +114,160 @@ static size_t up(size_t v, size_t to) { return (v + to - 1) / to * to; }
 
 uint32_t sr_gemm90_cols(uint32_t m) { return m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : m <= 64 ? 64 : m <= 128 ? 128 : 256; }
 
-/* What leaving and joining sums takes, in pieces (measured: notes/0040). */
-static uint32_t joining(uint32_t n) { return n <= 16 ? 2 : n <= 32 ? 3 : n <= 64 ? 4 : 6; }
+/* ---- cutting up ---------------------------------------------------------------------------------------- */
 
-void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
+enum { OWN = 1024, BARS = 1024, MOST = 16 }; /* shared memory that the system keeps, of barriers; stages */
+
+static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+
+static __global__ void __launch_bounds__(640, 1) room_kernel(void) {}
+
+/* Clusters of so many blocks, a block a multiprocessor, that run at once; asked for once a device. */
+static uint32_t clusters_at_once(uint32_t log, const sr_cudainfo *d)
 {
-    uint32_t sms = (uint32_t)d->sms, smem = (uint32_t)d->smem_block;
-    const uint32_t OWN = 1024, BARS = 1024, MOST = 16;
-    const bool half = formats == 1u << SR_F16 || formats == 1u << SR_BF16;
-    uint32_t n = sr_gemm90_cols(g->m), groups = 0, tile = 0, tiles, units, x_stage;
-    const uint32_t x_k = half || n == 256 ? 64 : n == 128 ? 128 : 256; /* shape90 */
-    g->rows     = n <= 32 ? 256 : 128;
-    g->stage_k  = half ? 64 : 256;
-    g->x_stages = (g->part[0].tiles_k * sr_tile_cols(g->part[0].format) + x_k - 1) / x_k;
-    x_stage     = x_k == 256 ? sr_gemm90_block(n) : n * x_k * 2;
-    g->twice_1024 = 0x64006400;
-    for (uint32_t i = 0; i < g->n_part; i++) {
-        g->part[i].group0 = groups;
-        g->part[i].bytes  = sr_tile_bytes(g->part[i].format);
-        tile              = g->part[i].bytes > tile ? g->part[i].bytes : tile;
-        groups += (g->part[i].row_tiles * 16 + g->rows - 1) / g->rows;
+    static uint32_t known[16][4];
+    int dev = 0;
+    if (!log)
+        return (uint32_t)d->sms;
+    if (cudaGetDevice(&dev) || dev >= 16 || log > 3)
+        return 0;
+    if (!known[dev][log]) {
+        cudaLaunchAttribute attr = {};
+        cudaLaunchConfig_t c     = {};
+        int n                    = 0;
+        attr.id                  = cudaLaunchAttributeClusterDimension;
+        attr.val.clusterDim      = {1u << log, 1, 1};
+        c.gridDim                = dim3(1u << log);
+        c.blockDim               = dim3(640);
+        c.dynamicSmemBytes       = (size_t)d->smem_block - OWN;
+        c.attrs                  = &attr;
+        c.numAttrs               = 1;
+        if (cudaFuncSetAttribute(room_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)c.dynamicSmemBytes) ||
+            cudaOccupancyMaxActiveClusters(&n, room_kernel, &c))
+            n = 0;
+        known[dev][log] = 1u + (uint32_t)n;
     }
-    g->col_tiles = (g->m + n - 1) / n;
-    tiles        = groups * g->col_tiles;
-    /* Whole groups where the last of them make blocks wait for less than joining costs.  Also where blocks must not wait for others. */
-    g->run  = !d->chains || ((tiles + sms - 1) / sms * sms - tiles) * g->blocks_k <= joining(n) * sms ? g->blocks_k : 1;
-    units   = tiles * g->blocks_k / g->run;
-    g->grid = units < sms ? units : sms;
-    g->each = units / g->grid;
-    g->more = units % g->grid;
-    g->w_stage = g->rows / 16 * tile;
-    smem -= OWN + BARS;
+    return known[dev][log] - 1;
+}
+
+/* Pieces of x and tiles of the weights: inputs, bytes. */
+typedef struct {
+    uint32_t n, tile_k, x_k, tile, x_piece;
+    bool exact;
+} sizes;
+
+static sizes sizes_of(const sr_gemm90 *g, uint32_t formats) /* as shape90 has them */
+{
+    sizes z         = {};
+    const bool half = formats == 1u << SR_F16 || formats == 1u << SR_BF16;
+    z.n             = sr_gemm90_cols(g->m);
+    z.tile_k        = half ? 64 : 256;
+    z.x_k           = half || z.n == 256 ? 64 : z.n == 128 ? 128 : 256;
+    z.x_piece       = z.x_k == 256 ? sr_gemm90_block(z.n) : z.n * z.x_k * 2;
+    z.exact         = z.n <= 64 && !(formats & ~(1u << SR_Q4_K | 1u << SR_Q5_K | 1u << SR_Q6_K));
+    for (uint32_t i = 0; i < g->n_part; i++) {
+        const uint32_t bytes = sr_tile_bytes(g->part[i].format);
+        z.tile               = bytes > z.tile ? bytes : z.tile;
+    }
+    return z;
+}
+
+/* Stages of weights and of x by turns, for about as many inputs. */
+static bool rings(sr_gemm90 *g, const sizes *z, uint32_t smem)
+{
+    const uint32_t x_stage = z->x_piece << g->split_log;
+    g->w_stage             = (g->tiles * z->tile) << g->split_log;
     g->x_depth = g->w_depth = 0;
-    for (uint32_t left = smem;;) { /* stages of weights and of x by turns, for about as many inputs */
-        bool w         = g->w_depth * g->stage_k <= g->x_depth * x_k;
-        uint32_t bytes = w ? g->w_stage : x_stage;
+    for (uint32_t left = smem - OWN - BARS;;) {
+        const bool w         = g->w_depth * z->tile_k <= g->x_depth * z->x_k;
+        const uint32_t bytes = w ? g->w_stage : x_stage;
         if (left < bytes || (w ? g->w_depth : g->x_depth) == MOST)
             break;
         left -= bytes;
         g->w_depth += w;
         g->x_depth += !w;
     }
-    g->at_w    = g->x_depth * x_stage;
-    g->at_bar  = g->at_w + g->w_depth * g->w_stage;
-    g->smem    = g->at_bar + BARS;
+    g->at_w   = g->x_depth * x_stage;
+    g->at_bar = (g->at_w + g->w_depth * g->w_stage + 15) & ~15u;
+    g->smem   = g->at_bar + BARS;
+    return g->w_depth >= 2 && g->x_depth >= 2;
 }
 
-static size_t partial_bytes(uint32_t n, uint32_t sms) { return (size_t)2 * sms * 256 * n * 4; }
-
-size_t sr_gemm90_scratch(uint32_t m, uint32_t cols, uint32_t sms)
+/* Clocks of a multiprocessor (measured on an H200: notes/0040): what limits a step, and what there is besides. */
+static double clocks(const sr_gemm90 *g, const sizes *z, const sr_cudainfo *d)
 {
-    return up((size_t)m * 4, 1024) + up(m, SR_GEMM90_COLS) * up(cols, 256) * 2 + partial_bytes(sr_gemm90_cols(m), sms);
+    const double split = 1u << g->split_log, busy = (double)g->grid / d->sms, part = z->tile_k / 256.0,
+                 tile    = z->n <= 8 ? 170 : z->n <= 16 ? 185 : z->n <= 32 ? 245 : z->n <= 64 ? 370 : z->n <= 128 ? 500 : 680,
+                 bytes_w = g->tiles * z->tile * split, bytes_x = (double)z->x_piece * (z->tile_k / z->x_k) * split,
+                 issue = (g->tiles + 3) / 4 * 4 * split * tile * part, memory = bytes_w * busy / 18, l2 = (bytes_w + bytes_x) * busy / 24,
+                 alone = (900 + 11.0 * z->n) * part;
+    const double step  = fmax(fmax(issue, memory), fmax(l2, alone)) + 0.15 * l2 + 250,
+                 steps = ceil((double)g->steps / (1u << g->cluster_log)), rounds = ceil((double)g->units / (g->grid >> g->cluster_log));
+    return 5000 + rounds * (steps * step + 12 * z->n) + (split > 1 ? 300 : 0) + (g->cluster_log ? 1500.0 * (1u << g->cluster_log) : 0);
 }
 
-void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *counters, void *scratch)
+double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint32_t tiles, uint32_t split_log, uint32_t cluster_log)
+{
+    const sizes z         = sizes_of(g, formats);
+    const uint32_t groups = z.n <= 32 ? 4 : 2, tiles_k = g->part[0].tiles_k, fours = (tiles + 3) / 4, all_log = split_log + cluster_log;
+    uint32_t group        = 0;
+    g->tiles              = tiles;
+    g->split_log          = split_log;
+    g->cluster_log        = cluster_log;
+    g->twice_1024         = 0x64006400;
+    if (!tiles || fours << split_log > groups || (split_log && z.x_k != z.tile_k))
+        return -1;
+    for (uint32_t i = 0; i < g->n_part; i++) {
+        g->part[i].group0 = group;
+        g->part[i].bytes  = sr_tile_bytes(g->part[i].format);
+        group += div_up(g->part[i].row_tiles, tiles);
+    }
+    g->steps     = div_up(tiles_k, 1u << split_log);
+    g->x_pieces  = tiles_k * (z.tile_k / z.x_k);
+    g->col_tiles = div_up(g->m, z.n);
+    g->units     = group * g->col_tiles;
+    const uint32_t room = clusters_at_once(cluster_log, d);
+    g->grid      = (g->units < room ? g->units : room) << cluster_log;
+    if (!g->grid || g->steps < 1u << cluster_log || (all_log && g->units > room) || !rings(g, &z, (uint32_t)d->smem_block))
+        return -1;
+    const uint32_t kept = div_up(z.n / 2, 1u << cluster_log); /* numbers of a thread that a block of a cluster adds up */
+    if (all_log && ((kept << all_log) * fours * 512 > g->at_bar || 1u << all_log > z.n))
+        return -1;
+    return clocks(g, &z, d);
+}
+
+void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
+{
+    const uint32_t n = sr_gemm90_cols(g->m), groups = n <= 32 ? 4 : 2;
+    uint32_t tiles = 1, split = 0, cluster = 0;
+    double least   = -1;
+    for (uint32_t c = 0; c <= 3; c++)
+        for (uint32_t s = 0; groups >> s; s++) {
+            const uint32_t room = clusters_at_once(c, d);
+            for (uint32_t t = 1, before = 0; room && t <= (groups >> s) * 4; t++) { /* the fewest row tiles for each number of rounds, or fours */
+                uint32_t units = 0;
+                for (uint32_t i = 0; i < g->n_part; i++)
+                    units += div_up(g->part[i].row_tiles, t);
+                const uint32_t rounds = div_up(units * div_up(g->m, n), room);
+                const double now      = (rounds == before && t % 4) || (rounds > 1 && c + s) ? -1 : sr_gemm90_cut(g, formats, d, t, s, c);
+                before                = rounds;
+                if (now >= 0 && (least < 0 || now < least)) {
+                    least   = now;
+                    tiles   = t;
+                    split   = s;
+                    cluster = c;
+                }
+            }
+        }
+    (void)sr_gemm90_cut(g, formats, d, tiles, split, cluster);
+}
+
+size_t sr_gemm90_scratch(uint32_t m, uint32_t cols)
+{
+    return up((size_t)m * 4, 1024) + up(m, SR_GEMM90_COLS) * up(cols, 256) * 2;
+}
+
+void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *scratch)
 {
     x->n       = sr_gemm90_cols(g->m);
     x->m       = g->m;
@@ -175,19 +277,25 @@ void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *counters, void *scratch)
     x->blocks_k = g->blocks_k;
     g->scale   = x->scale;
     g->image   = x->image;
-    g->partial = (float *)(x->image + up(g->m, SR_GEMM90_COLS) * g->blocks_k * 512);
-    g->arrived = (uint32_t *)counters;
 }
 
-static void configure(cudaLaunchConfig_t *c, cudaLaunchAttribute *attr, bool pdl, cudaStream_t stream)
+static void configure(cudaLaunchConfig_t *c, cudaLaunchAttribute attr[2], bool pdl, uint32_t cluster_log, cudaStream_t stream)
 {
-    *c         = {};
-    *attr      = {};
-    attr->id   = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attr->val.programmaticStreamSerializationAllowed = 1;
-    c->stream   = stream;
-    c->attrs    = attr;
-    c->numAttrs = pdl ? 1 : 0;
+    *c        = {};
+    attr[0]   = {};
+    attr[1]   = {};
+    c->stream = stream;
+    c->attrs  = attr;
+    if (pdl) {
+        attr[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attr[0].val.programmaticStreamSerializationAllowed = 1;
+        c->numAttrs = 1;
+    }
+    if (cluster_log) {
+        attr[c->numAttrs].id             = cudaLaunchAttributeClusterDimension;
+        attr[c->numAttrs].val.clusterDim = {1u << cluster_log, 1, 1};
+        c->numAttrs++;
+    }
 }
 
 /* Failures stay in cudaGetLastError(). */
@@ -200,9 +308,9 @@ template <int FROM> static void image(cudaLaunchConfig_t *c, const sr_gemm90x *x
 
 void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream)
 {
-    cudaLaunchAttribute attr;
+    cudaLaunchAttribute attr[2];
     cudaLaunchConfig_t c;
-    configure(&c, &attr, pdl, stream);
+    configure(&c, attr, pdl, 0, stream);
     c.gridDim = dim3(x->m);
     switch (x->from) {
     case SR_GEMM90_NORM:
@@ -234,9 +342,9 @@ uint32_t sr_gemm90_share(const sr_gemm90part *p, uint32_t n, uint32_t *formats)
 
 void sr_gemm90_multiply(const sr_gemm90 *g, uint32_t formats, bool pdl, cudaStream_t stream)
 {
-    cudaLaunchAttribute attr;
+    cudaLaunchAttribute attr[2];
     cudaLaunchConfig_t c;
-    configure(&c, &attr, pdl, stream);
+    configure(&c, attr, pdl, g->cluster_log, stream);
     c.gridDim          = dim3(g->grid);
     c.dynamicSmemBytes = g->smem;
     uint32_t n         = sr_gemm90_cols(g->m);

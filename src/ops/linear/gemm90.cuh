@@ -2,9 +2,8 @@
  * Shapes   as gemm90.h; N = 8 .. 256 columns a block.
  * Roofline bytes = weights + m*(cols + rows)*4 up to some 100 columns, beyond 2*m*rows*cols against 989 TFLOP/s of f16.
  * Target   H200, 8B Q4_K_M: 32 columns in 80 us a layer, 128 in 200; 2048 tokens: 60 % of the f16 peak (notes/0011).
- * Mapping  two producer warps for weights (a bulk copy a row tile) and one for x (one a stage); a warp decodes its
- *          row tile 64 inputs ahead of the products that take it from registers.  Weights are asked for before the launch
- *          before has ended.
+ * Mapping  two producer warps for weights (a bulk copy a row tile) and one for x; a warp decodes its row tile 64 inputs ahead of
+ *          the products that take it from registers.  Weights are asked for before the launch before has ended.
  * Variants an instance per N and format, and two for the mixtures of Q4_K_M and Q5_K_M.
  * Archs    sm_90a.                                                                                                   */
 #ifndef SR_OPS_LINEAR_GEMM90_CUH
@@ -21,8 +20,8 @@ enum { MAX_DEPTH90 = 16 };
 /* How a block is made up: warpgroups that multiply, a row tile a warp; 32-blocks of a stage of weights (a tile) and of x. */
 template <int N, uint32_t FORMATS> struct shape90 {
     static constexpr bool half    = FORMATS == ONE90(SR_F16) || FORMATS == ONE90(SR_BF16);
-    static constexpr int groups   = N <= 32 ? 4 : 2, threads = groups * 128 + 128;
     static constexpr int askers   = 2; /* warps that ask for weights; another does for x */
+    static constexpr int groups   = N <= 32 ? 4 : 2, threads = groups * 128 + 128;
     static constexpr int w_blocks = half ? 2 : 8, x_blocks = half || N == 256 ? 2 : N == 128 ? 4 : 8;
     static constexpr int together = 2;                     /* blocks whose products are asked for at once */
     static constexpr uint32_t x_stage = x_blocks == 8 ? sr_gemm90_block(N) : N * x_blocks * 64; /* bytes */
@@ -53,73 +52,74 @@ struct ring90 {
     }
 };
 
-/* Runs of pieces, in units that stay together: block b has [first(b), first(b + 1)), the first `more` blocks a unit more. */
-__device__ __forceinline__ uint32_t first90(const sr_gemm90 &g, uint32_t b) { return (b * g.each + min(b, g.more)) * g.run; }
-__device__ __forceinline__ uint32_t block90(const sr_gemm90 &g, uint32_t piece) /* the block that has it */
-{
-    const uint32_t u = piece / g.run, big = g.more * (g.each + 1);
-    return u < big ? u / (g.each + 1) : g.more + (u - big) / g.each;
-}
-
-/* The run of pieces of one group and column tile that begins at `piece`. */
-struct span90 {
-    uint32_t part, row_tile, tiles, column, k0, k1; /* row_tile: of the part; tiles: of this group */
+/* What a block multiplies at a time: some row tiles of a part by a tile of columns, steps [k0, k1) of the inputs. */
+struct unit90 {
+    uint32_t part, row_tile, tiles, column, k0, k1; /* row_tile: of the part */
 };
-__device__ __forceinline__ span90 span90_of(const sr_gemm90 &g, uint32_t piece, uint32_t end)
+__device__ __forceinline__ uint32_t clusters90(const sr_gemm90 &g) { return gridDim.x >> g.cluster_log; }
+__device__ __forceinline__ uint32_t cluster90(const sr_gemm90 &g) { return blockIdx.x >> g.cluster_log; }
+__device__ __forceinline__ uint32_t rank90(const sr_gemm90 &g) { return blockIdx.x & ((1u << g.cluster_log) - 1); }
+
+__device__ __forceinline__ unit90 unit90_of(const sr_gemm90 &g, uint32_t u)
 {
-    span90 s;
-    uint32_t t = piece / g.blocks_k, group = t / g.col_tiles;
-    s.column = t % g.col_tiles;
-    s.k0     = piece % g.blocks_k;
-    s.k1     = min(g.blocks_k, s.k0 + end - piece);
+    unit90 s;
+    const uint32_t group = u / g.col_tiles, rank = rank90(g);
+    s.column = u - group * g.col_tiles;
+    s.k0     = g.steps * rank >> g.cluster_log;
+    s.k1     = g.steps * (rank + 1) >> g.cluster_log;
     s.part   = 0;
     for (uint32_t i = 1; i < g.n_part; i++)
         s.part += group >= g.part[i].group0;
-    s.row_tile = (group - g.part[s.part].group0) * (g.rows / 16);
-    s.tiles    = min(g.rows / 16, g.part[s.part].row_tiles - s.row_tile);
+    s.row_tile = (group - g.part[s.part].group0) * g.tiles;
+    s.tiles    = min(g.tiles, g.part[s.part].row_tiles - s.row_tile);
     return s;
 }
-/* One of the askers' share of the tiles: one warp alone cannot ask for them fast enough. */
-__device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, uint32_t columns, uint32_t asker, uint32_t each)
+
+/* One of the askers' share of the tiles: one warp alone cannot ask for them fast enough.  A row tile's tiles of a step follow each other. */
+__device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, uint32_t columns, uint32_t asker, uint32_t askers)
 {
-    const bars90 bar   = bars90_of(g, smem);
-    const uint32_t per = 256 / g.stage_k;
-    ring90 r           = {0, 1};
-    for (uint32_t p = first90(g, blockIdx.x), end = first90(g, blockIdx.x + 1); p < end;) {
-        const span90 s            = span90_of(g, p, end);
+    const bars90 bar    = bars90_of(g, smem);
+    const uint32_t each = (g.tiles + askers - 1) / askers;
+    ring90 r            = {0, 1};
+    for (uint32_t u = cluster90(g); u < g.units; u += clusters90(g)) {
+        const unit90 s            = unit90_of(g, u);
         const sr_gemm90part &part = g.part[s.part];
-        p += s.k1 - s.k0;
         if (s.column >= columns)
             continue;
-        for (uint32_t k = s.k0 * per, k1 = min(s.k1 * per, part.tiles_k); k < k1; k++, r.next(g.w_depth)) {
-            const uint32_t t0   = asker * each, t1 = min(t0 + each, max(s.tiles, t0));
+        const uint32_t t0 = min(asker * each, s.tiles), t1 = min(t0 + each, s.tiles);
+        const size_t row  = (size_t)part.tiles_k * part.bytes;
+        for (uint32_t k = s.k0; k < s.k1; k++, r.next(g.w_depth)) {
+            const uint32_t at = k << g.split_log, bytes = min(part.tiles_k - at, 1u << g.split_log) * part.bytes;
             uint8_t *to         = smem + g.at_w + r.at * g.w_stage;
-            const uint8_t *from = part.p + ((size_t)s.row_tile * part.tiles_k + k) * part.bytes;
+            const uint8_t *from = part.p + s.row_tile * row + (size_t)at * part.bytes;
             sr_bar_wait(bar.w_empty + r.at, r.parity);
-            sr_bar_expect(bar.w_full + r.at, (t1 - t0) * part.bytes);
+            sr_bar_expect(bar.w_full + r.at, (t1 - t0) * bytes);
             for (uint32_t t = t0; t < t1; t++)
-                sr_bulk_load(to + t * part.bytes, from + (size_t)t * part.tiles_k * part.bytes, part.bytes, bar.w_full + r.at);
+                sr_bulk_load(to + (t << g.split_log) * part.bytes, from + t * row, bytes, bar.w_full + r.at);
         }
     }
 }
 
+/* A stage is what the warpgroups need at a time: a piece of x for each of those that share a row tile's inputs. */
 template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(const sr_gemm90 &g, uint8_t *smem, uint32_t columns)
 {
-    constexpr uint32_t stage = shape90<N, FORMATS>::x_stage;
-    const bars90 bar         = bars90_of(g, smem);
-    constexpr uint32_t per   = 8 / shape90<N, FORMATS>::x_blocks;
-    ring90 r                 = {0, 1};
-    for (uint32_t p = first90(g, blockIdx.x), end = first90(g, blockIdx.x + 1); p < end;) {
-        const span90 s = span90_of(g, p, end);
-        p += s.k1 - s.k0;
+    using P                = shape90<N, FORMATS>;
+    const bars90 bar       = bars90_of(g, smem);
+    constexpr uint32_t per = P::w_blocks / P::x_blocks, in_block = 8 / P::x_blocks; /* stages of a tile; pieces of a 256-block */
+    ring90 r               = {0, 1};
+    for (uint32_t u = cluster90(g); u < g.units; u += clusters90(g)) {
+        const unit90 s = unit90_of(g, u);
         if (s.column >= columns)
             continue;
         const uint8_t *image = g.image + (size_t)s.column * g.blocks_k * sr_gemm90_block(N);
-        for (uint32_t k = s.k0 * per, k1 = min(s.k1 * per, g.x_stages); k < k1; k++, r.next(g.x_depth)) {
-            const uint8_t *from = image + (size_t)(k / per) * sr_gemm90_block(N) + k % per * stage;
+        for (uint32_t k = s.k0 * per; k < s.k1 * per; k++, r.next(g.x_depth)) {
+            const uint32_t at = k << g.split_log, n = min(g.x_pieces - min(g.x_pieces, at), 1u << g.split_log);
             sr_bar_wait(bar.x_empty + r.at, r.parity);
-            sr_bar_expect(bar.x_full + r.at, stage);
-            sr_bulk_load(smem + r.at * stage, from, stage, bar.x_full + r.at);
+            sr_bar_expect(bar.x_full + r.at, n * P::x_stage);
+            for (uint32_t i = 0; i < n; i++)
+                sr_bulk_load(smem + ((r.at << g.split_log) + i) * P::x_stage,
+                             image + (size_t)((at + i) / in_block) * sr_gemm90_block(N) + (at + i) % in_block * P::x_stage, P::x_stage,
+                             bar.x_full + r.at);
         }
     }
 }
@@ -128,6 +128,7 @@ template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(c
 template <int N> struct state90 {
     float d[N / 2];
     ring90 w, x;
+    uint32_t tile, phase; /* bytes from a stage of weights to the warp's tile, from a stage of x to the warpgroup's piece */
     uint32_t up; /* 1024 twice; in a register, and not known to be the same in all lanes: otherwise it is moved to one again and again */
 };
 
@@ -144,7 +145,7 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
 {
     using P             = shape90<N, FORMATS>;
     const uint32_t lane = threadIdx.x % 32, up = st.up;
-    const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + threadIdx.x / 32 * sr_tile_bytes(F);
+    const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + st.tile;
     uint32_t op = 0, a[2][P::together][8];
     decoder<F> dec;
     sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
@@ -157,7 +158,7 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
             dec.block(w, lane, b + i, up, now[i]);
         if (b % P::x_blocks == 0) {
             sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
-            op = (uint32_t)sr_operand_deep(smem + st.x.at * P::x_stage, 1024);
+            op = (uint32_t)sr_operand_deep(smem + (st.x.at << g.split_log) * P::x_stage + st.phase, 1024);
         }
         sr_wg_fence();
 #pragma unroll
@@ -184,9 +185,9 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
 template <int N, int F, uint32_t FORMATS>
 __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, state90<N> &st)
 {
-    constexpr int together = 2;
+    constexpr int together = N == 32 ? 1 : 2; /* there are no registers for two */
     const uint32_t lane = threadIdx.x % 32;
-    const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + threadIdx.x / 32 * sr_tile_bytes(F);
+    const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + st.tile;
     uint32_t a[2][together][8], low[4];
     float t[N / 2], u[N / 2];
     whole<F> dec;
@@ -198,7 +199,7 @@ __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &ba
     if constexpr (F != SR_Q6_K)
         dec.minimums(lane, st.up, low);
     sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
-    const uint32_t op = (uint32_t)sr_operand_deep(smem + st.x.at * shape90<N, FORMATS>::x_stage, 1024);
+    const uint32_t op = (uint32_t)sr_operand_deep(smem + (st.x.at << g.split_log) * shape90<N, FORMATS>::x_stage + st.phase, 1024);
 #pragma unroll
     for (int b = 0; b < 8; b += together) {
         uint32_t(&now)[together][8] = a[b / together % 2], (&next)[together][8] = a[b / together % 2 ^ 1];
@@ -229,6 +230,17 @@ __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &ba
     }
 }
 
+/* A step of which nothing is this warpgroup's. */
+template <int N, uint32_t FORMATS> __device__ __forceinline__ void skip90(const sr_gemm90 &g, const bars90 &bar, state90<N> &st)
+{
+    sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
+    free90(bar.w_empty + st.w.at);
+    st.w.next(g.w_depth);
+    sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
+    free90(bar.x_empty + st.x.at);
+    st.x.next(g.x_depth);
+}
+
 template <int N, uint32_t FORMATS>
 __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, uint32_t format, state90<N> &st)
 {
@@ -251,13 +263,24 @@ __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &ba
 #undef CASE
 }
 
+/* Warpgroups take row tiles by fours, and inputs by turns: each of `split` that share four row tiles a tile of a step. */
+struct seat90 {
+    uint32_t four, phase, fours; /* fours: of the block */
+};
+__device__ __forceinline__ seat90 seat90_of(const sr_gemm90 &g)
+{
+    const uint32_t group = threadIdx.x / 128;
+    return {group >> g.split_log, group & ((1u << g.split_log) - 1), (g.tiles + 3) / 4};
+}
+
 /* y of some numbers of this thread's: v[i] is d[j0 + i], of which there are j1 - j0.  All loads go before the stores. */
 template <int N, int MOST>
-__device__ __forceinline__ void store90(const sr_gemm90 &g, const span90 &s, uint32_t n, uint32_t j0, uint32_t j1, const float *v)
+__device__ __forceinline__ void store90(const sr_gemm90 &g, const unit90 &s, uint32_t four, uint32_t n, uint32_t j0, uint32_t j1, const float *v)
 {
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = (s.row_tile + warp) * 16 + lane / 4, c0 = s.column * N + lane % 4 * 2;
+    const uint32_t lane = threadIdx.x % 32, tile = four * 4 + threadIdx.x / 32 % 4, row = (s.row_tile + tile) * 16 + lane / 4,
+                   c0         = s.column * N + lane % 4 * 2;
     const sr_gemm90part &part = g.part[s.part];
-    if (warp >= s.tiles)
+    if (tile >= s.tiles)
         return;
     const float *z = g.z ? g.z + part.y0 + row : NULL;
     float scale[MOST], more[MOST], bias[2] = {part.bias ? __ldg(part.bias + row) : 0, part.bias ? __ldg(part.bias + row + 8) : 0};
@@ -277,117 +300,85 @@ __device__ __forceinline__ void store90(const sr_gemm90 &g, const span90 &s, uin
     }
 }
 
-/* Sums of a span that is not a whole group go to scratch.  When all runs of the group have left theirs there, each warpgroup adds up some
- * numbers of all, those of d[j0] .. d[j1 - 1], in the order of the runs. */
-template <int N> __device__ __forceinline__ float *partial90(const sr_gemm90 &g, uint32_t block, uint32_t which)
+/* All who share a unit are here. */
+__device__ __forceinline__ void meet90(const sr_gemm90 &g, const seat90 &seat)
 {
-    constexpr int groups = N <= 32 ? 4 : 2;
-    return g.partial + ((size_t)(2 * block + which) * groups + threadIdx.x / 128) * (64 * N) + threadIdx.x % 128;
+    if (g.cluster_log)
+        asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    else
+        asm volatile("bar.sync 1, %0;" ::"r"((seat.fours << g.split_log) * 128) : "memory");
 }
 
-template <int N> __device__ __forceinline__ void leave90(const sr_gemm90 &g, uint32_t piece, uint32_t which, const state90<N> &st)
+/* Sums of those who share a unit's inputs become one: each gets some numbers, d[j] of all threads, from the others, and adds them up in the
+ * order of the inputs.  They lie where the rings were. */
+template <int N>
+__device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const unit90 &s, const seat90 &seat, uint32_t n, const state90<N> &st)
 {
-    constexpr int groups = N <= 32 ? 4 : 2;
-    const uint32_t group = threadIdx.x / 128;
-    float *mine          = partial90<N>(g, blockIdx.x, which);
+    constexpr uint32_t E = N / 2;
+    constexpr int at_once = N <= 16 ? 4 : N <= 32 ? 8 : 16;
+    const uint32_t all_log = g.cluster_log + g.split_log, all = 1u << all_log, rank = rank90(g), mine = (rank << g.split_log) + seat.phase,
+                   base = sr_smem(smem) + (seat.four * 128 + threadIdx.x % 128) * 4, hop = seat.fours * 512;
+    meet90(g, seat); /* nobody reads rings any more */
 #pragma unroll
-    for (int j = 0; j < N / 2; j++)
-        __stcg(mine + j * 128, st.d[j]);
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-    if (threadIdx.x % 128 == 0) {
-        __threadfence(); /* for all that the barrier has brought here */
-        atomicAdd(g.arrived + (block90(g, piece / g.blocks_k * g.blocks_k) * groups + group) * 2, 1);
+    for (uint32_t j = 0; j < E; j++) {
+        const uint32_t owner = ((((j + 1) << all_log) - 1) / E) >> g.split_log, low = owner * E >> g.cluster_log;
+        uint32_t at;
+        asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(at) : "r"(base + (((j - low) << all_log) + mine) * hop), "r"(owner));
+        asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(at), "f"(st.d[j]) : "memory");
     }
-}
-
-/* A counter; what was written before it was counted is visible behind this. */
-__device__ __forceinline__ uint32_t counted90(const uint32_t *counter)
-{
-    uint32_t v;
-    asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(v) : "l"(counter) : "memory");
-    return v;
-}
-
-struct share90 { /* of one group's sums: numbers [j0, j1), from `runs` runs, the first of them block b0's */
-    uint32_t piece, b0, runs, j0, j1, slot0;
-};
-template <int N> __device__ __forceinline__ share90 share90_of(const sr_gemm90 &g, uint32_t piece)
-{
-    const uint32_t start = piece / g.blocks_k * g.blocks_k, b0 = block90(g, start), runs = block90(g, start + g.blocks_k - 1) - b0 + 1,
-                   i = blockIdx.x - b0;
-    return {piece, b0, runs, i * (N / 2) / runs, (i + 1) * (N / 2) / runs, first90(g, b0) < start};
-}
-
-template <int N> __device__ __forceinline__ void join90(const sr_gemm90 &g, const uint32_t left[2], uint32_t end, uint32_t n)
-{
-    constexpr int groups = N <= 32 ? 4 : 2, at_once = N <= 16 ? 4 : N <= 32 ? 8 : 16;
-    const uint32_t group = threadIdx.x / 128;
-    share90 s[2];
+    meet90(g, seat);
+    const uint32_t j0 = mine * E >> all_log, j1 = (mine + 1) * E >> all_log, low = rank * E >> g.cluster_log;
+    for (uint32_t j = j0; j < j1; j += at_once) {
+        float v[at_once] = {};
+        for (uint32_t b = 0; b < all; b++) {
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-        s[i].j0 = s[i].j1 = 0;
-        if (left[i] < end)
-            s[i] = share90_of<N>(g, left[i]);
-        if (s[i].j0 < s[i].j1 && threadIdx.x % 128 == 0)
-            while (counted90(g.arrived + (s[i].b0 * groups + group) * 2) < s[i].runs)
-                ;
-    }
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        for (uint32_t j = s[i].j0; j < s[i].j1; j += at_once) {
-            float v[at_once] = {};
-#pragma unroll 8
-            for (uint32_t b = 0; b < s[i].runs; b++) {
-                const float *p = partial90<N>(g, s[i].b0 + b, b ? 0 : s[i].slot0) + j * 128;
-#pragma unroll
-                for (int k = 0; k < at_once; k++)
-                    v[k] += j + k < s[i].j1 ? __ldcg(p + k * 128) : 0;
+            for (int k = 0; k < at_once; k++) {
+                float w = 0;
+                if (j + k < j1)
+                    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(w) : "r"(base + (((j + k - low) << all_log) + b) * hop) : "memory");
+                v[k] += w;
             }
-            store90<N, at_once>(g, span90_of(g, s[i].piece, end), n, j, s[i].j1, v);
         }
-        if (s[i].j0 < s[i].j1 && threadIdx.x % 128 == 0) {
-            uint32_t *counter = g.arrived + (s[i].b0 * groups + group) * 2;
-            if (atomicAdd(counter + 1, 1) + 1 == min(s[i].runs, (uint32_t)(N / 2))) /* nobody looks at them any more */
-                counter[0] = counter[1] = 0;
-        }
+        store90<N, at_once>(g, s, seat.four, n, j, j1, v);
     }
 }
 
 template <int N, uint32_t FORMATS>
 __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uint32_t n, uint32_t columns)
 {
-    constexpr uint32_t per = 8 / shape90<N, FORMATS>::w_blocks;
-    const bars90 bar       = bars90_of(g, smem);
-    const uint32_t first = first90(g, blockIdx.x), end = first90(g, blockIdx.x + 1);
-    uint32_t left[2]     = {end, end}; /* spans left in scratch: the first of the block, the last */
+    using P           = shape90<N, FORMATS>;
+    const bars90 bar  = bars90_of(g, smem);
+    const seat90 seat = seat90_of(g);
     state90<N> st;
-    st.w  = {0, 0};
-    st.x  = {0, 0};
-    st.up = __shfl_sync(0xffffffff, g.twice_1024, 0);
-    for (uint32_t p = first; p < end;) {
-        const span90 s = span90_of(g, p, end);
-        if (s.column < columns) {
-            const sr_gemm90part &part = g.part[s.part];
+    if (seat.four >= seat.fours)
+        return;
+    st.w     = {0, 0};
+    st.x     = {0, 0};
+    st.up    = __shfl_sync(0xffffffff, g.twice_1024, 0);
+    st.phase = seat.phase * P::x_stage;
+    for (uint32_t u = cluster90(g); u < g.units; u += clusters90(g)) {
+        const unit90 s            = unit90_of(g, u);
+        const sr_gemm90part &part = g.part[s.part];
+        if (s.column >= columns)
+            continue;
+        st.tile = ((min(seat.four * 4 + threadIdx.x / 32 % 4, s.tiles - 1) << g.split_log) + seat.phase) * part.bytes;
 #pragma unroll
-            for (int j = 0; j < N / 2; j++)
-                st.d[j] = 0;
-            for (uint32_t k = s.k0 * per, k1 = min(s.k1 * per, part.tiles_k); k < k1; k++)
+        for (int j = 0; j < N / 2; j++)
+            st.d[j] = 0;
+        for (uint32_t k = s.k0; k < s.k1; k++)
+            if ((k << g.split_log) + seat.phase < part.tiles_k)
                 any_stage90<N, FORMATS>(g, bar, smem, part.format, st);
-            if (s.k0 == 0 && s.k1 == g.blocks_k) {
-                constexpr int some = N / 2 < 16 ? N / 2 : 16;
-#pragma unroll
-                for (int j = 0; j < N / 2; j += some)
-                    store90<N, some>(g, s, n, j, j + some, st.d + j);
-            } else {
-                left[p != first] = p;
-                leave90<N>(g, p, p != first, st);
-            }
+            else
+                skip90<N, FORMATS>(g, bar, st);
+        if (g.split_log + g.cluster_log) { /* such a block has one unit */
+            join90<N>(g, smem, s, seat, n, st);
+            return;
         }
-        p += s.k1 - s.k0;
+        constexpr int some = N / 2 < 16 ? N / 2 : 16;
+#pragma unroll
+        for (int j = 0; j < N / 2; j += some)
+            store90<N, some>(g, s, seat.four, n, j, j + some, st.d + j);
     }
-    if (left[0] < end || left[1] < end)
-        join90<N>(g, left, end, n);
 }
 #endif
 
@@ -400,9 +391,10 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     const bars90 bar     = bars90_of(g, smem);
     if (threadIdx.x < MAX_DEPTH90) {
         sr_bar_init(bar.w_full + threadIdx.x, askers);
-        sr_bar_init(bar.w_empty + threadIdx.x, groups * 4);
+        const uint32_t warps = (g.tiles + 3) / 4 * 4 << g.split_log;
+        sr_bar_init(bar.w_empty + threadIdx.x, warps);
         sr_bar_init(bar.x_full + threadIdx.x, 1);
-        sr_bar_init(bar.x_empty + threadIdx.x, groups * 4);
+        sr_bar_init(bar.x_empty + threadIdx.x, warps);
         sr_bar_fence();
     }
     __syncthreads();
@@ -410,9 +402,12 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     /* Neither weights nor the count are written by launches that may still run. */
     const uint32_t warp = threadIdx.x / 32, n = g.count ? min(__ldcg(g.count), g.m) : g.m, columns = (n + N - 1) / N;
     if (warp >= groups * 4) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if constexpr (groups == 2)
+            asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
+        else
+            asm volatile("setmaxnreg.dec.sync.aligned.u32 64;");
         if (warp < groups * 4 + askers && threadIdx.x % 32 == 0)
-            produce_w90(g, smem, columns, warp - groups * 4, groups * 4 / askers);
+            produce_w90(g, smem, columns, warp - groups * 4, askers);
         if (warp == groups * 4 + askers && threadIdx.x % 32 == 0) {
             sr_pdl_wait();
             produce_x90<N, FORMATS>(g, smem, columns);
@@ -420,7 +415,7 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
         return;
     }
     if constexpr (groups == 2)
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
     else
         asm volatile("setmaxnreg.inc.sync.aligned.u32 104;");
     sr_pdl_wait();

@@ -2,11 +2,11 @@
  *
  *     y [m][rows] = x [m][cols] . W^T        W in tiles (layout.h), up to four weights side by side
  *
- * A block multiplies groups of 256 rows (four warpgroups, a row tile a warp; beyond 32 columns 128 and two) by N columns, 256 inputs at
- * a time.  Such pieces are counted inputs first, then columns, then groups, and each block takes an equal run of them, whatever the shape.
- * Where a run ends within a group, its sums go to scratch, and the blocks of the group's runs each add up a share of all, in the order of
- * the runs: they wait for each other at their ends, all being on the device or on their way to it, as there are no more of them than
- * multiprocessors.  Where blocks must not wait (sr_cudainfo.chains), groups are not cut.
+ * A unit of work is `tiles` row tiles by N columns and all inputs.  Warps have a row tile each, so a unit has up to 16 row tiles (four
+ * warpgroups; beyond 32 columns 8 and two), as many as make the units about as many as the multiprocessors.  Where these are too few row tiles
+ * for the warpgroups, `split` of them share a row tile's inputs, a tile each at a time; where the units are too few, `cluster` blocks share
+ * a unit's inputs, a range each.  Sums meet in (distributed) shared memory, in the order of the inputs: nothing is joined through memory, and
+ * no block waits for one that may not be there.
  *
  * x is made f16 by a launch of its own (that of the norm or gated unit before the product,
  * if it can be), with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
@@ -28,16 +28,16 @@ enum { SR_GEMM90_MIX4 = 1u << SR_Q4_K | 1u << SR_Q6_K, SR_GEMM90_MIX5 = 1u << SR
 typedef struct {
     const uint8_t *p;
     const float *bias;                            /* of its row 0, or NULL */
-    uint32_t group0, row_tiles, tiles_k, y0;      /* group0: its first group, in the op's count */
+    uint32_t group0, row_tiles, tiles_k, y0;      /* group0: its first `tiles` row tiles, in the op's count */
     uint32_t format, bytes;                       /* bytes of a tile */
 } sr_gemm90part;
 
 typedef struct sr_gemm90 {
     sr_gemm90part part[SR_SKINNY_PARTS];
-    uint32_t n_part, blocks_k;       /* 256-blocks of the inputs */
-    uint32_t rows, stage_k, x_stages; /* rows of a group; inputs of a stage of weights; stages of x in all */
-    uint32_t col_tiles, grid, run;             /* run: pieces that stay together, 1 or blocks_k: a unit */
-    uint32_t each, more;                       /* units of a block; the first `more` blocks have another */
+    uint32_t n_part, blocks_k;                 /* 256-blocks of the inputs */
+    uint32_t tiles, split_log, cluster_log;    /* how the work is cut: above */
+    uint32_t steps, x_pieces;                  /* of `split` tiles along the inputs; pieces of x of a column tile */
+    uint32_t col_tiles, units, grid;
     uint32_t x_depth, w_depth, w_stage, at_w, at_bar, smem; /* rings: stages; bytes of a stage; offsets in shared memory */
     uint32_t twice_1024;   /* 1024 twice, as f16: a constant would be folded into instructions that have no room for it */
     const uint8_t *image;
@@ -45,8 +45,6 @@ typedef struct sr_gemm90 {
     const float *z;        /* as y, or NULL */
     float *y;
     const uint32_t *count; /* device: rows of this step, or NULL: m */
-    float *partial;        /* [2 grid][sums of a group] */
-    uint32_t *arrived;     /* [grid][4][2], zero between launches */
     uint32_t m, width;
 } sr_gemm90;
 
@@ -75,10 +73,12 @@ inline uint32_t sr_gemm90_block(uint32_t n)
 uint32_t sr_gemm90_cols(uint32_t m); /* N for m columns: 8, 16, 32, 64, 128 or 256 */
 /* How many of the first n parts one launch may take; *formats: as bits. */
 uint32_t sr_gemm90_share(const sr_gemm90part *p, uint32_t n, uint32_t *formats);
-/* Sets everything that follows from the parts, their formats, m, blocks_k and the device. */
+/* Sets everything that follows from the parts, their formats, m, blocks_k and the device, for the cut that should take least. */
 void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d);
-size_t sr_gemm90_scratch(uint32_t m, uint32_t cols, uint32_t sms); /* behind the counters; for m and fewer columns */
-void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *counters, void *scratch);
+/* The same for the cut given; the clocks that it should take, or a negative number: it cannot be. */
+double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint32_t tiles, uint32_t split_log, uint32_t cluster_log);
+size_t sr_gemm90_scratch(uint32_t m, uint32_t cols); /* for m and fewer columns */
+void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *scratch);
 void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream);
 void sr_gemm90_multiply(const sr_gemm90 *g, uint32_t formats, bool pdl, cudaStream_t stream);
 

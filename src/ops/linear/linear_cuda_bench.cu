@@ -2,6 +2,7 @@
  *
  *   strata-bench-linear-cuda check      odd shapes of every format; exits 1 if any is off
  *   strata-bench-linear-cuda prefill    many rows, TFLOP/s
+ *   strata-bench-linear-cuda cuts N     N rows (more than 8): each way to cut the work that may be, expected and measured
  *   strata-bench-linear-cuda profile N  four launches of each matrix with N rows, for a profiler
  *   strata-bench-linear-cuda zerocopy   weights in page-locked memory, read over the bus
  *   strata-bench-linear-cuda [speed]    matrices of an 8B model, all layers in turn: more than L2 holds
@@ -10,6 +11,7 @@
  * inputs, against codes that reach twice the largest weight before their offset is taken off: 4 sigma
  * < 2^-10 * 2 * max|w| * |x|. */
 #include "ops/cuda_bench.h"
+#include "ops/linear/gemm90.h"
 #include "ops/linear/layout.h"
 #include "ops/linear/linear_cuda.h"
 #include "ops/linear/skinny.h"
@@ -387,6 +389,81 @@ static int zerocopy(const sr_cudainfo *dev)
     return 0;
 }
 
+/* A product of gemm90 as the op would have it, but for the cut; its formats. */
+static uint32_t gemm_of(const bench_op *b, uint32_t layer, uint32_t m, sr_gemm90 *g)
+{
+    sr_gemm90x x = {};
+    uint32_t y0 = 0, formats;
+    *g          = {};
+    g->m        = m;
+    g->y        = (float *)b->base[1];
+    g->count    = &b->count->tok;
+    g->width    = b->width;
+    g->blocks_k = (b->s.cols + 255) / 256;
+    for (uint32_t k = 0; k < b->s.n_w; y0 += b->s.rows[k++]) {
+        const uint32_t depth = sr_tile_cols(b->s.format[k]);
+        g->part[k] = {(const uint8_t *)b->ref[layer * 6 + k].p, NULL, 0, b->s.rows[k] / 16, b->s.cols / depth, y0, b->s.format[k], 0};
+    }
+    g->n_part = sr_gemm90_share(g->part, b->s.n_w, &formats);
+    sr_gemm90_place(g, &x, b->scratch);
+    return formats;
+}
+
+/* The cut that is taken, and those that take least. */
+static int cuts(const sr_cudainfo *dev, uint32_t rows)
+{
+    static const matrix m[] = M8B(SR_Q4_K, SR_Q6_K, SR_Q6_K);
+    constexpr uint32_t LAYERS = 8, BEST = 6;
+    cudaStream_t st;
+    CU(cudaStreamCreate(&st));
+    for (uint32_t i = 0; i < 4; i++) {
+        struct {
+            uint32_t t, s, c;
+            double said;
+            float us;
+        } best[BEST + 1] = {};
+        uint32_t n = 0;
+        bench_op b;
+        shape one = m[i].s;
+        sr_gemm90 g;
+        one.m = rows;
+        op_open(&b, &one, LAYERS, 48, dev);
+        sr_shape count = {rows, rows, 1, 1};
+        CU(cudaMemcpy(b.count, &count, sizeof count, cudaMemcpyHostToDevice));
+        launch(&b, dev, 0, rows, st);
+        uint32_t formats = gemm_of(&b, 0, rows, &g);
+        sr_gemm90_plan(&g, formats, dev);
+        printf("%s, %u rows: takes %u tiles, split %u, cluster %u\n", m[i].name, rows, g.tiles, 1u << g.split_log, 1u << g.cluster_log);
+        for (uint32_t c = 0; c <= 3; c++)
+            for (uint32_t s = 0; s <= 2; s++)
+                for (uint32_t t = 1, units = 0; t <= 16; t++) {
+                    const double said = sr_gemm90_cut(&g, formats, dev, t, s, c);
+                    if (said < 0 || g.units == units)
+                        continue;
+                    units    = g.units;
+                    float us = bench_graph(st, 5,
+                                           [&] {
+                                               for (uint32_t l = 0; l < LAYERS; l++) {
+                                                   formats = gemm_of(&b, l, rows, &g);
+                                                   (void)sr_gemm90_cut(&g, formats, dev, t, s, c);
+                                                   sr_gemm90_multiply(&g, formats, dev->pdl, st);
+                                               }
+                                           }) /
+                               (float)LAYERS;
+                    uint32_t k = n;
+                    for (; k && best[k - 1].us > us; k--)
+                        best[k] = best[k - 1];
+                    best[k] = {t, s, c, said, us};
+                    n += n < BEST;
+                }
+        for (uint32_t k = 0; k < n; k++)
+            printf("  %2u tiles, split %u, cluster %u: %6.2f us, expected %6.2f\n", best[k].t, 1u << best[k].s, 1u << best[k].c, best[k].us, best[k].said / 1750);
+        fflush(stdout);
+        op_close(&b);
+    }
+    return 0;
+}
+
 /* A few plain launches of each matrix, for a profiler. */
 static int profile(const sr_cudainfo *dev, uint32_t rows)
 {
@@ -413,6 +490,8 @@ int main(int argc, char **argv)
     dev.chains      = CODE_ARCH == 90;
     if (argc > 1 && !strcmp(argv[1], "check"))
         return check(dev);
+    if (argc > 2 && !strcmp(argv[1], "cuts"))
+        return cuts(&dev, (uint32_t)strtoul(argv[2], NULL, 10));
     if (argc > 1 && !strcmp(argv[1], "profile"))
         return profile(&dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 16);
     if (argc > 1 && !strcmp(argv[1], "zerocopy"))

@@ -208,7 +208,7 @@ static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows
         const uint32_t behind  = i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles;
         part[i]                = {p->p, p->bias, 0, behind - p->tile0, p->tiles_k, p->y0, p->format, 0};
     }
-    sr_gemm90_place(&g, &x, j->scratch, (char *)j->scratch + SR_CUDA_COUNTERS);
+    sr_gemm90_place(&g, &x, (char *)j->scratch + SR_CUDA_COUNTERS);
     sr_gemm90_image(&x, j->dev->pdl, j->stream);
     for (uint32_t i = 0, formats; i < s->n_part; i += g.n_part) {
         g.n_part = sr_gemm90_share(part + i, s->n_part - i, &formats);
@@ -290,7 +290,7 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         size_t bytes = sr_skinny_scratch(&s);
         most         = bytes > most ? bytes : most;
     }
-    size_t gemm = many(d, rows) ? sr_gemm90_scratch(rows, op->dim[0], (uint32_t)d->sms) : 0;
+    size_t gemm = many(d, rows) ? sr_gemm90_scratch(rows, op->dim[0]) : 0;
     return SR_CUDA_COUNTERS + (gemm > most ? gemm : most);
 }
 
