@@ -64,24 +64,45 @@ template <int N> __device__ __forceinline__ void sr_wg_wait(void) /* at most N g
 #define FORM_SS(n, list, p, a, b)                                                                            \
     "{\n.reg .pred p;\nsetp.ne.b32 p, %" #p ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n                     \
     "k16.f32.f16.f16 {" list "}, %" #a ", %" #b ", p, 1, 1, 0, 0;\n}"
+/* The same with B's descriptor as its lower half, which alone differs between the steps of a deep operand of 1024-byte eights. */
+#define FORM_RD(n, list, p, a0, a1, a2, a3, b)                                                               \
+    "{\n.reg .pred p;\n.reg .b64 b;\nmov.b64 b, {%" #b ", 0x40000040};\nsetp.ne.b32 p, %" #p                \
+    ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n "k16.f32.f16.f16 {" list "}, {%" #a0 ", %" #a1 ", %" #a2     \
+    ", %" #a3 "}, b, p, 1, 1, 0;\n}"
+#define IN_RD "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "r"(add)
 #define IN_RS "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add)
 
-/* d = a . b, or with add, d += a . b.  TURN: B is wide. */
+/* d = a . b, or with add, d += a . b.  b: sr_deep() of 1024-byte aligned blocks, plus 2 for each step of 16 depths in a block. */
+__device__ __forceinline__ uint32_t sr_deep(uint32_t smem) { return (smem >> 4 & 0x3fff) | 1u << 16; }
+
+template <int N> __device__ __forceinline__ void sr_wgmma_deep(float *d, const uint32_t *a, uint32_t b, int add)
+{
+    if constexpr (N == 8)
+        asm volatile(FORM_RD(8, "%0, %1, %2, %3", 9, 4, 5, 6, 7, 8) : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : IN_RD);
+    else if constexpr (N == 16)
+        asm volatile(FORM_RD(16, L0, 13, 8, 9, 10, 11, 12) : R8(d, 0) : IN_RD);
+    else if constexpr (N == 32)
+        asm volatile(FORM_RD(32, L0 C L1, 21, 16, 17, 18, 19, 20) : R8(d, 0), R8(d, 8) : IN_RD);
+    else if constexpr (N == 64)
+        asm volatile(FORM_RD(64, L32, 37, 32, 33, 34, 35, 36) : R32(d, 0) : IN_RD);
+    else if constexpr (N == 128)
+        asm volatile(FORM_RD(128, L64, 69, 64, 65, 66, 67, 68) : R32(d, 0), R32(d, 32) : IN_RD);
+    else if constexpr (N == 256)
+        asm volatile(FORM_RD(256, L128, 133, 128, 129, 130, 131, 132) : R32(d, 0), R32(d, 32), R32(d, 64), R32(d, 96) : IN_RD);
+    else
+        static_assert(N == 0, "no such product");
+}
+
+/* The same with a whole descriptor.  TURN: B is wide. */
 template <int N, int TURN>
 __device__ __forceinline__ void sr_wgmma(float *d, const uint32_t *a, uint64_t b, int add)
 {
-    if constexpr (N == 8 && TURN == 0)
-        asm volatile(FORM_RS(8, "%0, %1, %2, %3", 9, 4, 5, 6, 7, 8, 0) : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : IN_RS);
-    else if constexpr (N == 16 && TURN == 0)
-        asm volatile(FORM_RS(16, L0, 13, 8, 9, 10, 11, 12, 0) : R8(d, 0) : IN_RS);
-    else if constexpr (N == 32 && TURN == 0)
+    if constexpr (N == 32 && TURN == 0)
         asm volatile(FORM_RS(32, L0 C L1, 21, 16, 17, 18, 19, 20, 0) : R8(d, 0), R8(d, 8) : IN_RS);
     else if constexpr (N == 64 && TURN == 0)
         asm volatile(FORM_RS(64, L32, 37, 32, 33, 34, 35, 36, 0) : R32(d, 0) : IN_RS);
     else if constexpr (N == 128 && TURN == 0)
         asm volatile(FORM_RS(128, L64, 69, 64, 65, 66, 67, 68, 0) : R32(d, 0), R32(d, 32) : IN_RS);
-    else if constexpr (N == 256 && TURN == 0)
-        asm volatile(FORM_RS(256, L128, 133, 128, 129, 130, 131, 132, 0) : R32(d, 0), R32(d, 32), R32(d, 64), R32(d, 96) : IN_RS);
     else if constexpr (N == 64 && TURN == 1)
         asm volatile(FORM_RS(64, L32, 37, 32, 33, 34, 35, 36, 1) : R32(d, 0) : IN_RS);
     else if constexpr (N == 80 && TURN == 1)
@@ -129,6 +150,8 @@ template <int N> __device__ __forceinline__ void sr_wgmma_ss(float *d, uint64_t 
 #undef C
 #undef R8
 #undef R32
+#undef FORM_RD
+#undef IN_RD
 #undef FORM_RS
 #undef FORM_SS
 #undef IN_RS

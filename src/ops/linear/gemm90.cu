@@ -116,7 +116,7 @@ uint32_t sr_gemm90_cols(uint32_t m) { return m <= 8 ? 8 : m <= 16 ? 16 : m <= 32
 
 /* ---- cutting up ---------------------------------------------------------------------------------------- */
 
-enum { OWN = 1024, BARS = 1024, MOST = 16 }; /* shared memory that the system keeps, of barriers; stages */
+enum { OWN = 1024, MOST = 16 }; /* shared memory that the system keeps; stages */
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
@@ -178,7 +178,8 @@ static bool rings(sr_gemm90 *g, const sizes *z, uint32_t smem)
     const uint32_t x_stage = z->x_piece << g->split_log;
     g->w_stage             = (g->tiles * z->tile) << g->split_log;
     g->x_depth = g->w_depth = 0;
-    for (uint32_t left = smem - OWN - BARS;;) {
+    const uint32_t behind = SR_GEMM90_BARS + 2 * (z->n <= 32 ? 4 : 2) * z->n * 4; /* barriers, and scales of a column tile twice a warpgroup */
+    for (uint32_t left = smem - OWN - behind;;) {
         const bool w         = g->w_depth * z->tile_k <= g->x_depth * z->x_k;
         const uint32_t bytes = w ? g->w_stage : x_stage;
         if (left < bytes || (w ? g->w_depth : g->x_depth) == MOST)
@@ -189,21 +190,23 @@ static bool rings(sr_gemm90 *g, const sizes *z, uint32_t smem)
     }
     g->at_w   = g->x_depth * x_stage;
     g->at_bar = (g->at_w + g->w_depth * g->w_stage + 15) & ~15u;
-    g->smem   = g->at_bar + BARS;
+    g->smem   = g->at_bar + behind;
     return g->w_depth >= 2 && g->x_depth >= 2;
 }
 
 /* Clocks of a multiprocessor (measured on an H200: notes/0040): what limits a step, and what there is besides. */
 static double clocks(const sr_gemm90 *g, const sizes *z, const sr_cudainfo *d)
 {
-    const double split = 1u << g->split_log, busy = (double)g->grid / d->sms, part = z->tile_k / 256.0,
-                 tile    = z->n <= 8 ? 170 : z->n <= 16 ? 185 : z->n <= 32 ? 245 : z->n <= 64 ? 370 : z->n <= 128 ? 500 : 680,
+    const double split = 1u << g->split_log, part = z->tile_k / 256.0, fours = (g->tiles + 3) / 4, at_once = g->grid >> g->cluster_log,
+                 rounds = ceil(g->units / at_once), busy = g->units / (rounds * at_once) * g->grid / d->sms,
+                 tile    = z->n <= 8 ? 145 : z->n <= 16 ? 154 : z->n <= 32 ? 181 : z->n <= 64 ? 256 : z->n <= 128 ? 385 : 600,
                  bytes_w = g->tiles * z->tile * split, bytes_x = (double)z->x_piece * (z->tile_k / z->x_k) * split,
-                 issue = (g->tiles + 3) / 4 * 4 * split * tile * part, memory = bytes_w * busy / 18, l2 = (bytes_w + bytes_x) * busy / 24,
-                 alone = (900 + 11.0 * z->n) * part;
-    const double step  = fmax(fmax(issue, memory), fmax(l2, alone)) + 0.15 * l2 + 250,
-                 steps = ceil((double)g->steps / (1u << g->cluster_log)), rounds = ceil((double)g->units / (g->grid >> g->cluster_log));
-    return 5000 + rounds * (steps * step + 12 * z->n) + (split > 1 ? 300 : 0) + (g->cluster_log ? 1500.0 * (1u << g->cluster_log) : 0);
+                 issue = fours * 4 * split * tile * part, memory = bytes_w * busy / 18, l2 = (bytes_w + bytes_x) * busy / 40,
+                 alone = (800 + 7.0 * z->n) * part;
+    const double step  = fmax(fmax(issue, memory), fmax(l2, alone)) + 0.15 * l2 + 16.0 * g->tiles + 250,
+                 steps = ceil((double)g->steps / (1u << g->cluster_log)),
+                 join  = (g->cluster_log ? 5500 : 0) + (split > 1 ? 300 : 0) + (split > 1 || g->cluster_log ? 16 * z->n * fours : 0);
+    return 5000 + l2 + rounds * (steps * step + 12 * z->n) + join; /* nothing hides the first step's way */
 }
 
 double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint32_t tiles, uint32_t split_log, uint32_t cluster_log)

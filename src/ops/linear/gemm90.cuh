@@ -158,14 +158,13 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
             dec.block(w, lane, b + i, up, now[i]);
         if (b % P::x_blocks == 0) {
             sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
-            op = (uint32_t)sr_operand_deep(smem + (st.x.at << g.split_log) * P::x_stage + st.phase, 1024);
+            op = sr_deep(sr_smem(smem) + (st.x.at << g.split_log) * P::x_stage + st.phase);
         }
         sr_wg_fence();
 #pragma unroll
         for (int i = 0; i < P::together * 2; i++) {
-            const uint32_t in  = ((b + i / 2) % P::x_blocks / 2 * (N * 128) >> 4) + (b * 2 + i) % 4 * 2;
-            const uint64_t at  = (uint64_t)(1024 >> 4 | 1u << 30) << 32 | (op + in); /* the half above is every operand's */
-            sr_wgmma<N, 0>(st.d, now[i / 2] + i % 2 * 4, at, 1);
+            const uint32_t in = ((b + i / 2) % P::x_blocks / 2 * (N * 128) >> 4) + (b * 2 + i) % 4 * 2;
+            sr_wgmma_deep<N>(st.d, now[i / 2] + i % 2 * 4, op + in, 1);
         }
         sr_wg_commit();
         sr_wg_wait<1>();
@@ -199,17 +198,17 @@ __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &ba
     if constexpr (F != SR_Q6_K)
         dec.minimums(lane, st.up, low);
     sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
-    const uint32_t op = (uint32_t)sr_operand_deep(smem + (st.x.at << g.split_log) * shape90<N, FORMATS>::x_stage + st.phase, 1024);
+    const uint32_t op = sr_deep(sr_smem(smem) + (st.x.at << g.split_log) * shape90<N, FORMATS>::x_stage + st.phase);
 #pragma unroll
     for (int b = 0; b < 8; b += together) {
         uint32_t(&now)[together][8] = a[b / together % 2], (&next)[together][8] = a[b / together % 2 ^ 1];
         sr_wg_fence();
         if (F != SR_Q6_K && b == 0)
-            sr_wgmma<N, 0>(u, low, (uint64_t)(1024 >> 4 | 1u << 30) << 32 | (op + (N * 512 >> 4)), 0);
+            sr_wgmma_deep<N>(u, low, op + (N * 512 >> 4), 0);
 #pragma unroll
         for (int i = 0; i < together * 2; i++) {
             const uint32_t in = ((b + i / 2) / 2 * (N * 128) >> 4) + (b * 2 + i) % 4 * 2;
-            sr_wgmma<N, 0>(t, now[i / 2] + i % 2 * 4, (uint64_t)(1024 >> 4 | 1u << 30) << 32 | (op + in), b + i > 0);
+            sr_wgmma_deep<N>(t, now[i / 2] + i % 2 * 4, op + in, b + i > 0);
         }
         sr_wg_commit();
         sr_wg_wait<1>(); /* the products before these have read `next` */
@@ -269,35 +268,59 @@ struct seat90 {
 };
 __device__ __forceinline__ seat90 seat90_of(const sr_gemm90 &g)
 {
-    const uint32_t group = threadIdx.x / 128;
+    const uint32_t group = __shfl_sync(0xffffffff, threadIdx.x / 128, 0); /* one for all lanes, as the compiler sees now */
     return {group >> g.split_log, group & ((1u << g.split_log) - 1), (g.tiles + 3) / 4};
 }
 
-/* y of some numbers of this thread's: v[i] is d[j0 + i], of which there are j1 - j0.  All loads go before the stores. */
-template <int N, int MOST>
-__device__ __forceinline__ void store90(const sr_gemm90 &g, const unit90 &s, uint32_t four, uint32_t n, uint32_t j0, uint32_t j1, const float *v)
+/* Where numbers d[j] of this thread go, and what is added to them there. */
+struct target90 {
+    uint32_t row, c0, columns; /* columns of this unit that are true */
+    float bias[2];
+    const float *z;
+    float *y;
+    bool mine;
+    static __device__ __forceinline__ uint32_t column(uint32_t j) { return j / 4 * 8 + j % 2; } /* from c0 on */
+    __device__ __forceinline__ bool there(uint32_t j) const { return mine && c0 + column(j) < columns; }
+    __device__ __forceinline__ size_t at(const sr_gemm90 &g, uint32_t j) const { return (size_t)column(j) * g.width + j / 2 % 2 * 8; }
+};
+template <int N> __device__ __forceinline__ target90 target90_of(const sr_gemm90 &g, const unit90 &s, uint32_t four, uint32_t n)
 {
-    const uint32_t lane = threadIdx.x % 32, tile = four * 4 + threadIdx.x / 32 % 4, row = (s.row_tile + tile) * 16 + lane / 4,
-                   c0         = s.column * N + lane % 4 * 2;
     const sr_gemm90part &part = g.part[s.part];
-    if (tile >= s.tiles)
-        return;
-    const float *z = g.z ? g.z + part.y0 + row : NULL;
-    float scale[MOST], more[MOST], bias[2] = {part.bias ? __ldg(part.bias + row) : 0, part.bias ? __ldg(part.bias + row + 8) : 0};
+    const uint32_t lane = threadIdx.x % 32, tile = four * 4 + threadIdx.x / 32 % 4;
+    target90 t;
+    t.mine          = tile < s.tiles;
+    t.row           = (s.row_tile + tile) * 16 + lane / 4;
+    t.c0            = lane % 4 * 2;
+    t.columns       = n - s.column * N;
+    const size_t at = (size_t)(s.column * N + t.c0) * g.width + part.y0 + t.row;
+    t.z             = g.z ? g.z + at : NULL;
+    t.y             = g.y + at;
+    t.bias[0]       = part.bias && t.mine ? __ldg(part.bias + t.row) : 0;
+    t.bias[1]       = part.bias && t.mine ? __ldg(part.bias + t.row + 8) : 0;
+    return t;
+}
+
+/* What is added to d[j0] .. d[j1 - 1]; asked for before it is needed. */
+template <int MOST>
+__device__ __forceinline__ void beside90(const sr_gemm90 &g, const target90 &t, uint32_t j0, uint32_t j1, float *more)
+{
 #pragma unroll
-    for (int i = 0; i < MOST; i++) {
-        const uint32_t j = j0 + i, c = c0 + j / 4 * 8 + j % 2;
-        const bool there = j < j1 && c < n;
-        scale[i]         = there ? __ldcg(g.scale + c) : 0;
-        more[i]          = there && z ? __ldcg(z + (size_t)c * g.width + j / 2 % 2 * 8) : 0;
-    }
-    float *y = g.y + part.y0 + row;
+    for (int i = 0; i < MOST; i++) /* loads that wait for nothing */
+        more[i] = t.z && j0 + i < j1 && t.there(j0 + i) ? __ldcg(t.z + t.at(g, j0 + i)) : 0;
 #pragma unroll
-    for (int i = 0; i < MOST; i++) {
-        const uint32_t j = j0 + i, c = c0 + j / 4 * 8 + j % 2;
-        if (j < j1 && c < n)
-            y[(size_t)c * g.width + j / 2 % 2 * 8] = fmaf(v[i], scale[i], (j / 2 % 2 ? bias[1] : bias[0]) + more[i]);
-    }
+    for (int i = 0; i < MOST; i++)
+        more[i] += (j0 + i) / 2 % 2 ? t.bias[1] : t.bias[0];
+}
+
+/* y of v[i], which is d[j0 + i].  scale: in shared memory, from the unit's first column on. */
+template <int MOST>
+__device__ __forceinline__ void store90(const sr_gemm90 &g, const target90 &t, const float *scale, uint32_t j0, uint32_t j1, const float *v,
+                                        const float *more)
+{
+#pragma unroll
+    for (int i = 0; i < MOST; i++)
+        if (j0 + i < j1 && t.there(j0 + i))
+            t.y[t.at(g, j0 + i)] = fmaf(v[i], scale[t.c0 + target90::column(j0 + i)], more[i]);
 }
 
 /* All who share a unit are here. */
@@ -312,7 +335,7 @@ __device__ __forceinline__ void meet90(const sr_gemm90 &g, const seat90 &seat)
 /* Sums of those who share a unit's inputs become one: each gets some numbers, d[j] of all threads, from the others, and adds them up in the
  * order of the inputs.  They lie where the rings were. */
 template <int N>
-__device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const unit90 &s, const seat90 &seat, uint32_t n, const state90<N> &st)
+__device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const seat90 &seat, const target90 &t, const float *scale, const state90<N> &st)
 {
     constexpr uint32_t E = N / 2;
     constexpr int at_once = N <= 16 ? 4 : N <= 32 ? 8 : 16;
@@ -326,10 +349,14 @@ __device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const 
         asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(at) : "r"(base + (((j - low) << all_log) + mine) * hop), "r"(owner));
         asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(at), "f"(st.d[j]) : "memory");
     }
-    meet90(g, seat);
     const uint32_t j0 = mine * E >> all_log, j1 = (mine + 1) * E >> all_log, low = rank * E >> g.cluster_log;
+    float more[at_once];
+    beside90<at_once>(g, t, j0, j1, more);
+    meet90(g, seat);
     for (uint32_t j = j0; j < j1; j += at_once) {
         float v[at_once] = {};
+        if (j > j0)
+            beside90<at_once>(g, t, j, j1, more);
         for (uint32_t b = 0; b < all; b++) {
 #pragma unroll
             for (int k = 0; k < at_once; k++) {
@@ -339,8 +366,15 @@ __device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const 
                 v[k] += w;
             }
         }
-        store90<N, at_once>(g, s, seat.four, n, j, j1, v);
+        store90<at_once>(g, t, scale, j, j1, v, more);
     }
+}
+
+/* A warpgroup's copy of a unit's scales; units take two by turns, so that nobody still reads what the next unit's are written to. */
+template <int N> __device__ __forceinline__ float *scales90(const sr_gemm90 &g, uint8_t *smem, const seat90 &seat, bool even)
+{
+    constexpr int groups = shape90<N, 0>::groups;
+    return (float *)(smem + g.at_bar + SR_GEMM90_BARS) + ((even ? groups : 0) + (seat.four << g.split_log) + seat.phase) * N;
 }
 
 template <int N, uint32_t FORMATS>
@@ -350,6 +384,7 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
     const bars90 bar  = bars90_of(g, smem);
     const seat90 seat = seat90_of(g);
     state90<N> st;
+    bool even = false;
     if (seat.four >= seat.fours)
         return;
     st.w     = {0, 0};
@@ -362,22 +397,31 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
         if (s.column >= columns)
             continue;
         st.tile = ((min(seat.four * 4 + threadIdx.x / 32 % 4, s.tiles - 1) << g.split_log) + seat.phase) * part.bytes;
+        float *scale = scales90<N>(g, smem, seat, even);
+        even         = !even;
+        for (uint32_t i = threadIdx.x % 128; i < N; i += 128) /* while the first tiles are on their way */
+            scale[i] = s.column * N + i < n ? __ldcg(g.scale + s.column * N + i) : 0;
 #pragma unroll
         for (int j = 0; j < N / 2; j++)
             st.d[j] = 0;
-        for (uint32_t k = s.k0; k < s.k1; k++)
-            if ((k << g.split_log) + seat.phase < part.tiles_k)
-                any_stage90<N, FORMATS>(g, bar, smem, part.format, st);
-            else
-                skip90<N, FORMATS>(g, bar, st);
+        const uint32_t mine = (part.tiles_k - seat.phase + (1u << g.split_log) - 1) >> g.split_log, k1 = min(s.k1, mine);
+        for (uint32_t k = s.k0; k < k1; k++)
+            any_stage90<N, FORMATS>(g, bar, smem, part.format, st);
+        if (k1 < s.k1) /* a last step in which others' inputs end */
+            skip90<N, FORMATS>(g, bar, st);
+        const target90 t = target90_of<N>(g, s, seat.four, n);
         if (g.split_log + g.cluster_log) { /* such a block has one unit */
-            join90<N>(g, smem, s, seat, n, st);
+            join90<N>(g, smem, seat, t, scale, st);
             return;
         }
+        asm volatile("bar.sync %0, 128;" ::"r"(threadIdx.x / 128 + 1) : "memory");
         constexpr int some = N / 2 < 16 ? N / 2 : 16;
 #pragma unroll
-        for (int j = 0; j < N / 2; j += some)
-            store90<N, some>(g, s, seat.four, n, j, j + some, st.d + j);
+        for (int j = 0; j < N / 2; j += some) {
+            float more[some];
+            beside90<some>(g, t, j, j + some, more);
+            store90<some>(g, t, scale, j, j + some, st.d + j, more);
+        }
     }
 }
 #endif

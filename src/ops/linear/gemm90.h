@@ -21,7 +21,7 @@
 #include "ops/cuda.h"
 #include "ops/linear/skinny.h"
 
-enum { SR_GEMM90_COLS = 256 }; /* of a tile, at most */
+enum { SR_GEMM90_COLS = 256, SR_GEMM90_BARS = 512 }; /* of a tile, at most; bytes of barriers */
 /* Formats as bits; parts of these share a launch, any other mixture has launches of its own. */
 enum { SR_GEMM90_MIX4 = 1u << SR_Q4_K | 1u << SR_Q6_K, SR_GEMM90_MIX5 = 1u << SR_Q5_K | 1u << SR_Q6_K };
 

@@ -179,7 +179,7 @@ static sr_skinnydev dev_of(const sr_cudainfo *d)
     return v;
 }
 
-enum { FEW = 8 }; /* beyond so many rows decoding the weights once is cheaper (notes/0011) */
+enum { FEW = 4 }; /* beyond so many rows decoding the weights once is cheaper (notes/0040) */
 
 static bool many(const sr_cudainfo *d, uint32_t rows)
 {
