@@ -25,8 +25,8 @@ enum { WIDE = 4096, STEADY = 4, DEV_WIDE = 8192 /* as large as most of a model i
 #define LARGE_ROOM 4000000000ull /* of the device's memory, for products as of a 70B model */
 
 static const uint32_t formats[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q8_0, SR_F16};
-/* 8 and 9: from there on products of a card have other kernels. */
-static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 8, 9, 16, 32, 64}, dev_many[] = {128, 512, 2048};
+/* 4 and 5: from there on products of a card have other kernels. */
+static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 5, 8, 16, 32, 64}, dev_many[] = {128, 512, 2048};
 
 typedef struct {
     const sr_machinecfg *cfg;
