@@ -259,6 +259,10 @@ static int check(sr_cudainfo dev, uint32_t formats)
             dev.deterministic = false;
             dev.chains        = true;
         }
+        for (uint32_t m = 65; m <= 300; m += 117, done++) { /* many rows of many inputs: sums meet over clusters */
+            shape s = {1, 256 * (17 + below(40)), m, {16 * (1 + below(16))}, {FORMATS[f]}, true, true};
+            wrong += !check_one(&s, &dev, m);
+        }
     }
     printf("%u cases, %u wrong\n", done, wrong);
     return wrong ? 1 : 0;
@@ -276,7 +280,7 @@ typedef struct {
 static void speed_of(const matrix *m, uint32_t n, const sr_cudainfo *dev, uint32_t layers, const char *title,
                      bool prefill = false)
 {
-    static const uint32_t few[] = {1, 2, 4, 8, 16, 32, 64}, much[] = {64, 128, 256, 512, 1024, 2048};
+    static const uint32_t few[] = {1, 2, 4, 5, 8, 16, 32, 64}, much[] = {64, 128, 256, 512, 1024, 2048};
     const uint32_t *ms = prefill ? much : few;
     const size_t n_m   = prefill ? sizeof much / sizeof *much : sizeof few / sizeof *few;
     bench_op b[8];
