@@ -120,21 +120,25 @@ template <int F> struct decoder_k45 {
 template <> struct decoder<SR_Q4_K> : decoder_k45<SR_Q4_K> {};
 template <> struct decoder<SR_Q5_K> : decoder_k45<SR_Q5_K> {};
 
-template <> struct decoder<SR_Q6_K> { /* a scale per step */
+/* Q6_K: a scale per step. */
+struct codes_k6 {
     uint4 sc[2];
-    uint32_t d[2];
     uint4 q;
     uint2 top;
-    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)
+    __device__ __forceinline__ void open_scales(const uint8_t *w, uint32_t lane)
     {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            uint4 v = at16(w + 2048 + r * 128 + lane / 4 * 16);
-            sc[r]   = make_uint4(v.x ^ 0x80808080, v.y ^ 0x80808080, v.z ^ 0x80808080, v.w ^ 0x80808080);
-            d[r]    = TWICE(*(const uint16_t *)(w + 3328 + r * 16 + lane / 4 * 2));
+            const uint4 v = at16(w + 2048 + r * 128 + lane / 4 * 16);
+            sc[r]         = make_uint4(v.x ^ 0x80808080, v.y ^ 0x80808080, v.z ^ 0x80808080, v.w ^ 0x80808080);
         }
     }
-    __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
+    __device__ __forceinline__ uint16_t factor_bits(const uint8_t *w, uint32_t lane, int r) const
+    {
+        return *(const uint16_t *)(w + 3328 + r * 16 + lane / 4 * 2);
+    }
+    /* Codes, 32 taken off. */
+    __device__ __forceinline__ void codes(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
     {
         constexpr int pair[4] = {0, 2, 8, 10};
         if (b % 2 == 0) {
@@ -146,16 +150,35 @@ template <> struct decoder<SR_Q6_K> { /* a scale per step */
         for (int i = 0; i < 4; i++)
             codes_top(b % 2 ? top.y : top.x, pair[i], 0x00300030, i, a);
         codes_free<H_M1056, H_M96>(a);
+    }
+    /* The scale of step s of block b, row half r, twice. */
+    __device__ __forceinline__ uint32_t scale(int r, int b, int s, uint32_t up) const
+    {
+        const uint32_t v = b / 2 == 0 ? sc[r].x : b / 2 == 1 ? sc[r].y : b / 2 == 2 ? sc[r].z : sc[r].w;
+        return add2(byte_f16(v, b % 2 * 2 + s, up), TWICE(H_M1152));
+    }
+    static __device__ __forceinline__ void times(uint32_t a[8], int r, int s, uint32_t f)
+    {
+        a[s * 4 + r]     = mul2(a[s * 4 + r], f);
+        a[s * 4 + r + 2] = mul2(a[s * 4 + r + 2], f);
+    }
+};
+
+template <> struct decoder<SR_Q6_K> : codes_k6 {
+    uint32_t d[2];
+    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)
+    {
+        open_scales(w, lane);
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
-            uint32_t v = b / 2 == 0 ? sc[r].x : b / 2 == 1 ? sc[r].y : b / 2 == 2 ? sc[r].z : sc[r].w;
+        for (int r = 0; r < 2; r++)
+            d[r] = TWICE(factor_bits(w, lane, r));
+    }
+    __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
+    {
+        codes(w, lane, b, up, a);
 #pragma unroll
-            for (int s = 0; s < 2; s++) {
-                uint32_t f = mul2(add2(byte_f16(v, b % 2 * 2 + s, up), TWICE(H_M1152)), d[r]);
-                a[s * 4 + r]     = mul2(a[s * 4 + r], f);
-                a[s * 4 + r + 2] = mul2(a[s * 4 + r + 2], f);
-            }
-        }
+        for (int i = 0; i < 4; i++)
+            times(a, i / 2, i % 2, mul2(scale(i / 2, b, i % 2, up), d[i / 2]));
     }
 };
 

@@ -76,43 +76,23 @@ template <int F> struct whole_k45 {
 template <> struct whole<SR_Q4_K> : whole_k45<SR_Q4_K> {};
 template <> struct whole<SR_Q5_K> : whole_k45<SR_Q5_K> {};
 
-template <> struct whole<SR_Q6_K> { /* a scale per step */
-    uint4 sc[2];
+template <> struct whole<SR_Q6_K> : codes_k6 {
     float d[2], dm[2];
-    uint4 q;
-    uint2 top;
     __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane, uint32_t)
     {
+        open_scales(w, lane);
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const uint4 v = at16(w + 2048 + r * 128 + lane / 4 * 16);
-            sc[r]         = make_uint4(v.x ^ 0x80808080, v.y ^ 0x80808080, v.z ^ 0x80808080, v.w ^ 0x80808080);
-            d[r]          = __half2float(*(const half *)(w + 3328 + r * 16 + lane / 4 * 2));
-            dm[r]         = 0;
+            d[r]  = __half2float(__ushort_as_half(factor_bits(w, lane, r)));
+            dm[r] = 0;
         }
     }
     __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
     {
-        constexpr int pair[4] = {0, 2, 8, 10};
-        if (b % 2 == 0) {
-            q   = at16(w + b / 2 * 512 + lane * 16);
-            top = at8(w + 2304 + b / 2 * 256 + lane * 8);
-        }
-        codes_of(b % 2 ? q.z : q.x, b % 2 ? q.w : q.y, up, a);
+        codes(w, lane, b, up, a);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            codes_top(b % 2 ? top.y : top.x, pair[i], 0x00300030, i, a);
-        codes_free<H_M1056, H_M96>(a);
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            const uint32_t v = b / 2 == 0 ? sc[r].x : b / 2 == 1 ? sc[r].y : b / 2 == 2 ? sc[r].z : sc[r].w;
-#pragma unroll
-            for (int s = 0; s < 2; s++) {
-                const uint32_t f = add2(byte_f16(v, b % 2 * 2 + s, up), TWICE(H_M1152));
-                a[s * 4 + r]     = mul2(a[s * 4 + r], f);
-                a[s * 4 + r + 2] = mul2(a[s * 4 + r + 2], f);
-            }
-        }
+            times(a, i / 2, i % 2, scale(i / 2, b, i % 2, up));
     }
 };
 #endif
