@@ -431,6 +431,16 @@ static void the_reference_is_within_rounding_of_exact_arithmetic(void **state)
     }
 }
 
+static bool tiles_of_bf16(void)
+{
+#if defined(__x86_64__)
+    return (sr_linear_amxbf16.needs & ~sr_cpu_features()) == SR_CPU_ANY_ORDER;
+#else
+    return false;
+#endif
+}
+
+#if defined(__x86_64__)
 /* The bound of linear_amxbf16.c, and what the reference itself may be off. */
 static void near_all(const scene *s, const spec *c, const float *ref)
 {
@@ -452,16 +462,6 @@ static void near_all(const scene *s, const spec *c, const float *ref)
     sr_free(w);
 }
 
-static bool tiles_of_bf16(void)
-{
-#if defined(__x86_64__)
-    return (sr_linear_amxbf16.needs & ~sr_cpu_features()) == SR_CPU_ANY_ORDER;
-#else
-    return false;
-#endif
-}
-
-#if defined(__x86_64__)
 static void bf16_tiles_are_as_near_as_they_say_and_answers_are_the_same_bits(void **state)
 {
     (void)state;
