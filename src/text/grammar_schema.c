@@ -182,7 +182,7 @@ static sr_gx read_string(reader *q, json_t *s, const path *at)
     if (max < min)
         return wrong(q, at, SR_INVALID, "maxLength", "less than minLength");
     if ((pattern || format) && (min > !pattern || max != SR_G_NOMAX)) /* no text of a format is empty */
-        return wrong(q, at, SR_UNSUPPORTED, pattern ? "pattern" : "format", "not supported together with minLength, maxLength");
+        return wrong(q, at, SR_UNSUPPORTED, pattern ? "pattern" : "format", "not supported together with minLength or maxLength");
     if (pattern) {
         if (!json_is_string(pattern))
             return wrong(q, at, SR_INVALID, "pattern", "not a string");
