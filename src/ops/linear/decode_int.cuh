@@ -1,6 +1,6 @@
 /* decode_int.cuh - a K-quant tile's codes times their scales as f16 numbers in registers: the A fragments that wgmma takes.
  *
- *   whole<F> dec;  dec.open(tile, lane, up);  dec.block(tile, lane, b, up, a);     b: 32 inputs of the tile, in order; a: steps 0 and 1
+ *   whole<F> dec;  dec.open(tile, lane);  dec.block(tile, lane, b, up, a);     b: 32 inputs of the tile, in order; a: steps 0 and 1
  *   weights of row half r:  a * d[r]  [ + minimum * dm[r] ]
  *
  * Q4_K, Q5_K   a = q * scale * 2^-24, whole multiples of 2^-24 below 2^-13: exact.  Codes are f16 subnormals as they are; the minimums are
@@ -20,7 +20,7 @@ template <int F> struct whole_k45 {
     float d[2], dm[2];
     uint4 q;
     uint32_t top;
-    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane, uint32_t)
+    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)
     {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
@@ -77,15 +77,13 @@ template <> struct whole<SR_Q4_K> : whole_k45<SR_Q4_K> {};
 template <> struct whole<SR_Q5_K> : whole_k45<SR_Q5_K> {};
 
 template <> struct whole<SR_Q6_K> : codes_k6 {
-    float d[2], dm[2];
-    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane, uint32_t)
+    float d[2];
+    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)
     {
         open_scales(w, lane);
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
-            d[r]  = __half2float(__ushort_as_half(factor_bits(w, lane, r)));
-            dm[r] = 0;
-        }
+        for (int r = 0; r < 2; r++)
+            d[r] = __half2float(__ushort_as_half(factor_bits(w, lane, r)));
     }
     __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
     {

@@ -116,7 +116,7 @@ uint32_t sr_gemm90_cols(uint32_t m) { return m <= 8 ? 8 : m <= 16 ? 16 : m <= 32
 
 /* ---- cutting up ---------------------------------------------------------------------------------------- */
 
-enum { OWN = 1024, MOST = 16 }; /* shared memory that the system keeps; stages */
+enum { OWN = 1024 }; /* shared memory that the system keeps */
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
@@ -150,21 +150,15 @@ static uint32_t clusters_at_once(uint32_t log, const sr_cudainfo *d)
     return known[dev][log] - 1;
 }
 
-/* Pieces of x and tiles of the weights: inputs, bytes. */
+/* Pieces of x and tiles of the weights: inputs, bytes of the largest. */
 typedef struct {
-    uint32_t n, tile_k, x_k, tile, x_piece;
-    bool exact;
+    uint32_t n, groups, tile_k, x_k, tile, x_piece;
 } sizes;
 
-static sizes sizes_of(const sr_gemm90 *g, uint32_t formats) /* as shape90 has them */
+static sizes sizes_of(const sr_gemm90 *g, uint32_t formats)
 {
-    sizes z         = {};
-    const bool half = formats == 1u << SR_F16 || formats == 1u << SR_BF16;
-    z.n             = sr_gemm90_cols(g->m);
-    z.tile_k        = half ? 64 : 256;
-    z.x_k           = half || z.n == 256 ? 64 : z.n == 128 ? 128 : 256;
-    z.x_piece       = z.x_k == 256 ? sr_gemm90_block(z.n) : z.n * z.x_k * 2;
-    z.exact         = z.n <= 64 && !(formats & ~(1u << SR_Q4_K | 1u << SR_Q5_K | 1u << SR_Q6_K));
+    const uint32_t n = sr_gemm90_cols(g->m);
+    sizes z          = {n, sr_gemm90_groups(n), sr_gemm90_tile_k(formats), sr_gemm90_piece_k(n, formats), 0, sr_gemm90_piece(n, formats)};
     for (uint32_t i = 0; i < g->n_part; i++) {
         const uint32_t bytes = sr_tile_bytes(g->part[i].format);
         z.tile               = bytes > z.tile ? bytes : z.tile;
@@ -178,11 +172,11 @@ static bool rings(sr_gemm90 *g, const sizes *z, uint32_t smem)
     const uint32_t x_stage = z->x_piece << g->split_log;
     g->w_stage             = (g->tiles * z->tile) << g->split_log;
     g->x_depth = g->w_depth = 0;
-    const uint32_t behind = SR_GEMM90_BARS + 2 * (z->n <= 32 ? 4 : 2) * z->n * 4; /* barriers, and scales of a column tile twice a warpgroup */
+    const uint32_t behind = SR_GEMM90_BARS + 2 * z->groups * z->n * 4; /* barriers, and scales of a column tile twice a warpgroup */
     for (uint32_t left = smem - OWN - behind;;) {
         const bool w         = g->w_depth * z->tile_k <= g->x_depth * z->x_k;
         const uint32_t bytes = w ? g->w_stage : x_stage;
-        if (left < bytes || (w ? g->w_depth : g->x_depth) == MOST)
+        if (left < bytes || (w ? g->w_depth : g->x_depth) == SR_GEMM90_DEPTH)
             break;
         left -= bytes;
         g->w_depth += w;
@@ -212,13 +206,13 @@ static double clocks(const sr_gemm90 *g, const sizes *z, const sr_cudainfo *d)
 double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint32_t tiles, uint32_t split_log, uint32_t cluster_log)
 {
     const sizes z         = sizes_of(g, formats);
-    const uint32_t groups = z.n <= 32 ? 4 : 2, tiles_k = g->part[0].tiles_k, fours = (tiles + 3) / 4, all_log = split_log + cluster_log;
+    const uint32_t tiles_k = g->part[0].tiles_k, fours = (tiles + 3) / 4, all_log = split_log + cluster_log;
     uint32_t group        = 0;
     g->tiles              = tiles;
     g->split_log          = split_log;
     g->cluster_log        = cluster_log;
     g->twice_1024         = 0x64006400;
-    if (!tiles || fours << split_log > groups || (split_log && z.x_k != z.tile_k))
+    if (!tiles || fours << split_log > z.groups || (split_log && z.x_k != z.tile_k))
         return -1;
     for (uint32_t i = 0; i < g->n_part; i++) {
         g->part[i].group0 = group;
@@ -241,7 +235,7 @@ double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint3
 
 void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
 {
-    const uint32_t n = sr_gemm90_cols(g->m), groups = n <= 32 ? 4 : 2;
+    const uint32_t n = sr_gemm90_cols(g->m), groups = sr_gemm90_groups(n);
     uint32_t tiles = 1, split = 0, cluster = 0;
     double least   = -1;
     for (uint32_t c = 0; c <= 3; c++)
@@ -351,7 +345,7 @@ void sr_gemm90_multiply(const sr_gemm90 *g, uint32_t formats, bool pdl, cudaStre
     c.gridDim          = dim3(g->grid);
     c.dynamicSmemBytes = g->smem;
     uint32_t n         = sr_gemm90_cols(g->m);
-    c.blockDim         = dim3(n <= 32 ? 640 : 384); /* shape90 */
+    c.blockDim         = dim3(sr_gemm90_groups(n) * 128 + 128); /* shape90 */
     switch (n) {
     case 8:
         (void)sr_gemm90_start8(&c, g, formats);

@@ -13,20 +13,16 @@
 #include "ops/linear/gemm90.h"
 #include "ops/wgmma.cuh"
 
-enum { MAX_DEPTH90 = 16 };
-
 #define ONE90(F) (1u << (F))
 
 /* How a block is made up: warpgroups that multiply, a row tile a warp; 32-blocks of a stage of weights (a tile) and of x. */
 template <int N, uint32_t FORMATS> struct shape90 {
-    static constexpr bool half    = FORMATS == ONE90(SR_F16) || FORMATS == ONE90(SR_BF16);
     static constexpr int askers   = 2; /* warps that ask for weights; another does for x */
-    static constexpr int groups   = N <= 32 ? 4 : 2, threads = groups * 128 + 128;
-    static constexpr int w_blocks = half ? 2 : 8, x_blocks = half || N == 256 ? 2 : N == 128 ? 4 : 8;
+    static constexpr int groups   = sr_gemm90_groups(N), threads = groups * 128 + 128;
+    static constexpr int w_blocks = sr_gemm90_tile_k(FORMATS) / 32, x_blocks = sr_gemm90_piece_k(N, FORMATS) / 32;
     static constexpr int together = 2;                     /* blocks whose products are asked for at once */
-    static constexpr uint32_t x_stage = x_blocks == 8 ? sr_gemm90_block(N) : N * x_blocks * 64; /* bytes */
-    /* Codes times scales are multiplied as the integers that they are (decode_int.cuh), not as weights rounded to f16. */
-    static constexpr bool exact = N <= 64 && !(FORMATS & ~(ONE90(SR_Q4_K) | ONE90(SR_Q5_K) | ONE90(SR_Q6_K)));
+    static constexpr uint32_t x_stage = sr_gemm90_piece(N, FORMATS);
+    static constexpr bool exact   = sr_gemm90_exact(N, FORMATS);
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -37,7 +33,7 @@ struct bars90 {
 __device__ __forceinline__ bars90 bars90_of(const sr_gemm90 &g, uint8_t *smem)
 {
     uint64_t *b = (uint64_t *)(smem + g.at_bar);
-    bars90 s    = {b, b + MAX_DEPTH90, b + 2 * MAX_DEPTH90, b + 3 * MAX_DEPTH90};
+    bars90 s    = {b, b + SR_GEMM90_DEPTH, b + 2 * SR_GEMM90_DEPTH, b + 3 * SR_GEMM90_DEPTH};
     return s;
 }
 
@@ -191,7 +187,7 @@ __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &ba
     float t[N / 2], u[N / 2];
     whole<F> dec;
     sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
-    dec.open(w, lane, st.up);
+    dec.open(w, lane);
 #pragma unroll
     for (int i = 0; i < together; i++)
         dec.block(w, lane, i, st.up, a[0][i]);
@@ -224,7 +220,7 @@ __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &ba
 #pragma unroll
     for (int j = 0; j < N / 2; j++) {
         st.d[j] = fmaf(t[j], dec.d[j / 2 % 2], st.d[j]);
-        if (F != SR_Q6_K)
+        if constexpr (F != SR_Q6_K)
             st.d[j] = fmaf(u[j], dec.dm[j / 2 % 2], st.d[j]);
     }
 }
@@ -274,7 +270,7 @@ __device__ __forceinline__ seat90 seat90_of(const sr_gemm90 &g)
 
 /* Where numbers d[j] of this thread go, and what is added to them there. */
 struct target90 {
-    uint32_t row, c0, columns; /* columns of this unit that are true */
+    uint32_t c0, columns; /* the first; of this unit's, those that are true */
     float bias[2];
     const float *z;
     float *y;
@@ -286,17 +282,16 @@ struct target90 {
 template <int N> __device__ __forceinline__ target90 target90_of(const sr_gemm90 &g, const unit90 &s, uint32_t four, uint32_t n)
 {
     const sr_gemm90part &part = g.part[s.part];
-    const uint32_t lane = threadIdx.x % 32, tile = four * 4 + threadIdx.x / 32 % 4;
+    const uint32_t lane = threadIdx.x % 32, tile = four * 4 + threadIdx.x / 32 % 4, row = (s.row_tile + tile) * 16 + lane / 4;
     target90 t;
     t.mine          = tile < s.tiles;
-    t.row           = (s.row_tile + tile) * 16 + lane / 4;
     t.c0            = lane % 4 * 2;
     t.columns       = n - s.column * N;
-    const size_t at = (size_t)(s.column * N + t.c0) * g.width + part.y0 + t.row;
+    const size_t at = (size_t)(s.column * N + t.c0) * g.width + part.y0 + row;
     t.z             = g.z ? g.z + at : NULL;
     t.y             = g.y + at;
-    t.bias[0]       = part.bias && t.mine ? __ldg(part.bias + t.row) : 0;
-    t.bias[1]       = part.bias && t.mine ? __ldg(part.bias + t.row + 8) : 0;
+    t.bias[0]       = part.bias && t.mine ? __ldg(part.bias + row) : 0;
+    t.bias[1]       = part.bias && t.mine ? __ldg(part.bias + row + 8) : 0;
     return t;
 }
 
@@ -373,7 +368,7 @@ __device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const 
 /* A warpgroup's copy of a unit's scales; units take two by turns, so that nobody still reads what the next unit's are written to. */
 template <int N> __device__ __forceinline__ float *scales90(const sr_gemm90 &g, uint8_t *smem, const seat90 &seat, bool even)
 {
-    constexpr int groups = shape90<N, 0>::groups;
+    constexpr uint32_t groups = sr_gemm90_groups(N);
     return (float *)(smem + g.at_bar + SR_GEMM90_BARS) + ((even ? groups : 0) + (seat.four << g.split_log) + seat.phase) * N;
 }
 
@@ -433,7 +428,7 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     extern __shared__ __align__(1024) uint8_t smem[];
     constexpr int groups = shape90<N, FORMATS>::groups, askers = shape90<N, FORMATS>::askers;
     const bars90 bar     = bars90_of(g, smem);
-    if (threadIdx.x < MAX_DEPTH90) {
+    if (threadIdx.x < SR_GEMM90_DEPTH) {
         sr_bar_init(bar.w_full + threadIdx.x, askers);
         const uint32_t warps = (g.tiles + 3) / 4 * 4 << g.split_log;
         sr_bar_init(bar.w_empty + threadIdx.x, warps);

@@ -21,7 +21,8 @@
 #include "ops/cuda.h"
 #include "ops/linear/skinny.h"
 
-enum { SR_GEMM90_COLS = 256, SR_GEMM90_BARS = 512 }; /* of a tile, at most; bytes of barriers */
+enum { SR_GEMM90_COLS = 256, SR_GEMM90_DEPTH = 16, SR_GEMM90_BARS = 4 * 8 * SR_GEMM90_DEPTH }; /* columns of a tile, and stages of a ring, at most; bytes of
+                                                                                                * barriers */
 /* Formats as bits; parts of these share a launch, any other mixture has launches of its own. */
 enum { SR_GEMM90_MIX4 = 1u << SR_Q4_K | 1u << SR_Q6_K, SR_GEMM90_MIX5 = 1u << SR_Q5_K | 1u << SR_Q6_K };
 
@@ -62,14 +63,19 @@ typedef struct { /* x to image */
     uint32_t m, n, x_stride, cols, blocks_k; /* n: columns of a tile */
 } sr_gemm90x;
 
-/* Bytes of the image for n columns and 256 inputs. */
-#ifdef __CUDACC__
-__host__ __device__ constexpr
-#endif
-inline uint32_t sr_gemm90_block(uint32_t n)
+/* What kernels and their host side both go by.  Bytes of the image for n columns and 256 inputs; warpgroups that multiply; inputs of a tile of
+ * weights and of a piece of x; whether codes times scales are multiplied as the whole numbers that they are (decode_int.cuh). */
+#define BOTH static __host__ __device__ constexpr inline
+BOTH uint32_t sr_gemm90_block(uint32_t n) { return n <= 64 ? n * 640 : n * 512; }
+BOTH uint32_t sr_gemm90_groups(uint32_t n) { return n <= 32 ? 4 : 2; }
+BOTH uint32_t sr_gemm90_tile_k(uint32_t formats) { return formats == 1u << SR_F16 || formats == 1u << SR_BF16 ? 64 : 256; }
+BOTH uint32_t sr_gemm90_piece_k(uint32_t n, uint32_t formats) { return n == 256 ? 64 : n == 128 && sr_gemm90_tile_k(formats) == 256 ? 128 : sr_gemm90_tile_k(formats); }
+BOTH uint32_t sr_gemm90_piece(uint32_t n, uint32_t formats) /* bytes */
 {
-    return n <= 64 ? n * 640 : n * 512;
+    return sr_gemm90_piece_k(n, formats) == 256 ? sr_gemm90_block(n) : n * sr_gemm90_piece_k(n, formats) * 2;
 }
+BOTH bool sr_gemm90_exact(uint32_t n, uint32_t formats) { return n <= 64 && !(formats & ~(1u << SR_Q4_K | 1u << SR_Q5_K | 1u << SR_Q6_K)); }
+#undef BOTH
 uint32_t sr_gemm90_cols(uint32_t m); /* N for m columns: 8, 16, 32, 64, 128 or 256 */
 /* How many of the first n parts one launch may take; *formats: as bits. */
 uint32_t sr_gemm90_share(const sr_gemm90part *p, uint32_t n, uint32_t *formats);
