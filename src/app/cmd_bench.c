@@ -254,22 +254,6 @@ static sr_status run_row(bench *b, const row *r, sr_err *err)
     return report(b, r, &s, err);
 }
 
-/* What a step reads of the weights: all but the input embedding, unless that is the output matrix too. */
-static sr_status count_weights(bench *b, sr_err *err)
-{
-    sr_gguf *g = NULL;
-    if (sr_synth_open(b->s->path, false, &g, err))
-        return err->status;
-    bool tied = !sr_gguf_tensor(g, "output.weight");
-    for (size_t i = 0; i < sr_gguf_n_tensors(g); i++) {
-        const sr_tensor *t = sr_gguf_tensor_at(g, i);
-        if (tied || strcmp(t->name, "token_embd.weight") != 0)
-            b->weight_bytes += (double)t->bytes;
-    }
-    sr_gguf_close(g);
-    return SR_OK;
-}
-
 static sr_status prepare(bench *b, sr_err *err)
 {
     const options *o = b->o;
@@ -280,8 +264,6 @@ static sr_status prepare(bench *b, sr_err *err)
     b->arrival = sr_calloc(batch, sizeof *b->arrival);
     if (!b->tok || !b->arrival)
         return sr_raise(err, SR_NOMEM, "host: memory for %u prompts of %u tokens", batch, b->stride);
-    if (count_weights(b, err))
-        return err->status;
     const sr_modelinfo *i = &b->s->info;
     sr_port_stats(b->s->port, &st);
     if (st.pages_total)
@@ -317,23 +299,36 @@ static void head(const bench *b)
     printf("%-10s %8s %6s %12s %10s %10s %8s\n", "test", "depth", "batch", "tok/s", "min", "max", "mbu");
 }
 
-/* The context the model was trained for; of a file that cannot be read all there is, for opening the model says why. */
-static uint32_t trained_for(const options *o)
+/* What a step reads of the weights: all but the input embedding, unless that is the output matrix too. */
+static void count_weights(bench *b, const sr_gguf *g)
+{
+    bool tied = !sr_gguf_tensor(g, "output.weight");
+    for (size_t i = 0; i < sr_gguf_n_tensors(g); i++) {
+        const sr_tensor *t = sr_gguf_tensor_at(g, i);
+        if (tied || strcmp(t->name, "token_embd.weight") != 0)
+            b->weight_bytes += (double)t->bytes;
+    }
+}
+
+/* What the file itself says: its weights, and the context the model was trained for.  Where it says nothing there is no end to that, and
+ * opening the model says why. */
+static sr_status look(bench *b, uint32_t *trained_for, sr_err *err)
 {
     char        path[4096], key[128];
-    sr_err      err = {0};
-    sr_gguf    *g   = NULL;
+    sr_err      none = {0};
+    sr_gguf    *g    = NULL;
     sr_gguf_str arch = {0};
-    uint32_t    n = UINT32_MAX;
-    if (sr_model_path(o->cfg.model, path, sizeof path, &err) || sr_synth_open(path, false, &g, &err) ||
-        sr_gguf_string(g, "general.architecture", &arch, &err))
-        goto end;
-    snprintf(key, sizeof key, "%.*s.context_length", (int)SR_MIN(arch.n, sizeof key), arch.p ? arch.p : "");
-    if (sr_gguf_u32(g, key, &n, &err))
-        n = UINT32_MAX;
-end:
+    *trained_for     = UINT32_MAX;
+    if (sr_model_path(b->o->cfg.model, path, sizeof path, err) || sr_synth_open(path, false, &g, err))
+        return err->status;
+    count_weights(b, g);
+    if (sr_gguf_string(g, "general.architecture", &arch, &none) == SR_OK) {
+        snprintf(key, sizeof key, "%.*s.context_length", (int)SR_MIN(arch.n, sizeof key), arch.p ? arch.p : "");
+        if (sr_gguf_u32(g, key, trained_for, &none))
+            *trained_for = UINT32_MAX;
+    }
     sr_gguf_close(g);
-    return n;
+    return SR_OK;
 }
 
 static int run(options *o)
@@ -341,16 +336,16 @@ static int run(options *o)
     sr_err   err  = {0};
     sr_buf   text = {0};
     bench    b    = {.o = o, .w = {.out = &text, .indent = 2}};
-    uint32_t batch = most(&o->b), ctx = most(&o->d) + SR_MAX(most(&o->p), most(&o->n) + 1);
-    ctx += ctx < trained_for(o); /* the first token of an answer */
+    uint32_t batch = most(&o->b), ctx = most(&o->d) + SR_MAX(most(&o->p), most(&o->n) + 1), trained_for;
+    sr_status st = look(&b, &trained_for, &err);
+    ctx += ctx < trained_for; /* the first token of an answer */
     o->cfg.ctx      = SR_MAX(ctx, 16u);
     o->cfg.max_seqs = batch;
     o->cfg.kv_pages = batch * ((ctx + PAGE - 1) / PAGE + 2);
     char              why[200];
     const sr_backend *be = NULL;
     int               index;
-    sr_status st = sr_backend_pick(o->cfg.device, &be, &index, why, &err);
-    if (st == SR_OK) {
+    if (st == SR_OK && (st = sr_backend_pick(o->cfg.device, &be, &index, why, &err)) == SR_OK) {
         snprintf(b.backend, sizeof b.backend, "%s", be->name);
         sr_rates rates = {0};
         if (be != &sr_backend_cpu && (most(&o->n) > 0 || o->cfg.profile)) /* before the model takes the memory */
