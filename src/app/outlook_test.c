@@ -216,13 +216,13 @@ static void agrees_with_the_closed_form_on_a_t4(void **state)
     close_model(&m, &u);
 }
 
-/* What the engine was measured at on an H200 (bench/results/h200-plan-error.json; 8 and 32 at once h200-sums-in-shared-memory.json), from what strata probe measured there. */
+/* What the engine was measured at on an H200 (bench/results/h200-plan-error.json; 8B at 1, 8 and 32, 70B h200-sums-in-shared-memory.json), from what strata probe measured there. */
 static void the_h200_profile_gives_what_was_measured_there(void **state)
 {
     (void)state;
     static const struct { const char *model; uint32_t batch, depth; double tok_s; } row[] = {
-        {"synth:8b:Q4_K_M", 1, 32, 507.6}, {"synth:8b:Q8_0", 1, 32, 400.8}, {"synth:8b:F16", 1, 32, 251.4}, {"synth:8b:Q4_K_M", 4, 16, 1454.6}, {"synth:8b:Q4_K_M", 8, 272, 2813.5},
-        {"synth:8b:Q4_K_M", 32, 272, 9066.7}, {"synth:llama3.2-3b:Q4_K_M", 1, 32, 856.7}, {"synth:llama3.2-3b:Q4_K_M", 4, 16, 2166.7}, {"synth:70b:Q4_K_M", 1, 16, 80.1}};
+        {"synth:8b:Q4_K_M", 1, 32, 518.3}, {"synth:8b:Q8_0", 1, 32, 400.8}, {"synth:8b:F16", 1, 32, 251.4}, {"synth:8b:Q4_K_M", 4, 16, 1454.6}, {"synth:8b:Q4_K_M", 8, 272, 2813.5},
+        {"synth:8b:Q4_K_M", 32, 272, 9066.7}, {"synth:llama3.2-3b:Q4_K_M", 1, 32, 856.7}, {"synth:llama3.2-3b:Q4_K_M", 4, 16, 2166.7}, {"synth:70b:Q4_K_M", 1, 16, 79.9}};
     read_profile("h200");
     for (size_t i = 0; i < SR_COUNT(row); i++) {
         sr_planmodel m;
@@ -250,11 +250,16 @@ static void steps_of_a_few_rows_launch_what_others_join(void **state)
     uint32_t n[3] = {0};
     for (uint32_t i = 0; i < 3; i++) {
         static const uint32_t rows[] = {2, 4, 5};
-        sr_units_rate(&u, &profile, 0, rows[i], out);
+        sr_units_rate(&u, &profile, 0, rows[i], false, out);
         for (uint32_t k = 0; k < u.n; k++)
             n[i] += out[k].launches;
     }
     assert_true(n[0] == n[2] && n[1] == n[0] + 3 * 32 + 1); /* and the norm before the head */
+    uint32_t prompt = 0;
+    sr_units_rate(&u, &profile, 0, 5, true, out);
+    for (uint32_t k = 0; k < u.n; k++)
+        prompt += out[k].launches;
+    assert_int_equal(prompt, n[2] + 32); /* rotation and the writing of K and V, which attention of a token each does itself */
     sr_free(out);
     close_model(&m, &u);
 }

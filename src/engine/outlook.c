@@ -76,11 +76,11 @@ sr_status sr_outlook_units(const sr_compiled *c, const sr_mix *as, const sr_outl
     return err->status;
 }
 
-/* The units at the rates of m tokens. */
-static void rate(outlook *k, uint32_t m)
+/* The units at the rates of m tokens, of a prompt or one of each sequence. */
+static void rate(outlook *k, uint32_t m, bool prompt)
 {
     double cpu = k->cfg->cpu > 0 ? k->cfg->cpu : 1;
-    sr_units_rate(k->units, k->cfg->profile, k->o->threads, m, k->u);
+    sr_units_rate(k->units, k->cfg->profile, k->o->threads, m, prompt, k->u);
     for (uint32_t i = 0; i < k->units->n && cpu != 1; i++) {
         k->u[i].cpu_read *= cpu;
         k->u[i].cpu_flops *= cpu;
@@ -171,14 +171,14 @@ static sr_status step_row(outlook *k, uint32_t m, sr_outrow *row, sr_err *err)
     sr_err        no = {0};
     *row = (sr_outrow){.batch = m, .fits = true};
     if (kv > o->kv) { /* as the engine would lie with that much of it */
-        rate(k, 1);
+        rate(k, 1, false);
         place     = k->place;
         row->fits = sr_plan_place(&o->hw, &one, k->u, k->units->n, place, &p, &no) == SR_OK;
         if (!row->fits)
             return no.status == SR_NOMEM ? SR_OK : sr_raise(err, no.status, "%s", no.msg);
         row->moved = p.bytes[SR_WT_DEVICE] != o->sum.bytes[SR_WT_DEVICE];
     }
-    rate(k, m);
+    rate(k, m, false);
     if (sr_plan_step(&o->hw, &w, k->u, k->units->n, place, &row->cost, err))
         return err->status;
     row->tok_s = m / row->cost.s;
@@ -196,7 +196,7 @@ static sr_status prompt(outlook *k, uint32_t n, sr_outprompt *out, sr_err *err)
     double attn  = known > 0 ? known : o->hw.vram ? o->hw.dev_flops : o->hw.cpu_flops;
     if (hp->window && n > hp->window)
         pairs = (double)hp->window * n - 0.5 * hp->window * hp->window;
-    rate(k, SR_MIN(n, o->chunk));
+    rate(k, SR_MIN(n, o->chunk), true);
     if (sr_plan_prompt(&o->hw, &w, k->u, k->units->n, o->place, n, flops * pairs / attn, &out->first_s, err))
         return err->status;
     out->tokens = n;
@@ -237,7 +237,7 @@ static sr_status make(outlook *k, sr_err *err)
     o->scratch  = scratch_of(k);
     o->vectors  = k->units->vectors;
     o->weights  = k->units->bytes;
-    rate(k, 1);
+    rate(k, 1, false);
     sr_needs w = needs(k, o->kv, 1);
     if (sr_plan_place(&o->hw, &w, k->u, k->units->n, o->place, &o->sum, err))
         return err->status;

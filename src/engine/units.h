@@ -38,6 +38,6 @@ SR_MUSTUSE sr_status sr_units_ram(sr_units *, const sr_compiled *, const sr_mix 
 /* `to`, where a row of so many numbers is smaller in it than in `format`; else `format`. */
 uint32_t sr_units_smaller(uint32_t format, uint32_t to, uint32_t cols);
 uint32_t sr_units_of(const sr_compiled *, uint32_t unit); /* which of them a unit of the program belongs to */
-/* Units with rates of their own for steps of so many tokens.  out: [n] */
-void sr_units_rate(const sr_units *, const sr_profile *, uint32_t threads, uint32_t tokens, sr_unit *out);
+/* Units with rates of their own for steps of so many tokens; prompt: of one sequence, else a token each.  out: [n] */
+void sr_units_rate(const sr_units *, const sr_profile *, uint32_t threads, uint32_t tokens, bool prompt, sr_unit *out);
 #endif

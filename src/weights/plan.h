@@ -43,7 +43,8 @@ typedef struct {
     double   dev_read, cpu_read, dev_flops, cpu_flops; /* of its formats in a step of this many tokens; 0: the machine's */
     uint32_t ops, launches;     /* of the program; those that a device starts by themselves */
     uint32_t joined;            /* norms and gated units, which a device may take with the product behind them */
-    double   ends;              /* seconds of a device's products that do not go with their size, in a step of this many tokens */
+    uint32_t turned;            /* rotations with the writing of K and V, which attention does itself where each sequence has a token */
+    double   ends;              /* seconds of a device's products that do not go with their size, in a step of this many tokens, and of what attention does beside */
     uint32_t passed;            /* bytes a token that ops between the products read and write */
 } sr_unit;
 
