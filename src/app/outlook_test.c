@@ -369,6 +369,7 @@ static void a_device_is_measured_through_its_table_alone(void **state)
     assert_true(p.dev.arch && p.dev.vram == 64u << 20 && p.dev.h2d > 1e7);
     assert_true(p.dev.sync > 0 && p.dev.op > 0 && p.dev.gemv.n == 5 && p.dev.gemm.n == 5 && p.dev.gemv.c[0].n == 8);
     assert_true(p.together.threads >= 1 && p.together.cpu > 0 && p.together.h2d > 0 && p.together.h2d < 4.4e9); /* the fake's copies take their time */
+    assert_true(p.together.rows.n == 3 && p.together.rows.c[0].n == 1 && p.together.rows.c[0].p[0].at == 8 && p.together.rows.c[0].p[0].v > 0);
     assert_true(p.host.dram.n >= 1 && p.host.gemv.n == 5 && p.host.rows.n == 5 && p.host.disk[0]);
     assert_true((p.host.nvme > 0) == (strncmp(p.host.disk, "not measured", 12) != 0));
     assert_true(p.dev.kv > 0 && p.dev.attn > 0 && p.host.kv > 0 && p.host.attn > 0);

@@ -17,7 +17,7 @@
 #include "engine/probe.h"
 #include "weights/reader.h"
 
-enum { WIDE = 4096, STEADY = 4, DEV_WIDE = 8192 /* as large as most of a model is: ends of products that its decoding hides count less */, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_PART = 64 << 20,
+enum { FEW = 8 /* rows of steps that the CPU takes part in */, WIDE = 4096, STEADY = 4, DEV_WIDE = 8192 /* as large as most of a model is: ends of products that its decoding hides count less */, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_PART = 64 << 20,
        COPY = 256 << 20, PIECE = 16 << 20, SHAKES = 31, READS = 3, OP_TRIES = 8 };
 #define OP_MOST 2e-5
 #define POOL_FEW ((size_t)1 << 30) /* more than a few threads read between two visits of the same place */
@@ -280,15 +280,36 @@ static sr_status handshake(const bench *b, double *out, sr_err *err)
     return err->status;
 }
 
+static sr_besidecfg beside_of(const probe *k, const bench *b, uint32_t threads, uint32_t format)
+{
+    return (sr_besidecfg){.be = b->be, .dev = b->d, .cpu = {.threads = threads}, .format = format, .side = k->side, .pool = pool_of(k, threads),
+                          .bytes = SR_MIN((size_t)COPY, k->pool), .piece = SR_MIN((size_t)PIECE, k->pool), .ns = 2 * k->ns};
+}
+
+/* Products of few rows beside the copy: bound by arithmetic, they still wait for a memory that others read. */
+static sr_status few_beside(probe *k, const bench *b, uint32_t threads, sr_err *err)
+{
+    static const uint32_t some[] = {SR_Q4_K, SR_Q6_K, SR_Q8_0}; /* another keeps as much of its rate as the nearest of them */
+    for (size_t i = 0; i < SR_COUNT(some); i++) {
+        sr_besidecfg   c = beside_of(k, b, threads, some[i]);
+        sr_besiderates r;
+        c.few = FEW;
+        if (sr_machine_beside(&c, &r, err))
+            return err->status;
+        sr_curve_put(sr_curves_add(&k->p->together.rows, some[i]), FEW, r.few);
+    }
+    return SR_OK;
+}
+
 /* Copies to the device while the CPU multiplies, with fewer and more threads: what each of them keeps of its rate. */
 static sr_status both(probe *k, const bench *b, sr_err *err)
 {
     sr_profile *p    = k->p;
     uint32_t    most = sr_plan_threads(p->host.cores);
     for (uint32_t t = 1; t; t = next_threads(t, most)) {
-        const sr_besidecfg c = {.be = b->be, .dev = b->d, .cpu = {.threads = t}, .format = SR_Q4_K, .side = k->side, .pool = pool_of(k, t),
-                                .bytes = SR_MIN((size_t)COPY, k->pool), .piece = SR_MIN((size_t)PIECE, k->pool), .ns = 2 * k->ns, .reads = true};
-        sr_besiderates     r;
+        sr_besidecfg   c = beside_of(k, b, t, SR_Q4_K);
+        sr_besiderates r;
+        c.reads = true;
         if (sr_machine_beside(&c, &r, err))
             return err->status;
         r.h2d = SR_MIN(r.h2d, p->dev.h2d);
@@ -300,7 +321,7 @@ static sr_status both(probe *k, const bench *b, sr_err *err)
         p->together.h2d     = r.h2d;
         p->together.threads = t;
     }
-    return SR_OK;
+    return few_beside(k, b, most, err);
 }
 
 /* The number in "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  ..."; empty where there is no such driver. */

@@ -60,10 +60,10 @@ static void *feed(void *arg)
     return NULL;
 }
 
-static sr_status pass(sr_rig *r, sr_err *err) { return sr_rig_send(r, 1, err) ? err->status : sr_rig_wait(r, err); }
+static sr_status pass(sr_rig *r, uint32_t rows, sr_err *err) { return sr_rig_send(r, rows, err) ? err->status : sr_rig_wait(r, err); }
 
 /* Passes over all weights for cfg.ns: the median.  While copies run, at least so long that some of them are over. */
-static sr_status products(feeder *f, sr_rig *r, bool beside, double *rate, double *h2d, sr_err *err)
+static sr_status products(feeder *f, sr_rig *r, uint32_t rows, bool beside, double *rate, double *h2d, sr_err *err)
 {
     double   bytes = (double)r->bytes * r->prog.n_op, v[1024];
     copied   first = count(f, 0), last = first;
@@ -71,7 +71,7 @@ static sr_status products(feeder *f, sr_rig *r, bool beside, double *rate, doubl
     uint32_t n     = 0;
     while (n < SR_COUNT(v) && (n < PASSES || t - from < f->c->ns || (beside && last.done < first.done + PASSES * f->piece))) {
         uint64_t before = t;
-        if (pass(r, err))
+        if (pass(r, rows, err))
             return err->status;
         t      = sr_now_ns();
         v[n++] = bytes * 1e9 / (double)SR_MAX(t - before, (uint64_t)1);
@@ -86,13 +86,15 @@ static sr_status under_way(feeder *f, sr_rig *r, sr_besiderates *out, sr_err *er
 {
     double none;
     pthread_mutex_init(&f->lock, NULL);
-    if (pass(r, err) || products(f, r, false, &out->alone, &none, err))
+    if (pass(r, 1, err) || products(f, r, 1, false, &out->alone, &none, err))
         return err->status;
     if (pthread_create(&f->thread, NULL, feed, f))
         return sr_raise(err, SR_IO, "cannot start the thread that copies");
     while (count(f, 0).done == 0 && !__atomic_load_n(&f->failed, __ATOMIC_ACQUIRE))
         nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
-    sr_status s = products(f, r, true, &out->cpu, &out->h2d, err);
+    sr_status s = products(f, r, 1, true, &out->cpu, &out->h2d, err);
+    if (s == SR_OK && f->c->few)
+        s = products(f, r, f->c->few, true, &out->few, &none, err);
     if (s == SR_OK && f->c->reads)
         s = sr_bench_read(f->c->cpu.threads, f->c->pool, &out->read, err);
     __atomic_store_n(&f->stop, 1, __ATOMIC_RELEASE);
@@ -103,7 +105,7 @@ static sr_status under_way(feeder *f, sr_rig *r, sr_besiderates *out, sr_err *er
 
 sr_status sr_machine_beside(const sr_besidecfg *c, sr_besiderates *out, sr_err *err)
 {
-    const sr_rigcfg rc = {.format = c->format, .rows = c->side, .cols = c->side, .max_tokens = 1, .pool = c->pool};
+    const sr_rigcfg rc = {.format = c->format, .rows = c->side, .cols = c->side, .max_tokens = SR_MAX(c->few, 1u), .pool = c->pool};
     feeder          f  = {.c = c, .piece = SR_MIN(c->piece, c->bytes)};
     sr_rig          r  = {0};
     sr_dev         *d  = NULL;

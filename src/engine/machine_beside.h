@@ -18,9 +18,11 @@ typedef struct {
     uint32_t  format, side;            /* of the products' weights, [side][side] */
     size_t    pool, bytes, piece;      /* bytes of weights; of the copies' source, page-locked; of one copy, taken of the device's memory */
     uint64_t  ns;                      /* that products are measured for */
+    uint32_t  few;                     /* rows of x of a second kind of products; 0: none */
     bool      reads;                   /* and plain reads, too */
 } sr_besidecfg;
-typedef struct { double alone, cpu, h2d, read; } sr_besiderates; /* bytes/s: products alone, beside the copy; the copy beside them; reads, 0: not asked for */
+/* bytes/s: products alone, beside the copy; the copy beside them; those of few rows beside it, and reads, 0: not asked for */
+typedef struct { double alone, cpu, h2d, few, read; } sr_besiderates;
 
 SR_MUSTUSE sr_status sr_machine_beside(const sr_besidecfg *, sr_besiderates *out, sr_err *err);
 #endif

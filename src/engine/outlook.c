@@ -84,6 +84,7 @@ static void rate(outlook *k, uint32_t m, bool prompt)
     for (uint32_t i = 0; i < k->units->n && cpu != 1; i++) {
         k->u[i].cpu_read *= cpu;
         k->u[i].cpu_flops *= cpu;
+        k->u[i].cpu_beside *= cpu;
     }
 }
 

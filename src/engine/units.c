@@ -200,20 +200,25 @@ sr_status sr_units_ram(sr_units *s, const sr_compiled *c, const sr_mix *as, sr_r
     return err->status;
 }
 
-/* Bytes a second of several formats, and flops of them: their times add up.  cpu: the CPU's, of weights as they lie in RAM. */
-static void rates_of(const sr_unitpart *part, const sr_profile *p, uint32_t threads, uint32_t tokens, bool cpu, double *read, double *flops)
+/* Bytes a second of several formats, and flops of them: their times add up.  cpu: the CPU's, of weights as they lie in RAM; beside: while a copy
+ * goes on, 0 where that is not known of all of them. */
+static void rates_of(const sr_unitpart *part, const sr_profile *p, uint32_t threads, uint32_t tokens, bool cpu, double *read, double *flops, double *beside)
 {
-    double bytes = 0, params = 0, t_read = 0, t_flops = 0;
+    double bytes = 0, params = 0, t_read = 0, t_flops = 0, t_beside = 0;
+    bool   known = true;
     for (uint32_t k = 0; k < SR_UNIT_FORMATS && part[k].bytes; k++) {
         sr_formatrates r = sr_profile_rates(p, threads, part[k].format, tokens);
         double         b = cpu ? r.cpu_read : r.dev_read, f = cpu ? r.cpu_flops : r.dev_flops;
         t_read += b > 0 ? (double)part[k].bytes / b : 0;
         t_flops += f > 0 ? (double)part[k].params / f : 0;
+        t_beside += r.cpu_beside > 0 ? (double)part[k].bytes / r.cpu_beside : 0;
+        known = known && r.cpu_beside > 0;
         bytes += (double)part[k].bytes;
         params += (double)part[k].params;
     }
-    *read  = t_read > 0 ? bytes / t_read : 0;
-    *flops = t_flops > 0 ? params / t_flops : 0;
+    *read   = t_read > 0 ? bytes / t_read : 0;
+    *flops  = t_flops > 0 ? params / t_flops : 0;
+    *beside = known && t_beside > 0 ? bytes / t_beside : 0;
 }
 
 static uint32_t products_of(const uint64_t *product)
@@ -241,13 +246,14 @@ static const double TURNED = 0.58;
 void sr_units_rate(const sr_units *s, const sr_profile *p, uint32_t threads, uint32_t tokens, bool prompt, sr_unit *out)
 {
     double ends  = sr_profile_ends(p, tokens);
+    double none  = 0;
     bool   joins = sr_profile_joins(p, tokens);
     memcpy(out, s->u, s->n * sizeof *out);
     for (uint32_t i = 0; i < s->n; i++) {
-        rates_of(s->part[i], p, threads, tokens, false, &out[i].dev_read, &out[i].dev_flops);
+        rates_of(s->part[i], p, threads, tokens, false, &out[i].dev_read, &out[i].dev_flops, &none);
         out[i].dev_flops *= by_size(s->product[i], p, tokens);
         out[i].launches += (joins ? 0 : out[i].joined) + (prompt ? out[i].turned : 0);
         out[i].ends = products_of(s->product[i]) * ends + (prompt ? 0 : TURNED * out[i].turned * p->dev.op);
-        rates_of(s->ram[i], p, threads, tokens, true, &out[i].cpu_read, &out[i].cpu_flops);
+        rates_of(s->ram[i], p, threads, tokens, true, &out[i].cpu_read, &out[i].cpu_flops, &out[i].cpu_beside);
     }
 }

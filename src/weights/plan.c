@@ -51,7 +51,7 @@ static double by_bus(const sr_hw *h, const sr_unit *u, double m)
 static double by_cpu_beside(const sr_hw *h, const sr_unit *u, double m)
 {
     double left = h->cpu_beside > 0 ? h->cpu_beside : SR_MAX(h->dram_read - bus_of(h), h->dram_read * LEAST_LEFT);
-    return SR_MAX(by_cpu(h, u, m), read_of(u, m) / left);
+    return SR_MAX(by_cpu(h, u, m), moved_of(u, m) / (u->cpu_beside > 0 ? SR_MIN(u->cpu_beside, left) : left));
 }
 static double by_bus_beside(const sr_hw *h, const sr_unit *u, double m)
 {

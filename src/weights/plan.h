@@ -41,6 +41,7 @@ typedef struct {
     uint64_t outside;           /* bytes it takes in RAM and on the bus, where these are fewer (coded); 0: all.  On disk it is as stored */
     uint64_t slot, slot_ram;    /* most of it that comes in at once, from disk and from RAM; 0: all; from RAM: as from disk */
     double   dev_read, cpu_read, dev_flops, cpu_flops; /* of its formats in a step of this many tokens; 0: the machine's */
+    double   cpu_beside;        /* the CPU's reading of them while the bus is busy, too; 0: what the machine's memory leaves */
     uint32_t ops, launches;     /* of the program; those that a device starts by themselves */
     uint32_t joined;            /* norms and gated units, which a device may take with the product behind them */
     uint32_t turned;            /* rotations with the writing of K and V, which attention does itself where each sequence has a token */

@@ -248,6 +248,11 @@ static void the_cpu_gets_what_a_running_copy_leaves_it(void **state)
     assert_int_equal(sr_plan_step(&h, &(sr_needs){0}, &u, 1, &o, &c, &e), SR_OK);
     share = c.cpu / (4e8 / h.cpu_read);
     assert_true(fabs(share - 112 / 160.0) < 0.01 && fabs(c.s / (4e8 / (160 * GB)) - 1) < 0.02);
+    u.cpu_read   = 80 * GB; /* eight tokens: bound by arithmetic alone, by less than that while the copy goes on */
+    u.cpu_beside = 64 * GB;
+    assert_int_equal(sr_plan_step(&h, &(sr_needs){.tokens = 8}, &u, 1, &o, &c, &e), SR_OK);
+    share = c.cpu / (4e8 / u.cpu_read);
+    assert_true(fabs(share - 64 / 112.0) < 0.01 && fabs(c.s / (4e8 / (112 * GB)) - 1) < 0.02);
 }
 
 /* A slower bus leaves the CPU more, up to what it has alone. */

@@ -36,6 +36,7 @@ static const sr_pfield together[] = {
     GBS("h2d_gbs", true, together.h2d), GBS("cpu_gbs", true, together.cpu), U32("threads", true, together.threads, 1, 4096),
     CURVE("h2d_by_threads_gbs", false, together.by_h2d), CURVE("cpu_by_threads_gbs", false, together.by_cpu),
     CURVE("read_by_threads_gbs", false, together.by_read), CURVE("alone_by_threads_gbs", false, together.by_alone),
+    CURVES("cpu_rows_gbs", false, together.rows, 1e9),
 };
 static const sr_pfield host[] = {
     STR("cpu", true, host.name), STR("isa", false, host.isa), U32("cores", true, host.cores, 1, 4096), U64("ram_bytes", true, host.ram, 1e6, 1e15),
@@ -256,6 +257,17 @@ static double cpu_read(const sr_profile *p, uint32_t threads, uint32_t format, u
     return SR_MIN(most, sr_curve_rows(rows, tokens) * sr_curve_threads(one, threads) / sr_curve_threads(one, p->host.cores));
 }
 
+/* The same while a copy goes on, and goes on: what was seen of the nearest format and number of rows, against the fastest pieces of it alone.  One
+ * row is bound by the memory, which a plan divides itself. */
+static double cpu_beside(const sr_profile *p, uint32_t format, uint32_t tokens, double alone)
+{
+    const sr_curve *both = nearest(&p->together.rows, format), *rows = both ? nearest(&p->host.rows, both->format) : NULL;
+    if (tokens < 2 || !rows || rows->format != both->format)
+        return 0;
+    double keeps = SR_MIN(sr_curve_rows(both, tokens) / sr_curve_rows(rows, SR_MAX(both->p[0].at, SR_MIN(tokens, both->p[both->n - 1].at))), 1);
+    return alone * keeps;
+}
+
 sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens)
 {
     sr_formatrates  r = {0};
@@ -265,7 +277,8 @@ sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t 
         r.dev_read = read_alone(p, c, tokens);
     if (p->dev.arch && (c = nearest(&p->dev.gemm, format)) != NULL && (tokens >= c->p[0].at || r.dev_read <= 0)) /* below, gemv says it all */
         r.dev_flops = sr_curve_rows(c, tokens);
-    r.cpu_read = cpu_read(p, t, format, tokens);
+    r.cpu_read   = cpu_read(p, t, format, tokens);
+    r.cpu_beside = cpu_beside(p, format, tokens, r.cpu_read);
     if ((c = nearest(&p->host.gemm, format)) != NULL)
         r.cpu_flops = sr_curve_threads(c, t);
     return r;

@@ -42,6 +42,7 @@ typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or 
     struct {
         double   h2d, cpu; uint32_t threads; /* a copy to the device while the CPU multiplies */
         sr_curve by_h2d, by_cpu, by_read, by_alone; /* over threads; by_read: plain reads beside the copy; by_alone: products without it, whole passes */
+        sr_curves rows;               /* products of few rows beside the copy, whole passes, all threads */
     } together;
     struct {
         char      name[64], isa[16], disk[160];             /* disk: what nvme was read from, or why it was not */
@@ -69,7 +70,7 @@ double sr_profile_attn(const sr_profile *p, uint32_t tokens);            /* of a
 /* The machine as a plan wants it.  threads 0: all cores. */
 void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *out);
 /* What weights of a format go at in a step of so many tokens; 0: not known. */
-typedef struct { double dev_read, dev_flops, cpu_read, cpu_flops; } sr_formatrates;
+typedef struct { double dev_read, dev_flops, cpu_read, cpu_flops, cpu_beside; } sr_formatrates; /* cpu_beside: while a copy goes on */
 /* Seconds that a device's product of so few rows takes beside what goes with its size, which dev_read then leaves out; 0: not known. */
 double sr_profile_ends(const sr_profile *p, uint32_t tokens);
 /* Whether a device takes norms and gated units with the product behind them, in one launch, in steps of so many tokens. */

@@ -129,6 +129,27 @@ static void what_both_sides_leave_each_other_is_known_by_threads(void **state)
     assert_true(h.cpu_beside == 0 && h.h2d_beside == 0);
 }
 
+/* Of eight rows beside the copy: formats without such a figure keep of their rate what the nearest keeps; one row is bound by the memory. */
+static void few_rows_beside_a_copy_keep_what_was_measured(void **state)
+{
+    (void)state;
+    static sr_profile p;
+    sr_err            err;
+    sr_buf            text = {0};
+    assert_int_equal(parse(HEAD DEVICE "},\"together\":{\"h2d_gbs\":11,\"cpu_gbs\":20,\"threads\":4,\"cpu_rows_gbs\":{\"Q4_K\":{\"8\":9}}}," HOST "}}", &p, &err), SR_OK);
+    sr_formatrates f = sr_profile_rates(&p, 4, SR_Q4_K, 8);
+    assert_true(fabs(f.cpu_read - 12e9) < 1 && fabs(f.cpu_beside - 9e9) < 1);
+    f = sr_profile_rates(&p, 2, SR_Q8_0, 8);
+    assert_true(f.cpu_read > 0 && fabs(f.cpu_beside / f.cpu_read - 0.75) < 1e-9);
+    f = sr_profile_rates(&p, 4, SR_Q4_K, 4);
+    assert_true(f.cpu_read > 12e9 && fabs(f.cpu_beside / f.cpu_read - 0.75) < 1e-9);
+    assert_true(sr_profile_rates(&p, 4, SR_Q4_K, 1).cpu_beside == 0);
+    sr_profile_write(&p, &text);
+    assert_int_equal(sr_profile_parse(text.p, text.n, &p, &err), SR_OK);
+    assert_true(fabs(sr_profile_rates(&p, 4, SR_Q4_K, 8).cpu_beside - 9e9) < 1e3);
+    sr_buf_end(&text);
+}
+
 /* Products of a prompt are slower the smaller they are, between the sizes in time over the logarithm of the size. */
 static void products_and_attention_of_a_prompt_depend_on_their_size(void **state)
 {
@@ -282,7 +303,7 @@ int main(void)
 {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(figures_come_in_si_units), cmocka_unit_test(what_is_wrong_is_named_with_its_value),
-        cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(what_both_sides_leave_each_other_is_known_by_threads),
+        cmocka_unit_test(a_curve_is_followed_between_its_points), cmocka_unit_test(what_both_sides_leave_each_other_is_known_by_threads), cmocka_unit_test(few_rows_beside_a_copy_keep_what_was_measured),
         cmocka_unit_test(products_and_attention_of_a_prompt_depend_on_their_size), cmocka_unit_test(passes_over_all_weights_bound_what_pieces_read),
         cmocka_unit_test(two_sizes_of_a_product_tell_what_does_not_go_with_its_size), cmocka_unit_test(what_no_figure_is_known_for_is_zero),
         cmocka_unit_test(a_file_that_is_too_large_is_not_read), cmocka_unit_test(the_shipped_profiles_are_sound_and_say_what_they_are),
