@@ -1,6 +1,6 @@
 /* attn_cuda_bench - ATTN's CUDA variants against f64 arithmetic on the stored keys and values, then times.
  *
- *   strata-bench-attn-cuda check [CASES]           sequences of many kinds; exits 1 if any is off
+ *   strata-bench-attn-cuda check [CASES [FROM]]    sequences of many kinds; exits 1 if any is off; FROM: others, for runs side by side
  *   strata-bench-attn-cuda [decode|prefill [75]]   long contexts, prompts; shapes of an 8B model; 75: the kernels
  *                                                  that cards before sm_90 get
  *   strata-bench-attn-cuda step [75]               decode with the rotation and the KV write before it, as two launches and as one
@@ -314,16 +314,16 @@ static double work(const shape *s)
     return n;
 }
 
-static int check(sr_cudainfo dev, uint32_t cases)
+static int check(sr_cudainfo dev, uint32_t cases, uint32_t from)
 {
     const int archs[] = {CODE_ARCH, 75};
     uint32_t all      = 0;
     for (int code = 0; code < (CODE_ARCH > 75 ? 2 : 1); code++) { /* the kernels that such a card would get, too */
         uint32_t wrong = 0;
         double most    = 0;
-        seed           = 0x9e3779b97f4a7c15u;
+        seed           = 0x9e3779b97f4a7c15u + from;
         dev.arch       = archs[code];
-        for (uint32_t i = 0; i < cases; i++) {
+        for (uint32_t i = from; i < from + cases; i++) {
             shape s           = random_shape(i);
             dev.deterministic = i % 2;
             bench_op b;
@@ -473,7 +473,7 @@ int main(int argc, char **argv)
 {
     sr_cudainfo dev = bench_device(CODE_ARCH);
     if (argc > 1 && !strcmp(argv[1], "check"))
-        return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 90);
+        return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 90, argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0);
     if (argc < 2 || argv[1][0] == 'p')
         peak(&dev);
     if (argc > 2)

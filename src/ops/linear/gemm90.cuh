@@ -71,6 +71,14 @@ __device__ __forceinline__ unit90 unit90_of(const sr_gemm90 &g, uint32_t u)
     return s;
 }
 
+/* A producer of a cluster sees its last copies arrive, and then arrives where the blocks meet before they write sums there (join90): those who
+ * write have waited for the same, so that it costs nothing, but racecheck knows of none but the producer's own wait. */
+__device__ __forceinline__ void landed90(const sr_gemm90 &g, uint64_t *full, const ring90 &r, uint32_t depth)
+{
+    for (uint32_t i = 0; g.cluster_log && i < depth; i++)
+        sr_bar_wait(full + i, r.parity ^ (i < r.at));
+}
+
 /* One of the askers' share of the tiles: one warp alone cannot ask for them fast enough.  A row tile's tiles of a step follow each other. */
 __device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, uint32_t columns, uint32_t asker, uint32_t askers)
 {
@@ -94,6 +102,7 @@ __device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, u
                 sr_bulk_load(to + (t << g.split_log) * part.bytes, from + t * row, bytes, bar.w_full + r.at);
         }
     }
+    landed90(g, bar.w_full, r, g.w_depth);
 }
 
 /* A stage is what the warpgroups need at a time: a piece of x for each of those that share a row tile's inputs. */
@@ -118,6 +127,7 @@ template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(c
                              bar.x_full + r.at);
         }
     }
+    landed90(g, bar.x_full, r, g.x_depth);
 }
 
 /* What a warp is at. */
@@ -128,12 +138,8 @@ template <int N> struct state90 {
     uint32_t up; /* 1024 twice; in a register, and not known to be the same in all lanes: otherwise it is moved to one again and again */
 };
 
-__device__ __forceinline__ void free90(uint64_t *bar)
-{
-    __syncwarp(); /* all lanes have read */
-    if (threadIdx.x % 32 == 0)
-        sr_bar_arrive(bar);
-}
+/* Every lane says that it has read: racecheck follows this, and not a lane that says it for its warp behind a __syncwarp(); it costs nothing (0040). */
+__device__ __forceinline__ void free90(uint64_t *bar) { sr_bar_arrive(bar); }
 
 /* A stage of weights: the warp's tile times as much of x. */
 template <int N, int F, uint32_t FORMATS>
@@ -170,7 +176,7 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
             st.x.next(g.x_depth);
         }
     }
-    free90(bar.w_empty + st.w.at); /* wgmma brought the warp together: all lanes have read */
+    free90(bar.w_empty + st.w.at);
     st.w.next(g.w_depth);
     sr_wg_wait<0>();
     free90(bar.x_empty + (st.x.at ? st.x.at : g.x_depth) - 1);
@@ -212,7 +218,7 @@ __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &ba
         for (int i = 0; i < together && b + together < 8; i++)
             dec.block(w, lane, b + together + i, st.up, next[i]);
     }
-    free90(bar.w_empty + st.w.at); /* wgmma brought the warp together: all lanes have read */
+    free90(bar.w_empty + st.w.at);
     st.w.next(g.w_depth);
     sr_wg_wait<0>();
     free90(bar.x_empty + st.x.at);
@@ -430,10 +436,10 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     const bars90 bar     = bars90_of(g, smem);
     if (threadIdx.x < SR_GEMM90_DEPTH) {
         sr_bar_init(bar.w_full + threadIdx.x, askers);
-        const uint32_t warps = (g.tiles + 3) / 4 * 4 << g.split_log;
-        sr_bar_init(bar.w_empty + threadIdx.x, warps);
+        const uint32_t readers = (g.tiles + 3) / 4 * 128 << g.split_log;
+        sr_bar_init(bar.w_empty + threadIdx.x, readers);
         sr_bar_init(bar.x_full + threadIdx.x, 1);
-        sr_bar_init(bar.x_empty + threadIdx.x, warps);
+        sr_bar_init(bar.x_empty + threadIdx.x, readers);
         sr_bar_fence();
     }
     __syncthreads();
@@ -450,6 +456,10 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
         if (warp == groups * 4 + askers && threadIdx.x % 32 == 0) {
             sr_pdl_wait();
             produce_x90<N, FORMATS>(g, smem, columns);
+        }
+        if (g.cluster_log) { /* the first meet90() is a producer's, too */
+            __syncwarp();
+            asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
         }
         return;
     }

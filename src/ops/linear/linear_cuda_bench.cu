@@ -1,6 +1,6 @@
 /* linear_cuda_bench - LINEAR's CUDA variants against f64 arithmetic on decoded weights, then times.
  *
- *   strata-bench-linear-cuda check [N]  odd shapes of every format, or of the first N; exits 1 if any is off
+ *   strata-bench-linear-cuda check [N [FROM]]  odd shapes of every format, or of N from the FROM-th on; exits 1 if any is off
  *   strata-bench-linear-cuda prefill    many rows, TFLOP/s
  *   strata-bench-linear-cuda cuts N     N rows (more than 4): each way to cut the work that may be, expected and measured
  *   strata-bench-linear-cuda profile N  four launches of each matrix with N rows, for a profiler
@@ -228,11 +228,11 @@ static bool check_one(const shape *s, const sr_cudainfo *dev, uint32_t true_m)
     return false;
 }
 
-static int check(sr_cudainfo dev, uint32_t formats)
+static int check(sr_cudainfo dev, uint32_t formats, uint32_t from)
 {
     static const uint32_t ms[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130};
     uint32_t done = 0, wrong = 0;
-    for (size_t f = 0; f < sizeof FORMATS / sizeof *FORMATS && f < formats; f++) {
+    for (size_t f = from; f < sizeof FORMATS / sizeof *FORMATS && f - from < formats; f++) {
         for (size_t i = 0; i < sizeof ms / sizeof *ms; i++, done++) {
             uint32_t depth = sr_tile_cols(FORMATS[f]);
             shape s        = {1,
@@ -493,7 +493,7 @@ int main(int argc, char **argv)
     sr_cudainfo dev = bench_device(CODE_ARCH);
     dev.chains      = CODE_ARCH == 90;
     if (argc > 1 && !strcmp(argv[1], "check"))
-        return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : ~0u);
+        return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : ~0u, argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0);
     if (argc > 2 && !strcmp(argv[1], "cuts"))
         return cuts(&dev, (uint32_t)strtoul(argv[2], NULL, 10));
     if (argc > 1 && !strcmp(argv[1], "profile"))
