@@ -11,7 +11,7 @@ compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja
 	cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
 
-.PHONY: all run test test-gpu test-gpu-server test-arm asan ubsan tsan fuzz coverage bench test-clients test-ui test-deploy check install uninstall deb clean help
+.PHONY: all run test test-gpu sanitize-gpu test-gpu-server test-arm asan ubsan tsan fuzz coverage bench test-clients test-ui test-deploy check install uninstall deb clean help
 all:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE))
@@ -30,6 +30,13 @@ test-gpu:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE),-DSTRATA_CUDA=ON) --target strata-test-gpu
 	@$(BUILD)/strata-test-gpu $(ARGS)
+
+# Its kernels under compute-sanitizer; TOOLS: which of its tools.
+TOOLS ?= memcheck synccheck racecheck
+sanitize-gpu:
+	@tools/deps build
+	@$(call compile,$(BUILD),$(TYPE),-DSTRATA_CUDA=ON) --target strata-test-gpu strata-bench-linear-cuda strata-bench-attn-cuda strata-bench-chain-cuda
+	@tests/gpu/sanitize $(BUILD) $(TOOLS)
 
 # The server on a CUDA device: what it promises to many clients; then 100 faults and 5 hangs of the device in the middle of answers.
 test-gpu-server:
@@ -128,6 +135,7 @@ help:
 	@echo "make run            serve the demo model, or MODEL=file.gguf, at http://127.0.0.1:8080/v1"
 	@echo "make test           build and run all tests"
 	@echo "make test-gpu       build and run the tests that need a CUDA device; ARGS: part of a test's name"
+	@echo "make sanitize-gpu   its kernels under memcheck, synccheck and racecheck; TOOLS: some of them"
 	@echo "make test-gpu-server  the server on a CUDA device: many clients, faults, hangs"
 	@echo "make test-arm       build for 64-bit ARM and run the tests under QEMU, without the server"
 	@echo "make asan|ubsan|tsan  the same under a checker"
