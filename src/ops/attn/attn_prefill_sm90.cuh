@@ -260,9 +260,7 @@ __device__ __forceinline__ void decode_tiles(const sr_attnmma &a, uint8_t *k_til
         } else {
             sr_bar_wait(&sh->item_full[n % 2], n / 2 % 2);
             it = sh->item[n % 2];
-            __syncwarp();
-            if (lane == 0)
-                sr_bar_arrive(&sh->item_free[n % 2]);
+            sr_bar_arrive(&sh->item_free[n % 2]); /* what lanes read or wrote themselves every lane gives back: racecheck follows no other (0040) */
         }
         __syncwarp();
         if (it.seq == SR_NO_ITEM)
@@ -288,9 +286,8 @@ __device__ __forceinline__ void decode_tiles(const sr_attnmma &a, uint8_t *k_til
             sr_bar_wait(&sh->raw_full[warp][slot], raw_n / P::raws % 2);
             raw_decode<HD, F>(raw + slot * P::raw, (value ? v_tiles : k_tiles) + s * P::bytes);
             asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-            __syncwarp();
-            if (lane == 0)
-                sr_bar_arrive(full);
+            sr_bar_arrive(full);
+            __syncwarp(); /* what comes next goes where other lanes have read */
             count++;
             if (u + P::raws < 2 * tiles) {
                 const uint32_t j = tile_of(u + P::raws, first, tiles, value);
@@ -431,9 +428,7 @@ __device__ __forceinline__ void multiply90(const sr_attnmma &a, uint8_t *k_tiles
         rows90<HD, F> st;
         float keep[2];
         load_q90<HD, F>(a, it, st, q_smem, group);
-        __syncwarp();
-        if (lane == 0)
-            sr_bar_arrive(&sh->item_free[n % 2]);
+        sr_bar_arrive(&sh->item_free[n % 2]);
 #pragma unroll
         for (int i = 0; i < HD / 2; i++)
             st.o[i] = 0;
@@ -466,8 +461,7 @@ __device__ __forceinline__ void multiply90(const sr_attnmma &a, uint8_t *k_tiles
             mask_tile<P::tile, P::split>(a, st.r, st.s, j * P::tile);
             weigh_tile<P::tile>(st.r, st.s, c, keep);
             sr_wg_wait<0>();
-            if (lane == 0)
-                sr_bar_arrive(&sh->v_free[vn % P::stages]);
+            sr_bar_arrive(&sh->v_free[vn % P::stages]);
             vn++;
             if (!__all_sync(0xffffffff, keep[0] == 1 && keep[1] == 1)) /* most tiles bring no new maximum */
 #pragma unroll
@@ -480,8 +474,7 @@ __device__ __forceinline__ void multiply90(const sr_attnmma &a, uint8_t *k_tiles
         clear90<HD, F>(it, v, j * P::tile, group);
         times_v<HD, F>(st, v);
         sr_wg_wait<0>();
-        if (lane == 0)
-            sr_bar_arrive(&sh->v_free[vn % P::stages]);
+        sr_bar_arrive(&sh->v_free[vn % P::stages]);
         vn++;
         write90<HD, F>(a, it, st, group);
     }
@@ -501,14 +494,14 @@ __global__ void __launch_bounds__(THREADS90, 1)
     static_assert(sizeof *sh <= 512, "shared memory of barriers");
     if (threadIdx.x == 0) {
         for (int i = 0; i < P::stages; i++) {
-            sr_bar_init(&sh->k_full[i], P::bringers);
-            sr_bar_init(&sh->v_full[i], P::bringers);
+            sr_bar_init(&sh->k_full[i], F == SR_F16 ? 1 : P::bringers * 32);
+            sr_bar_init(&sh->v_full[i], F == SR_F16 ? 1 : P::bringers * 32);
             sr_bar_init(&sh->k_free[i], GROUPS90 * 4);
-            sr_bar_init(&sh->v_free[i], GROUPS90 * 4);
+            sr_bar_init(&sh->v_free[i], GROUPS90 * 128);
         }
         for (int i = 0; i < 2; i++) {
             sr_bar_init(&sh->item_full[i], 1);
-            sr_bar_init(&sh->item_free[i], GROUPS90 * 4 + P::bringers - 1);
+            sr_bar_init(&sh->item_free[i], (GROUPS90 * 4 + P::bringers - 1) * 32);
         }
         for (int i = 0; i < 16; i++)
             sr_bar_init(&sh->raw_full[i / 4][i % 4], 1);
