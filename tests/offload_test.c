@@ -274,6 +274,48 @@ static void feed_forwards_shared_with_the_cpu_agree_within_rounding(void **state
     sr_free(want);
 }
 
+/* Nothing is rounded to eight bits: what is left is the order of sums.  The device of these tests has the CPU's kernels. */
+static void shared_with_activations_in_f32_nothing_is_left_but_the_order_of_sums(void **state)
+{
+    (void)state;
+    sr_loadcfg alone = config(BASE, SR_OFFLOAD_AUTO);
+    alone.be         = &sr_backend_cpu;
+    alone.dev.f32_activations = true;
+    sr_model *m    = load(&alone);
+    float    *want = eval(m, 8);
+    sr_model_close(m);
+    for (uint32_t i = 0; i < 6; i++) {
+        sr_fake_configure(&(sr_fakecfg){.memory = (uint64_t[]){10, 14, 20}[i / 2] * MB});
+        sr_loadcfg c = config(BASE, i % 2 ? SR_OFFLOAD_CPU : SR_OFFLOAD_AUTO);
+        c.dev.f32_activations = true;
+        m = load(&c);
+        assert_true(m->info.cpu_share > 0.05 && m->info.f32_activations);
+        float *got   = eval(m, 8);
+        double worst = farthest(want, got, 8 * m->info.n_vocab);
+        if (i % 2 ? worst != 0 : !(worst > 0 && worst < 2e-3)) /* whole feed-forwards: the same bits; rounded to eight bits 0.2 */
+            fail_msg("budget %u, mode %u: logits off by %g", i / 2, i % 2, worst);
+        sr_model_close(m);
+        sr_free(got);
+    }
+    sr_free(want);
+}
+
+static void activations_in_f32_are_refused_where_the_cpu_multiplies_nothing(void **state)
+{
+    (void)state;
+    const struct { uint64_t mb; sr_offloadmode mode; } run[] = {{14, SR_OFFLOAD_STREAM}, {14, SR_OFFLOAD_ZEROCOPY}, {100, SR_OFFLOAD_AUTO}};
+    for (size_t i = 0; i < SR_COUNT(run); i++) {
+        sr_err    err = {0};
+        sr_model *m   = NULL;
+        sr_fake_configure(&(sr_fakecfg){.memory = run[i].mb * MB});
+        sr_loadcfg c = config(BASE, run[i].mode);
+        c.dev.f32_activations = true;
+        assert_int_equal(sr_model_load(&c, &m, &err), SR_INVALID);
+        assert_non_null(strstr(err.msg, "multiplies no weights"));
+        assert_null(m);
+    }
+}
+
 /* The figures say that the bus is far faster than the CPU; it is far slower. */
 static void a_share_that_was_wrong_is_corrected_between_steps(void **state)
 {
@@ -554,6 +596,8 @@ int main(void)
         cmocka_unit_test(weights_that_are_read_in_place_give_the_same_bits),
         cmocka_unit_test(a_smaller_format_in_ram_changes_answers_a_little_and_is_refused_where_it_is_larger),
         cmocka_unit_test(feed_forwards_shared_with_the_cpu_agree_within_rounding),
+        cmocka_unit_test(shared_with_activations_in_f32_nothing_is_left_but_the_order_of_sums),
+        cmocka_unit_test(activations_in_f32_are_refused_where_the_cpu_multiplies_nothing),
         cmocka_unit_test(a_share_that_was_wrong_is_corrected_between_steps),
         cmocka_unit_test(weights_read_from_disk_give_the_same_bits),
         cmocka_unit_test(each_size_of_steps_has_its_own_share),

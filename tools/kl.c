@@ -26,7 +26,7 @@ static const char magic[8] = {'S', 'R', 'K', 'L', '0', '0', '0', '1'};
 typedef struct { uint32_t classes, chunk, chunks, from, vocab; } shape;
 typedef struct { uint16_t tok[CLASSES], lp[CLASSES]; } place;
 typedef struct {
-    const char *model, *device, *ids, *rows, *ram_format;
+    const char *model, *device, *ids, *rows, *ram_format, *cpu_activations;
     uint64_t    vram;
     uint32_t    threads, chunk, chunks, from;
     bool        keep, deterministic;
@@ -129,7 +129,8 @@ static int by_model(const options *o, state *s)
     sr_err     err = {0};
     sr_model  *m   = NULL;
     char       why[200];
-    sr_loadcfg c   = {.path = o->model, .ctx = s->sh.chunk, .max_seqs = 1, .out_rows = 256, .dev = {.threads = o->threads, .deterministic = o->deterministic}};
+    sr_loadcfg c   = {.path = o->model, .ctx = s->sh.chunk, .max_seqs = 1, .out_rows = 256, .dev = {.threads = o->threads, .deterministic = o->deterministic,
+                                                                                                          .f32_activations = o->cpu_activations && strcmp(o->cpu_activations, "f32") == 0}};
     c.dev.mem_budget = o->vram;
     while (o->ram_format && strcasecmp(sr_dtype_name(c.ram_format) ? sr_dtype_name(c.ram_format) : "", o->ram_format) != 0)
         if (++c.ram_format > SR_BF16)
@@ -205,6 +206,7 @@ int main(int argc, char **argv)
                           SR_O_UINT("chunk", 0, o.chunk, "N", "tokens that see each other", 2, 1 << 16),
                           SR_O_UINT("chunks", 0, o.chunks, "N", "how many", 1, 1 << 16),
                           SR_O_UINT("from", 0, o.from, "N", "first position of a chunk that is scored", 0, 1 << 16),
+                          SR_O_CHOICE("cpu-activations", 0, o.cpu_activations, "int8|f32", "as of strata serve"),
                           SR_O_FLAG("deterministic", 0, o.deterministic, "as of strata serve"),
                           SR_O_FLAG("keep", 0, o.keep, "write the reference instead of comparing with it")};
     const sr_optspec spec = {"", "REF", "KL divergence of next-token distributions from a reference's.", opt, SR_COUNT(opt), .min_operands = 1, .max_operands = 1,

@@ -118,7 +118,7 @@ int sr_cmd_ask(int argc, char **argv)
         SR_O_VRAM(o.session),
         SR_O_RAM(o.session),
         SR_O_OFFLOAD(o.session), SR_O_TRANSIT(o.session), SR_O_RAM_FORMAT(o.session), SR_O_DISK_IO(o.session),
-        SR_O_THREADS(o.session),
+        SR_O_THREADS(o.session), SR_O_ACTIVATIONS(o.session),
         SR_O_KV_K(o.session),
         SR_O_KV_V(o.session),
         SR_O_CTX(o.session),

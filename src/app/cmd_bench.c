@@ -290,9 +290,9 @@ static sr_status run_all(bench *b, sr_err *err)
 static void head(const bench *b)
 {
     const sr_modelinfo *i = &b->s->info;
-    printf("%s: %s, %.1f M parameters, %s, %.1f MB\n%s%s%s, %u %s", b->s->id, i->arch, (double)i->n_params * 1e-6,
+    printf("%s: %s, %.1f M parameters, %s, %.1f MB\n%s%s%s, %u %s%s", b->s->id, i->arch, (double)i->n_params * 1e-6,
            i->ftype, (double)i->bytes * 1e-6, i->device, *i->isa ? ", " : "", i->isa, i->threads,
-           i->on_host ? "threads" : "multiprocessors");
+           i->on_host ? "threads" : "multiprocessors", i->f32_activations ? ", activations of the CPU in f32" : "");
     if (b->read_bw > 0)
         printf("; memory %s %.1f GB/s", i->on_host ? "reads" : "copies", b->read_bw * 1e-9);
     puts("\n");

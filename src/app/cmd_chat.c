@@ -184,7 +184,7 @@ int sr_cmd_chat(int argc, char **argv)
         SR_O_VRAM(c.cfg),
         SR_O_RAM(c.cfg),
         SR_O_OFFLOAD(c.cfg), SR_O_TRANSIT(c.cfg), SR_O_RAM_FORMAT(c.cfg), SR_O_DISK_IO(c.cfg),
-        SR_O_THREADS(c.cfg),
+        SR_O_THREADS(c.cfg), SR_O_ACTIVATIONS(c.cfg),
         SR_O_KV_K(c.cfg),
         SR_O_KV_V(c.cfg),
         SR_O_CTX(c.cfg),

@@ -118,6 +118,7 @@ static void say_loaded(const server *v, double seconds)
             SR_FIELDS(SR_FSTR("model", v->session->id), SR_FSTR("arch", i->arch), SR_FSTR("format", i->ftype),
                       SR_FINT("weight_bytes", i->bytes), SR_FINT("kv_bytes", i->kv_bytes), SR_FINT("scratch_bytes", i->scratch_bytes), SR_FINT("ctx", i->ctx),
                       SR_FSTR("device", i->device), SR_FSTR("isa", i->isa), SR_FINT("threads", i->threads),
+                      SR_FSTR("cpu_activations", i->f32_activations ? "f32" : "int8"),
                       SR_FNUM("seconds", seconds)),
             "model loaded");
     if (i->bytes_ram)

@@ -86,7 +86,7 @@ static uint16_t ram_format(const char *word)
 sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *cfg, const char *path)
 {
     return (sr_loadcfg){.path = path, .ctx = cfg->ctx, .max_seqs = cfg->max_seqs, .out_rows = (uint16_t)cfg->out_rows, .kv_pages = cfg->kv_pages,
-                        .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us,
+                        .dev = {.threads = usable(cfg->threads), .isa = cfg->isa, .f32_activations = cfg->cpu_activations && strcmp(cfg->cpu_activations, "f32") == 0, .profile = cfg->profile, .pin = cfg->pin, .spin_us = cfg->spin_us,
                                 .deterministic = cfg->deterministic,
                                 .mem_budget = cfg->vram},
                         .offload = offload_mode(cfg->offload), .ram_format = ram_format(cfg->ram_format), .disk_ring = cfg->disk_io && strcmp(cfg->disk_io, "uring") == 0, .transit = cfg->transit && strcmp(cfg->transit, "coded") == 0 ? SR_TRANSIT_CODED : SR_TRANSIT_RAW, .ram = cfg->ram, .bus = (double)cfg->pcie_gbs * 1e9,
@@ -143,9 +143,9 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
 static void describe(const sr_session *s, uint64_t ns)
 {
     const sr_modelinfo *i = &s->info;
-    fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s%s%u %s), loaded in %.2f s\n", s->id, i->arch,
+    fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s%s%u %s%s), loaded in %.2f s\n", s->id, i->arch,
             (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, *i->isa ? ", " : "", i->threads,
-            i->on_host ? "threads" : "multiprocessors", (double)ns * 1e-9);
+            i->on_host ? "threads" : "multiprocessors", i->f32_activations ? ", activations of the CPU in f32" : "", (double)ns * 1e-9);
     sr_skipcount skipped = s->model ? sr_model_skipped(s->model) : (sr_skipcount){0};
     if (skipped.blocks)
         fprintf(stderr, "%u of %u attention and feed-forward blocks are left out\n", skipped.blocks, 2 * i->n_layer);

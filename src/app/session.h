@@ -24,6 +24,7 @@ typedef struct {
     const char *model;           /* NULL: the demo model (paths.h) */
     const char *device;          /* NULL: "auto" */
     const char *isa;             /* NULL: the best of those with equal bits */
+    const char *cpu_activations; /* "int8", "f32"; NULL: int8 */
     const char *kv_k, *kv_v;     /* "f16", "q8_0"; NULL: f16 */
     const char *pooling;         /* of embeddings: "last", "mean", "cls"; NULL: as the file says, else last */
     uint32_t    ctx, threads;    /* 0: the engine's defaults */
@@ -73,6 +74,8 @@ typedef struct {
 #define SR_O_SPIN(c)    SR_O_UINT("spin", 0, (c).spin_us, "US", "microseconds an idle CPU thread spins before it sleeps; without it, 100", 1, 1000000)
 #define SR_O_ISA(c)     SR_O_CHOICE("isa", 0, (c).isa, "ref|avx2|avx512|amx|amx-bf16|neon|neon-dot", "CPU kernels to use; without it, the best of those " \
     "with equal bits; amx-bf16: prompts of BF16 and F16 weights are read sooner, and the last digits differ")
+#define SR_O_ACTIVATIONS(c) SR_O_CHOICE("cpu-activations", 0, (c).cpu_activations, "int8|f32", "what the CPU multiplies quantised weights by: activations " \
+    "rounded to int8 block by block, or as they are, in f32: slower, and answers are those of the weights themselves")
 /* Quality for speed; in builds with tokenizers. */
 #define SR_O_SKIP(c) \
     SR_O_REAL("skip-threshold", 0, (c).skip_threshold, "COSINE", "leave out attention and feed-forward blocks whose input and output are more alike than this, " \
@@ -82,7 +85,7 @@ typedef struct {
     SR_O_UINT("exit-layer", 0, (c).exit_layer, "N", "test after so many layers; without it, two thirds of them", 1, 1 << 16)
 /* How it is computed, for commands that run for long. */
 #define SR_O_COMPUTE(c) \
-    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DISK_IO(c), SR_O_DETERMINISTIC(c), SR_O_NO_OVERLAP(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_ISA(c), SR_O_KV_K(c), SR_O_KV_V(c)
+    SR_O_DEVICE(c), SR_O_VRAM(c), SR_O_RAM(c), SR_O_PCIE(c), SR_O_OFFLOAD(c), SR_O_TRANSIT(c), SR_O_RAM_FORMAT(c), SR_O_DISK_IO(c), SR_O_DETERMINISTIC(c), SR_O_NO_OVERLAP(c), SR_O_THREADS(c), SR_O_PIN(c), SR_O_SPIN(c), SR_O_ISA(c), SR_O_ACTIVATIONS(c), SR_O_KV_K(c), SR_O_KV_V(c)
 #define SR_O_THREADS(c) SR_O_UINT("threads", 't', (c).threads, "N", "CPU threads; without it, all usable cores", 1, 1024)
 
 typedef struct {

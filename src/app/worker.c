@@ -21,7 +21,7 @@ enum { SOCKET = 3, TRIES = 10, PAUSE_MS = 100, PAUSE_MAX_MS = 10000, CLOSE_MS = 
 /* What goes over the socket.  Both ends are the same program, which the size and the version make sure of. */
 typedef struct {
     uint32_t size;
-    char     version[16], path[4096], device[64], isa[16], kv_k[8], kv_v[8], offload[12], disk_io[8], ram_format[8], transit[8], pooling[8];
+    char     version[16], path[4096], device[64], isa[16], kv_k[8], kv_v[8], offload[12], disk_io[8], ram_format[8], transit[8], pooling[8], activations[8];
     uint32_t ctx, threads, max_seqs, out_rows, max_step_tokens, kv_pages, spin_us;
     uint64_t vram, ram;
     float    pcie_gbs, skip_threshold, early_exit;
@@ -136,7 +136,7 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
 {
     const sr_sessioncfg cfg = {.device = o->device, .isa = *o->isa ? o->isa : NULL, .kv_k = o->kv_k, .kv_v = o->kv_v, .ctx = o->ctx,
                                .threads = o->threads, .max_seqs = o->max_seqs, .out_rows = o->out_rows,
-                               .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us, .vram = o->vram, .ram = o->ram, .pcie_gbs = o->pcie_gbs, .offload = o->offload, .disk_io = o->disk_io, .ram_format = *o->ram_format ? o->ram_format : NULL, .transit = o->transit, .pooling = o->pooling,
+                               .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us, .vram = o->vram, .ram = o->ram, .pcie_gbs = o->pcie_gbs, .offload = o->offload, .disk_io = o->disk_io, .ram_format = *o->ram_format ? o->ram_format : NULL, .transit = o->transit, .pooling = o->pooling, .cpu_activations = o->activations,
                                .deterministic = o->deterministic, .skip_threshold = o->skip_threshold, .early_exit = o->early_exit,
                                .exit_layer = o->exit_layer, .verbose = o->verbose, .skip_text = *o->skip_text ? o->skip_text : NULL};
     sr_model  *model  = NULL;
@@ -387,6 +387,7 @@ static void write_order(order *o, const sr_sessioncfg *c, const char *path)
     snprintf(o->disk_io, sizeof o->disk_io, "%s", c->disk_io ? c->disk_io : "threads");
     snprintf(o->ram_format, sizeof o->ram_format, "%s", c->ram_format ? c->ram_format : "");
     snprintf(o->transit, sizeof o->transit, "%s", c->transit ? c->transit : "raw");
+    snprintf(o->activations, sizeof o->activations, "%s", c->cpu_activations ? c->cpu_activations : "int8");
     snprintf(o->kv_v, sizeof o->kv_v, "%s", c->kv_v ? c->kv_v : "f16");
 }
 

@@ -52,6 +52,7 @@ typedef struct {                   /* how to open a device; zero = defaults */
     bool     deterministic;        /* GPU: an output depends on its inputs alone, not on who else is in the step (the CPU always does that) */
     bool     no_graphs;            /* GPU: launch op by op, for debuggers and comparisons */
     const char *isa;               /* CPU: "ref", "avx2", "avx512", "amx", "amx-bf16", "neon", "neon-dot"; NULL = the best there is with the reference's bits */
+    bool        f32_activations;   /* CPU: what weights in blocks are multiplied by stays f32; else it is rounded to int8, as ggml does (ops/linear/linear.h) */
 } sr_devcfg;
 
 typedef struct { uint64_t ns, calls, cycles; double bytes, flops; } sr_opstat; /* cycles: of the host's nominal clock; 0: not known */

@@ -70,6 +70,7 @@ typedef struct {
     uint32_t threads;                      /* of a CPU; multiprocessors of a GPU */
     bool     on_host;                      /* the device is a CPU: its memory is the host's */
     char     device[64], isa[16];
+    bool     f32_activations;              /* the CPU multiplies weights in blocks by activations as they are */
     uint8_t  uuid[16];                     /* of a GPU; zeros: it has none */
     uint64_t bytes_device;                 /* of the weights; less than `bytes`: the rest comes in every step */
     uint64_t bytes_ram, bytes_before;      /* of weights that lie in RAM coded, or in another format; before that */

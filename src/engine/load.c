@@ -178,6 +178,14 @@ static sr_status make_ready(sr_model *m, sr_err *err)
     return m->off ? sr_offload_bind(m, &batch, err) : m->be->bind(m->plan, &batch, 0, p->n_weight, m->weight, err);
 }
 
+/* What is asked of the CPU is not passed over where it has nothing to do. */
+static sr_status cpu_takes_part(const sr_model *m, sr_err *err)
+{
+    if (!m->info.f32_activations || m->info.on_host || m->info.cpu_share > 0)
+        return SR_OK;
+    return sr_raise(err, SR_INVALID, "activations in f32 on the CPU were asked for, but it multiplies no weights here: %s multiplies all", m->info.device);
+}
+
 static sr_status load(sr_model *m, sr_err *err)
 {
     sr_loadcfg *c  = &m->cfg;
@@ -206,7 +214,8 @@ static sr_status load(sr_model *m, sr_err *err)
     m->max = (sr_shape){.tok = c->max_step_tokens, .out = c->out_rows, .seq = c->max_seqs,
                         .pages = (c->ctx + c->page_tokens - 1) / c->page_tokens};
     m->info.bytes_device = m->info.bytes;
-    if (sr_offload_decide(m, &di, err) || sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err) || sr_skip_open(m, err))
+    m->info.f32_activations = c->dev.f32_activations;
+    if (sr_offload_decide(m, &di, err) || cpu_takes_part(m, err) || sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err) || sr_skip_open(m, err))
         return err->status;
     progress(c, 1, "ready");
     return sr_gguf_whole(m->gguf, err);

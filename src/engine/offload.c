@@ -85,7 +85,8 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
     void    *a = NULL, *host = NULL;
     size_t   bytes   = SR_MIN((size_t)PROBE_BYTES, (size_t)(di->mem_free / 4) / ALIGN * ALIGN);
     *hw              = m->cfg.hw ? *m->cfg.hw : (sr_hw){0};
-    bool known       = m->cfg.hw || (f->known && f->known(f->arg, format, threads, hw));
+    bool kept        = !m->cfg.dev.f32_activations; /* what is kept from run to run are rates of int8 products */
+    bool known       = m->cfg.hw || (kept && f->known && f->known(f->arg, format, threads, hw));
     hw->vram         = di->mem_free;
     hw->ram          = m->cfg.ram ? m->cfg.ram : hw->ram ? hw->ram : sr_cpu_memory();
     hw->dev_flops    = hw->dev_flops > 0 ? hw->dev_flops : di->units * 1e12; /* only ranks chunks: any card is beyond its bus there */
@@ -106,7 +107,7 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
         goto done;
     if (!known && beside(m, SR_MIN(bytes, (size_t)BESIDE_PIECE), format, hw, err))
         goto done;
-    if (!known && f->measured)
+    if (!known && kept && f->measured)
         f->measured(f->arg, format, threads, hw);
     hw->dram_read = hw->dram_read > 0 ? hw->dram_read : hw->cpu_beside > 0 ? SR_MAX(hw->cpu_read, hw->cpu_beside + hw->h2d_beside) : hw->cpu_read + hw->h2d;
     if (m->cfg.bus > 0)

@@ -85,7 +85,7 @@ static sr_status pin_words(sr_model *m, sr_err *err)
 
 sr_devcfg sr_share_config(const sr_model *m)
 {
-    sr_devcfg cfg = {.threads = m->cfg.dev.threads, .isa = m->cfg.dev.isa, .pin = m->cfg.dev.pin,
+    sr_devcfg cfg = {.threads = m->cfg.dev.threads, .isa = m->cfg.dev.isa, .f32_activations = m->cfg.dev.f32_activations, .pin = m->cfg.dev.pin,
                      .profile = true, .spin_us = m->cfg.dev.spin_us ? m->cfg.dev.spin_us : SPIN_US};
     if (!cfg.threads)
         cfg.threads = sr_plan_threads(sr_cpu_cores());

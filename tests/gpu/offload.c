@@ -12,7 +12,7 @@
 
 #define BASE_Q4 "models/strata-demo-base-Q4_K_M.gguf"
 enum { N = 64, ROWS = 16, FEW = 4, MB = 1000000, PROMPTS = 8, LONGEST = 64, MADE = 64 };
-/* Between the two best logits where an answer may go another way: nothing is rounded to eight bits; feed-forwards' inputs are (notes/0021). */
+/* Between the two best logits where an answer may go another way: nothing is rounded to eight bits; what the CPU multiplies by is (notes/0021). */
 #define CLOSE 4e-2f
 #define CLOSE_EIGHT 0.2f
 
@@ -21,14 +21,14 @@ static int32_t text[N];
 /* So that the plan is the same beside any card: the CPU twice as fast as the bus. */
 static const sr_hw machine = {.dev_read = 1e12, .h2d = 2e9, .cpu_read = 4e9, .dram_read = 6e9, .dev_flops = 1e13, .sync = 1e-6};
 
-static bool exact; /* for load(): deterministic */
+static bool exact, f32_activations; /* for load(): deterministic; of the CPU */
 
 static sr_model *load_file(const char *path, const sr_backend *be, uint64_t budget, sr_offloadmode mode)
 {
     sr_err     err = {0};
     sr_model  *m   = NULL;
     sr_loadcfg c   = {.path = path, .be = be, .ctx = 256, .max_seqs = 4, .max_step_tokens = 64, .out_rows = FEW, .kv_pages = 16,
-                      .dev = {.mem_budget = budget, .deterministic = exact}, .offload = mode, .hw = &machine};
+                      .dev = {.mem_budget = budget, .deterministic = exact, .f32_activations = f32_activations}, .offload = mode, .hw = &machine};
     CHECK(sr_model_load(&c, &m, &err) == SR_OK, "%s", err.msg);
     return m;
 }
@@ -223,6 +223,9 @@ static sr_model *load_exact(void)
 
 typedef struct { uint32_t weights, cpu; float most; } alike; /* answers that are the judge's, the CPU's; the largest gap */
 
+/* How a model is placed, and what its answers are held to. */
+typedef struct { const char *name; sr_offloadmode mode; bool f32; float close; } placement;
+
 static void judge_all(sr_model *by, const answer *prompt, const answer *want, const answer *cpu, const answer *got, float close, const char *what, alike *to)
 {
     for (uint32_t i = 0; i < PROMPTS; i++) {
@@ -234,36 +237,47 @@ static void judge_all(sr_model *by, const answer *prompt, const answer *want, co
     }
 }
 
-/* Greedy tokens of every placement against those of the weights in F32, and, for the record, against the CPU's own of the same file,
- * which rounds activations to eight bits and so parts from them, too. */
+/* Greedy tokens of every placement against those of the weights in F32.  With activations in f32 the CPU alone gives just these, so every
+ * placement is held to the CPU-only run of the same file; without, the CPU rounds to eight bits, and parts from them, too. */
 static void every_placement_answers_as_the_weights_do(void)
 {
-    static answer               prompt[PROMPTS], wanted[PROMPTS], cpu[PROMPTS], got[PROMPTS];
-    static const char *const    name[] = {"streamed", "in place", "shared", "by the CPU"};
-    static const sr_offloadmode mode[] = {SR_OFFLOAD_STREAM, SR_OFFLOAD_ZEROCOPY, SR_OFFLOAD_AUTO, SR_OFFLOAD_CPU};
-    exact       = false;
+    static answer          prompt[PROMPTS], wanted[PROMPTS], cpu[PROMPTS], got[PROMPTS];
+    static const placement at[] = {
+        {"streamed", SR_OFFLOAD_STREAM, false, CLOSE},      {"in place", SR_OFFLOAD_ZEROCOPY, false, CLOSE},
+        {"shared, f32", SR_OFFLOAD_AUTO, true, CLOSE},      {"by the CPU, f32", SR_OFFLOAD_CPU, true, CLOSE},
+        {"shared", SR_OFFLOAD_AUTO, false, CLOSE_EIGHT},    {"by the CPU", SR_OFFLOAD_CPU, false, CLOSE_EIGHT}};
     uint32_t  n = read_prompts(prompt);
-    alike     of[SR_COUNT(mode)] = {{0}}, own = {0};
-    sr_model *by = load_exact(), *m = load_file(BASE_Q4, &sr_backend_cpu, 0, SR_OFFLOAD_NONE), *whole = load(0, SR_OFFLOAD_NONE);
-    uint64_t  room = whole ? fixed(whole) : 0;
+    alike     of[SR_COUNT(at)] = {{0}}, own = {0};
+    exact = f32_activations = false;
+    sr_model *by = load_exact(), *eight = load_file(BASE_Q4, &sr_backend_cpu, 0, SR_OFFLOAD_NONE), *whole = load(0, SR_OFFLOAD_NONE);
+    f32_activations = true;
+    sr_model *m     = load_file(BASE_Q4, &sr_backend_cpu, 0, SR_OFFLOAD_NONE);
+    uint64_t  room  = whole ? fixed(whole) : 0;
     sr_model_close(whole);
-    bool ok = CHECK(n == PROMPTS, "%u prompts", n) && by && m && room && continue_all(by, prompt, n, wanted) && continue_all(m, prompt, n, cpu);
+    bool ok = CHECK(n == PROMPTS, "%u prompts", n) && by && m && eight && room && continue_all(by, prompt, n, wanted) &&
+              continue_all(m, prompt, n, cpu) && continue_all(eight, prompt, n, got);
     sr_model_close(m);
-    if (ok)
-        judge_all(by, prompt, wanted, cpu, cpu, CLOSE_EIGHT, "the CPU alone", &own);
-    for (uint32_t k = 0; ok && k < 3 * SR_COUNT(mode); k++) {
+    sr_model_close(eight);
+    if (ok) {
+        CHECK(memcmp(wanted, cpu, sizeof cpu) == 0, "the CPU alone with activations in f32 parts from the weights in F32");
+        judge_all(by, prompt, wanted, cpu, got, CLOSE_EIGHT, "the CPU alone", &own);
+    }
+    for (uint32_t k = 0; ok && k < 3 * SR_COUNT(at); k++) {
         static const uint64_t budget[] = {8, 14, 20};
+        const placement      *p = &at[k / 3];
         char                  what[64];
-        m = load(room + budget[k % 3] * MB, mode[k / 3]);
-        snprintf(what, sizeof what, "%s, %u MB", name[k / 3], (unsigned)budget[k % 3]);
+        f32_activations = p->f32;
+        m               = load(room + budget[k % 3] * MB, p->mode);
+        snprintf(what, sizeof what, "%s, %u MB", p->name, (unsigned)budget[k % 3]);
         ok = m && CHECK(m->off, "%s: everything fitted", what) && continue_all(m, prompt, n, got);
         if (ok)
-            judge_all(by, prompt, wanted, cpu, got, k / 3 < 2 ? CLOSE : CLOSE_EIGHT, what, &of[k / 3]);
+            judge_all(by, prompt, wanted, cpu, got, p->close, what, &of[k / 3]);
         sr_model_close(m);
     }
-    gpu_say("of %u answers to the last of %d tokens those of the weights in F32 (the CPU's own; gap where they part): the CPU %u of %u (%.2g)", 3 * n, MADE, own.weights, n, (double)own.most);
-    for (uint32_t k = 0; k < SR_COUNT(mode); k++)
-        gpu_say("; %s %u (%u; %.2g)", name[k], of[k].weights, of[k].cpu, (double)of[k].most);
+    f32_activations = false;
+    gpu_say("of %u answers those of the CPU alone, f32, to token %d (gap where they part): the CPU, int8, %u of %u (%.2g)", 3 * n, MADE, own.cpu, n, (double)own.most);
+    for (uint32_t k = 0; k < SR_COUNT(at); k++)
+        gpu_say("; %s %u (%.2g)", at[k].name, of[k].cpu, (double)of[k].most);
     sr_model_close(by);
 }
 

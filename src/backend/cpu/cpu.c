@@ -48,6 +48,10 @@ static sr_status cpu_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err
         sr_raise(err, SR_INVALID, "\"%s\" gives a prompt's rows other bits than an answer's: not together with deterministic", dev->cfg.isa);
         goto fail;
     }
+    if (dev->cfg.f32_activations && allow & SR_CPU_ANY_ORDER) {
+        sr_raise(err, SR_INVALID, "\"%s\" rounds activations to two BF16: not together with activations in f32", dev->cfg.isa);
+        goto fail;
+    }
     dev->features = (sr_cpu_features() | SR_CPU_ANY_ORDER) & allow;
     if (dev->cfg.isa && strcmp(dev->cfg.isa, sr_cpu_isa_name(dev->features)) != 0) {
         sr_raise(err, SR_UNSUPPORTED, "this CPU (%s) does not have all that \"%s\" needs; without it: %s", sr_cpu_name(), dev->cfg.isa,

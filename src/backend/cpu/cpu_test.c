@@ -173,8 +173,8 @@ static void an_instruction_set_asked_for_is_had_or_refused(void **state)
 static void what_cannot_be_opened_is_named(void **state)
 {
     (void)state;
-    const sr_devcfg bad[]  = {{.isa = "sse9"}, {.threads = 100000}, {.isa = "amx-bf16", .deterministic = true}};
-    const char     *want[] = {"sse9", "100000", "amx-bf16"};
+    const sr_devcfg bad[]  = {{.isa = "sse9"}, {.threads = 100000}, {.isa = "amx-bf16", .deterministic = true}, {.isa = "amx-bf16", .f32_activations = true}};
+    const char     *want[] = {"sse9", "100000", "amx-bf16", "two BF16"};
     for (size_t i = 0; i < SR_COUNT(bad); i++) {
         sr_err  err = {0};
         sr_dev *d   = NULL;

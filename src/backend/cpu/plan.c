@@ -32,12 +32,12 @@ struct sr_plan {
 
 static size_t counters(const sr_plan *pl) { return (size_t)sr_pool_threads(pl->dev->pool) * SR_CPU_NEXT; }
 
-static const sr_cpukernel *const *family(uint32_t code)
+static const sr_cpukernel *const *family(const sr_dev *dev, uint32_t code)
 {
     switch (code) {
     case SR_OP_EMBED: return sr_embed_kernels;
     case SR_OP_NORM: return sr_norm_kernels;
-    case SR_OP_LINEAR: return sr_linear_kernels;
+    case SR_OP_LINEAR: return dev->cfg.f32_activations ? sr_linear_f32_kernels : sr_linear_kernels;
     case SR_OP_ROPETABLE: return sr_ropetable_kernels;
     case SR_OP_ROPE: return sr_rope_kernels;
     case SR_OP_KVWRITE: return sr_kvio_kernels;
@@ -83,7 +83,7 @@ const char *sr_cpu_isa_name(uint32_t features)
 
 const sr_cpukernel *sr_cpu_choose(const sr_dev *dev, const sr_program *p, uint32_t op)
 {
-    const sr_cpukernel *const *k = family(p->op[op].code);
+    const sr_cpukernel *const *k = family(dev, p->op[op].code);
     for (; k && *k; k++)
         if (((*k)->needs & ~dev->features) == 0 && (!(*k)->supports || (*k)->supports(p, &p->op[op])))
             return *k;

@@ -199,3 +199,11 @@ const sr_cpukernel *const sr_linear_kernels[] = {
     &sr_linear_neondot, &sr_linear_neon,
 #endif
     &sr_linear_ref, NULL};
+
+const sr_cpukernel *const sr_linear_f32_kernels[] = {
+#if defined(__x86_64__)
+    &sr_linear_f32_avx512, &sr_linear_f32_avx2,
+#elif defined(__aarch64__)
+    &sr_linear_f32_neon,
+#endif
+    &sr_linear_f32_ref, NULL};

@@ -19,6 +19,9 @@
  *          lanes i and i+8 are added, then i and i+4, i+2, i+1.  A tail of k is as if padded by zeros.
  *          Then bias, then residual.  All instruction sets give bit-identical results; "amx-bf16", which nobody gets who
  *          has not asked for it, does not for BF16 and F16 (linear_amxbf16.c says how far they are off).
+ * Exact    Kernels of sr_linear_f32_kernels quantise no activations: every W is multiplied as if it were F32 in the file
+ *          (sr_decode_row's numbers), by x as it is, in the order of F32 weights.  So an op gives the bits of the same op on
+ *          weights decoded to F32; and all instruction sets give the same, "amx" and "amx-bf16" those of AVX-512.
  * Roofline bytes = sum of weight bytes + rows*(cols + R)*4; flops = 2*rows*cols*R.
  *          rows = 1: memory bound; prefill: compute bound.
  * Scratch  the quantised activations of all rows, both kinds if the weights of one op need both; of BF16 and F16 as two BF16.
@@ -39,5 +42,12 @@ extern const sr_cpukernel sr_linear_amxbf16; /* BF16, F16; needs SR_CPU_ANY_ORDE
 #elif defined(__aarch64__)
 extern const sr_cpukernel sr_linear_neon, sr_linear_neondot; /* without and with dot products */
 #endif
+#if defined(__x86_64__)
+extern const sr_cpukernel sr_linear_f32_avx2, sr_linear_f32_avx512;
+#elif defined(__aarch64__)
+extern const sr_cpukernel sr_linear_f32_neon;
+#endif
+extern const sr_cpukernel sr_linear_f32_ref;
+extern const sr_cpukernel *const sr_linear_f32_kernels[]; /* for activations as they are; likewise */
 extern const sr_cpukernel *const sr_linear_kernels[]; /* of this architecture, best first, NULL last; ref is always there */
 #endif

@@ -1,9 +1,9 @@
 /* strata-bench-linear: time of LINEAR per format, rows of x and instruction set.
  *
- *   strata-bench-linear [-t threads] [-s ROWSxCOLS] [-p pool MB] [-f q4_k,q8_0] [-r 1,2,4] [-i avx2,ref] [-c]
+ *   strata-bench-linear [-t threads] [-s ROWSxCOLS] [-p pool MB] [-f q4_k,q8_0] [-r 1,2,4] [-i avx2,ref] [-x] [-c]
  *
  * Each repetition takes the next of several weights, pool MB together, so that one row of x finds them in
- * memory and not in a cache (give a small -p to see the cache).  The share is of the read bandwidth that the same
+ * memory and not in a cache; -x: activations stay f32 (give a small -p to see the cache).  The share is of the read bandwidth that the same
  * threads reach on the same pool, measured first.  All kernels' results are compared bit by bit, but for those whose order of sums is their own (amx-bf16: linear_test).
  */
 #include <pthread.h>
@@ -23,7 +23,7 @@ typedef struct {
     uint32_t threads, rows, cols;
     size_t   pool;
     const char *formats, *counts, *isas;
-    bool     csv;
+    bool     csv, f32;
 } options;
 
 typedef struct {                /* what the threads do next; begin counts up when it is set */
@@ -168,14 +168,15 @@ static int bench_format(const options *o, crew *c, uint32_t *turn, uint32_t form
         x[i] = ((float)(draw() % 2001) - 1000) / 1000;
     c->job = (sr_cpujob){.prog = &prog, .op = &op, .n = &n, .max = &max, .slot = at, .weight = &ref, .scratch = work,
                          .n_threads = o->threads, .next = c->next};
+    const sr_cpukernel *const *list = o->f32 ? sr_linear_f32_kernels : sr_linear_kernels;
     for (size_t i = 0; i < SR_COUNT(all_counts); i++) {
         char count[16];
         bool have = false;
         n.tok     = all_counts[i];
         snprintf(count, sizeof count, "%u", n.tok);
-        for (uint32_t k = 0; sr_linear_kernels[k] && listed(o->counts, count); k++) {
-            const sr_cpukernel *kernel = sr_linear_kernels[k];
-            bool                slow   = kernel == &sr_linear_ref && !o->isas;
+        for (uint32_t k = 0; list[k] && listed(o->counts, count); k++) {
+            const sr_cpukernel *kernel = list[k];
+            bool                slow   = !list[k + 1] && !o->isas; /* the reference */
             const bool                 loose  = kernel->needs & SR_CPU_ANY_ORDER;
             if ((kernel->needs & ~sr_cpu_features() & ~(uint32_t)SR_CPU_ANY_ORDER) || slow || !listed(o->isas, kernel->isa) ||
                 (kernel->supports && !kernel->supports(&prog, &op)))
@@ -215,6 +216,10 @@ static bool parse(int argc, char **argv, options *o)
             o->csv = true;
             continue;
         }
+        if (strcmp(argv[i], "-x") == 0) {
+            o->f32 = true;
+            continue;
+        }
         switch (argv[i][0] == '-' ? argv[i][1] : 0) {
         case 't': o->threads = (uint32_t)strtoul(v, NULL, 10); break;
         case 'p': o->pool = strtoul(v, NULL, 10) * 1000000; break;
@@ -243,7 +248,7 @@ int main(int argc, char **argv)
     int       bad  = 0;
     if (!parse(argc, argv, &o)) {
         fprintf(stderr, "usage: %s [-t threads] [-s ROWSxCOLS, COLS a multiple of 256] [-p pool MB] [-f formats]"
-                        " [-r 1,2,4,8,16,64,512] [-i isas] [-c csv]\n", argv[0]);
+                        " [-r 1,2,4,8,16,64,512] [-i isas] [-x activations in f32] [-c csv]\n", argv[0]);
         return 2;
     }
     c.threads = o.threads;

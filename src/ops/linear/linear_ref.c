@@ -91,22 +91,48 @@ static float weight_at(uint32_t format, const unsigned char *p, uint32_t k)
     return format == SR_F16 ? sr_f16_to_f32(h) : sr_bf16_to_f32(h);
 }
 
-static float dot_float(uint32_t format, const unsigned char *p, const float *x, uint32_t n)
+static float fold(float lane[16])
 {
-    float lane[16] = {0};
-    for (uint32_t k = 0; k < (n + 15) / 16 * 16; k++)
-        lane[k % 16] = k < n ? fmaf(weight_at(format, p, k), x[k], lane[k % 16]) : fmaf(0, 0, lane[k % 16]);
     for (int half = 8; half; half /= 2)
         for (int i = 0; i < half; i++)
             lane[i] += lane[i + half];
     return lane[0];
 }
 
+static float dot_float(uint32_t format, const unsigned char *p, const float *x, uint32_t n)
+{
+    float lane[16] = {0};
+    for (uint32_t k = 0; k < (n + 15) / 16 * 16; k++)
+        lane[k % 16] = k < n ? fmaf(weight_at(format, p, k), x[k], lane[k % 16]) : fmaf(0, 0, lane[k % 16]);
+    return fold(lane);
+}
+
+/* The same of blocks, block by block. */
+static float dot_blocks(uint32_t format, const unsigned char *p, const float *x, uint32_t n)
+{
+    float          lane[16] = {0}, w[256];
+    const uint32_t step     = sr_linear_kind(format) == SR_LIN_KINDK ? 256 : 32;
+    for (uint32_t k = 0; k < n; k++) {
+        if (k % step == 0)
+            sr_decode_row(format, p + sr_row_bytes(format, k), w, step);
+        lane[k % 16] = fmaf(w[k % step], x[k], lane[k % 16]);
+    }
+    return fold(lane);
+}
+
+static void put(const sr_linop *o, const sr_linpart *w, uint32_t r, uint32_t t, float acc)
+{
+    size_t i = (size_t)t * o->width + w->y0 + r;
+    if (w->bias)
+        acc += w->bias[r];
+    o->y[i] = o->z ? acc + o->z[i] : acc;
+}
+
 /* One row of weights against all rows of x. */
 static void row(const sr_linop *o, const sr_linpart *w, uint32_t r)
 {
     const unsigned char *p = w->p + r * w->row_bytes;
-    uint32_t             at = w->y0 + r, step = w->kind == SR_LIN_KINDK ? 256 : 32;
+    uint32_t             step = w->kind == SR_LIN_KINDK ? 256 : 32;
     size_t               bytes = sr_row_bytes(w->format, step);
     for (uint32_t t = 0; t < o->rows; t++) {
         size_t         at_k = (size_t)t * (o->cols / 256) + w->col0 / 256, at_0 = (size_t)t * (o->cols / 32) + w->col0 / 32;
@@ -124,10 +150,7 @@ static void row(const sr_linop *o, const sr_linpart *w, uint32_t r)
                 } else
                     acc = step_0(w->format, p + b * bytes, x0 + b, acc);
             }
-        size_t i = (size_t)t * o->width + at;
-        if (w->bias)
-            acc += w->bias[r];
-        o->y[i] = o->z ? acc + o->z[i] : acc;
+        put(o, w, r, t, acc);
     }
 }
 
@@ -157,3 +180,24 @@ static void run(const sr_cpujob *j, uint32_t phase)
 }
 
 const sr_cpukernel sr_linear_ref = {.family = "linear", .isa = "ref", .needs = 0, .phases = 2, .run = run};
+
+static void run_f32(const sr_cpujob *j, uint32_t phase)
+{
+    sr_linop   o;
+    sr_linpart w;
+    uint32_t   a, b;
+    (void)phase;
+    sr_linear_unfold(j, &o);
+    for (uint32_t k = 0; k < o.n_w; k++) {
+        if (!sr_linear_part(j, k, &w))
+            continue;
+        sr_cpu_share(j, w.n_row, 1, &a, &b);
+        for (uint32_t r = a; r < b; r++)
+            for (uint32_t t = 0; t < o.rows; t++) {
+                const float *x = o.x + (size_t)t * o.cols + w.col0;
+                put(&o, &w, r, t, (w.kind == SR_LIN_FLOAT ? dot_float : dot_blocks)(w.format, w.p + r * w.row_bytes, x, w.n_col));
+            }
+    }
+}
+
+const sr_cpukernel sr_linear_f32_ref = {.family = "linear", .isa = "ref", .needs = 0, .phases = 1, .run = run_f32};

@@ -183,25 +183,38 @@ static void scene_run(scene *s, const sr_cpukernel *kernel, uint32_t threads)
     sr_free(raw);
 }
 
+static const sr_cpukernel *const *const lists[] = {sr_linear_kernels, sr_linear_f32_kernels};
+
 static bool runs_here(const sr_cpukernel *k) { return (k->needs & ~sr_cpu_features()) == 0; }
 
-static void compare_all(scene *s, const char *what)
+/* want: the reference's result; every kernel of a list against it. */
+static void compare_list(scene *s, const sr_cpukernel *const *list, float *want, const char *what)
 {
     size_t bytes = (size_t)s->n.tok * s->width * 4;
-    float *want  = block_of(bytes);
-    scene_run(s, &sr_linear_ref, 1);
+    uint32_t last = 0;
+    while (list[last + 1])
+        last++;
+    scene_run(s, list[last], 1);
     memcpy(want, s->y, bytes);
-    for (uint32_t k = 0; sr_linear_kernels[k]; k++) {
-        const sr_cpukernel *kernel = sr_linear_kernels[k];
+    for (uint32_t k = 0; list[k]; k++) {
+        const sr_cpukernel *kernel = list[k];
         uint32_t            threads = 1 + draw(3);
         if (!runs_here(kernel))
             continue;
         scene_run(s, kernel, threads);
         for (size_t i = 0; i < bytes / 4; i++)
             if (memcmp(&want[i], &s->y[i], 4))
-                fail_msg("%s, %s, %u threads: row %zu column %zu is %.9g, not %.9g", what, kernel->isa, threads,
-                         i / s->width, i % s->width, (double)s->y[i], (double)want[i]);
+                fail_msg("%s, %s%s, %u threads: row %zu column %zu is %.9g, not %.9g", what, kernel->isa, list == sr_linear_kernels ? "" : ", x in f32",
+                         threads, i / s->width, i % s->width, (double)s->y[i], (double)want[i]);
     }
+}
+
+static void compare_all(scene *s, const char *what)
+{
+    float *want = block_of((size_t)s->n.tok * s->width * 4);
+    compare_list(s, sr_linear_f32_kernels, want, what);
+    compare_list(s, sr_linear_kernels, want, what);
+    memcpy(s->y, want, (size_t)s->n.tok * s->width * 4);
     sr_free(want);
 }
 
@@ -297,13 +310,14 @@ static void long_rows_agree(void **state)
 static void a_share_of_rows_gives_the_same_numbers_and_touches_no_others(void **state)
 {
     (void)state;
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 60; i++) {
+        const sr_cpukernel *const *list = lists[i % 2];
         scene    s;
         uint32_t f = formats[draw(SR_COUNT(formats))];
         spec     c = {.rows = 1 + draw(30), .cols = 512, .n_w = 2, .format = {f, formats[draw(8)]}, .bias = true,
                       .residual = draw(2), .n_row = {10 + draw(40), 1 + draw(20)}};
         scene_open(&s, &c);
-        scene_run(&s, &sr_linear_ref, 1);
+        scene_run(&s, i % 2 ? &sr_linear_f32_ref : &sr_linear_ref, 1);
         size_t n     = c.rows * s.width;
         float *whole = block_of(n * 4);
         memcpy(whole, s.y, n * 4);
@@ -312,10 +326,10 @@ static void a_share_of_rows_gives_the_same_numbers_and_touches_no_others(void **
         s.ref[0].row0  = a;
         s.ref[0].n_row = m;
         s.ref[1].p     = NULL; /* another device's */
-        for (uint32_t k = 0; sr_linear_kernels[k]; k++) {
-            if (!runs_here(sr_linear_kernels[k]))
+        for (uint32_t k = 0; list[k]; k++) {
+            if (!runs_here(list[k]))
                 continue;
-            scene_run(&s, sr_linear_kernels[k], 2);
+            scene_run(&s, list[k], 2);
             for (size_t at = 0; at < n; at++) {
                 size_t col = at % s.width;
                 float  want = col >= a && col < a + m ? whole[at] : s.out[at];
@@ -359,21 +373,62 @@ static void a_share_of_columns_equals_the_op_on_those_columns(void **state)
 static void the_value_of_a_row_does_not_depend_on_the_rows_beside_it(void **state)
 {
     (void)state;
-    for (size_t f = 0; f < SR_COUNT(formats); f++) {
+    for (size_t f = 0; f < 2 * SR_COUNT(formats); f++) {
+        const sr_cpukernel *const *list = lists[f % 2];
         scene s;
-        spec  c = {.rows = 37, .cols = 768, .n_w = 1, .format = {formats[f]}, .n_row = {21}};
+        spec  c = {.rows = 37, .cols = 768, .n_w = 1, .format = {formats[f / 2]}, .n_row = {21}};
         scene_open(&s, &c);
-        scene_run(&s, sr_linear_kernels[0]->needs & ~sr_cpu_features() ? &sr_linear_ref : sr_linear_kernels[0], 2);
+        scene_run(&s, f % 2 ? &sr_linear_f32_ref : &sr_linear_ref, 2);
         float whole[37 * 21], *x = s.x;
         memcpy(whole, s.y, sizeof whole);
-        for (uint32_t k = 0; sr_linear_kernels[k]; k++)
-            for (uint32_t at = 0, n = 1; runs_here(sr_linear_kernels[k]) && at + n <= 37; at += n, n++) {
+        for (uint32_t k = 0; list[k]; k++)
+            for (uint32_t at = 0, n = 1; runs_here(list[k]) && at + n <= 37; at += n, n++) {
                 s.n.tok = n;
                 s.x     = x + at * 768;
-                scene_run(&s, sr_linear_kernels[k], 1);
+                scene_run(&s, list[k], 1);
                 assert_memory_equal(whole + at * 21, s.y, n * 21 * 4);
             }
         s.x = x;
+        scene_close(&s);
+    }
+}
+
+/* Weights in blocks give what the same numbers stored as F32 give, bit by bit: with x as it is there is nothing else in them. */
+static void blocks_with_x_in_f32_give_the_bits_of_their_numbers_as_f32(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        scene    s;
+        uint32_t f = formats[i % SR_COUNT(formats)];
+        spec     c = {.rows = draw(2) ? 1 : 1 + draw(20), .cols = some_cols(sr_dtype_info(f)->block), .n_w = 1, .format = {f}, .residual = draw(2),
+                      .n_row = {1 + draw(40)}, .f = draw(3) ? PLAIN : EXTREME};
+        scene_open(&s, &c);
+        size_t n    = (size_t)c.rows * s.width;
+        float *got  = block_of(n * 4), *w = block_of((size_t)c.cols * c.n_row[0] * 4);
+        scene_run(&s, &sr_linear_f32_ref, 1);
+        memcpy(got, s.y, n * 4);
+        sr_decode_row(f, s.ref[0].p, w, (size_t)c.cols * c.n_row[0]);
+        s.ref[0].p      = w;
+        s.ref[0].format = s.weight[0].format = SR_F32;
+        scene_run(&s, &sr_linear_ref, 1);
+        assert_memory_equal(got, s.y, n * 4);
+        sr_free(got);
+        sr_free(w);
+        scene_close(&s);
+    }
+}
+
+/* Longer rows than a panel of one thread holds a few of, with many rows of x. */
+static void rows_too_long_for_a_panel_agree_with_x_in_f32(void **state)
+{
+    (void)state;
+    for (size_t f = 3; f < SR_COUNT(formats); f++) {
+        spec  c = {.rows = 9, .cols = 256 * 345, .n_w = 1, .format = {formats[f]}, .n_row = {5}};
+        scene s;
+        scene_open(&s, &c);
+        float *want = block_of(9 * 5 * 4);
+        compare_list(&s, sr_linear_f32_kernels, want, "long rows");
+        sr_free(want);
         scene_close(&s);
     }
 }
@@ -531,6 +586,13 @@ static void numbers_that_are_not_finite_stay_visible(void **state)
         scene_open(&s, &c);
         s.x[3 * 512 + 100] = INFINITY;
         s.x[17 * 512 + 300] = NAN;
+        for (uint32_t k = 0; sr_linear_f32_kernels[k]; k++)
+            if (runs_here(sr_linear_f32_kernels[k])) {
+                scene_run(&s, sr_linear_f32_kernels[k], 1);
+                for (uint32_t t = 0; t < 20; t++)
+                    for (uint32_t r = 0; r < 5; r++)
+                        assert_int_equal(!isfinite(s.y[t * 5 + r]), t == 3 || t == 17);
+            }
         for (uint32_t k = 0; sr_linear_kernels[k]; k++) {
             if ((!runs_here(sr_linear_kernels[k]) && !((sr_linear_kernels[k]->needs & SR_CPU_ANY_ORDER) && tiles_of_bf16())) ||
                 (sr_linear_kernels[k]->supports && !sr_linear_kernels[k]->supports(&s.prog, &s.op)))
@@ -568,6 +630,8 @@ int main(void)
         cmocka_unit_test(a_share_of_rows_gives_the_same_numbers_and_touches_no_others),
         cmocka_unit_test(a_share_of_columns_equals_the_op_on_those_columns),
         cmocka_unit_test(the_value_of_a_row_does_not_depend_on_the_rows_beside_it),
+        cmocka_unit_test(blocks_with_x_in_f32_give_the_bits_of_their_numbers_as_f32),
+        cmocka_unit_test(rows_too_long_for_a_panel_agree_with_x_in_f32),
         cmocka_unit_test(the_reference_is_within_rounding_of_exact_arithmetic),
 #if defined(__x86_64__)
         cmocka_unit_test(bf16_tiles_are_as_near_as_they_say_and_answers_are_the_same_bits),
