@@ -10,7 +10,7 @@
  *          would be 4.5 operations on two ports, 36 clocks a superblock (144 bytes); by look-up 3.5, 28 clocks; products of eight bits take 13
  *          (linear_avx512.c).  Times: notes/0045.
  *
- * The including file gives: GROUP, FEW_R(n_t), MANY_R, MANY_T, unpack64(), unpack32(), look_up(), floats() and ASK(address).
+ * The including file gives: GROUP, FEW_R(n_t), MANY_R, MANY_T, unpack64(), unpack32(), scales_45(), look_up(), floats() and ASK(address).
  *
  * Threads: pure functions of the job.   Errors: none.
  */
@@ -35,16 +35,13 @@ SR_INLINE float half_of(const uint8_t *p)
     return v16_half(h);
 }
 
-/* Scale and negative minimum of each sixteen numbers: products of 11 and at most 8 bits, exact. */
+/* Scales of the blocks of Q4_K and Q5_K, then their minimums, negative. */
+SR_INLINE v16 scales_45(const uint8_t *w);
+
+/* The same, or of Q6_K the scales of each sixteen: products of 11 and at most 8 bits, exact. */
 SR_INLINE void scales_f32(uint32_t format, const uint8_t *w, float s[16])
 {
-    if (format == SR_Q6_K) {
-        v16_store(s, v16_mul(v16_set1(half_of(w + 208)), v16_from_i8(w + 192)));
-        return;
-    }
-    uint64_t b[2];
-    sr_scales_45(w + 4, &b[0], &b[1]);
-    v16_store(s, v16_mul(v16_select(m16_first(8), v16_set1(half_of(w)), v16_set1(-half_of(w + 2))), v16_from_i8(b)));
+    v16_store(s, format == SR_Q6_K ? v16_mul(v16_set1(half_of(w + 208)), v16_from_i8(w + 192)) : scales_45(w));
 }
 
 /* A superblock: scale times code is exact, too (at most 23 bits), so that there is one rounding, at the minimum: that of sr_decode_row. */

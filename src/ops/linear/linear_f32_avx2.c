@@ -6,6 +6,15 @@ enum { GROUP = 4, MANY_R = 3, MANY_T = 2 }; /* rows of weights that go together:
 #define ASK(p)     _mm_prefetch((const char *)(p), _MM_HINT_T0)
 #include "ops/linear/linear_f32.h"
 
+SR_INLINE v16 scales_45(const uint8_t *w)
+{
+    __m128i head = _mm_loadu_si128((const __m128i *)w), q = sr_scales_45x(head);
+    __m128  d    = _mm_cvtph_ps(head);
+    __m256  sc   = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)), m = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(q, 8)));
+    __m256  dmin = _mm256_xor_ps(_mm256_broadcastss_ps(_mm_movehdup_ps(d)), _mm256_set1_ps(-0.0f));
+    return (v16){_mm256_mul_ps(_mm256_broadcastss_ps(d), sc), _mm256_mul_ps(dmin, m)};
+}
+
 SR_INLINE bool look_up(uint32_t format, const uint8_t *w, const float *s, float *to)
 {
     (void)format, (void)w, (void)s, (void)to;

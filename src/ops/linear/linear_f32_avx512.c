@@ -15,6 +15,15 @@ SR_INLINE void unpack64(uint32_t format, const uint8_t *w, int i, int8_t *to)
 
 SR_INLINE void unpack32(uint32_t format, const uint8_t *w, int8_t *to) { _mm256_store_si256((__m256i *)to, sr_codes_0(format, w)); }
 
+SR_INLINE v16 scales_45(const uint8_t *w)
+{
+    const __m512i each = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    __m128i       head = _mm_loadu_si128((const __m128i *)w);
+    v16           d    = _mm512_permutexvar_ps(each, _mm512_castps128_ps512(_mm_cvtph_ps(head)));
+    d                  = _mm512_xor_ps(d, _mm512_castsi512_ps(_mm512_slli_epi32(each, 31)));
+    return v16_mul(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(sr_scales_45x(head))));
+}
+
 /* Sixteen bytes' low nibbles by one table to `to`, their high nibbles by another to `to` + high. */
 SR_INLINE void nibbles(const uint8_t *p, v16 a, v16 b, size_t high, float *to)
 {

@@ -6,6 +6,13 @@ enum { GROUP = 4, MANY_R = PANEL_R, MANY_T = PANEL_T }; /* rows of weights that 
 #define ASK(p)     __builtin_prefetch(p)
 #include "ops/linear/linear_f32.h"
 
+SR_INLINE v16 scales_45(const uint8_t *w)
+{
+    uint64_t b[2];
+    sr_scales_45(w + 4, &b[0], &b[1]);
+    return v16_mul(v16_select(m16_first(8), v16_set1(half_of(w)), v16_set1(-half_of(w + 2))), v16_from_i8(b));
+}
+
 SR_INLINE bool look_up(uint32_t format, const uint8_t *w, const float *s, float *to)
 {
     (void)format, (void)w, (void)s, (void)to;

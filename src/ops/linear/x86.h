@@ -199,6 +199,15 @@ static inline void sr_quant_tiles(const sr_cpujob *j, const sr_linop *o, uint32_
 
 /* ---- weights ---------------------------------------------------------------------------------------- */
 
+/* sr_scales_45 of a superblock's first 16 bytes, without leaving the registers: scales in the lower half, minimums in the upper. */
+SR_INLINE __m128i sr_scales_45x(__m128i head)
+{
+    __m128i low  = _mm_shuffle_epi8(head, _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));
+    __m128i high = _mm_shuffle_epi8(head, _mm_setr_epi8(-1, -1, -1, -1, 4, 5, 6, 7, -1, -1, -1, -1, 8, 9, 10, 11));
+    low          = _mm_and_si128(_mm_srlv_epi32(low, _mm_setr_epi32(0, 0, 0, 4)), _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+    return _mm_or_si128(low, _mm_and_si128(_mm_srli_epi16(high, 2), _mm_set1_epi8(0x30)));
+}
+
 SR_INLINE float sr_half(const void *p)
 {
     uint16_t h;
