@@ -532,7 +532,7 @@ static void near_all(const scene *s, const spec *c, const float *ref)
                 all += c->residual ? fabs((double)(c->in_place ? s->out : s->z)[at]) : 0;
                 if (!(fabs((double)s->y[at] - (double)ref[at]) <= eps * size + 4 * 0x1p-24 * all + c->cols * 0x1p-126 * 0x1p10))
                     fail_msg("%s %u x %u of %u rows: row %u column %zu is %.9g, not %.9g; |w x| %.3g", sr_dtype_name(c->format[k]),
-                             c->n_row[k], c->cols, c->rows, t, col + r, (double)s->y[at], (double)ref[at], size);
+                             c->n_row[k], c->cols, c->rows, t, (size_t)col + r, (double)s->y[at], (double)ref[at], size);
             }
         }
     sr_free(w);
