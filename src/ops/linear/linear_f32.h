@@ -19,7 +19,7 @@
 #include "ops/linear/rows.h"
 #include "ops/v16.h"
 
-enum { CHUNK = 256, MOST = 8, PANEL_ROWS = 32, ASK_AHEAD = 1024 }; /* columns unpacked together; rows of x that are few */
+enum { CHUNK = 256, LONG = 512, MOST = 8, PANEL_ROWS = 32, ASK_AHEAD = 1024 }; /* columns unpacked together; rows of x that are few */
 
 /* Codes of numbers 64 i .. of a superblock as signed bytes; of a block of 32. */
 SR_INLINE void unpack64(uint32_t format, const uint8_t *w, int i, int8_t *to);
@@ -172,20 +172,27 @@ static void few(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
 
 /* ---- many ------------------------------------------------------------------------------------------- */
 
+/* A panel against MANY_T rows of x, LONG columns of these at a time, which stay in the L1 meanwhile. */
 static void against(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows, const float *panel, uint32_t t)
 {
-    const float *x[MANY_T];
-    for (uint32_t k = 0; k < MANY_T; k++) /* past the end: the last row again, not stored */
-        x[k] = o->x + (size_t)SR_MIN(t + k, o->rows - 1) * o->cols + w->col0;
-    for (uint32_t r = 0; r < rows->n; r += MANY_R) {
-        v16 sum[MANY_T * MANY_R];
-        V16_UNROLL for (int i = 0; i < MANY_T * MANY_R; i++)
-            sum[i] = v16_zero();
-        tile(panel + (size_t)r * w->n_col, w->n_col, MANY_R, x, MANY_T, w->n_col, sum, MANY_R);
+    v16      sum[(PANEL_ROWS + MANY_R - 1) / MANY_R][MANY_T * MANY_R];
+    uint32_t groups = (rows->n + MANY_R - 1) / MANY_R;
+    for (uint32_t g = 0; g < groups; g++)
         for (uint32_t i = 0; i < MANY_T * MANY_R; i++)
-            if (r + i % MANY_R < rows->n && t + i / MANY_R < o->rows)
-                sr_put(o, w, rows->row + (r + i % MANY_R) * rows->apart, t + i / MANY_R, v16_fold(sum[i]));
+            sum[g][i] = v16_zero();
+    for (uint32_t c = 0; c < w->n_col; c += LONG) {
+        const float *x[MANY_T];
+        for (uint32_t k = 0; k < MANY_T; k++) /* past the end: the last row again, not stored */
+            x[k] = o->x + (size_t)SR_MIN(t + k, o->rows - 1) * o->cols + w->col0 + c;
+        for (uint32_t g = 0; g < groups; g++)
+            tile(panel + (size_t)g * MANY_R * w->n_col + c, w->n_col, MANY_R, x, MANY_T, SR_MIN(w->n_col - c, (uint32_t)LONG), sum[g], MANY_R);
     }
+    for (uint32_t g = 0; g < groups; g++)
+        for (uint32_t i = 0; i < MANY_T * MANY_R; i++) {
+            uint32_t r = g * MANY_R + i % MANY_R;
+            if (r < rows->n && t + i / MANY_R < o->rows)
+                sr_put(o, w, rows->row + r * rows->apart, t + i / MANY_R, v16_fold(sum[g][i]));
+        }
 }
 
 static void many(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
@@ -194,7 +201,7 @@ static void many(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
     uint32_t most  = (uint32_t)(SR_LIN_WORKER / (sizeof(float) * w->n_col)) / MANY_R * MANY_R;
     for (uint32_t r0 = 0, n; r0 < rows->n; r0 += n) {
         sr_linrows some = {.row = rows->row + r0 * rows->apart, .apart = rows->apart};
-        some.n = n = SR_MIN(rows->n - r0, most ? most : (uint32_t)GROUP);
+        some.n = n = SR_MIN(rows->n - r0, most ? SR_MIN(most, (uint32_t)PANEL_ROWS) : (uint32_t)GROUP);
         if (!most) { /* rows too long for a panel */
             few(o, w, &some);
             continue;
