@@ -150,7 +150,7 @@ static bool fits(const sr_attnmma *a, const sr_cudajob *j)
     const sr_kvstride *s = &a->kv.stride;
     size_t odd           = (size_t)a->kv.base | s->page | s->layer | s->kv | s->head;
     uint32_t seq         = j->max->seq > 64 ? j->max->seq : 64;
-    return s->tok == sr_row_bytes(a->kv.format_k, j->op->dim[2]) && odd % 16 == 0 &&
+    return s->tok == sr_row_bytes(a->kv.format_k, j->op->dim[2]) && odd % 16 == 0 && s->page % (s->tok * 16) == 0 &&
            (size_t)seq * a->kv_heads * div_up(a->group, WIDE_ROWS) <= SR_CUDA_TICKETS;
 }
 
@@ -178,6 +178,7 @@ static bool describe(const sr_cudajob *j, sr_attnmma *a)
     a->window     = op->dim[3];
     a->max_pages  = j->max->pages;
     a->page_runs  = kv->page_tokens / 16;
+    a->page_step  = (uint32_t)(kv->stride.page / (kv->stride.tok * 16));
     a->scale      = op->f[0];
     a->cap        = op->f[1];
     a->chunks     = chunks_of(a->group, j->n->seq);

@@ -26,7 +26,8 @@ typedef struct {
         uint32_t page, layer, kv, head;
     } rows;                               /* strides of kv in rows: coordinates of the tensor map */
     uint32_t width, layer, group, kv_heads, window, max_pages;
-    uint32_t page_runs, box_rows;         /* runs of 16 positions in a page; rows of a box of the tensor map */
+    uint32_t page_runs, page_step;        /* runs of 16 positions of a page; from page to page, of one layer and head */
+    uint32_t box_rows;                    /* of a box of the tensor map */
     uint32_t split_rows, chunks;          /* see above; a sequence's rows are split into so many chunks at most */
     uint32_t splits, least;               /* most splits of a sequence; positions of one, unless it is the last, while there are not SR_ATTN_FEW */
     uint32_t items;                       /* (sequence, kv head, chunk), where each is a warp's; filled in by its start */

@@ -6,49 +6,24 @@
  *          (longest) of all heads first; a warp 24 of them (32, 16), its queries in registers (in shared memory above 128), and all positions, a
  *          tile of 48 (64, 32) at a time.  The products are turned, scores are K.q and outputs V^T.p: rows are columns there and need not come
  *          in sixteens, so a warp takes as many as its registers hold, and an ldmatrix serves three products of depth 16 instead of two.
- *          Tiles lie in shared memory as f16 in rows of whole 128 bytes, 16-byte chunk c of row r at c ^ r % 8, so that ldmatrix meets
- *          no bank twice: three of K, two of V, so that one barrier a tile is enough and those that come have half a tile's time: by
- *          cp.async from sm_80 on, else, and for Q8_0, which is decoded on its way, through registers.
+ *          Tiles lie in shared memory (attn_prefill_tiles.cuh), three of K, two of V, so that a warp waits once a tile and those that come have
+ *          half a tile's time: by cp.async from sm_80 on, else, and for Q8_0, which is decoded on its way, through registers.
  *          Warps 4 to 7 are half a tile ahead of 0 to 3, with each of which one shares a scheduler: they weigh scores at different times.
+ *          Each half tells the other that it has ended a tile, and waits for the other's word only where it needs it.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over tiles, base 2.
  * Softmax  the products with keys start from minus the row's reference, so that they give exponents at once.  The reference is at most MOST below
  *          the largest score so far, and moves only when a score exceeds it by more: weights are up to 2^MOST, and most tiles need
  *          neither the largest score of a row nor a change of the sums.  Whether it moves depends on the row alone.
- * Variants one.  Negatives in notes/0012: rows as rows of the products; four warps a block, two blocks; tiles of 32 and 64; twelve warps of 16 rows.
+ * Variants one.  Negatives in notes/0012: rows as rows of the products; four warps a block, two blocks; tiles of 32 and 64; twelve warps of 16
+ *          rows; one barrier for all; blocks that take items by ticket.
  * Archs    sm_75+; 64 KB of shared memory and all registers of a multiprocessor: one block.      */
 #ifndef SR_OPS_ATTN_PREFILL_MMA_CUH
 #define SR_OPS_ATTN_PREFILL_MMA_CUH
-#include "ops/attn/attn_numbers.cuh"
-#include "ops/attn/attn_view.cuh"
+#include "ops/attn/attn_prefill_tiles.cuh"
 
 #define MOST 8.0f /* weights of up to 2^16 fit in f16 */
 
-template <int HD, int F> struct plan_mma {
-    static constexpr int warps   = HD <= 128 ? 8 : 3;      /* 64 KB of shared memory hold 48 queries of 256 and two tiles */
-    static constexpr int wide    = HD <= 80 ? 4 : HD <= 128 ? 3 : 2; /* eights of rows of a warp: as many as registers hold */
-    static constexpr int threads = warps * 32, rows = warps * wide * 8;
-    static constexpr int tile    = HD == 64 ? 64 : HD <= 128 ? 48 : 32; /* positions */
-    static constexpr bool ahead  = HD <= 128;              /* the next tiles come into other places; else into those that have been read */
-    static constexpr int stages  = ahead ? 5 : 2;          /* tiles in shared memory: three of K, two of V */
-    static constexpr int row     = F == SR_F16 ? HD * 2 : HD / 32 * 34; /* bytes of a row as stored */
-    static constexpr int pitch   = (HD + 63) / 64 * 128;   /* bytes of a row in shared memory */
-    static constexpr int bytes   = tile * pitch;           /* of a tile there */
-    static constexpr int chunks  = HD / 8;                 /* of 16 bytes that a row fills */
-    static constexpr int step    = threads / chunks < 8 ? threads / chunks : threads / chunks / 8 * 8; /* rows that come at once, a chunk a thread */
-    static constexpr int each    = (tile + step - 1) / step; /* chunks of a tile, a thread's */
-    static constexpr int some    = each < 4 ? each : 4;    /* of them that are on their way at once: they wait in registers */
-    static constexpr int parts   = (each + some - 1) / some;
-    static constexpr bool q_regs = HD <= 128;
-    static constexpr int smem    = stages * bytes + (q_regs ? 0 : rows * pitch);
-};
-
-__device__ __forceinline__ uint32_t swizzled(uint32_t row, uint32_t chunk, uint32_t pitch)
-{
-    return row * pitch + ((chunk ^ (row & 7)) << 4);
-}
-
-/* x, in a register for good: the compiler would rather look up and compute again what depends on the thread's number only. */
-__device__ __forceinline__ uint32_t kept(uint32_t x) { return __shfl_sync(0xffffffff, x, threadIdx.x % 32); }
+enum { EARLY = 1, LATE }; /* barriers: that half of the warps has ended a tile */
 
 template <bool TURN> __device__ __forceinline__ void load_four(uint32_t r[4], uint32_t at)
 {
@@ -81,184 +56,9 @@ __device__ __forceinline__ void mma_from(float d[4], const sr_frag_a &a, const u
 #endif
 }
 
-/* __syncthreads() for warps that wait at different places. */
-__device__ __forceinline__ void block_wait(void) { asm volatile("bar.sync 0;" ::: "memory"); }
-
-/* ---- tiles on their way
- * --------------------------------------------------------------------------------------------- */
-
-/* Whether tiles come by cp.async: not Q8_0, which has to be decoded, and not before sm_80. */
-template <int F> __device__ constexpr bool by_itself(void)
-{
-#if __CUDA_ARCH__ >= 800
-    return F == SR_F16;
-#else
-    return false;
-#endif
-}
-
-/* What a block does, in shared memory: looked at too seldom to keep it in registers. */
-template <int HD, int F> struct block_mma {
-    uint32_t seq, n_tok;     /* the sequence, its tokens in this step */
-    uint32_t row0, n_row;    /* the block's first row of its, how many it has */
-    uint32_t lo, hi;         /* positions that some row sees */
-    uint32_t all_lo, all_hi; /* that all rows see: a tile within needs no mask */
-    /* Where the keys of tiles lie, from the layer's and head's in page 0 on: per run of 16 positions, for four tiles.  Runs that nobody
-     * sees are told as the nearest that somebody does: they may be read. */
-    size_t run[4][plan_mma<HD, F>::tile / RUN];
-};
-
-/* The tile that is on its way, and this thread's chunks of it. */
-template <int HD, int F> struct carried {
-    uint32_t me, to;        /* this thread's number; where its first chunk of a tile goes */
-    uint32_t page, in_page; /* of the first threads: where their run lies in the tile that is told next */
-    const uint8_t *base;    /* its keys or values, in page 0 */
-    uint8_t *smem;
-    uint32_t tile;
-    raw8<F> x[plan_mma<HD, F>::some];
-};
-
-/* Looks up the page of run i of a tile. */
-template <int HD, int F>
-__device__ __forceinline__ void run_look(const sr_attnmma &a, const block_mma<HD, F> &w, carried<HD, F> &c, uint32_t tile, uint32_t i)
-{
-    const uint32_t run = min(max(tile * (plan_mma<HD, F>::tile / RUN) + i, w.lo / RUN), (w.hi - 1) / RUN),
-                   at  = a.page_runs == 1 ? run : run / a.page_runs; /* a division keeps the whole block waiting */
-    c.in_page = run - at * a.page_runs;
-    c.page    = a.table[(size_t)w.seq * a.max_pages + at] & 0x3fffffffu;
-}
-
-/* Tells it to all; the caller's __syncthreads() makes it everyone's. */
-template <int HD, int F>
-__device__ __forceinline__ void run_tell(const sr_attnmma &a, block_mma<HD, F> &w, const carried<HD, F> &c, uint32_t tile, uint32_t i)
-{
-    w.run[tile % 4][i] = c.page * a.kv.stride.page + (size_t)c.in_page * (RUN * plan_mma<HD, F>::row);
-}
-
-/* Tells the runs of a tile and looks up those of the next, by the first threads: nobody waits for the table. */
-template <int HD, int F> __device__ __forceinline__ void tile_tell(const sr_attnmma &a, block_mma<HD, F> &w, carried<HD, F> &c, uint32_t tile)
-{
-    if (threadIdx.x >= plan_mma<HD, F>::tile / RUN)
-        return;
-    run_tell(a, w, c, tile, threadIdx.x);
-    run_look(a, w, c, tile - 1, threadIdx.x);
-}
-
-/* Tells the first tiles, from this one down. */
-template <int HD, int F> __device__ __forceinline__ void tell_first(const sr_attnmma &a, block_mma<HD, F> &w, carried<HD, F> &c, uint32_t tile, uint32_t tiles)
-{
-    constexpr uint32_t runs = plan_mma<HD, F>::tile / RUN;
-    const uint32_t back     = threadIdx.x / runs;
-    if (back < tiles) {
-        run_look(a, w, c, tile - back, threadIdx.x % runs);
-        run_tell(a, w, c, tile - back, threadIdx.x % runs);
-    }
-    if (threadIdx.x < runs)
-        run_look(a, w, c, tile - tiles, threadIdx.x);
-}
-
-/* Whether this thread brings chunk i of its. */
-template <int HD, int F> __device__ __forceinline__ bool brings(const carried<HD, F> &c, int i)
-{
-    using P = plan_mma<HD, F>;
-    return (P::threads == P::step * P::chunks || c.me / P::chunks < P::step) && (P::tile % P::step == 0 || i * P::step + c.me / P::chunks < P::tile);
-}
-
-/* Starts to bring chunk i. */
-template <int HD, int F> __device__ __forceinline__ void chunk_fetch(const block_mma<HD, F> &w, const carried<HD, F> &c, int i, raw8<F> &x)
-{
-    using P           = plan_mma<HD, F>;
-    const uint32_t k  = c.me % P::chunks, r = i * P::step + c.me / P::chunks, run = RUN % P::step ? r / RUN : i * P::step / RUN,
-                   in = RUN % P::step ? r % RUN : i * P::step % RUN + c.me / P::chunks; /* the same, simpler */
-    if (!brings(c, i))
-        return;
-    const uint8_t *row = c.base + w.run[c.tile % 4][run] + in * P::row;
-    if constexpr (by_itself<F>()) {
-        const uint32_t p = c.tile * P::tile + r;
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(sr_smem(c.smem) + swizzled(r, k, P::pitch)), "l"(row + k * 16),
-                     "r"(p >= w.lo && p < w.hi ? 16 : 0)
-                     : "memory");
-    } else
-        x = raw_load<F>(row, k * 8);
-}
-
-/* Puts it down. */
-template <int HD, int F> __device__ __forceinline__ void chunk_put(const carried<HD, F> &c, int i, const raw8<F> &x)
-{
-    using P = plan_mma<HD, F>;
-    if (!by_itself<F>() && brings(c, i))
-        *(uint4 *)(c.smem + (P::step % 8 ? swizzled(i * P::step + c.me / P::chunks, c.me % P::chunks, P::pitch) : c.to + i * P::step * P::pitch)) =
-            raw_numbers<F>(x);
-}
-
-template <int HD, int F> __device__ __forceinline__ void tile_is(carried<HD, F> &c, const uint8_t *base, uint32_t tile, uint8_t *smem)
-{
-    c.base = base;
-    c.tile = tile;
-    c.smem = smem;
-}
-
-/* Part i of the tile: some chunks. */
-template <int HD, int F> __device__ __forceinline__ void part_fetch(const block_mma<HD, F> &w, carried<HD, F> &c, int i)
-{
-    using P = plan_mma<HD, F>;
-#pragma unroll
-    for (int k = 0; k < P::some; k++)
-        if (i * P::some + k < P::each)
-            chunk_fetch(w, c, i * P::some + k, c.x[k]);
-}
-
-template <int HD, int F> __device__ __forceinline__ void part_put(const carried<HD, F> &c, int i)
-{
-    using P = plan_mma<HD, F>;
-#pragma unroll
-    for (int k = 0; k < P::some; k++)
-        if (i * P::some + k < P::each)
-            chunk_put(c, i * P::some + k, c.x[k]);
-}
-
-/* Begins to bring a tile. */
-template <int HD, int F>
-__device__ __forceinline__ void tile_begin(const block_mma<HD, F> &w, carried<HD, F> &c, const uint8_t *base, uint32_t tile, uint8_t *smem)
-{
-    tile_is(c, base, tile, smem);
-#pragma unroll
-    for (int i = 0; i < (by_itself<F>() ? plan_mma<HD, F>::parts : 1); i++)
-        part_fetch(w, c, i);
-}
-
-/* Goes on, after part `done` of `all` of a product: a part has come, the next is asked for. */
-template <int HD, int F> __device__ __forceinline__ void tile_go_on(const block_mma<HD, F> &w, carried<HD, F> &c, int done, int all)
-{
-    using P = plan_mma<HD, F>;
-    static_assert(P::parts <= HD / 16, "a part of the tile for a part of the product at most");
-#pragma unroll
-    for (int i = 1; i < P::parts && !by_itself<F>(); i++)
-        if (i * all / P::parts == done) {
-            part_put(c, i - 1);
-            part_fetch(w, c, i);
-        }
-}
-
-/* Ends; the caller's __syncthreads() makes it everyone's. */
-template <int HD, int F> __device__ __forceinline__ void tile_end(const carried<HD, F> &c)
-{
-    part_put(c, plan_mma<HD, F>::parts - 1);
-    if constexpr (by_itself<F>())
-        asm volatile("cp.async.wait_all;" ::: "memory");
-}
-
-/* Values that nobody sees may be anything, NaN too: zero, by the threads that have put them down. */
-template <int HD, int F> __device__ __forceinline__ void tile_clear(const block_mma<HD, F> &w, uint32_t tile, uint8_t *smem)
-{
-    using P           = plan_mma<HD, F>;
-    const uint32_t p0 = tile * P::tile;
-    if (p0 >= w.lo && p0 + P::tile <= w.hi)
-        return;
-    for (uint32_t r = threadIdx.x / P::chunks; r < P::tile && threadIdx.x < P::step * P::chunks; r += P::step)
-        if (p0 + r < w.lo || p0 + r >= w.hi)
-            *(uint4 *)(smem + swizzled(r, threadIdx.x % P::chunks, P::pitch)) = make_uint4(0, 0, 0, 0);
-}
+/* Barrier `id` of `all` threads: those that wait for it, and those that only have come. */
+__device__ __forceinline__ void bar_wait(int id, int all) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(all) : "memory"); }
+__device__ __forceinline__ void bar_come(int id, int all) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(all) : "memory"); }
 
 /* ---- a warp's rows
  * -------------------------------------------------------------------------------------------------- */
@@ -310,13 +110,44 @@ __device__ __forceinline__ void scores_mma(rows_mma<HD, F> &st, uint32_t at, uin
     }
 }
 
-/* Two scores of block m of sixteen positions become weights, in f16, turned into the second factor of the product with V. */
+/* Weights as the products with keys left their scores, as the second factor of those with V. */
+__device__ __forceinline__ uint32_t turned(uint32_t p)
+{
+    uint32_t r;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(p)); /* where it stands: in front of the wait for V */
+    return r;
+}
+
+/* Two scores of block m of sixteen positions become weights, in f16. */
 template <int HD, int F> __device__ __forceinline__ void weigh_mma(rows_mma<HD, F> &st, int m, int n, int h)
 {
     const float x = power2(st.s[m][n][2 * h]), y = power2(st.s[m][n][2 * h + 1]);
     st.l[n][0] += x;
     st.l[n][1] += y;
-    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(st.p[m][n][h]) : "r"(sr_pack(x, y)));
+    st.p[m][n][h] = turned(sr_pack(x, y));
+}
+
+/* The weights of the first block of sixteen positions, which are not summed yet: references may move. */
+template <int HD, int F> __device__ __forceinline__ void weigh_first(rows_mma<HD, F> &st, float2 x[plan_mma<HD, F>::wide][2])
+{
+#pragma unroll
+    for (int n = 0; n < plan_mma<HD, F>::wide; n++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            x[n][h]       = make_float2(power2(st.s[0][n][2 * h]), power2(st.s[0][n][2 * h + 1]));
+            st.p[0][n][h] = turned(sr_pack(x[n][h].x, x[n][h].y));
+        }
+}
+
+template <int HD, int F> __device__ __forceinline__ void sum_first(rows_mma<HD, F> &st, const float2 x[plan_mma<HD, F>::wide][2])
+{
+#pragma unroll
+    for (int n = 0; n < plan_mma<HD, F>::wide; n++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            st.l[n][0] += x[n][h].x;
+            st.l[n][1] += x[n][h].y;
+        }
 }
 
 /* The outputs' sums; a block's weights are made between the products with the block before. */
@@ -325,9 +156,6 @@ __device__ __forceinline__ void values_mma(rows_mma<HD, F> &st, uint32_t at, con
 {
     using P           = plan_mma<HD, F>;
     constexpr int all = 2 * P::wide, steps = HD / 16;
-#pragma unroll
-    for (int i = 0; i < all; i++)
-        weigh_mma(st, 0, i / 2, i % 2);
 #pragma unroll
     for (int k = 0; k < P::tile / 16; k++)
 #pragma unroll
@@ -436,39 +264,56 @@ template <int HD, int F> __device__ __forceinline__ float top_mma(const rows_mma
     return top[0];
 }
 
-/* Two numbers of a query from dimension d on, in f16. */
-__device__ __forceinline__ uint32_t query_pair(const float *x, float scale)
+/* Eight numbers of a query, in f16. */
+__device__ __forceinline__ uint4 query_chunk(const float *x, float scale)
 {
-    const float2 v = *(const float2 *)x;
-    return sr_pack(v.x * scale, v.y * scale);
+    const float4 u = *(const float4 *)x, v = *(const float4 *)(x + 4);
+    return make_uint4(sr_pack(u.x * scale, u.y * scale), sr_pack(u.z * scale, u.w * scale), sr_pack(v.x * scale, v.y * scale),
+                      sr_pack(v.z * scale, v.w * scale));
 }
 
-/* The block's queries, times `scale`: a lane's to its registers, or all to shared memory. */
+/* Queries of n rows from row `from` of the block on, times `scale`, by whole lines to shared memory. */
+template <int HD, int F>
+__device__ __forceinline__ void bring_q_mma(const sr_attnmma &a, const block_mma<HD, F> &w, float scale, uint8_t *smem, uint32_t from, uint32_t n)
+{
+    using P = plan_mma<HD, F>;
+    const float *all    = a.qkv + (size_t)a.seq[w.seq] * a.width + (size_t)blockIdx.x * a.group * HD;
+    const uint32_t tok0 = w.row0 / a.group, head0 = w.row0 - tok0 * a.group;
+    const float each    = 1.0f / (float)a.group;
+#pragma unroll 6
+    for (uint32_t i = threadIdx.x; i < n * P::chunks; i += P::threads) {
+        const uint32_t in = i / P::chunks, k = i - in * P::chunks, r = head0 + min(from + in, w.n_row - 1),
+                       tok = (uint32_t)(((float)r + 0.5f) * each); /* r / group: both are small */
+        *(uint4 *)(smem + swizzled(in, k, P::pitch)) = query_chunk(all + (size_t)(tok0 + tok) * a.width + (r - tok * a.group) * HD + k * 8, scale);
+    }
+}
+
+/* The block's queries to shared memory; from there to registers, where they fit: then `smem` is free again. */
 template <int HD, int F>
 __device__ __forceinline__ void load_q_mma(const sr_attnmma &a, const block_mma<HD, F> &w, float scale, uint8_t *smem, rows_mma<HD, F> &st)
 {
     using P = plan_mma<HD, F>;
-    const float *all = a.qkv + (size_t)a.seq[w.seq] * a.width + (size_t)blockIdx.x * a.group * HD;
-    if constexpr (P::q_regs) {
+    if constexpr (!P::q_regs)
+        bring_q_mma(a, w, scale, smem, 0, P::rows);
+    else {
+        constexpr uint32_t times = (P::rows * P::pitch + P::smem - 1) / P::smem, warps = P::warps / times; /* those whose queries find room together */
+        const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
-        for (int n = 0; n < P::wide; n++) {
-            const uint32_t r = row_of(w, n, threadIdx.x % 32 / 4), tok = r / a.group;
-            const float *x   = all + (size_t)tok * a.width + (r - tok * a.group) * HD + threadIdx.x % 4 * 2;
+        for (uint32_t i = 0; i < times; i++) {
+            bring_q_mma(a, w, scale, smem, i * warps * P::wide * 8, warps * P::wide * 8);
+            __syncthreads();
+            if (times == 1 || warp / warps == i)
 #pragma unroll
-            for (int k = 0; k < HD / 16; k++)
+                for (int n = 0; n < P::wide; n++)
 #pragma unroll
-                for (int h = 0; h < 2; h++)
-                    st.q[k][n][h] = query_pair(x + k * 16 + h * 8, scale);
-        }
-    } else {
-        for (uint32_t i = threadIdx.x; i < P::rows * P::chunks; i += P::threads) {
-            const uint32_t in = i / P::chunks, k = i - in * P::chunks, r = w.row0 + min(in, w.n_row - 1), tok = r / a.group;
-            const float *x = all + (size_t)tok * a.width + (r - tok * a.group) * HD + k * 8;
-            uint32_t y[4];
-#pragma unroll
-            for (int h = 0; h < 4; h++)
-                y[h] = query_pair(x + h * 2, scale);
-            *(uint4 *)(smem + swizzled(in, k, P::pitch)) = make_uint4(y[0], y[1], y[2], y[3]);
+                    for (int k = 0; k < HD / 16; k += 2) {
+                        uint32_t q[4];
+                        load_four<false>(q, sr_smem(smem) + swizzled((warp % warps * P::wide + n) * 8 + lane % 8, k * 2 + lane / 8, P::pitch));
+                        st.q[k][n][0] = q[0], st.q[k][n][1] = q[1];
+                        if (k + 1 < HD / 16)
+                            st.q[k + 1][n][0] = q[2], st.q[k + 1][n][1] = q[3];
+                    }
+            __syncthreads();
         }
     }
 }
@@ -563,32 +408,40 @@ template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::thre
     const uint8_t *keys = (const uint8_t *)a.kv.base + a.layer * a.kv.stride.layer + blockIdx.x * a.kv.stride.head, *values = keys + a.kv.stride.kv;
     rows_mma<HD, F> st;
     carried<HD, F> c;
-    constexpr uint32_t v_smem = (P::stages + 1) / 2 * P::bytes, q_smem = P::stages * P::bytes, told = P::ahead ? 3 : 2;
+    constexpr uint32_t v_smem = (P::stages + 1) / 2 * P::bytes, q_smem = P::stages * P::bytes;
     const uint32_t lane = threadIdx.x % 32;
     uint32_t j = (w.hi - 1) / P::tile;
     c.me = kept(threadIdx.x);
     c.to = kept(swizzled(threadIdx.x / P::chunks, threadIdx.x % P::chunks, P::pitch));
-    tell_first(a, w, c, j, told);
+    c.from = kept(threadIdx.x / P::chunks % RUN * P::row);
+    tell_first(a, w, c);
     __syncthreads();
-    raw8<F> x[told][P::each]; /* the first tiles come at once: keys, the next keys, values */
-#pragma unroll
-    for (int i = 0; i < (P::ahead ? 3 : 1); i++) {
-        tile_is(c, i < 2 ? keys : values, j - i % 2, tiles + i % 2 * P::bytes + i / 2 * v_smem);
-#pragma unroll
-        for (int k = 0; k < P::each; k++)
-            chunk_fetch(w, c, k, x[i][k]);
-    }
     begin_mma(st);
-    load_q_mma(a, w, a.cap > 0 ? 1 : a.scale * SR_LOG2E, tiles + q_smem, st);
+    raw8<F> x[3][P::each]; /* the first tiles come at once: keys, the next keys, values */
+    auto first = [&](int i) { tile_is(c, i < 2 ? keys : values, j - i % 2, tiles + i % 2 * P::bytes + i / 2 * v_smem); };
+    auto fetch = [&] {
+#pragma unroll
+        for (int i = 0; i < (P::ahead ? 3 : 1); i++) {
+            first(i);
+#pragma unroll
+            for (int k = 0; k < P::each; k++)
+                chunk_fetch(w, c, k, x[i][k]);
+        }
+    };
+    if (!by_itself<F>()) /* to registers: queries may still be where tiles go */
+        fetch();
+    load_q_mma(a, w, a.cap > 0 ? 1 : a.scale * SR_LOG2E, P::q_regs ? tiles : tiles + q_smem, st);
+    if constexpr (by_itself<F>()) {
+        fetch();
+        asm volatile("cp.async.wait_all;" ::: "memory");
+    }
 #pragma unroll
     for (int i = 0; i < (P::ahead ? 3 : 1); i++) {
-        c.smem = tiles + i % 2 * P::bytes + i / 2 * v_smem;
+        first(i);
 #pragma unroll
         for (int k = 0; k < P::each; k++)
             chunk_put(c, k, x[i][k]);
     }
-    if constexpr (by_itself<F>())
-        asm volatile("cp.async.wait_all;" ::: "memory");
     if (P::ahead)
         tile_clear(w, j, tiles + v_smem);
     const uint32_t at_q = sr_smem(tiles) + q_smem + swizzled(threadIdx.x / 32 * 16 + lane % 8 + lane / 16 * 8, lane / 8 % 2, P::pitch),
@@ -602,31 +455,44 @@ template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::thre
     for (uint32_t left = j - w.lo / P::tile;; j--, left--) { /* from the last tile: those with a mask, if any, first */
         const uint32_t after = k_here == 2 * P::bytes ? 0 : k_here + P::bytes, before = k_here == 0 ? 2 * P::bytes : k_here - P::bytes;
         uint8_t *k_next = tiles + (!P::ahead ? 0 : early ? after : before), *v_next = tiles + v_smem + (P::ahead ? P::bytes - v_here : 0);
-        if (!early)
-            block_wait();
+        if (!P::ahead)
+            bar_wait(0, P::threads);
+        else if (early)
+            bar_come(EARLY, P::threads);
+        else { /* in this order: nobody comes to a barrier again before all have waited there */
+            bar_wait(EARLY, P::threads);
+            bar_come(LATE, P::threads);
+        }
         const bool masked = j * P::tile < w.all_lo || j * P::tile + P::tile > w.all_hi;
         /* Tiles behind the last are the nearest, in vain. */
         tile_begin(w, c, P::ahead ? keys : values, P::ahead ? j - 2 + early : j, P::ahead ? k_next : v_next);
         scores_mma(st, at_k + k_here, at_q, w, c);
+        float2 x[P::wide][2];
+        const bool moves = __any_sync(0xffffffff, top_mma(st) > st.most);
+        weigh_first(st, x); /* between the last products and the answer, for nearly all tiles */
         tile_end(c);
-        if (a.cap > 0)
-            cap_mma(a, st);
-        if (masked)
-            mask_mma(a, w, st, j * P::tile);
-        if (__any_sync(0xffffffff, top_mma(st) > st.most))
-            move_mma(st);
+        if (__builtin_expect(moves || masked || a.cap > 0, 0)) {
+            if (a.cap > 0)
+                cap_mma(a, st);
+            if (masked)
+                mask_mma(a, w, st, j * P::tile);
+            if (__any_sync(0xffffffff, top_mma(st) > st.most))
+                move_mma(st);
+            weigh_first(st, x);
+        }
+        sum_first(st, x);
         if (!P::ahead)
             tile_clear(w, j, v_next);
         if (early || !P::ahead)
-            block_wait();
-        tile_tell(a, w, c, j - told);
+            bar_wait(P::ahead ? LATE : 0, P::threads);
         tile_begin(w, c, P::ahead ? values : keys, j - 1, P::ahead ? v_next : k_next);
         values_mma(st, at_v + v_here, w, c);
         tile_end(c); /* in front of the branch: behind it the compiler would load only there */
         if (!left)
             break;
+        tile_tell(a, w, c, j);
         if (P::ahead) {
-            if (left == 1)
+            if (__builtin_expect(left == 1, 0))
                 tile_clear(w, j - 1, v_next);
             k_here = after;
             v_here = P::bytes - v_here;
