@@ -24,6 +24,7 @@
 #include "ops/op.h"
 
 enum { SR_CUDA_COUNTERS = 1 << 16 };
+enum { SR_CUDA_BESIDE = 38 << 10 }; /* shared memory that a chain (linear/chain.h) leaves to a block of attention's (attn/) beside it */
 enum { /* the last counters, by number, are kept for */
     SR_CUDA_TICKETS = SR_CUDA_COUNTERS / 4 - 3, /* attn/: items taken, blocks that found none */
     SR_CUDA_MEET    = SR_CUDA_COUNTERS / 4 - 1  /* linear/chain.h: blocks that wait for each other; its top bit stays as it is left */
@@ -69,6 +70,7 @@ extern const sr_cudakernel sr_embed_cuda[], sr_norm_cuda[], sr_linear_cuda[], sr
 /* Launches that do several ops, none of whose results in between anybody else reads: how many from number `op` on, none of them
  * from `end` on; 0: none, and nothing was launched.  job->op is not looked at. */
 uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end);        /* linear/chain.h */
+bool     sr_chain_beside_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* one begins at `op` and leaves SR_CUDA_BESIDE; launches nothing */
 uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_t end);   /* linear/: a norm or gated unit, and a product of many rows */
 uint32_t sr_rope_kvwrite_attn_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* attn/: in steps of a token a sequence */
 uint32_t sr_rope_kvwrite_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* kvio/ */

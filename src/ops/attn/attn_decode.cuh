@@ -19,7 +19,8 @@
  *          and all copies can begin before the previous kernel has ended.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over runs of 16, base 2.
  * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; eight warps a block, one block a multiprocessor, for few sequences (half as
- *          many splits to join, two runs a warp under way), else four warps; alone: many short sequences, a warp for all positions of a kv head.
+ *          many splits to join, two runs a warp under way); else four warps, of one or two sequences beside the blocks of a chain, whose end they wait for with
+ *          their first runs there; alone: many short sequences, a warp for all positions of a kv head.
  * Archs    sm_75+.                                                                           */
 #ifndef SR_OPS_ATTN_DECODE_CUH
 #define SR_OPS_ATTN_DECODE_CUH
@@ -540,13 +541,15 @@ template <int HD, int F, int WARPS, int RINGS, int BLOCKS> static cudaError_t de
 }
 
 template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK, int BLOCKS>
-static cudaError_t decode_start(const sr_attnmma *a, cudaLaunchConfig_t c)
+static cudaError_t decode_start(const sr_attnmma *a, cudaLaunchConfig_t c, uint32_t kind)
 {
     using P            = decode_plan<HD, F, NT, WARPS, RINGS, BULK>;
     auto *kernel       = decode_kernel<HD, F, NT, WARPS, RINGS, BULK, BLOCKS>;
     c.blockDim         = dim3(P::threads);
     c.dynamicSmemBytes = P::smem;
     cudaError_t e      = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, P::smem);
+    if (!e && kind & SR_ATTN_BESIDE) /* the split of a multiprocessor's memory that the chain beside it has */
+        e = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
     return e ? e : cudaLaunchKernelEx(&c, kernel, *a);
 }
 
@@ -559,20 +562,22 @@ template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaun
     if constexpr (HD == 128) /* the size it was measured for: 24 KB under way a warp, two blocks a multiprocessor */
         if (kind == (SR_ATTN_BULK | SR_ATTN_ALONE))
             return decode_start_alone<HD, SR_F16, 4, 3, 2>(a, c);
-    switch (kind) {
-    case 0: return decode_start<HD, SR_F16, 1, 4, 1, false, 3>(a, c);
-    case SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, wide, 1, false, few>(a, c);
-    case SR_ATTN_BULK: return decode_start<HD, SR_F16, 1, 4, 1, true, many>(a, c);
-    case SR_ATTN_BULK | SR_ATTN_ONE: return decode_start<HD, SR_F16, 1, 8, (HD > 128 ? 1 : 2), true, 1>(a, c);
-    case SR_ATTN_BULK | SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 2, true, few>(a, c);
+    static_assert(HD > 128 || decode_plan<HD, SR_F16, 1, 4, 1, true>::smem + sizeof(decode_now<HD, SR_F16, 1>) + 64 + 1024 <= SR_CUDA_BESIDE,
+                  "no room beside a chain");
+    switch (kind & ~(uint32_t)SR_ATTN_BESIDE) {
+    case 0: return decode_start<HD, SR_F16, 1, 4, 1, false, 3>(a, c, kind);
+    case SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, wide, 1, false, few>(a, c, kind);
+    case SR_ATTN_BULK: return decode_start<HD, SR_F16, 1, 4, 1, true, many>(a, c, kind);
+    case SR_ATTN_BULK | SR_ATTN_ONE: return decode_start<HD, SR_F16, 1, 8, (HD > 128 ? 1 : 2), true, 1>(a, c, kind);
+    case SR_ATTN_BULK | SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 2, true, few>(a, c, kind);
     }
     if constexpr (HD % 32 == 0)
         switch (kind & ~SR_ATTN_Q8) {
-        case 0: return decode_start<HD, SR_Q8_0, 1, 4, 1, false, 3>(a, c);
-        case SR_ATTN_WIDE: return decode_start<HD, SR_Q8_0, 2, wide, 1, false, few>(a, c);
-        case SR_ATTN_BULK: return decode_start<HD, SR_Q8_0, 1, 4, 2, true, many>(a, c);
-        case SR_ATTN_BULK | SR_ATTN_ONE: return decode_start<HD, SR_Q8_0, 1, 8, 2, true, (HD > 128 ? 1 : 2)>(a, c);
-        default: return decode_start<HD, SR_Q8_0, 2, 4, 2, true, few>(a, c);
+        case 0: return decode_start<HD, SR_Q8_0, 1, 4, 1, false, 3>(a, c, kind);
+        case SR_ATTN_WIDE: return decode_start<HD, SR_Q8_0, 2, wide, 1, false, few>(a, c, kind);
+        case SR_ATTN_BULK: return decode_start<HD, SR_Q8_0, 1, 4, 2, true, many>(a, c, kind);
+        case SR_ATTN_BULK | SR_ATTN_ONE: return decode_start<HD, SR_Q8_0, 1, 8, 2, true, (HD > 128 ? 1 : 2)>(a, c, kind);
+        default: return decode_start<HD, SR_Q8_0, 2, 4, 2, true, few>(a, c, kind);
         }
     return cudaErrorInvalidValue;
 }

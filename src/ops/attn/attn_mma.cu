@@ -5,7 +5,8 @@
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
 
-enum { SHORT = 64, MANY = 4, Q8_MOST = 2048, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5 };
+enum { SHORT = 64, MANY = 4, Q8_MOST = 2048, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5,
+       BESIDE_MOST = 1024 }; /* positions that 16 splits of four runs of 16 see at once */
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
@@ -85,7 +86,8 @@ static bool in_eights(const sr_attnmma *a, const sr_cudajob *j)
     return j->n->seq == 1 || (items <= 2 * sms && positions_of(j) <= Q8_MOST);
 }
 
-static void decode(const sr_attnmma *a, const sr_cudajob *j)
+/* beside: a chain that leaves room for blocks of four warps comes next, and so, but for the first layer's, came before. */
+static void decode(const sr_attnmma *a, const sr_cudajob *j, bool beside)
 {
     const uint32_t longest = most_rows(a, j);
     const bool wide        = longest > 8;
@@ -93,12 +95,15 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j)
     sr_attnmma b         = *a;
     const uint32_t need  = div_up(longest, wide ? 16 : 8);
     b.chunks             = need < a->chunks ? need : a->chunks;
-    const bool bulk      = j->dev->arch >= 90, one = bulk && !wide && in_eights(a, j);
-    const uint32_t fit   = one ? 1 : j->op->dim[2] > 128 ? 2 : wide || !bulk ? 3 : MANY; /* blocks of a multiprocessor */
+    const bool bulk      = j->dev->arch >= 90, few = bulk && !wide && in_eights(a, j);
+    beside               = beside && few && a->kv.format_k == SR_F16 && j->op->dim[2] <= 128 && positions_of(j) <= BESIDE_MOST;
+    b.early              = beside;
+    const uint32_t fit   = few ? 1 : j->op->dim[2] > 128 ? 2 : wide || !bulk ? 3 : MANY; /* blocks of a multiprocessor */
     const uint32_t items = j->n->seq * a->kv_heads * b.chunks, blocks = fit * (uint32_t)j->dev->sms;
-    cut(&b, blocks, items, positions_of(j), one && items * SR_ATTN_FEW * 2 <= blocks); /* with more blocks than half, short ones bring nothing */
+    cut(&b, blocks, items, positions_of(j), few && items * SR_ATTN_FEW * 2 <= blocks); /* with more blocks than half, short ones bring nothing */
     cudaLaunchConfig_t c = config(j, &overlap, dim3(b.splits, a->kv_heads * b.chunks, j->n->seq));
-    uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) | (one ? SR_ATTN_ONE : 0);
+    uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) |
+                    (beside ? SR_ATTN_BESIDE : few ? SR_ATTN_ONE : 0);
     if (kind == SR_ATTN_BULK && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&
         a->kv_heads * b.chunks * j->n->seq >= ALONE_WARPS * (uint32_t)j->dev->sms)
         kind |= SR_ATTN_ALONE;
@@ -198,7 +203,7 @@ void sr_attn_mma_launch(const sr_cudajob *j)
     if (most_rows(&a, j) > a.split_rows && !prefill_sm90(&a, j))
         prefill(&a, j);
     if (a.split_rows)
-        decode(&a, j);
+        decode(&a, j, false);
 }
 
 /* Exactly these three, on the same q, k and v; pages and heads as attention has them. */
@@ -225,6 +230,6 @@ extern "C" uint32_t sr_rope_kvwrite_attn_cuda(const sr_cudajob *j, uint32_t op, 
     a.turn.dst  = j->batch->dst + (size_t)one.op->w * j->max->tok;
     a.turn.half = rope->dim[2] / 2;
     a.turn.neox = (rope->flags & SR_F_NEOX) != 0;
-    decode(&a, &one); /* a token each: no sequence has more rows than are split */
+    decode(&a, &one, sr_chain_beside_cuda(j, op + 3, end)); /* a token each: no sequence has more rows than are split */
     return 3;
 }

@@ -31,6 +31,7 @@ typedef struct {
     uint32_t split_rows, chunks;          /* see above; a sequence's rows are split into so many chunks at most */
     uint32_t splits, least;               /* most splits of a sequence; positions of one, unless it is the last, while there are not SR_ATTN_FEW */
     uint32_t items;                       /* (sequence, kv head, chunk), where each is a warp's; filled in by its start */
+    uint32_t early;                       /* decode: the next kernel may begin before the previous one has ended */
     float scale, cap;
 } sr_attnmma;
 
@@ -41,7 +42,8 @@ enum {                 /* of a decode kernel */
     SR_ATTN_Q8    = 2, /* pages of Q8_0, not F16 */
     SR_ATTN_BULK  = 4, /* by bulk copies: sm_90 */
     SR_ATTN_ONE   = 8, /* few sequences: one block of eight warps a multiprocessor; with SR_ATTN_BULK, not SR_ATTN_WIDE */
-    SR_ATTN_ALONE = 16 /* a warp for each (sequence, kv head, chunk), whose positions are not split; with SR_ATTN_BULK alone, head size 128 */
+    SR_ATTN_ALONE = 16, /* a warp for each (sequence, kv head, chunk), whose positions are not split; with SR_ATTN_BULK alone, head size 128 */
+    SR_ATTN_BESIDE = 32 /* blocks of four warps that fit beside a chain's (linear/chain.h); with SR_ATTN_BULK alone, head sizes up to 128 */
 };
 
 /* Decode: one file per head size.  Grid: splits, kv heads * chunks, sequences. */

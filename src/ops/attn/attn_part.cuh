@@ -160,8 +160,11 @@ __device__ __forceinline__ void decode_take(const sr_attnmma &a, const part_of &
     const uint32_t me = threadIdx.x % T, to = newest ? a.turn.dst[w.tok0] : 0;
     decode_pairs<N> q;
     pairs_find<HD, N, T>(a, w, me, q);
+    if (a.early) /* its blocks come as the previous kernel's leave, and bring weights meanwhile */
+        sr_pdl_launch();
     sr_pdl_wait();
-    sr_pdl_launch();
+    if (!a.early)
+        sr_pdl_launch();
     pairs_load<HD, N, T>(a, w, me, q);
     if (newest) {
         decode_newest<HD, WARPS> kv;

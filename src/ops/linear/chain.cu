@@ -15,7 +15,9 @@ enum {
     WARPS = 1 << SR_CHAIN_WARPS_LOG,
     OWN   = 1280,     /* what kernel and system keep of a block's shared memory */
     SUMS  = 36 << 10, /* most bytes of sums: products with more rows (heads) are as well off by themselves */
-    RING  = 2         /* tiles of a warp's ring at least */
+    RING  = 2,        /* tiles of a warp's ring at least */
+    BESIDE_RING    = 9 << 10,                        /* least of a ring with attention beside it: four tiles of Q4_K */
+    BESIDE_FORMATS = 1 << SR_Q4_K | 1 << SR_Q6_K     /* the instance whose 512 threads have 96 registers, so that 16384 are left */
 };
 
 /* The groups of warps along the inputs with which the busiest warp has least to do; of equals the fewest, since each row
@@ -36,7 +38,7 @@ static uint32_t groups_log(const sr_chainlink *s)
 /* Cuts the products up and lays shared memory out.  False: there is no room. */
 static bool plan(sr_chain *c, const sr_cudainfo *d)
 {
-    uint32_t x = 0, scale = 0, sums = 0, tile = 0, smem = (uint32_t)d->smem_block - OWN;
+    uint32_t x = 0, scale = 0, sums = 0, tile = 0, formats = 0, smem = (uint32_t)d->smem_block - OWN;
     c->blocks = (uint32_t)d->sms;
     for (uint32_t i = 0; i < c->n; i++) {
         sr_chainlink *s = &c->link[i];
@@ -52,6 +54,7 @@ static bool plan(sr_chain *c, const sr_cudainfo *d)
             w->bytes        = sr_tile_bytes(w->format);
             w->per          = 256 / sr_tile_cols(w->format);
             tile            = max_u(tile, w->bytes);
+            formats |= 1u << w->format;
         }
         x     = max_u(x, s->blocks_k * 9 * c->m * 64);
         scale = max_u(scale, s->blocks_k * c->m * 4);
@@ -64,6 +67,8 @@ static bool plan(sr_chain *c, const sr_cudainfo *d)
     c->at_ring    = c->at_sums + up128(sums);
     if (sums > SUMS || c->at_ring + RING * WARPS * tile > smem)
         return false;
+    c->beside = c->m == 1 && (formats & ~BESIDE_FORMATS) == 0 && c->at_ring + WARPS * BESIDE_RING + SR_CUDA_BESIDE <= smem;
+    smem -= c->beside ? SR_CUDA_BESIDE : 0;
     c->ring = (smem - c->at_ring) / WARPS & ~127u;
     c->smem = c->at_ring + WARPS * c->ring;
     return true;
@@ -183,11 +188,22 @@ static uint32_t find(const sr_cudajob *j, uint32_t op, uint32_t end, sr_chain *c
     return last;
 }
 
+static bool may_begin(const sr_cudajob *j, uint32_t op)
+{
+    uint32_t code = j->prog->op[op].code;
+    return j->dev->chains && !j->dev->deterministic && (code == SR_OP_LINEAR || code == SR_OP_NORM);
+}
+
+extern "C" bool sr_chain_beside_cuda(const sr_cudajob *j, uint32_t op, uint32_t end)
+{
+    sr_chain c = {};
+    return op < end && may_begin(j, op) && find(j, op, end, &c) > op + 1 && c.beside;
+}
+
 extern "C" uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end)
 {
     const sr_cudainfo *d = j->dev;
-    uint32_t code        = j->prog->op[op].code;
-    if (!d->chains || d->deterministic || (code != SR_OP_LINEAR && code != SR_OP_NORM))
+    if (!may_begin(j, op))
         return 0;
     sr_chain c      = {};
     uint32_t behind = find(j, op, end, &c);

@@ -7,7 +7,9 @@
  * on x as it is read, a glu on sums as they are stored, so that neither is a pass of its own.  The ring of each
  * warp (skinny.h) does not end with a product: while a block waits for the others, and while attention runs
  * before the chain, the next product's weights are on their way, up to what shared memory holds (some 20 MB over
- * an H200, 5 us of its bandwidth).
+ * an H200, 5 us of its bandwidth).  With one row of Q4_K and Q6_K weights memory and registers are left for a block of attention's, where the
+ * ring does not become too short by it: attention then waits beside this chain for its end, and the next chain's blocks come as
+ * this one's leave, while attention runs.
  *
  * A chain is found in the ops of one submit: a run of LINEARs, each but the first fed by the one before it, with
  * nothing but a norm of whole rows or a glu between.  The slot between a norm or glu and its product is not
@@ -47,7 +49,7 @@ typedef struct { /* a product */
 
 typedef struct {
     uint32_t n, blocks, m;                 /* products; blocks; rows of x */
-    uint32_t ring;                         /* bytes of each warp's ring */
+    uint32_t ring, beside;                 /* bytes of each warp's ring; 1: SR_CUDA_BESIDE bytes are left */
     uint32_t at_scale, at_squares, at_bar, at_sums, at_ring, smem; /* offsets in shared memory; x lies at 0 */
     const uint32_t *count;                 /* device: true rows of this step */
     uint32_t *meet;                        /* device: counter of the blocks' meetings (SR_CUDA_MEET) */
