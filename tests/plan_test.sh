@@ -49,6 +49,8 @@ plans 0 "without a device" synth:8b:Q4_K_M --profile h200 --cpu-only
 says "RAM, as mapped"
 plans 0 "the word cpu-threads" synth:8b:Q4_K_M --profile h200 --cpu-only --cpu-threads 4
 says "all 16 CPU threads"
+refuses "products that the profile has not" "t4 has no figures of such products" synth:8b:Q4_K_M --profile t4 --cpu-only --cpu-activations f32
+refuses "a CPU that has nothing to multiply" "the CPU multiplies no weights" synth:70b:Q4_K_M --profile t4 --offload stream --cpu-activations f32
 plans 0 "a file" models/strata-demo-base-Q4_K_M.gguf --profile t4 --ctx 512
 says "12 layers"
 plans 0 "the file of a shape and the shape itself agree" synth:tiny:Q4_K_M --profile t4 --json
@@ -115,6 +117,26 @@ says "measured"
 title="probe again" n=$((n + 1))
 "$strata" probe --device cpu --cached --json >"$dir/out" 2>"$dir/err" || fail "exit status $?"
 cmp -s "$dir/out" "$dir/here.json" || fail "the cache was not used"
+
+# A smaller machine, rehearsed: in the profile that is written, not in what is kept.
+title="a limited probe" n=$((n + 1))
+"$strata" probe --device cpu --cached --ram 1G --cpu-threads 1 --nvme-gbs 0.01 --out "$dir/small.json" >"$dir/out" 2>"$dir/err" || fail "exit status $?"
+says "measured, limited to 1 GB RAM, disk 0.01 GB/s, 1 threads"
+plans 0 "a plan of it" synth:1.1b:Q4_K_M --profile "$dir/small.json" --json
+parses 'assert d["machine"]["ram_bytes"] < 1e9 and d["machine"]["threads"] == 1 and "limited" in d["machine"]["source"]'
+title="what is kept has no limits" n=$((n + 1))
+"$strata" probe --device cpu --cached --json >"$dir/out" 2>"$dir/err" || fail "exit status $?"
+cmp -s "$dir/out" "$dir/here.json" || fail "the limits were kept"
+for bad in "--vram 4G|the profile has no device" "--pcie-gbs 3|the profile has no device" "--cpu-threads 1024|threads of 1024: the machine has" "--ram 900T|GB of RAM of 900000: the machine has"; do
+    title="probe ${bad%%|*}" n=$((n + 1)) rc=0
+    # shellcheck disable=SC2086 # an option and its value
+    "$strata" probe --device cpu --cached ${bad%%|*} >"$dir/out" 2>"$dir/err" || rc=$?
+    [ $rc = 1 ] && [ ! -s "$dir/out" ] || fail "exit status $rc"
+    grep -qF -- "${bad#*|}" "$dir/err" || fail "no \"${bad#*|}\""
+done
+# What the CPU multiplies quantised weights by: measured both ways.
+plans 0 "activations in f32" synth:1.1b:Q4_K_M --profile "$dir/here.json" --cpu-activations f32 --json
+parses 'assert d["machine"]["cpu_activations"] == "f32" and d["decode"][0]["tok_s"] > 0'
 
 echo "plan_test: $n cases, $failed failed"
 [ $failed = 0 ]

@@ -9,11 +9,12 @@
 #include "app/plan_emit.h"
 #include "app/plan_print.h"
 #include "base/mem.h"
+#include "weights/profile_as.h"
 
 enum { NO_FIT = 2, CTX_LEAST = 256 };
 
 typedef struct {
-    const char *profile, *kv_k, *kv_v, *offload, *ram_format, *transit, *emit;
+    const char *profile, *kv_k, *kv_v, *offload, *ram_format, *transit, *emit, *activations;
     uint64_t    vram, ram;
     float       pcie_gbs, nvme_gbs;
     uint32_t    threads, ctx, parallel, depth;
@@ -31,6 +32,26 @@ static sr_status get_profile(const options *o, const char *model, sr_profile *p,
         return sr_profile_path(name, where, cap, err) ? err->status : sr_profile_read(where, p, err);
     const sr_machineask ask = {.disk_file = strncmp(model, "synth:", 6) == 0 ? NULL : model};
     return sr_machine_get(&ask, p, where, cap, &fresh, err);
+}
+
+/* The CPU's products as --cpu-activations asks for them. */
+static sr_status make_products(const options *o, sr_profile *p, sr_outlookcfg *c, sr_err *err)
+{
+    c->f32 = strcmp(o->activations, "f32") == 0;
+    if (c->f32 && c->stream)
+        return sr_raise(err, SR_INVALID, "--cpu-activations f32 with --offload stream: the CPU multiplies no weights");
+    if (c->f32 && !sr_profile_use_f32(p))
+        return sr_raise(err, SR_INVALID, "--cpu-activations f32: %s has no figures of such products (host.cpu_gemv_f32_gbs); strata probe measures them", p->name);
+    return SR_OK;
+}
+
+/* As the engine refuses it. */
+static sr_status has_work(const sr_planview *v, sr_err *err)
+{
+    uint64_t cpu = v->o->hw.vram ? 0 : 1;
+    for (uint32_t i = 0; i < v->units->n; i++)
+        cpu += v->o->place[i].cpu_hidden;
+    return cpu || !v->cfg->f32 ? SR_OK : sr_raise(err, SR_INVALID, "--cpu-activations f32: the CPU multiplies no weights here, %s all", v->cfg->profile->dev.name);
 }
 
 /* What lies in RAM beside a device, and whether the CPU takes part. */
@@ -126,7 +147,7 @@ static void show(const options *o, const sr_planview *v)
 
 static sr_status emit(const options *o, const sr_planmodel *m, const char *spec, const sr_units *u, const sr_outlookcfg *cfg, int *rc, sr_err *err)
 {
-    const sr_emitwords words = {o->offload, o->ram_format, o->transit, o->kv_k, o->kv_v};
+    const sr_emitwords words = {o->offload, o->ram_format, o->transit, o->kv_k, o->kv_v, o->activations};
     bool fits = false;
     if (o->json)
         return sr_raise(err, SR_INVALID, "--json and --emit exclude each other");
@@ -148,7 +169,7 @@ static sr_status plan(const options *o, const char *spec, int *rc, sr_err *err)
     sr_planview       v = {.model = &model, .units = &units, .cfg = &cfg, .o = &out, .profile_file = where};
     sr_err            no = {0};
     if (sr_planmodel_open(spec, &model, err) || get_profile(o, spec, &profile, where, sizeof where, err) || make_cfg(o, &model, &profile, &cfg, err) ||
-        sr_outlook_units(model.code, NULL, &cfg, &units, err))
+        make_products(o, &profile, &cfg, err) || sr_outlook_units(model.code, NULL, &cfg, &units, err))
         goto done;
     if (o->emit) {
         (void)!emit(o, &model, spec, &units, &cfg, rc, err);
@@ -163,6 +184,8 @@ static sr_status plan(const options *o, const char *spec, int *rc, sr_err *err)
     } else if (no.status) {
         sr_raise(err, no.status, "%s", no.msg);
         goto done;
+    } else if (has_work(&v, err)) {
+        goto done;
     }
     if (sr_outlook_changes(model.code, &units, &cfg, v.change, &v.n_change, err) == SR_OK)
         show(o, &v);
@@ -175,7 +198,7 @@ done:
 
 int sr_cmd_plan(int argc, char **argv)
 {
-    options      o     = {.kv_k = "f16", .kv_v = "f16", .offload = "auto", .transit = "raw", .parallel = 1, .depth = 512, .batch = {{1, 8, 32}, 3}};
+    options      o     = {.kv_k = "f16", .kv_v = "f16", .offload = "auto", .transit = "raw", .activations = "int8", .parallel = 1, .depth = 512, .batch = {{1, 8, 32}, 3}};
     const sr_opt opt[] = {
         SR_O_STR("profile", 'P', o.profile, "NAME", "machine to plan for: t4, rtx3060, rtx3090, h200 or a file of strata probe; without it, this one"),
         SR_O_BYTES("vram", 0, o.vram, "SIZE", "device memory to use, as 14G; without it, all but what a driver takes", 1e6, 1e14),
@@ -187,6 +210,7 @@ int sr_cmd_plan(int argc, char **argv)
         SR_O_CHOICE("ram-format", 0, o.ram_format, "q8_0|q6_k|q5_k|q4_k|q4_0", "weights in RAM beside a device are no larger than in this format"),
         SR_O_CHOICE("transit", 0, o.transit, "raw|coded", "weights of BF16 and F16 in RAM beside a device: as they are, or coded without loss"),
         SR_O_UINT("cpu-threads", 't', o.threads, "N", "CPU threads; without it, all; beside a device of fewer than 8 one less", 1, 1024),
+        SR_O_CHOICE("cpu-activations", 0, o.activations, "int8|f32", "what the CPU multiplies quantised weights by; f32 needs a profile of strata probe"),
         SR_O_FLAG("cpu-only", 0, o.cpu_only, "as if there were no device"),
         SR_O_UINT("ctx", 'c', o.ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24),
         SR_O_UINT("parallel", 0, o.parallel, "N", "sequences of that length at once", 1, 4096),

@@ -16,12 +16,12 @@ typedef struct {
     bool        again;     /* even if it was measured before */
 } sr_machineask;
 
-/* where: the file it lies in, or empty.  fresh: it was measured now. */
 /* For an engine that starts with more weights than its device holds: the figures of strata probe, else those that an engine measured at an
  * earlier start (start-<device>-<CPU>-<format>-<threads>.json).  Files of another device or processor are not taken. */
 typedef struct { const sr_backend *be; int device; bool verbose; } sr_machinestart; /* verbose: says which, on stderr */
 bool sr_machine_known(void *start, uint16_t format, uint32_t threads, sr_hw *out);
 void sr_machine_keep(void *start, uint16_t format, uint32_t threads, const sr_hw *now);
 
+/* where: the file it lies in, or empty.  fresh: it was measured now. */
 SR_MUSTUSE sr_status sr_machine_get(const sr_machineask *, sr_profile *out, char *where, size_t cap, bool *fresh, sr_err *err);
 #endif

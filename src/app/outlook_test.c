@@ -16,6 +16,7 @@
 #include "backend/fake/fake.h"
 #include "base/mem.h"
 #include "engine/machine.h"
+#include "weights/profile_as.h"
 
 static const char *const machines[] = {"t4", "rtx3060", "rtx3090", "h200"};
 static const char *const models[] = {"synth:tiny:F16", "synth:1.1b:Q4_K_M", "synth:8b:Q4_K_M", "synth:llama3.2-3b:Q8_0", "synth:33b:Q5_K_M", "synth:70b:Q4_K_M"};
@@ -356,6 +357,36 @@ static void what_does_not_fit_says_by_how_much(void **state)
     close_model(&m, &u);
 }
 
+/* strata probe with limits, and strata plan with budgets, rehearse the same machine. */
+static void a_limited_machine_plans_as_the_whole_one_with_these_budgets(void **state)
+{
+    (void)state;
+    const uint64_t  driver = 896ull << 20; /* a budget is without what a driver takes */
+    const sr_limits l      = {.vram = 24000000000 + driver, .ram = 48000000000, .h2d = 6.5e9, .nvme = 1e9, .threads = 4};
+    sr_planmodel    m;
+    sr_units        u;
+    sr_outlook      o[2];
+    sr_err          err = {0};
+    read_profile("h200");
+    open_model("synth:70b:Q4_K_M", &m, &u);
+    sr_outlookcfg cfg = plain();
+    cfg.vram          = 24000000000, cfg.h2d = l.h2d, cfg.nvme = l.nvme, cfg.threads = l.threads, cfg.ram = l.ram - 2000000000;
+    assert_int_equal(sr_outlook_make(m.code, &u, &cfg, &o[0], &err), SR_OK);
+    assert_int_equal(sr_profile_limit(&profile, &l, &err), SR_OK);
+    cfg         = plain();
+    cfg.threads = l.threads; /* of four cores a plan takes three */
+    assert_int_equal(sr_outlook_make(m.code, &u, &cfg, &o[1], &err), SR_OK);
+    for (uint32_t i = 0; i < cfg.n_batch; i++)
+        assert_true(fabs(o[0].row[i].tok_s / o[1].row[i].tok_s - 1) < 0.05);
+    for (uint32_t i = 0; i < SR_OUTLOOK_PROMPTS; i++)
+        assert_true(fabs(o[0].prompt[i].first_s / o[1].prompt[i].first_s - 1) < 0.05);
+    for (uint32_t t = 0; t < 4; t++)
+        assert_int_equal(o[0].sum.bytes[t], o[1].sum.bytes[t]);
+    sr_outlook_close(&o[0]);
+    sr_outlook_close(&o[1]);
+    close_model(&m, &u);
+}
+
 static void a_device_is_measured_through_its_table_alone(void **state)
 {
     (void)state;
@@ -395,6 +426,11 @@ static void a_host_without_a_device_is_measured_as_one(void **state)
     for (uint32_t i = 0; i < p.host.gemv.n; i++)
         for (uint32_t k = 0; k < p.host.gemv.c[i].n; k++)
             assert_true(p.host.gemv.c[i].p[k].v > 1e7 && p.host.gemv.c[i].p[k].v < 1e13);
+    assert_true(p.host.gemv_f32.n == 3 && p.host.gemm_f32.n == 3 && p.host.rows_f32.n == 3);
+    for (uint32_t i = 0; i < 3; i++) { /* of one thread and of all */
+        const sr_curve *f = &p.host.gemv_f32.c[i];
+        assert_true(f->p[0].at == 1 && f->p[f->n - 1].at == p.host.cores && f->n <= 2 && f->p[0].v > 1e7);
+    }
 }
 
 int main(void)
@@ -406,6 +442,7 @@ int main(void)
         cmocka_unit_test(steps_of_a_few_rows_launch_what_others_join),
         cmocka_unit_test(what_lies_in_ram_as_something_else_is_planned_so), cmocka_unit_test(options_of_weights_in_ram_that_make_no_sense_are_refused),
         cmocka_unit_test(a_change_that_cannot_hurt_does_not), cmocka_unit_test(what_does_not_fit_says_by_how_much),
+        cmocka_unit_test(a_limited_machine_plans_as_the_whole_one_with_these_budgets),
         cmocka_unit_test(a_device_is_measured_through_its_table_alone), cmocka_unit_test(a_host_without_a_device_is_measured_as_one),
     };
     return cmocka_run_group_tests(t, NULL, NULL);

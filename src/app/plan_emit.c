@@ -123,6 +123,7 @@ static void put_args(const sr_outlookcfg *asked, const sr_emitwords *w, const ve
     put_word("ram-format", w->ram_format, "");
     put_word("cache-type-k", w->kv_k, "f16");
     put_word("cache-type-v", w->kv_v, "f16");
+    put_word("cpu-activations", w->activations, "int8");
     puts("              - --log-json");
 }
 

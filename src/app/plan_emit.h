@@ -11,7 +11,7 @@
 #include "engine/outlook.h"
 
 typedef struct {                     /* options of strata serve that the plan was made with; defaults are not written */
-    const char *offload, *ram_format, *transit, *kv_k, *kv_v;
+    const char *offload, *ram_format, *transit, *kv_k, *kv_v, *activations;
 } sr_emitwords;
 
 /* To stdout.  spec: the model as it was named, a file or synth:... */

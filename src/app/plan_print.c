@@ -67,7 +67,8 @@ static void print_head(const sr_planview *v)
     printf("%s (%s, %s): ", p->name, p->source, p->date);
     if (o->hw.vram)
         printf("%s with %.1f GB, bus %.1f GB/s; ", p->dev.name, (double)o->hw.vram * GB, o->hw.h2d * GB);
-    printf("%u CPU threads, %.1f GB of RAM at %.1f GB/s\n", o->threads, (double)o->hw.ram * GB, o->hw.dram_read * GB);
+    printf("%u CPU threads%s, %.1f GB of RAM at %.1f GB/s\n", o->threads, v->cfg->f32 ? " (activations in f32)" : "", (double)o->hw.ram * GB,
+           o->hw.dram_read * GB);
     if (o->hw.vram)
         print_borrowed(v, true);
     if (!o->hw.vram || o->sum.bytes[SR_WT_DEVICE] < o->weights)
@@ -148,7 +149,7 @@ static void print_changes(const sr_planview *v)
             printf("  %10.1f  %s%s\n", c->tok_s, c->what, c == best ? "  <- helps most" : "");
     }
     if (!best)
-        puts("  none of them helps by more than 1 %");
+        puts(v->shortage ? "  none of them alone makes it fit" : "  none of them helps by more than 1 %");
 }
 
 void sr_plan_print(const sr_planview *v)
@@ -253,6 +254,7 @@ static void json_machine(const sr_planview *v, sr_jsonw *w)
     sr_json_uint(w, "vram_bytes", o->hw.vram);
     sr_json_uint(w, "ram_bytes", o->hw.ram);
     sr_json_uint(w, "threads", o->threads);
+    sr_json_str(w, "cpu_activations", v->cfg->f32 ? "f32" : "int8");
     sr_json_num(w, "h2d_gbs", o->hw.h2d * GB);
     sr_json_num(w, "dram_read_gbs", o->hw.dram_read * GB);
     sr_json_num(w, "nvme_read_gbs", o->hw.nvme_read * GB);

@@ -103,30 +103,50 @@ static sr_status rows_curve(probe *k, sr_rig *r, const bench *b, const uint32_t 
     return SR_OK;
 }
 
-static sr_status cpu_format(probe *k, const bench *b, uint32_t threads, uint32_t format, bool all, sr_err *err)
+typedef struct { sr_curves *gemv, *rows, *gemm; } figures;
+
+static sr_curve *curve_of(sr_curves *c, uint32_t format)
+{
+    uint32_t i = 0;
+    while (i < c->n && c->c[i].format != format)
+        i++;
+    return i < c->n ? &c->c[i] : sr_curves_add(c, format);
+}
+
+static sr_status cpu_format(probe *k, const bench *b, uint32_t threads, uint32_t format, bool all, const figures *to, sr_err *err)
 {
     const sr_rigcfg c = {.format = format, .rows = k->side, .cols = k->side, .max_tokens = CPU_MANY, .pool = pool_of(k, threads)};
-    sr_profile     *p = k->p;
     sr_rig          r;
     double          one, many;
     if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK && sr_rig_time(&r, 1, k->ns, &one, err) == SR_OK &&
         sr_rig_time(&r, CPU_MANY, k->ns, &many, err) == SR_OK) {
-        size_t i = 0;
-        while (i < p->host.gemv.n && p->host.gemv.c[i].format != format)
-            i++;
-        sr_curve *gemv = i < p->host.gemv.n ? &p->host.gemv.c[i] : sr_curves_add(&p->host.gemv, format);
-        sr_curve *gemm = i < p->host.gemm.n ? &p->host.gemm.c[i] : sr_curves_add(&p->host.gemm, format);
-        sr_curve_put(gemv, threads, (double)r.bytes / beyond(one, b->op));
-        sr_curve_put(gemm, threads, 2.0 * k->side * k->side * CPU_MANY / many);
+        sr_curve_put(curve_of(to->gemv, format), threads, (double)r.bytes / beyond(one, b->op));
+        sr_curve_put(curve_of(to->gemm, format), threads, 2.0 * k->side * k->side * CPU_MANY / many);
         if (all)
-            (void)!rows_curve(k, &r, b, cpu_rows, SR_COUNT(cpu_rows), sr_curves_add(&p->host.rows, format), err);
+            (void)!rows_curve(k, &r, b, cpu_rows, SR_COUNT(cpu_rows), curve_of(to->rows, format), err);
     }
     sr_rig_close(&r);
     return err->status;
 }
 
+/* Activations in f32 (--cpu-activations).  Arithmetic binds these, which goes with the threads: one and all of them say enough. */
+static sr_status cpu_f32(probe *k, uint32_t threads, double op, sr_err *err)
+{
+    static const uint32_t some[] = {SR_Q4_K, SR_Q6_K, SR_Q8_0};
+    const figures   to  = {&k->p->host.gemv_f32, &k->p->host.rows_f32, &k->p->host.gemm_f32};
+    const sr_devcfg cfg = {.threads = threads, .f32_activations = true};
+    bench           b   = {.be = &sr_backend_cpu, .op = op};
+    if (b.be->open(0, &cfg, &b.d, err) == SR_OK)
+        for (size_t i = 0; i < SR_COUNT(some) && !err->status; i++)
+            (void)!cpu_format(k, &b, threads, some[i], threads == k->p->host.cores, &to, err);
+    if (b.d)
+        b.be->close(b.d);
+    return err->status;
+}
+
 static sr_status products(probe *k, sr_err *err)
 {
+    const figures to = {&k->p->host.gemv, &k->p->host.rows, &k->p->host.gemm};
     uint32_t all = k->p->host.cores, steps = 0;
     for (uint32_t t = 1; t; t = next_threads(t, all))
         steps++;
@@ -137,7 +157,7 @@ static sr_status products(probe *k, sr_err *err)
             goto fail;
         for (size_t i = 0; i < SR_COUNT(formats); i++) {
             tell(k, 0.6 / steps / SR_COUNT(formats), "CPU");
-            if (cpu_format(k, &b, t, formats[i], t == all, err))
+            if (cpu_format(k, &b, t, formats[i], t == all, &to, err))
                 goto fail;
         }
         k->p->host.op = b.op;
@@ -147,6 +167,9 @@ static sr_status products(probe *k, sr_err *err)
         k->p->host.kv   = t == all ? at.read : 0;
         k->p->host.attn = t == all ? at.flops[0] : 0;
         b.be->close(b.d);
+        b.d = NULL;
+        if ((t == 1 || t == all) && cpu_f32(k, t, b.op, err))
+            goto fail;
         continue;
     fail:
         if (b.d)

@@ -23,6 +23,7 @@ typedef struct {                      /* the machine, and what is wanted; 0: the
     uint16_t ram_format;              /* what lies in RAM is no larger than in this format; 0: as in the file */
     double   code_bf16, code_f16;     /* or coded, to these shares of its bytes; 0: as it is */
     bool     stream;                  /* the CPU takes no part */
+    bool     f32;                     /* the profile's products of the CPU are those of activations in f32 (weights/profile_as.h); told, not used */
     uint32_t ctx, parallel, depth;    /* tokens of a sequence, 0: as the engine; sequences at full length, 0: 1; context of predicted steps */
     uint16_t kv_k, kv_v;
     uint32_t batch[SR_OUTLOOK_ROWS], n_batch;

@@ -41,7 +41,8 @@ static const sr_pfield together[] = {
 static const sr_pfield host[] = {
     STR("cpu", true, host.name), STR("isa", false, host.isa), U32("cores", true, host.cores, 1, 4096), U64("ram_bytes", true, host.ram, 1e6, 1e15),
     CURVE("dram_read_gbs", true, host.dram), CURVES("cpu_gemv_gbs", true, host.gemv, 1e9), CURVES("cpu_rows_gbs", false, host.rows, 1e9),
-    CURVES("cpu_gemm_gflops", true, host.gemm, 1e9), GBS("cpu_kv_read_gbs", false, host.kv),
+    CURVES("cpu_gemm_gflops", true, host.gemm, 1e9), CURVES("cpu_gemv_f32_gbs", false, host.gemv_f32, 1e9), CURVES("cpu_rows_f32_gbs", false, host.rows_f32, 1e9),
+    CURVES("cpu_gemm_f32_gflops", false, host.gemm_f32, 1e9), GBS("cpu_kv_read_gbs", false, host.kv),
     NUM("cpu_attn_gflops", false, host.attn, 1e9, 1e-3, 1e6), NUM("cpu_op_us", false, host.op, 1e-6, 0, 1e5),
     GBS("nvme_read_gbs", false, host.nvme), STR("disk", false, host.disk),
 };

@@ -50,6 +50,7 @@ typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or 
         uint64_t  ram;
         sr_curve  dram;               /* over threads */
         sr_curves gemv, rows, gemm;   /* over threads, one row; over rows, all cores; over threads, many rows */
+        sr_curves gemv_f32, rows_f32, gemm_f32; /* the same of weights in blocks and activations in f32 (profile_as.h) */
         double    kv, attn, op, nvme;
     } host;
 } sr_profile;
