@@ -55,59 +55,81 @@ template <bool SUM> static __device__ float of_block(float v)
     return v;
 }
 
-/* Columns k .. k + 3 of a row; a norm's without the factor that needs all of them. */
-template <int FROM> static __device__ float4 take(const sr_gemm90x &g, const float *x, uint32_t k)
+static __device__ float4 times(float4 v, float4 w) { return make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w); }
+
+/* Columns k .. k + 3 of a row: x and, of a gated unit, the other half, of a norm the weights. */
+struct columns {
+    float4 x, w;
+};
+template <int FROM> static __device__ columns read(const sr_gemm90x &g, const float *x, uint32_t k)
 {
-    float4 v = __ldcg((const float4 *)(x + k));
-    if (FROM == SR_GEMM90_SILU || FROM == SR_GEMM90_GELU) {
-        const float4 u = __ldcg((const float4 *)(x + g.cols + k));
-        if (FROM == SR_GEMM90_GELU)
-            return make_float4(sr_gelu(v.x) * u.x, sr_gelu(v.y) * u.y, sr_gelu(v.z) * u.z, sr_gelu(v.w) * u.w);
-        return make_float4(sr_silu(v.x) * u.x, sr_silu(v.y) * u.y, sr_silu(v.z) * u.z, sr_silu(v.w) * u.w);
-    }
-    return v;
+    columns c = {__ldcg((const float4 *)(x + k)), make_float4(1, 1, 1, 1)};
+    if (FROM == SR_GEMM90_NORM)
+        c.w = __ldg((const float4 *)(g.norm + k));
+    else if (FROM != SR_GEMM90_SLOT)
+        c.w = __ldcg((const float4 *)(x + g.cols + k));
+    return c;
 }
 
-/* A block per row; what has been read stays in registers, columns beyond KEEP * 4 * THREADS are read twice. */
+/* The largest number, or a bound of it: |silu(a) b| and |gelu(a) b| are at most |a b|. */
+template <int FROM> static __device__ float bound(const columns &c) { return top_of(FROM == SR_GEMM90_SLOT ? c.x : times(c.x, c.w)); }
+
+/* The numbers; a norm's without the factor that needs all of them. */
+template <int FROM> static __device__ float4 value(const columns &c)
+{
+    const float4 v = c.x;
+    if (FROM == SR_GEMM90_GELU)
+        return times(make_float4(sr_gelu(v.x), sr_gelu(v.y), sr_gelu(v.z), sr_gelu(v.w)), c.w);
+    if (FROM == SR_GEMM90_SILU)
+        return times(make_float4(sr_silu(v.x), sr_silu(v.y), sr_silu(v.z), sr_silu(v.w)), c.w);
+    return FROM == SR_GEMM90_NORM ? times(v, c.w) : v;
+}
+
+/* A block per row; of a gated unit's rows, whose activations are most of the work, gridDim.x blocks that have a run of columns each.  The row's
+ * bound is read by all of them, which takes less than their meeting would.  What has been read stays in registers, columns beyond
+ * KEEP * 4 * THREADS are read twice. */
 template <int FROM, int THREADS> static __global__ void __launch_bounds__(THREADS) image_kernel(const __grid_constant__ sr_gemm90x g)
 {
-    constexpr int KEEP = 4;
+    constexpr int KEEP   = 4;
+    constexpr bool GATED = FROM == SR_GEMM90_SILU || FROM == SR_GEMM90_GELU;
     sr_pdl_launch();
     sr_pdl_wait();
-    const uint32_t r = blockIdx.x, k0 = threadIdx.x * 4;
+    const uint32_t r = blockIdx.y, each = GATED ? ((g.cols + gridDim.x - 1) / gridDim.x + 127) & ~127u : g.cols, first = GATED ? blockIdx.x * each : 0,
+                   end = min(first + each, g.cols), k0 = first + threadIdx.x * 4;
     if (g.count && r >= __ldcg(g.count))
         return;
     const float *x = g.x + (size_t)r * g.x_stride;
-    float4 v[KEEP];
+    const columns none = {};
+    columns v[KEEP];
     float sum = 0, top = 0, s = 1;
 #pragma unroll
+    for (int i = 0; i < KEEP; i++) /* loads that wait for nothing */
+        v[i] = k0 + i * THREADS * 4 < end ? read<FROM>(g, x, k0 + i * THREADS * 4) : none;
+    if (GATED && each < g.cols) /* the others' columns */
+#pragma unroll 4
+        for (uint32_t k = threadIdx.x * 4; k < g.cols; k += THREADS * 4)
+            top = fmaxf(top, bound<FROM>(read<FROM>(g, x, k)));
+#pragma unroll
     for (int i = 0; i < KEEP; i++) {
-        const uint32_t k = k0 + i * THREADS * 4;
-        v[i]             = k < g.cols ? take<FROM>(g, x, k) : make_float4(0, 0, 0, 0);
-        if (FROM == SR_GEMM90_NORM) {
-            sum += v[i].x * v[i].x + v[i].y * v[i].y + v[i].z * v[i].z + v[i].w * v[i].w;
-            if (k < g.cols) {
-                const float4 w = __ldg((const float4 *)(g.norm + k));
-                v[i]           = make_float4(v[i].x * w.x, v[i].y * w.y, v[i].z * w.z, v[i].w * w.w);
-            }
-        }
-        top = fmaxf(top, top_of(v[i]));
+        top = fmaxf(top, bound<FROM>(v[i]));
+        sum += v[i].x.x * v[i].x.x + v[i].x.y * v[i].x.y + v[i].x.z * v[i].x.z + v[i].x.w * v[i].x.w;
     }
-    for (uint32_t k = k0 + KEEP * THREADS * 4; k < g.cols; k += THREADS * 4)
-        top = fmaxf(top, top_of(take<FROM>(g, x, k)));
+    for (uint32_t k = k0 + KEEP * THREADS * 4; k < end; k += THREADS * 4)
+        top = fmaxf(top, bound<FROM>(read<FROM>(g, x, k)));
     if (FROM == SR_GEMM90_NORM)
         s = 1.0f / sqrtf(of_block<true>(sum) / (float)g.cols + g.eps);
     top        = of_block<false>(top) * s;
     uint32_t e = max(__float_as_uint(top) >> 23, 12u); /* the largest becomes 2^10 .. 2^11 */
     float f    = __uint_as_float((264 - e) << 23) * s;
-    if (threadIdx.x == 0)
+    if (threadIdx.x + blockIdx.x == 0)
         g.scale[r] = __uint_as_float((e - 10) << 23);
     uint8_t *tile = g.image + (size_t)(r / g.n) * g.blocks_k * sr_gemm90_block(g.n);
 #pragma unroll
     for (int i = 0; i < KEEP; i++)
-        put(tile, g.n, r % g.n, k0 + i * THREADS * 4, v[i], f, k0 + i * THREADS * 4 < g.cols);
-    for (uint32_t k = k0 + KEEP * THREADS * 4; k - k0 < g.cols; k += THREADS * 4) /* warps stay whole */
-        put(tile, g.n, r % g.n, k, k < g.cols ? take<FROM>(g, x, k) : make_float4(0, 0, 0, 0), f, k < g.cols);
+        if (first + i * THREADS * 4 < end) /* warps stay whole */
+            put(tile, g.n, r % g.n, k0 + i * THREADS * 4, value<FROM>(v[i]), f, k0 + i * THREADS * 4 < end);
+    for (uint32_t k = k0 + KEEP * THREADS * 4; k - k0 < end - first; k += THREADS * 4)
+        put(tile, g.n, r % g.n, k, value<FROM>(k < end ? read<FROM>(g, x, k) : none), f, k < end);
 }
 
 static size_t up(size_t v, size_t to) { return (v + to - 1) / to * to; }
@@ -308,7 +330,9 @@ void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream)
     cudaLaunchAttribute attr[2];
     cudaLaunchConfig_t c;
     configure(&c, attr, pdl, 0, stream);
-    c.gridDim = dim3(x->m);
+    const bool gated     = x->from == SR_GEMM90_SILU || x->from == SR_GEMM90_GELU;
+    const uint32_t parts = gated && x->m <= 128 ? 128 / x->m : 1;
+    c.gridDim            = dim3(parts < 4 ? parts : 4, x->m); /* eight take as long as four */
     switch (x->from) {
     case SR_GEMM90_NORM:
         image<SR_GEMM90_NORM>(&c, x);

@@ -94,6 +94,8 @@ __device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, u
         const size_t row  = (size_t)part.tiles_k * part.bytes;
         for (uint32_t k = s.k0; k < s.k1; k++, r.next(g.w_depth)) {
             const uint32_t at = k << g.split_log, bytes = min(part.tiles_k - at, 1u << g.split_log) * part.bytes;
+            if (k == s.k0 + 2 && u == cluster90(g)) /* of those asked for ahead a few: more would keep x from coming */
+                sr_pdl_wait();
             uint8_t *to         = smem + g.at_w + r.at * g.w_stage;
             const uint8_t *from = part.p + s.row_tile * row + (size_t)at * part.bytes;
             sr_bar_wait(bar.w_empty + r.at, r.parity);
