@@ -84,7 +84,9 @@ static void slower_bus(sr_profile *p, double h2d)
 {
     double   faster = h2d / p->dev.h2d;
     sr_hw    h;
-    sr_curve cpu = p->together.by_cpu;
+    sr_curve cpu = p->together.by_cpu, *dram = &p->host.dram;
+    if (dram->n && p->together.threads) /* all that was read at once is the memory's; with the slower bus both sides may get less of it */
+        dram->p[dram->n - 1].v = SR_MAX(dram->p[dram->n - 1].v, p->together.h2d + p->together.cpu);
     for (uint32_t i = 0; i < cpu.n && p->together.by_h2d.n; i++) {
         sr_profile_hw(p, cpu.p[i].at, &h);
         sr_plan_bus(&h, h2d);
