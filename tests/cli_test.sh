@@ -66,6 +66,11 @@ if [ "$has_cuda" = 0 ]; then
     runs 0 "auto falls back and says so" devices --device auto
     says out "cpu      yes"
     says err "device auto: "
+    if "$strata" help | grep -q '^  ask '; then
+        runs 0 "a command that computes warns once when auto falls back" ask -m models/strata-demo-draft-Q8_0.gguf --raw -n 2 Once
+        says err "; the CPU computes"
+        one_line err
+    fi
 fi
 STRATA_PLUGINS=/nowhere runs 0 "plugins are looked for where STRATA_PLUGINS says" devices
 grep -qE '^cuda(:0 +yes| +no +there is no /nowhere/libstrata-cuda13.so)' "$dir/out" || fail "not looked for in /nowhere"
@@ -80,12 +85,12 @@ runs 0 "bench prints a row for each test, depth and batch" bench -m $draft -p 8,
 runs 0 "the first token is part of a prompt's row" bench -m $draft -p 33 -n 0 -r 1 --ops
 awk '$1 == "linear" && $2 == "token_embd" && $NF > 0 {n++} END {exit n != 1}' "$dir/out" || fail "no product with the vocabulary"
 runs 0 "a prompt may fill the context" bench -m $draft -p 1024 -n 0 -r 1
-runs 0 "bench as JSON has the promised fields" bench -m $draft -p 0 -n 4 -t 1 -r 1 --json
+runs 0 "bench as JSON has the promised fields" bench -m $draft --device cpu -p 0 -n 4 -t 1 -r 1 --json
 for key in model device backend threads test depth batch tok_s tok_s_min tok_s_max runs mbu mfu; do says out "\"$key\": "; done
 says out '"test": "tg4"'
 says out '"threads": 1,'
 silent err
-runs 1 "a context the model was not trained for is named" bench -m $draft -p 1025 -n 0
+runs 1 "a context the model was not trained for is named" bench -m $draft --device cpu -p 1025 -n 0
 says err "context of 1025 tokens asked; the model was trained for 1024"
 one_line err
 runs 1 "a missing model is named" bench -m "$dir/nothing.gguf"
@@ -135,12 +140,12 @@ fi
 
 # ---- asking ------------------------------------------------------------------------------------------------------
 if "$strata" help | grep -q '^  ask '; then
-    runs 0 "ask: the answer alone on stdout" ask -m $draft --raw --temperature 0 -n 8 "Once upon a time"
+    runs 0 "ask: the answer alone on stdout" ask -m $draft --device cpu --raw --temperature 0 -n 8 "Once upon a time"
     silent err
     [ -s "$dir/out" ] || fail "no answer"
     cp "$dir/out" "$dir/first"
     title="ask: the prompt from stdin gives the same" n=$((n + 1)) ok=yes
-    printf 'Once upon a time' | "$strata" ask -m $draft --raw --temperature 0 -n 8 - >"$dir/out" 2>"$dir/err" || fail "status $?"
+    printf 'Once upon a time' | "$strata" ask -m $draft --device cpu --raw --temperature 0 -n 8 - >"$dir/out" 2>"$dir/err" || fail "status $?"
     cmp -s "$dir/out" "$dir/first" || fail "not the same answer"
     runs 0 "ask: a seed makes an answer repeatable" ask -m $draft --raw --temperature 2 --seed 7 -n 12 "The river"
     cp "$dir/out" "$dir/first"
@@ -154,14 +159,14 @@ if "$strata" help | grep -q '^  ask '; then
     runs 2 "ask: --raw and --system contradict each other" ask --raw --system x y
     runs 1 "ask: two prompts" ask -m $draft --prompt a b
     says err "two prompts"
-    runs 1 "ask: a prompt longer than the context" ask -m $draft --raw -c 16 "$(seq 1 40)"
+    runs 1 "ask: a prompt longer than the context" ask -m $draft --device cpu --raw -c 16 "$(seq 1 40)"
     says err "the context is 16"
     one_line err
     runs 1 "ask: a prompt that is not UTF-8 needs --raw" ask -m $draft "$(printf 'a\377')"
     says err "not valid UTF-8"
     title="ask: a reader that leaves ends the answer" n=$((n + 1)) ok=yes
     : >"$dir/out"
-    { "$strata" ask -m $draft --raw --ignore-end -n 900 x 2>"$dir/err" || echo "status $?" >>"$dir/err"; } | head -c 1 >/dev/null
+    { "$strata" ask -m $draft --device cpu --raw --ignore-end -n 900 x 2>"$dir/err" || echo "status $?" >>"$dir/err"; } | head -c 1 >/dev/null
     silent err
     title="ask: SIGINT ends the answer with status 130" n=$((n + 1)) ok=yes rc=0
     mkfifo "$dir/pipe"
@@ -205,16 +210,16 @@ if "$strata" help | grep -q '^  ask '; then
     says out "of the steps tested ended early"
     runs 0 "an answer with blocks left out" ask -m $draft --raw --temperature 0 --skip-threshold 0.5 -v -n 4 "Once"
     says err "feed-forward blocks are left out"
-    runs 1 "a text to skip by goes with a threshold" ask -m $draft --skip-text README.md x
+    runs 1 "a text to skip by goes with a threshold" ask --device cpu -m $draft --skip-text README.md x
     says err "no --skip-threshold"
     one_line err
     runs 1 "a layer to end at goes with a probability" ask -m $draft --exit-layer 2 x
     says err "no --early-exit"
-    runs 1 "a layer that is not there" ask -m $draft --early-exit 0.9 --exit-layer 99 x
+    runs 1 "a layer that is not there" ask --device cpu -m $draft --early-exit 0.9 --exit-layer 99 x
     says err "early exit after layer 99 of"
     one_line err
 
-    runs 1 "perplexity of a text that is too short" perplexity -m $draft LICENSE --chunk 1048576
+    runs 1 "perplexity of a text that is too short" perplexity -m $draft --device cpu LICENSE --chunk 1048576
     one_line err
     runs 1 "perplexity of a file that is not there" perplexity -m $draft "$dir/nothing"
     says err "nothing: No such file or directory"

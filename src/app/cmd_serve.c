@@ -107,7 +107,7 @@ static sr_status hand_over(server *v, sr_err *err)
     const sr_servemodel m = {.port = v->session->port, .tok = v->text.tok, .chat = v->text.chat, .ctx = i->ctx, .arch = i->arch,
                              .ftype = i->ftype, .device = i->device, .gpu_uuid = v->gpu[0] ? v->gpu : NULL, .n_params = i->n_params, .bytes = i->bytes,
                              .ram = i->ram_coded ? "coded" : i->ram_format ? sr_dtype_name(i->ram_format) : NULL,
-                             .ctx_train = i->ctx_train, .n_embd = i->n_embd};
+                             .ctx_train = i->ctx_train, .n_embd = i->n_embd, .fallback = v->session->passed_over[0] != 0};
     return sr_serve_ready(v->serve, &m, err);
 }
 

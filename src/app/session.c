@@ -7,6 +7,7 @@
 #include "app/worker.h"
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -112,20 +113,27 @@ sr_status sr_session_load(const sr_sessioncfg *cfg, sr_loadcfg *load, sr_model *
 
 static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *err)
 {
-    char             why[200];
+    char             why[200], spec[16];
     const sr_backend *be;
     int              device;
     if (sr_backend_pick(cfg->device, &be, &device, why, err))
         return err->status;
     if (cfg->vram && be == &sr_backend_cpu)
         return sr_raise(err, SR_INVALID, "--vram was given, but the model would be computed on the CPU%s%s", *why ? ": " : "", why);
-    if (cfg->verbose && *why)
-        fprintf(stderr, "device auto: %s; using %s\n", why, be->name);
+    snprintf(s->passed_over, sizeof s->passed_over, "%s", why);
+    if (*why && cfg->quiet)
+        sr_log(SR_LOG_WARN, "device auto: %s; the CPU computes", why);
+    else if (*why)
+        fprintf(stderr, "device auto: %s; the CPU computes\n", why);
     bool process = cfg->process || (cfg->gpu_process && be != &sr_backend_cpu);
     if (sr_port_open(&(sr_portcfg){.keep = process, .event_bytes = sr_engine_events(cfg->max_seqs, cfg->out_rows)}, &s->port, err))
         return err->status;
-    if (process)
-        return sr_worker_open(cfg, s->path, s->port, &s->info, &s->worker, err);
+    if (process) { /* the same device in every life: one that has gone is not to become the CPU without a word */
+        sr_sessioncfg same = *cfg;
+        snprintf(spec, sizeof spec, be == &sr_backend_cpu ? "cpu" : "cuda:%d", device);
+        same.device = spec;
+        return sr_worker_open(&same, s->path, s->port, &s->info, &s->worker, err);
+    }
     sr_loadcfg load = sr_session_loadcfg(cfg, s->path);
     load.be         = be;
     load.device     = device;

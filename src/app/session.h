@@ -48,7 +48,7 @@ typedef struct {
     bool        process, gpu_process; /* the engine in a process of its own (worker.h), for servers: always; on a GPU */
     bool        pin;             /* CPU: worker threads to cores */
     uint32_t    spin_us;         /* CPU: how long idle workers spin; 0: the default */
-    bool        verbose;         /* say what was loaded and what "auto" passed over */
+    bool        verbose;         /* say what was loaded */
 } sr_sessioncfg;
 
 /* Options every command with a model has. */
@@ -90,6 +90,7 @@ typedef struct {
 
 typedef struct {
     char              path[4096], id[256];
+    char              passed_over[200]; /* why "auto" took the CPU, as was said on stderr or, quiet, in the log; "": it took none */
     sr_modelinfo      info;
     sr_model         *model;     /* NULL when the engine is a process */
     sr_port          *port;

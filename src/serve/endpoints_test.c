@@ -242,6 +242,23 @@ static void kserve_asks_by_its_own_names(void **state)
     tc_stop(&s);
 }
 
+static void health_and_metrics_tell_that_the_cpu_stands_in_for_a_gpu(void **state)
+{
+    (void)state;
+    for (int fallback = 0; fallback < 2; fallback++) {
+        tc_server s = {.fallback = fallback};
+        tc_reply  r = {0};
+        tc_start(&s);
+        json_t *j = get(&s, "/health", 200);
+        assert_int_equal(json_is_true(json_object_get(j, "device_fallback")), fallback);
+        json_decref(j);
+        tc_ask(&s, "GET", "/metrics", NULL, NULL, &r);
+        assert_non_null(strstr(r.body.p, fallback ? "\nstrata_device_fallback 1\n" : "\nstrata_device_fallback 0\n"));
+        tc_reply_end(&r);
+        tc_stop(&s);
+    }
+}
+
 static void a_prefix_that_no_path_could_have_is_refused(void **state)
 {
     (void)state;
@@ -304,6 +321,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_with_text_is_named),
         cmocka_unit_test(version_and_configuration_are_told),
         cmocka_unit_test(kserve_asks_by_its_own_names),
+        cmocka_unit_test(health_and_metrics_tell_that_the_cpu_stands_in_for_a_gpu),
         cmocka_unit_test(a_prefix_that_no_path_could_have_is_refused), cmocka_unit_test(every_path_takes_v1_a_prefix_and_stray_slashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

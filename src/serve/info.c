@@ -48,6 +48,8 @@ void sr_info_health(sr_serve *s, sr_conn *c, const char *model)
         sr_json_bool(&w, "ready", !status);
     }
     sr_json_str(&w, "status", status ? status : "ok");
+    if (s->ready && s->env.model.fallback)
+        sr_json_bool(&w, "device_fallback", true);
     if (status) {
         sr_buf body = {0};
         sr_api_fail(&e, 503, NULL, "unavailable", "The server is not ready: %s.", status);
@@ -73,7 +75,7 @@ void sr_info_metrics(sr_serve *s, sr_conn *c, const char *const *names, uint32_t
                                       .refused = sr_httpd_refused(s->http), .slow = sr_httpd_slow(s->http),
                                       .handshakes = sr_httpd_handshakes(s->http), .unshaken = sr_httpd_unshaken(s->http),
                                       .keys = s->keys, .nvml = s->ready ? s->nvml : NULL, .cert_expires = s->tls ? sr_tls_expires(s->tls) : 0,
-                                      .model = s->cfg.model_id, .ready = s->ready && p.ready && !p.fault}, &out);
+                                      .fallback = s->ready && s->env.model.fallback, .model = s->cfg.model_id, .ready = s->ready && p.ready && !p.fault}, &out);
     sr_http_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, out.p, out.n);
     sr_buf_end(&out);
 }

@@ -134,6 +134,7 @@ void sr_metrics_text(const sr_metricsview *v, sr_buf *o)
 {
     const sr_metrics *m = v->m;
     number(o, "ready", "gauge", "1 when requests are served.", v->ready);
+    number(o, "device_fallback", "gauge", "1 when the CPU computes because no GPU could be used (--device auto); the log says why.", v->fallback);
     engine(v->port, o);
     head(o, "http_requests_total", "counter", "Answers by route and status; 499: the client left first.");
     for (uint32_t r = 0; r < v->n_route; r++)

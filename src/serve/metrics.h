@@ -48,7 +48,7 @@ typedef struct {
     int64_t  cert_expires;                  /* Unix time; 0: no TLS */
     const sr_keys *keys;                    /* NULL: none */
     sr_nvml  *nvml;                         /* NULL: none */
-    bool     ready;
+    bool     ready, fallback;
 } sr_metricsview;
 void sr_metrics_vllm(const sr_metricsview *v, sr_buf *out); /* metrics_vllm.c */
 void sr_metrics_gpu(sr_nvml *g, sr_buf *out);               /* metrics_gpu.c */

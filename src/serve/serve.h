@@ -78,6 +78,7 @@ typedef struct {                           /* what ready() hands over */
     const char *gpu_uuid;                  /* of the GPU it is on, "GPU-...": its heat, power, clocks and memory go into /metrics (nvml.h) */
     uint64_t n_params, bytes;
     uint32_t ctx_train, n_embd;            /* n_embd: also the width of vectors; 0: the engine makes none */
+    bool     fallback;                     /* the device is the CPU because no GPU could be used: in /health and /metrics */
 } sr_servemodel;
 
 SR_MUSTUSE sr_status sr_serve_open(const sr_servecfg *, sr_serve **, sr_err *);

@@ -143,7 +143,7 @@ static void *io_thread(void *arg)
 void tc_ready(tc_server *s)
 {
     sr_err err = {0};
-    sr_servemodel m = {.port = s->port, .tok = s->tok, .chat = s->tmpl, .chat_source = s->template_source ? s->template_source : chatml, .ctx = s->ctx ? s->ctx : 2048, .arch = "null", .ram = "coded", .gpu_uuid = s->gpu_uuid, .n_embd = s->null.width};
+    sr_servemodel m = {.port = s->port, .tok = s->tok, .chat = s->tmpl, .chat_source = s->template_source ? s->template_source : chatml, .ctx = s->ctx ? s->ctx : 2048, .arch = "null", .ram = "coded", .fallback = s->fallback, .gpu_uuid = s->gpu_uuid, .n_embd = s->null.width};
     must(sr_serve_ready(s->serve, &m, &err), &err);
     for (int i = 0; i < 6000; i++) {
         tc_reply r = {0};

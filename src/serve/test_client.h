@@ -10,7 +10,7 @@ typedef struct {
     sr_servecfg   cfg;
     sr_nullcfg    null;
     const char   *text;               /* of every answer */
-    bool          not_ready, no_template, control_text; /* control_text: control tokens in the text are meant */
+    bool          not_ready, no_template, control_text, fallback; /* control_text: control tokens in the text are meant; fallback: to the CPU */
     const char   *gpu_uuid;           /* what the model is said to be on */
     const char   *template_source;    /* NULL: the plain ChatML below */
     uint32_t      ctx;
