@@ -33,7 +33,7 @@ static const char *isa_names(uint32_t flags, char *out, size_t cap)
 /* One device of a usable backend; rate < 0: not measured. */
 static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index, const sr_devinfo *d, double rate, const sr_rates *rates)
 {
-    char isa[160], spec[40];
+    char isa[160], spec[40], arch[32] = "";
     bool host = d->flags & SR_DEV_HOST;
     snprintf(spec, sizeof spec, host ? "%s" : "%s:%d", be->name, index);
     isa_names(host ? sr_cpu_features() : 0, isa, sizeof isa);
@@ -44,6 +44,8 @@ static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index,
         sr_json_str(w, "name", d->name);
         sr_json_str(w, "why", d->why[0] ? d->why : NULL);
         sr_json_uint(w, "units", d->units);
+        if (d->arch)
+            sr_json_uint(w, "arch", d->arch);
         sr_json_uint(w, "memory_total", d->mem_total);
         sr_json_uint(w, "memory_free", d->mem_free);
         sr_json_str(w, "isa", host ? isa : NULL);
@@ -57,8 +59,10 @@ static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index,
         sr_json_end(w);
         return;
     }
-    printf("%-8s %-4s %s: %u %s, %.1f of %.1f GB memory free%s%s\n", spec, d->why[0] ? "no" : "yes",
-           d->why[0] ? d->why : d->name, d->units, host ? "threads" : "multiprocessors", (double)d->mem_free * 1e-9,
+    if (d->arch)
+        snprintf(arch, sizeof arch, " (sm_%u)", d->arch);
+    printf("%-8s %-4s %s%s%s%s: %u %s, %.1f of %.1f GB memory free%s%s\n", spec, d->why[0] ? "no" : "yes", d->name, arch,
+           d->why[0] ? ", " : "", d->why, d->units, host ? "threads" : "multiprocessors", (double)d->mem_free * 1e-9,
            (double)d->mem_total * 1e-9, host && *isa ? ", " : "", isa);
     if (rate >= 0)
         printf("%-8s      reads memory at %.1f GB/s on %u threads\n", "", rate * 1e-9, d->units);

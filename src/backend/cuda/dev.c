@@ -86,6 +86,16 @@ static sr_status properties(int i, struct cudaDeviceProp *p, sr_err *err)
     return CU(NULL, err, cudaGetDeviceProperties(p, i));
 }
 
+/* A build of few architectures meets a card that none of them fits; CUDA's words for it name neither. */
+static sr_status code_arch(sr_dev *d, int i, const struct cudaDeviceProp *p, int *arch, sr_err *err)
+{
+    cudaError_t rc = sr_cuda_code_arch(arch);
+    if (rc != cudaErrorNoKernelImageForDevice && rc != cudaErrorInvalidDeviceFunction)
+        return sr_cuda_check(d, err, "cudaFuncGetAttributes", rc);
+    (void)cudaGetLastError();
+    return sr_raise(err, SR_UNSUPPORTED, "cuda:%d (%.40s): this build has no code for compute capability %d.%d (STRATA_CUDA_ARCHS)", i, p->name, p->major, p->minor);
+}
+
 static sr_status cuda_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
 {
     struct cudaDeviceProp p;
@@ -99,7 +109,8 @@ static sr_status cuda_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
     if (p.major * 10 + p.minor < 75)
         snprintf(d.why, sizeof d.why, "compute capability %d.%d; 7.5 or newer is needed", p.major, p.minor);
     sr_err        e  = {0};
-    if (CU(dev, &e, cudaMemGetInfo(&mem_free, &mem_total)))
+    int           arch = 0;
+    if (CU(dev, &e, cudaMemGetInfo(&mem_free, &mem_total)) || (!d.why[0] && code_arch(dev, i, &p, &arch, &e)))
         snprintf(d.why, sizeof d.why, "%.159s", e.msg);
     d.mem_free = mem_free;
     if (dev) {
@@ -165,7 +176,7 @@ static sr_status cuda_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     pthread_mutex_init(&d->lock, NULL);
     d->cfg   = cfg ? *cfg : (sr_devcfg){0};
     d->index = i;
-    if (sr_cuda_enter(d, err) || CU(d, err, sr_cuda_code_arch(&d->info.arch)))
+    if (sr_cuda_enter(d, err) || code_arch(d, i, &p, &d->info.arch, err))
         goto fail;
     d->info.deterministic = d->cfg.deterministic;
     d->info.sms        = p.multiProcessorCount;
