@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend/fake/fake.h"
@@ -519,7 +520,49 @@ static void a_model_that_cannot_fit_says_what_lacks(void **state)
     sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB});
     c.offload = SR_OFFLOAD_NONE;
     assert_int_equal(sr_model_load(&c, &m, &err), SR_NOMEM);
+    assert_non_null(strstr(err.msg, "all weights were to lie on the device"));
     assert_non_null(strstr(err.msg, "free"));
+}
+
+static uint64_t number_before(const char *said, const char *words)
+{
+    const char *at = strstr(said, words);
+    while (at && at > said && at[-1] >= '0' && at[-1] <= '9')
+        at--;
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
+static void the_change_that_is_offered_fits_and_no_smaller_one_does(void **state)
+{
+    enum { M = 1000000 };
+    (void)state;
+    sr_err     err = {0};
+    sr_model  *m   = NULL;
+    sr_loadcfg c   = config(BASE, SR_OFFLOAD_STREAM);
+    c.kv_pages     = 0;
+    c.ctx          = 1024;
+    sr_fake_configure(&(sr_fakecfg){.memory = 5 * M});
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_NOMEM);
+    uint64_t mb = number_before(err.msg, " MB of the device's memory would do");
+    if (mb <= 5)
+        fail_msg("%s", err.msg);
+    for (uint64_t less = 0; less < 2; less++, err = (sr_err){0}) {
+        sr_fake_configure(&(sr_fakecfg){.memory = (mb - less) * M});
+        err = (sr_err){0};
+        assert_int_equal(sr_model_load(&c, &m, &err), less ? SR_NOMEM : SR_OK);
+        if (!less)
+            sr_model_close(m);
+    }
+    sr_fake_configure(&(sr_fakecfg){.memory = (mb - 1) * M});
+    assert_int_equal(sr_model_load(&c, &m, &err), SR_NOMEM);
+    const char *said = strstr(err.msg, "or a context of ");
+    if (!said)
+        fail_msg("%s", err.msg);
+    c.ctx = (uint32_t)strtoul(said + 16, NULL, 10);
+    err   = (sr_err){0};
+    if (sr_model_load(&c, &m, &err))
+        fail_msg("%u: %s", c.ctx, err.msg);
+    sr_model_close(m);
 }
 
 static void the_device_never_holds_more_than_its_budget_and_gives_all_back(void **state)
@@ -604,6 +647,7 @@ int main(void)
         cmocka_unit_test(a_paced_bus_takes_its_time_and_changes_no_bit),
         cmocka_unit_test(a_failed_read_ends_the_step_with_file_and_place),
         cmocka_unit_test(a_model_that_cannot_fit_says_what_lacks),
+        cmocka_unit_test(the_change_that_is_offered_fits_and_no_smaller_one_does),
         cmocka_unit_test(a_model_that_is_in_no_file_is_not_read_from_disk),
         cmocka_unit_test(a_model_that_device_and_ram_hold_together_asks_for_no_disk),
         cmocka_unit_test(the_device_never_holds_more_than_its_budget_and_gives_all_back),

@@ -239,8 +239,56 @@ static bool try_plans(sr_model *m, const need *n, const sr_unit *unit, sr_place 
     return false;
 }
 
+static bool fits_with(sr_model *m, const need *n, uint64_t vram, const sr_unit *unit, sr_place *place)
+{
+    sr_err   ignored = {0};
+    uint64_t now     = m->off->hw.vram;
+    m->off->hw.vram  = vram;
+    bool fits        = try_plans(m, n, unit, place, &ignored);
+    m->off->hw.vram  = now;
+    return fits;
+}
+
+/* KV pages for a context of so many pages, as needs() counts them. */
+static need with_context(const sr_model *m, const need *n, uint32_t pages)
+{
+    const sr_loadcfg *c = &m->cfg;
+    uint64_t per_ctx = (c->ctx + c->page_tokens - 1) / c->page_tokens, usual = (uint64_t)c->max_seqs * (USUAL_TOKENS / c->page_tokens);
+    need     less = *n;
+    less.kv_least = n->kv_least / per_ctx * pages;
+    less.kv       = n->kv_least / per_ctx * SR_MAX((uint64_t)pages, SR_MIN(usual, (uint64_t)pages * c->max_seqs));
+    return less;
+}
+
+/* What the user may change of what does not fit, by the least: the device's memory to the next MB, or the context. */
+static void what_fits(sr_model *m, const need *n, const sr_unit *unit, sr_place *place, char *out, size_t cap)
+{
+    enum { MB = 1000000, LEAST_CTX = 256 };
+    uint64_t low = m->off->hw.vram / MB, high = (n->kv + n->fixed + n->weights) / MB + 1;
+    out[0] = 0;
+    if (high > low && fits_with(m, n, high * MB, unit, place)) {
+        while (high - low > 1) {
+            uint64_t at = low + (high - low) / 2;
+            *(fits_with(m, n, at * MB, unit, place) ? &high : &low) = at;
+        }
+        snprintf(out, cap, "; %llu MB of the device's memory would do", (unsigned long long)high);
+    }
+    uint32_t page = m->cfg.page_tokens, some = SR_MAX(LEAST_CTX / page, 1u), many = (m->cfg.ctx + page - 1) / page;
+    need     less = with_context(m, n, some);
+    if (m->cfg.kv_pages || many <= some || !fits_with(m, &less, m->off->hw.vram, unit, place))
+        return;
+    while (many - some > 1) {
+        uint32_t at = some + (many - some) / 2;
+        less        = with_context(m, n, at);
+        *(fits_with(m, &less, m->off->hw.vram, unit, place) ? &some : &many) = at;
+    }
+    size_t used = strlen(out);
+    snprintf(out + used, cap - used, "%s a context of %u tokens%s", used ? ", or" : ";", some * page, used ? "" : " would do");
+}
+
 static sr_status plan(sr_model *m, const need *n, const sr_unit *unit, sr_err *err)
 {
+    char        change[120] = "";
     sr_offload *o     = m->off;
     sr_err      why   = {0};
     bool        file  = !sr_gguf_in_memory(m->gguf), little = m->info.bytes > o->hw.ram;
@@ -252,10 +300,12 @@ static sr_status plan(sr_model *m, const need *n, const sr_unit *unit, sr_err *e
         why  = (sr_err){0};
         fits = try_plans(m, n, unit, place, &why);
     }
+    if (!fits && !err->status && why.status == SR_NOMEM)
+        what_fits(m, n, unit, place, change, sizeof change);
     sr_free(place);
     if (fits || err->status)
         return err->status;
-    sr_raise(err, why.status, "%s%s", why.msg, !file && little ? "; this model is in no file, so that nothing of it can stay on a disk" : "");
+    sr_raise(err, why.status, "%s%s%s", why.msg, !file && little ? "; this model is in no file, so that nothing of it can stay on a disk" : "", change);
     return sr_while(err, "placing %.1f MB of weights, %.1f MB of KV pages and %.1f MB of activations in the %.1f MB that are free",
                     (double)n->weights * 1e-6, (double)n->kv * 1e-6, (double)n->fixed * 1e-6, (double)m->off->hw.vram * 1e-6);
 }
@@ -263,8 +313,12 @@ static sr_status plan(sr_model *m, const need *n, const sr_unit *unit, sr_err *e
 sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err)
 {
     need n = needs(m, &m->max);
-    if (di->flags & SR_DEV_HOST || n.weights + n.fixed + n.kv_least <= di->mem_free || m->cfg.offload == SR_OFFLOAD_NONE)
+    if (di->flags & SR_DEV_HOST || n.weights + n.fixed + n.kv_least <= di->mem_free)
         return SR_OK;
+    if (m->cfg.offload == SR_OFFLOAD_NONE)
+        return sr_raise(err, SR_NOMEM, "all weights were to lie on the device: %.1f MB of them, %.1f MB of KV pages for a context of %u tokens and %.1f MB of "
+                        "activations are %.1f MB more than the %.1f MB that are free", (double)n.weights * 1e-6, (double)n.kv_least * 1e-6, m->cfg.ctx,
+                        (double)n.fixed * 1e-6, (double)(n.weights + n.fixed + n.kv_least - di->mem_free) * 1e-6, (double)di->mem_free * 1e-6);
     if (m->code->prog.n_kv != 1)
         return sr_raise(err, SR_UNSUPPORTED, "a model with %u groups of KV pages that does not fit its device", m->code->prog.n_kv);
     sr_units units;
