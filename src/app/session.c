@@ -111,6 +111,19 @@ sr_status sr_session_load(const sr_sessioncfg *cfg, sr_loadcfg *load, sr_model *
 #endif
 }
 
+/* An option of weights beside a GPU that was given; NULL: none. */
+static const char *gpu_option(const sr_sessioncfg *c)
+{
+    const struct { bool given; const char *name; } o[] = {
+        {c->vram != 0, "--vram"}, {c->ram != 0, "--ram"}, {c->pcie_gbs > 0, "--pcie-gbs"}, {c->ram_format != NULL, "--ram-format"},
+        {c->offload && strcmp(c->offload, "auto") != 0 && strcmp(c->offload, "none") != 0, "--offload"},
+        {c->transit && strcmp(c->transit, "raw") != 0, "--transit"}, {c->disk_io && strcmp(c->disk_io, "threads") != 0, "--disk-io"}};
+    for (size_t i = 0; i < SR_COUNT(o); i++)
+        if (o[i].given)
+            return o[i].name;
+    return NULL;
+}
+
 static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *err)
 {
     char             why[200], spec[16];
@@ -118,8 +131,9 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     int              device;
     if (sr_backend_pick(cfg->device, &be, &device, why, err))
         return err->status;
-    if (cfg->vram && be == &sr_backend_cpu)
-        return sr_raise(err, SR_INVALID, "--vram was given, but the model would be computed on the CPU%s%s", *why ? ": " : "", why);
+    const char *option = be == &sr_backend_cpu ? gpu_option(cfg) : NULL;
+    if (option)
+        return sr_raise(err, SR_INVALID, "%s was given, but the model would be computed on the CPU%s%s", option, *why ? ": " : "", why);
     snprintf(s->passed_over, sizeof s->passed_over, "%s", why);
     if (*why && cfg->quiet)
         sr_log(SR_LOG_WARN, "device auto: %s; the CPU computes", why);
