@@ -93,6 +93,8 @@ sr_status sr_ram_units(const sr_model *m, sr_units *s, sr_err *err)
         return SR_OK;
     if (check(m, err) || sr_units_ram(s, m->code, NULL, lies_as, (void *)(uintptr_t)m, &changed, err))
         return err->status;
+    if (m->cfg.transit == SR_TRANSIT_CODED && !changed)
+        return sr_raise(err, SR_INVALID, "no weight would be smaller coded: only weights of BF16 and F16 are");
     if (m->cfg.ram_format && !changed)
         return sr_raise(err, SR_INVALID, "no weight would be smaller in %s", sr_dtype_name(m->cfg.ram_format));
     return SR_OK;
