@@ -2,6 +2,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "backend/cuda/internal.h"
 #include "ops/expcode/expcode_cuda.h"
@@ -220,6 +222,17 @@ static cudaError_t take(sr_cudablock *b, size_t bytes)
     return rc;
 }
 
+/* The driver says only that it will not: the two limits there are. */
+static sr_status refused_lock(const sr_dev *d, size_t bytes, const char *tag, sr_err *err)
+{
+    struct rlimit lim   = {0};
+    char          locks[48] = "unlimited";
+    if (getrlimit(RLIMIT_MEMLOCK, &lim) == 0 && lim.rlim_cur != RLIM_INFINITY)
+        snprintf(locks, sizeof locks, "%llu MiB", (unsigned long long)(lim.rlim_cur / MIB));
+    return sr_raise(err, SR_NOMEM, "cuda:%d: %zu bytes of page-locked memory for %s were refused: %llu MiB of RAM are free, the limit of locked "
+                    "memory (ulimit -l) is %s", d->index, bytes, tag, (unsigned long long)sysconf(_SC_AVPHYS_PAGES) * (unsigned long long)sysconf(_SC_PAGESIZE) / MIB, locks);
+}
+
 static sr_status cuda_alloc(sr_dev *d, sr_memkind kind, size_t bytes, const char *tag, void **out, sr_err *err)
 {
     if (kind == SR_MEM_MANAGED)
@@ -258,9 +271,9 @@ static sr_status cuda_alloc(sr_dev *d, sr_memkind kind, size_t bytes, const char
     (void)cudaGetLastError();
     if (rc != cudaErrorMemoryAllocation)
         return sr_cuda_check(d, err, "allocation", rc);
-    return sr_raise(err, SR_NOMEM, "cuda:%d: %zu bytes of %s memory for %s; %llu of the budget of %llu MiB are left", d->index, bytes,
-                    kind == SR_MEM_DEVICE ? "device" : "page-locked", tag, (unsigned long long)(left / MIB),
-                    (unsigned long long)(d->budget / MIB));
+    return kind == SR_MEM_DEVICE ? sr_raise(err, SR_NOMEM, "cuda:%d: %zu bytes of device memory for %s; %llu of the budget of %llu MiB are left", d->index, bytes, tag,
+                               (unsigned long long)(left / MIB), (unsigned long long)(d->budget / MIB))
+                    : refused_lock(d, bytes, tag, err);
 }
 
 static void cuda_free(sr_dev *d, void *p)
