@@ -55,7 +55,7 @@ typedef struct {
 #define SR_O_MODEL(c)   SR_O_STR("model", 'm', (c).model, "FILE", "GGUF file of the model; without it, the bundled demo model")
 #define SR_O_DEVICE(c)  SR_O_STR("device", 0, (c).device, "DEVICE", "auto, cpu, cuda, gpu or cuda:N; auto takes a GPU if one can be used")
 #define SR_O_VRAM(c)    SR_O_BYTES("vram", 0, (c).vram, "SIZE", "most of the GPU's memory to take, as 14G; without it, what is free", 1e6, 1e13)
-#define SR_O_RAM(c)     SR_O_BYTES("ram", 0, (c).ram, "SIZE", "most RAM for weights that do not fit the GPU, as 40G; the rest is read from disk in " \
+#define SR_O_RAM(c)     SR_O_BYTES("ram", 0, (c).ram, "SIZE", "most RAM for weights that do not fit the GPU, as 40G, no more than is free; the rest is read from disk in " \
     "every step", 1e6, 1e14)
 #define SR_O_PCIE(c)    SR_O_REAL("pcie-gbs", 0, (c).pcie_gbs, "GB/S", "rehearse a slower bus: weights come in no faster than this", 0.01, 1000)
 #define SR_O_OFFLOAD(c) SR_O_CHOICE("offload", 0, (c).offload, "auto|none|stream|cpu|zerocopy", "weights that do not fit the GPU: streamed to it in every " \

@@ -13,7 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 static void first_error_is_kept_and_context_is_appended(void **state)
@@ -235,6 +237,45 @@ static void cpu_facts_are_stable_and_sane(void **state)
     assert_true(sr_now_ns() >= t);
 }
 
+static void put_file(const char *root, const char *name, const char *text)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s%s", root, name);
+    for (char *at = strchr(path + strlen(root) + 1, '/'); at; at = strchr(at + 1, '/')) {
+        *at = 0;
+        (void)!mkdir(path, 0700);
+        *at = '/';
+    }
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void free_memory_is_the_least_that_the_system_and_the_cgroup_leave(void **state)
+{
+    (void)state;
+    static const char *const all[] = {"/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat",
+                                      "/sys/fs/cgroup", "/sys/fs", "/sys", "/proc", ""};
+    char root[] = "/tmp/strata-free-XXXXXX", path[300];
+    assert_non_null(mkdtemp(root));
+    assert_true(sr_cpu_memory_free(root) == UINT64_MAX);
+    put_file(root, "/proc/meminfo", "MemTotal:  8000 kB\nMemFree:  100 kB\nMemAvailable:    6000 kB\n");
+    assert_int_equal(sr_cpu_memory_free(root), 6000 * 1024);
+    put_file(root, "/sys/fs/cgroup/memory.max", "max\n");
+    assert_int_equal(sr_cpu_memory_free(root), 6000 * 1024);
+    put_file(root, "/sys/fs/cgroup/memory.max", "4000000\n");
+    put_file(root, "/sys/fs/cgroup/memory.current", "3000000\n");
+    put_file(root, "/sys/fs/cgroup/memory.stat", "anon 2000000\nfile 900000\ninactive_file 600000\nactive_file 300000\n");
+    assert_int_equal(sr_cpu_memory_free(root), 1900000);
+    put_file(root, "/sys/fs/cgroup/memory.current", "9000000\n"); /* a limit that was lowered */
+    assert_int_equal(sr_cpu_memory_free(root), 0);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        snprintf(path, sizeof path, "%s%s", root, all[i]);
+        assert_int_equal(remove(path), 0);
+    }
+    assert_true(sr_cpu_memory_free("") <= sr_cpu_memory());
+}
+
 static void spread_sorts_and_interpolates(void **state)
 {
     (void)state;
@@ -275,7 +316,7 @@ int main(void)
         cmocka_unit_test(arena_cleanups_run_newest_first_and_at_once_when_memory_fails),
         cmocka_unit_test(buffer_grows_keeps_its_zero_and_drops_from_the_front),
         cmocka_unit_test(buffer_fails_once_for_limit_or_memory_and_keeps_what_it_has),
-        cmocka_unit_test(cpu_facts_are_stable_and_sane),
+        cmocka_unit_test(cpu_facts_are_stable_and_sane), cmocka_unit_test(free_memory_is_the_least_that_the_system_and_the_cgroup_leave),
         cmocka_unit_test(spread_sorts_and_interpolates),
         cmocka_unit_test(memory_is_read_at_a_plausible_rate_and_failures_are_reported),
     };

@@ -1,5 +1,6 @@
 #include "base/cpu.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/topo.h"
 
 #include <errno.h>
@@ -179,4 +180,32 @@ uint64_t sr_cpu_memory(void)
     if (first_line("/sys/fs/cgroup/memory.max", line, sizeof line) && sscanf(line, "%llu", &limit) == 1 && limit < n)
         n = limit;
     return n;
+}
+
+/* "MemAvailable:  123 kB", "inactive_file 123": the number behind a word; 0: it is not there. */
+static uint64_t number_of(const char *root, const char *file, const char *word)
+{
+    char               path[512], line[128];
+    unsigned long long v = 0;
+    snprintf(path, sizeof path, "%s%s", root, file);
+    FILE *f = fopen(path, "re");
+    while (f && !v && fgets(line, sizeof line, f))
+        if (strncmp(line, word, strlen(word)) == 0 && sscanf(line + strlen(word), "%llu", &v) != 1)
+            v = 0;
+    if (f)
+        fclose(f);
+    return v;
+}
+
+uint64_t sr_cpu_memory_free(const char *root)
+{
+    uint64_t free = number_of(root, "/proc/meminfo", "MemAvailable:") * 1024, limit = number_of(root, "/sys/fs/cgroup/memory.max", "");
+    free = free ? free : UINT64_MAX;
+    if (limit) { /* "max" is no number */
+        uint64_t used  = number_of(root, "/sys/fs/cgroup/memory.current", "");
+        uint64_t files = number_of(root, "/sys/fs/cgroup/memory.stat", "inactive_file ") + number_of(root, "/sys/fs/cgroup/memory.stat", "active_file ");
+        used = used > files ? used - files : 0;
+        free = SR_MIN(free, limit > used ? limit - used : 0);
+    }
+    return free;
 }

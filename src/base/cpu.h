@@ -32,6 +32,8 @@ bool        sr_cpu_pin(uint32_t thread, uint32_t threads); /* the calling thread
  * 0: there is one, nothing was done; negative: errno with which the kernel refused. */
 int         sr_cpu_interleave(void);
 uint64_t    sr_cpu_memory(void);        /* bytes of RAM we may use: cgroup limit honoured */
+/* What of it is free now, or could be at once (pages of files): the least that the system and our cgroup say; UINT64_MAX: neither says it.  root: "" */
+uint64_t    sr_cpu_memory_free(const char *root);
 
 /* The same on a machine that was read before. */
 bool        sr_cpu_pin_on(const sr_topo *t, uint32_t thread, uint32_t threads);

@@ -15,6 +15,7 @@
 
 enum { SLOTS = 2, ALIGN = 256, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, USUAL_TOKENS = 512,
        BESIDE_SIDE = 4096, BESIDE_BYTES = 256 << 20, BESIDE_PIECE = 16 << 20, BESIDE_NS = 100000000 };
+#define RAM_RESERVE 2000000000ull /* at most an eighth: left to the rest of the system, as strata plan does */
 
 /* ---- what there is -------------------------------------------------------------------------------------------------------- */
 
@@ -76,6 +77,15 @@ static sr_status beside(sr_model *m, size_t piece, uint16_t format, sr_hw *hw, s
     return SR_OK;
 }
 
+/* Page-locked memory is taken at once and never given back: no more is planned than is free, less what the system keeps for others.  A model made in
+ * memory lies there already. */
+static uint64_t ram_free(const sr_model *m)
+{
+    uint64_t free = sr_cpu_memory_free(""), all = sr_cpu_memory(), here = sr_gguf_in_memory(m->gguf) && !sr_ram_changes(m) ? m->info.bytes : 0;
+    free          = SR_MIN(free, all);
+    return free - SR_MIN(RAM_RESERVE, free / 8) + SR_MIN(here, all - free);
+}
+
 /* Rates that the plan weighs against each other.  What the caller gives, or knows, is taken as it is. */
 static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *err)
 {
@@ -88,7 +98,7 @@ static sr_status measure(sr_model *m, const sr_devinfo *di, sr_hw *hw, sr_err *e
     bool kept        = !m->cfg.dev.f32_activations; /* what is kept from run to run are rates of int8 products */
     bool known       = m->cfg.hw || (kept && f->known && f->known(f->arg, format, threads, hw));
     hw->vram         = di->mem_free;
-    hw->ram          = m->cfg.ram ? m->cfg.ram : hw->ram ? hw->ram : sr_cpu_memory();
+    hw->ram          = SR_MIN(m->cfg.ram ? m->cfg.ram : hw->ram ? hw->ram : UINT64_MAX, ram_free(m));
     hw->dev_flops    = hw->dev_flops > 0 ? hw->dev_flops : di->units * 1e12; /* only ranks chunks: any card is beyond its bus there */
     hw->sync         = hw->sync > 0 ? hw->sync : 40e-6;
     if (m->be->alloc(m->dev, SR_MEM_DEVICE, 2 * bytes, "measuring", &a, err) ||
