@@ -29,6 +29,35 @@ runs "a file of requests is answered while weights stream" bench --batch-file "$
 says out '"answered": 3,'
 runs "blocks left out do not hinder it" ask --raw --temperature 0 --skip-threshold 0.97 -v -n 4 -c 64 Once
 says err "feed-forward blocks are left out"
+title="a server tells what steps take and what was predicted" n=$((n + 1))
+"$strata" serve -m $model --device gpu --vram 38M -t 1 -c 256 --parallel 2 --host 127.0.0.1 --port 0 -v >"$dir/out" 2>"$dir/err" </dev/null &
+server=$!
+for _ in $(seq 100); do
+    port=$(sed -n 's,^ready: http://127.0.0.1:\([0-9]*\)/.*,\1,p' "$dir/out")
+    [ -z "$port" ] || break
+    sleep 0.2
+done
+if exec 3<>"/dev/tcp/127.0.0.1/${port:-0}"; then
+    printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 33\r\n\r\n{"prompt":"Once","max_tokens": 4}' >&3
+    cat <&3 >"$dir/answer"
+    exec 3>&-
+else
+    fail "it does not listen"
+fi
+kill $server && wait $server || fail "its status is not 0"
+says answer '"completion_tokens":4'
+says err "weights outside the device come in every step bytes_device="
+says err "steps with weights from outside the device steps="
+grep -q "step_ms=[0-9.]* predicted_ms=[0-9.]* bus_gbs=" "$dir/err" || fail "no step beside its prediction"
+for option in "--offload stream" "--ram 1G" "--pcie-gbs 1" "--transit coded" "--ram-format q4_0" "--disk-io uring"; do
+    title="$option without a GPU" n=$((n + 1))
+    # shellcheck disable=SC2086 # an option and its value
+    ! "$strata" bench -m $model --device cpu -p 0 -n 2 -r 1 $option >"$dir/out" 2>"$dir/err" || fail "it was not refused"
+    says err "${option%% *} was given, but the model would be computed on the CPU"
+done
+title="nothing to code" n=$((n + 1))
+! "$strata" bench -m $model --device gpu --vram 27M -t 1 -p 0 -n 2 -r 1 --transit coded >"$dir/out" 2>"$dir/err" || fail "it was not refused"
+says err "no weight would be smaller coded"
 title="early exit is refused with the reason" n=$((n + 1))
 ! "$strata" ask -m $model --device gpu --vram 27M -t 1 -c 64 --early-exit 0.9 x >"$dir/out" 2>"$dir/err" || fail "it was not"
 says err "early exit of a model whose weights do not all lie on the device"

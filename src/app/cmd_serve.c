@@ -121,6 +121,10 @@ static void say_loaded(const server *v, double seconds)
                       SR_FSTR("cpu_activations", i->f32_activations ? "f32" : "int8"),
                       SR_FNUM("seconds", seconds)),
             "model loaded");
+    if (i->bytes_device < i->bytes)
+        sr_logf(SR_LOG_INFO, SR_FIELDS(SR_FINT("bytes_device", i->bytes_device), SR_FINT("bytes_outside", i->bytes - i->bytes_device),
+                                       SR_FNUM("cpu_share", i->cpu_share), SR_FNUM("predicted_ms", i->predicted_s * 1e3)),
+                "weights outside the device come in every step");
     if (i->bytes_ram)
         sr_log(SR_LOG_INFO, "%.2f GB of weights in RAM are %s%s: %.2f GB", (double)i->bytes_before * 1e-9, i->ram_coded ? "coded" : "encoded anew in ",
                i->ram_coded ? "" : sr_dtype_name(i->ram_format), (double)i->bytes_ram * 1e-9);

@@ -63,6 +63,7 @@ struct sr_serve {
     uint64_t     serial;
     sr_lateend  *late; uint32_t n_late, cap_late;         /* ends the command ring had no room for */
     sr_metrics   metrics;
+    sr_portstats told; uint64_t told_ns;   /* as of the last line about steps */
     sr_nvml     *nvml;                     /* NULL: no GPU, or nobody who tells of it; set before `handed` */
 };
 

@@ -55,8 +55,34 @@ static bool take_model(sr_serve *s)
     return true;
 }
 
+enum { TELL_MS = 10000 };
+
+/* What steps with weights from outside took since the last line, beside the prediction of one token's; with -v.  last: now, whenever that was. */
+static void tell_steps(sr_serve *s, const sr_portstats *p, bool last)
+{
+    const sr_portstats *was = &s->told;
+    uint64_t            now = sr_serve_now(s), n = p->stream_steps - was->stream_steps;
+    if (!last && now - s->told_ns < TELL_MS * 1000000ull)
+        return;
+    if (n && p->stream_steps > was->stream_steps) { /* another engine counts anew */
+        double ms = 1e-6 / (double)n, step = (double)(p->ns_stream_steps - was->ns_stream_steps) * ms, bus = (double)(p->ns_bus_busy - was->ns_bus_busy) * ms;
+        double cpu = (double)(p->ns_cpu_busy - was->ns_cpu_busy) * ms, moved = (double)(p->bus_bytes - was->bus_bytes) * 1e-6 / (double)n;
+        sr_logf(SR_LOG_DEBUG, SR_FIELDS(SR_FINT("steps", n), SR_FNUM("step_ms", step), SR_FNUM("predicted_ms", (double)p->ns_predicted * 1e-6),
+                                        SR_FNUM("bus_gbs", bus > 0 ? moved / bus : 0), SR_FNUM("bus_idle_ms", SR_MAX(step - bus, 0)),
+                                        SR_FNUM("cpu_idle_ms", SR_MAX(step - cpu, 0)), SR_FNUM("cpu_share", (double)p->cpu_share_ppm * 1e-6)),
+                "steps with weights from outside the device");
+    }
+    s->told    = *p;
+    s->told_ns = now;
+}
+
 static void begin_quit(sr_serve *s)
 {
+    sr_portstats p;
+    if (s->ready) {
+        sr_port_stats(s->port, &p);
+        tell_steps(s, &p, true);
+    }
     sr_log(SR_LOG_INFO, "stopping: %u connections busy, at most %u ms", sr_httpd_busy(s->http), s->cfg.times.drain);
     s->quitting   = true;
     s->quit_at_ns = sr_now_ns() + sr_ms(s->cfg.times.drain);
@@ -87,6 +113,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         return;
     sr_calls_late(s);
     sr_port_stats(s->port, &p);
+    tell_steps(s, &p, false);
     if (p.fault) /* nobody will ever answer them */
         sr_calls_abort(s, 500, "engine_failed", "The engine has failed.");
 }
