@@ -1,8 +1,8 @@
 /* registry.c - which backends there are, and why not.
  *
  * A plugin is looked for beside the installed program only (<exe>/../lib/strata, or <exe> in a build folder), or where
- * sr_backend_folder() says; never along LD_LIBRARY_PATH.  Before that the driver is asked by itself, because the plugin's
- * own words cannot tell a missing driver from an old one.  A GPU that was asked for by name and cannot be used is an
+ * sr_backend_folder() says; never along LD_LIBRARY_PATH.  Before it is used the driver is asked by itself, because the
+ * plugin's own words cannot tell a missing driver from an old one.  A GPU that was asked for by name and cannot be used is an
  * error with the reason: only "auto" falls back, and tells. */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -13,7 +13,9 @@
 #include "backend/backend.h"
 #include "base/mem.h"
 
-enum { CUDA_MAJOR = 13, CUDA_CAPABILITY = 75 };
+enum { CUDA_CAPABILITY = 75 };
+/* Plugins may stand side by side, one for each CUDA: the newest that the driver knows is taken. */
+static const struct { int major; const char *driver; } known[] = {{13, "R580"}, {12, "R525"}};
 
 /* Looked for once per process and never unloaded: the driver's threads may outlive any device. */
 static struct {
@@ -39,23 +41,24 @@ static bool exe_folder(char *out, size_t cap)
 }
 
 /* A plugin of another build would read our structs wrongly: all three must be equal. */
-static const sr_backend *entry_of(void *handle, const char *path)
+static const sr_backend *entry_of(void *handle, const char *path, char *why, size_t cap)
 {
     const sr_backend *(*entry)(void);
     void             *p = dlsym(handle, "sr_backend_entry");
     memcpy(&entry, &p, sizeof p);
     const sr_backend *be = p ? entry() : NULL;
     if (!be)
-        snprintf(cuda.why, sizeof cuda.why, "%.120s has no sr_backend_entry", path);
+        snprintf(why, cap, "%.120s has no sr_backend_entry", path);
     else if (be->abi != SR_BACKEND_ABI || be->size != sizeof(sr_backend) || strcmp(be->build, SR_VERSION) != 0)
-        snprintf(cuda.why, sizeof cuda.why, "%.80s is of another build: interface %u (%u bytes), version %.20s; wanted %u (%zu), %s", path,
-                 be->abi, be->size, be->abi == SR_BACKEND_ABI ? be->build : "unknown", SR_BACKEND_ABI, sizeof(sr_backend), SR_VERSION);
+        snprintf(why, cap, "%.80s is of another build: interface %u (%u bytes), version %.20s; wanted %u (%zu), %s", path, be->abi, be->size,
+                 be->abi == SR_BACKEND_ABI ? be->build : "unknown", SR_BACKEND_ABI, sizeof(sr_backend), SR_VERSION);
     else
         return be;
     return NULL;
 }
 
-static const sr_backend *load_plugin(void)
+/* there: a file of that name was found, whatever became of it. */
+static const sr_backend *load_plugin(int major, bool *there, char *why, size_t cap)
 {
     char exe[2048], path[2304];
     if (!exe_folder(exe, sizeof exe))
@@ -63,23 +66,25 @@ static const sr_backend *load_plugin(void)
     const char *const place[] = {"../lib/strata/", ""};
     for (size_t i = 0; i < (folder ? 1 : SR_COUNT(place)); i++) {
         if (folder)
-            snprintf(path, sizeof path, "%.2047s/libstrata-cuda%d.so", folder, CUDA_MAJOR);
+            snprintf(path, sizeof path, "%.2047s/libstrata-cuda%d.so", folder, major);
         else
-            snprintf(path, sizeof path, "%s/%slibstrata-cuda%d.so", exe, place[i], CUDA_MAJOR);
+            snprintf(path, sizeof path, "%s/%slibstrata-cuda%d.so", exe, place[i], major);
         if (access(path, F_OK) != 0)
             continue;
+        *there       = true;
         void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (!handle) {
             const char *said = dlerror();
-            snprintf(cuda.why, sizeof cuda.why, "%.199s", said ? said : path);
+            snprintf(why, cap, "%.199s", said ? said : path);
             return NULL;
         }
-        return entry_of(handle, path);
+        return entry_of(handle, path, why, cap);
     }
+    *there = false;
     if (folder)
-        snprintf(cuda.why, sizeof cuda.why, "there is no %.160s", path);
+        snprintf(why, cap, "there is no %.160s", path);
     else
-        snprintf(cuda.why, sizeof cuda.why, "this build has no CUDA backend (no libstrata-cuda%d.so beside the program)", CUDA_MAJOR);
+        snprintf(why, cap, "this build has no CUDA backend (no libstrata-cuda%d.so beside the program)", major);
     return NULL;
 }
 #endif
@@ -94,7 +99,7 @@ static int capability(int (*attribute)(int *, int, int), int i)
 static void *driver_function(void *driver, const char *name) { return driver ? dlsym(driver, name) : NULL; }
 
 /* Asks the driver whether there is anything for the plugin to do; false: why. */
-static bool driver_is_good(char *why, size_t cap)
+static bool driver_is_good(int major, const char *needs, char *why, size_t cap)
 {
     int (*init)(unsigned), (*version)(int *), (*count)(int *), (*attribute)(int *, int, int);
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -107,9 +112,9 @@ static bool driver_is_good(char *why, size_t cap)
     memcpy(&attribute, &f[3], sizeof f[3]);
     if (!driver || !f[0] || !f[1] || !f[2] || !f[3])
         snprintf(why, cap, "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)");
-    else if (version(&v) == 0 && v < CUDA_MAJOR * 1000)
-        snprintf(why, cap, "the NVIDIA driver is too old: it knows CUDA %d.%d, this build needs %d.0 (driver R580 or newer)", v / 1000,
-                 v % 1000 / 10, CUDA_MAJOR);
+    else if (version(&v) == 0 && v < major * 1000)
+        snprintf(why, cap, "the NVIDIA driver is too old: it knows CUDA %d.%d, this build needs %d.0 (driver %s or newer)", v / 1000,
+                 v % 1000 / 10, major, needs);
     else if ((rc = init(0)) == 100)
         snprintf(why, cap, "the NVIDIA driver finds no GPU");
     else if (rc != 0)
@@ -126,18 +131,28 @@ static bool driver_is_good(char *why, size_t cap)
     return false;
 }
 
+/* The first reason counts, that of a plugin that is there before that of one that is not. */
 static void look_for_cuda(void)
 {
+    bool told = false;
     if (cuda.looked)
         return;
     cuda.looked = true;
+    for (size_t i = 0; i < SR_COUNT(known) && !cuda.be; i++) {
+        char why[200] = "";
+        bool there;
 #ifdef SR_CUDA_STATIC
-    const sr_backend *be = &sr_backend_cuda;
+        const sr_backend *be = known[i].major == SR_CUDA_STATIC ? &sr_backend_cuda : NULL;
+        there                = be != NULL;
 #else
-    const sr_backend *be = load_plugin();
+        const sr_backend *be = load_plugin(known[i].major, &there, why, sizeof why);
 #endif
-    if (be && driver_is_good(cuda.why, sizeof cuda.why))
-        cuda.be = be;
+        if (be && driver_is_good(known[i].major, known[i].driver, why, sizeof why))
+            cuda.be = be;
+        else if (i == 0 || (there && !told))
+            memcpy(cuda.why, why, sizeof why);
+        told |= there;
+    }
 }
 
 size_t sr_backend_list(sr_candidate *out, size_t cap)
