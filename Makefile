@@ -11,7 +11,7 @@ compile = cmake -S . -B $(1) $$([ -f $(1)/CMakeCache.txt ] || ! command -v ninja
 	cmake --build $(1) -j $(JOBS)
 ctest = ctest --test-dir $(1) --output-on-failure -j $(JOBS) $(CTEST_ARGS)
 
-.PHONY: all run test test-gpu sanitize-gpu test-gpu-server test-arm asan ubsan tsan fuzz coverage bench test-clients test-ui test-deploy check install uninstall deb clean help
+.PHONY: all run test test-gpu test-gpu-pack sanitize-gpu test-gpu-server test-arm asan ubsan tsan fuzz coverage bench test-clients test-ui test-deploy check install uninstall deb clean help
 all:
 	@tools/deps build
 	@$(call compile,$(BUILD),$(TYPE))
@@ -25,11 +25,17 @@ test:
 	@$(call compile,$(BUILD),$(TYPE))
 	@$(call ctest,$(BUILD))
 
-# What needs a CUDA device: one program that needs nothing but the driver, run here where there is one.
+# What needs a CUDA device: one program that needs nothing but libc and the driver, run here where there is one; made small to be
+# carried to one, together with the tree and its models.
+gpu_program = $(call compile,build-gpu,$(TYPE),-DSTRATA_CUDA=ON -DSTRATA_SERVER=OFF -DSTRATA_TESTS=OFF) --target strata-test-gpu
 test-gpu:
 	@tools/deps build
-	@$(call compile,$(BUILD),$(TYPE),-DSTRATA_CUDA=ON) --target strata-test-gpu
-	@$(BUILD)/strata-test-gpu $(ARGS)
+	@$(gpu_program)
+	@build-gpu/strata-test-gpu $(ARGS)
+test-gpu-pack:
+	@tools/deps build
+	@$(gpu_program)
+	@tests/gpu/pack build-gpu/strata-test-gpu
 
 # Its kernels under compute-sanitizer; TOOLS: which of its tools.
 TOOLS ?= memcheck synccheck racecheck
@@ -128,13 +134,14 @@ deb:
 	@ls build-deb/strata_*.deb
 
 clean:
-	rm -rf build build-deb build-arm build-asan build-ubsan build-tsan build-fuzz build-cov
+	rm -rf build build-deb build-gpu build-arm build-asan build-ubsan build-tsan build-fuzz build-cov
 
 help:
 	@echo "make                build strata into $(BUILD)/ (installs the Debian packages it needs)"
 	@echo "make run            serve the demo model, or MODEL=file.gguf, at http://127.0.0.1:8080/v1"
 	@echo "make test           build and run all tests"
 	@echo "make test-gpu       build and run the tests that need a CUDA device; ARGS: part of a test's name"
+	@echo "make test-gpu-pack  the program of these tests alone, small enough to be carried with the tree"
 	@echo "make sanitize-gpu   its kernels under memcheck, synccheck and racecheck; TOOLS: some of them"
 	@echo "make test-gpu-server  the server on a CUDA device: many clients, faults, hangs"
 	@echo "make test-arm       build for 64-bit ARM and run the tests under QEMU, without the server"
