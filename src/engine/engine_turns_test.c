@@ -25,6 +25,30 @@ static void when_pages_run_out_some_wait_and_all_answers_stay_the_same(void **st
     close_world(w);
 }
 
+/* Several pages are entered meanwhile, and every request has its last token in it. */
+static void steps_of_running_requests_allocate_nothing(void **state)
+{
+    (void)state;
+    world *w = open_world(&usual);
+    for (uint32_t i = 0; i < 4; i++) {
+        sr_request r = greedy(i + 1, i, 20 + 10 * i, 60);
+        post(w, &r);
+    }
+    steps(w, 12);
+    w->unchecked = true;
+    sr_fault_arm(SR_FAULT_ALLOC, 1);
+    sr_fault_arm(SR_FAULT_DEVALLOC, 1);
+    steps(w, 200);
+    bool host = sr_fault_fired(SR_FAULT_ALLOC), device = sr_fault_fired(SR_FAULT_DEVALLOC);
+    sr_fault_arm(SR_FAULT_ALLOC, 0);
+    sr_fault_arm(SR_FAULT_DEVALLOC, 0);
+    if (host || device)
+        fail_msg("a step allocates %s memory", host ? "host" : "device");
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(w->a[i][0].n, 60);
+    close_world(w);
+}
+
 static void a_cancelled_request_gives_its_pages_back_and_disturbs_nobody(void **state)
 {
     (void)state;
@@ -237,6 +261,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(when_pages_run_out_some_wait_and_all_answers_stay_the_same),
+        cmocka_unit_test(steps_of_running_requests_allocate_nothing),
         cmocka_unit_test(a_cancelled_request_gives_its_pages_back_and_disturbs_nobody),
         cmocka_unit_test(the_first_choice_may_leave_before_the_others_begin),
         cmocka_unit_test(a_full_queue_refuses_and_deadlines_end_at_any_stage),
