@@ -30,25 +30,42 @@ says out '"answered": 3,'
 runs "blocks left out do not hinder it" ask --raw --temperature 0 --skip-threshold 0.97 -v -n 4 -c 64 Once
 says err "feed-forward blocks are left out"
 title="a server tells what steps take and what was predicted" n=$((n + 1))
-"$strata" serve -m $model --device gpu --vram 38M -t 1 -c 256 --parallel 2 --host 127.0.0.1 --port 0 -v >"$dir/out" 2>"$dir/err" </dev/null &
-server=$!
-for _ in $(seq 100); do
-    port=$(sed -n 's,^ready: http://127.0.0.1:\([0-9]*\)/.*,\1,p' "$dir/out")
-    [ -z "$port" ] || break
-    sleep 0.2
-done
-if exec 3<>"/dev/tcp/127.0.0.1/${port:-0}"; then
+serve() { # ARGUMENTS...: sets server, port
+    "$strata" serve --device gpu -t 1 --parallel 2 --host 127.0.0.1 --port 0 "$@" >"$dir/out" 2>"$dir/err" </dev/null &
+    server=$! port=
+    for _ in $(seq 100); do
+        port=$(sed -n 's,^ready: http://127.0.0.1:\([0-9]*\)/.*,\1,p' "$dir/out")
+        [ -z "$port" ] || return 0
+        sleep 0.2
+    done
+    fail "it does not listen"
+}
+asks() { # the answer: head and body
+    exec 3<>"/dev/tcp/127.0.0.1/${port:-0}"
     printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 33\r\n\r\n{"prompt":"Once","max_tokens": 4}' >&3
     cat <&3 >"$dir/answer"
     exec 3>&-
-else
-    fail "it does not listen"
-fi
-kill $server && wait $server || fail "its status is not 0"
+}
+ends() { kill $server && wait $server || fail "its status is not 0"; }
+serve -m $model --vram 38M -c 256 -v
+asks
+ends
 says answer '"completion_tokens":4'
 says err "weights outside the device come in every step bytes_device="
 says err "steps with weights from outside the device steps="
 grep -q "step_ms=[0-9.]* predicted_ms=[0-9.]* bus_gbs=" "$dir/err" || fail "no step beside its prediction"
+title="a file cut short under a server is an error that names no path" n=$((n + 1))
+cp $model "$dir/short.gguf"
+serve -m "$dir/short.gguf" --vram 33M --ram 6M -c 128
+asks
+says answer '"completion_tokens":4'
+truncate -s 12000000 "$dir/short.gguf"
+asks
+says answer "500 Internal Server Error"
+says answer "A file of the model could not be read; the server's log says which."
+! grep -qF "$dir" "$dir/answer" || fail "the answer names the file"
+ends
+says err "$dir/short.gguf"
 for option in "--offload stream" "--ram 1G" "--pcie-gbs 1" "--transit coded" "--ram-format q4_0" "--disk-io uring"; do
     title="$option without a GPU" n=$((n + 1))
     # shellcheck disable=SC2086 # an option and its value

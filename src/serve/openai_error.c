@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/jsonw.h"
+#include "base/log.h"
 
 bool sr_api_fail(sr_apierr *e, int status, const char *param, const char *code, const char *fmt, ...)
 {
@@ -30,6 +31,10 @@ bool sr_api_fail_err(sr_apierr *e, sr_status s, const char *msg, const char *par
         return sr_api_fail(e, 400, param, NULL, "%s", msg);
     if (s == SR_AGAIN)
         return sr_api_fail(e, 429, NULL, "queue_full", "The server is busy: its queue is full.");
+    if (s != SR_NOMEM && (s == SR_IO || strchr(msg, '/'))) { /* it names a file of the server's, or an engine that died of one does */
+        sr_log(SR_LOG_ERROR, "%s", msg);
+        msg = "A file of the model could not be read; the server's log says which.";
+    }
     sr_api_fail(e, s == SR_NOMEM ? 503 : 500, NULL, s == SR_NOMEM ? "out_of_memory" : "internal_error", "%s", msg);
     e->final = e->status == 500 && s == SR_IO; /* a file, or what was computed from it: not a device that comes back */
     return false;

@@ -123,11 +123,27 @@ bool sr_reader_take(sr_reader *r, sr_readpiece *p)
     return true;
 }
 
+/* Size and time of writing of the files that a unit came from, once a unit.  Locked. */
+static void look_at_files(sr_reader *r, const sr_readunit *u)
+{
+    for (uint32_t i = 0; i < u->n && !r->fail.status; i++) {
+        uint32_t           f = r->cfg.part[u->first + i].file;
+        const struct stat *a = &r->was[f];
+        struct stat        b;
+        if ((i && f == r->cfg.part[u->first + i - 1].file) || fstat(r->fd[f], &b))
+            continue;
+        if (a->st_size != b.st_size || a->st_mtim.tv_sec != b.st_mtim.tv_sec || a->st_mtim.tv_nsec != b.st_mtim.tv_nsec)
+            sr_raise(&r->fail, SR_IO, "%s was written to while its weights are read: %lld bytes before, %lld now", r->path[f], (long long)a->st_size,
+                     (long long)b.st_size);
+    }
+}
+
 void sr_reader_over(sr_reader *r, const sr_readpiece *p)
 {
     r->bytes += p->n;
     if (--r->pieces || r->part != unit_of(r, r->begun - 1)->n)
         return;
+    look_at_files(r, unit_of(r, r->begun - 1));
     r->finished = r->begun;
     r->ns += sr_now_ns() - r->since;
     __atomic_store_n(r->cfg.word, r->finished, __ATOMIC_RELEASE);
@@ -178,7 +194,7 @@ static sr_status open_files(sr_reader *r, sr_err *err)
             r->direct = false;
             r->fd[i]  = open(r->path[i], O_RDONLY | O_CLOEXEC);
         }
-        if (r->fd[i] < 0)
+        if (r->fd[i] < 0 || fstat(r->fd[i], &r->was[i]))
             return sr_raise(err, SR_IO, "%s: %s", r->path[i], strerror(errno));
     }
     return SR_OK;
@@ -211,6 +227,7 @@ sr_status sr_reader_open(const sr_readcfg *cfg, sr_reader **out, sr_err *err)
     r->cfg.unit = unit;
     r->cfg.part = part;
     r->fd       = sr_malloc(cfg->n_file * sizeof *r->fd);
+    r->was      = sr_calloc(cfg->n_file, sizeof *r->was);
     r->path     = sr_malloc(cfg->n_file * sizeof *r->path);
     r->copied   = sr_calloc(cfg->n_unit + SR_READ_AHEAD, sizeof *r->copied);
     pthread_mutex_init(&r->lock, NULL);
@@ -218,7 +235,7 @@ sr_status sr_reader_open(const sr_readcfg *cfg, sr_reader **out, sr_err *err)
     pthread_cond_init(&r->idle, NULL);
     for (uint32_t i = 0; r->fd && i < cfg->n_file; i++)
         r->fd[i] = -1;
-    if (!unit || !part || !r->fd || !r->path || !r->copied) {
+    if (!unit || !part || !r->fd || !r->was || !r->path || !r->copied) {
         sr_reader_close(r);
         return sr_raise(err, SR_NOMEM, "host: memory for a reader of %u units", cfg->n_unit);
     }
@@ -255,6 +272,7 @@ void sr_reader_close(sr_reader *r)
     sr_free((void *)(uintptr_t)r->cfg.unit);
     sr_free((void *)(uintptr_t)r->cfg.part);
     sr_free(r->fd);
+    sr_free(r->was);
     sr_free(r->path);
     sr_free(r->copied);
     sr_free(r);

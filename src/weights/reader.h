@@ -10,7 +10,7 @@
  * Owns:    threads, descriptors.  Staging (page-locked) and the word are borrowed until close().
  * Threads: next() and rewind(): one thread; the rest inside.
  * Errors:  open: SR_IO naming the file, SR_NOMEM.  A read that fails is tried once more; one that fails again, or ends early, is kept, with
- *          file and offset: the word is stored all the same, so that nobody waits for ever, and failed() tells; what was computed
+ *          file and offset; so is a file that was written to: the word is stored all the same, so that nobody waits for ever, and failed() tells; what was computed
  *          from it must not be used.
  */
 #ifndef SR_WEIGHTS_READER_H

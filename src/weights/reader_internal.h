@@ -2,6 +2,7 @@
 #ifndef SR_WEIGHTS_READER_INTERNAL_H
 #define SR_WEIGHTS_READER_INTERNAL_H
 #include <pthread.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include "weights/reader.h"
 
@@ -10,6 +11,7 @@ enum { SR_READ_AHEAD = 16, SR_READ_THREADS = 4, SR_READ_CHUNK = 4 << 20, SR_READ
 struct sr_reader {
     sr_readcfg      cfg;             /* lists are copies */
     int            *fd;
+    struct stat    *was;             /* as it was opened: who writes into a file between two steps makes other weights of it */
     const char    **path;
     bool            direct;
     size_t          chunk;           /* bytes of a piece */

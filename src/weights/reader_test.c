@@ -153,6 +153,28 @@ static void a_file_that_ended_early_says_where(void **state)
     }
 }
 
+static void a_file_that_is_written_to_is_told(void **state)
+{
+    (void)state;
+    for (size_t w = 0; w < SR_COUNT(ways); w++) {
+        bed    b   = open_reader(ways[w]);
+        sr_err err = {0};
+        for (uint32_t i = 0; i < 2 * UNITS; i++)
+            fetch(&b, i % UNITS, true);
+        assert_int_equal(sr_reader_failed(b.r, &err), SR_OK);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* a tick of the file system's clock */
+        FILE *f = fopen(path, "r+b"); /* as long as it was */
+        assert_non_null(f);
+        assert_int_equal(putc(byte_at(0), f), byte_at(0));
+        fclose(f);
+        for (uint32_t i = 0; i < 2 * UNITS; i++)
+            fetch(&b, i % UNITS, false);
+        assert_int_equal(sr_reader_failed(b.r, &err), SR_IO);
+        assert_non_null(strstr(err.msg, "was written to while its weights are read"));
+        close_reader(&b);
+    }
+}
+
 /* Opened and closed with reads under way. */
 static void a_reader_can_be_closed_at_any_time(void **state)
 {
@@ -188,7 +210,7 @@ int main(void)
         cmocka_unit_test(a_failed_read_is_kept_and_nobody_waits_for_ever),
         cmocka_unit_test(a_read_that_fails_once_is_tried_again),
         cmocka_unit_test(a_file_that_ended_early_says_where),
-        cmocka_unit_test(a_reader_can_be_closed_at_any_time),
+        cmocka_unit_test(a_file_that_is_written_to_is_told), cmocka_unit_test(a_reader_can_be_closed_at_any_time),
         cmocka_unit_test(without_a_ring_threads_read_and_say_why),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
