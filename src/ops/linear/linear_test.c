@@ -543,9 +543,9 @@ static void bf16_tiles_are_as_near_as_they_say_and_answers_are_the_same_bits(voi
     (void)state;
     if (!tiles_of_bf16())
         skip();
-    for (int i = 0; i < 160; i++) {
+    for (int i = 0; i < 80; i++) {
         scene s;
-        spec  c = {.rows = draw(4) ? 1 + draw(90) : 500 + draw(90), .cols = draw(2) ? 1 + draw(150) : 32 * (1 + draw(40)), .n_w = 1 + draw(MAX_W),
+        spec  c = {.rows = draw(16) ? 1 + draw(90) : 500 + draw(90), .cols = draw(2) ? 1 + draw(150) : 32 * (1 + draw(40)), .n_w = 1 + draw(MAX_W),
                    .bias = draw(2), .residual = draw(2), .in_place = draw(2)};
         for (uint32_t k = 0; k < c.n_w; k++) {
             c.format[k] = draw(2) ? SR_BF16 : SR_F16;
