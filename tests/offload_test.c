@@ -345,9 +345,9 @@ static void a_share_that_was_wrong_is_corrected_between_steps(void **state)
         }
         assert_true(m->off->balance.all.cpu_ns > 0 && m->off->balance.all.cpu_bytes > 0);
         assert_true(m->off->balance.all.cpu_ns < m->off->balance.all.ns);
-        if (!fixed) { /* what was measured of the bus is what it was made to do */
+        if (!fixed) { /* what was measured of the bus is what it was made to do, or less where others have the cores */
             double rate = (double)m->off->balance.all.bus_bytes * 1e9 / (double)m->off->balance.all.bus_ns;
-            assert_true(rate > 50e6 && rate < 260e6);
+            assert_true(rate > 5e6 && rate < 260e6);
         }
         sr_model_close(m);
     }
@@ -436,7 +436,7 @@ static void a_model_that_is_in_no_file_is_not_read_from_disk(void **state)
     for (int known = 0; known < 2; known++, err = (sr_err){0}) {
         hw.nvme_read = known ? 1e9 : 0;
         assert_int_equal(sr_model_load(&c, &m, &err), SR_NOMEM);
-        assert_non_null(strstr(err.msg, "GB of RAM too little; this model is in no file, so that nothing of it can stay on a disk"));
+        assert_non_null(strstr(err.msg, "MB of RAM too little; this model is in no file, so that nothing of it can stay on a disk"));
         assert_null(strstr(err.msg, "(memory)"));
     }
 }
@@ -510,7 +510,7 @@ static void a_model_that_cannot_fit_says_what_lacks(void **state)
     sr_loadcfg c   = config(BASE, SR_OFFLOAD_AUTO);
     sr_fake_configure(&(sr_fakecfg){.memory = 2 * MB});
     assert_int_equal(sr_model_load(&c, &m, &err), SR_NOMEM);
-    assert_non_null(strstr(err.msg, "GB of VRAM"));
+    assert_non_null(strstr(err.msg, "MB of VRAM"));
     err = (sr_err){0};
     sr_fake_configure(&(sr_fakecfg){.memory = 14 * MB});
     c.offload = SR_OFFLOAD_NONE;

@@ -176,7 +176,7 @@ static sr_status plan(const options *o, const char *spec, int *rc, sr_err *err)
         goto done;
     }
     if (sr_outlook_make(model.code, &units, &cfg, &out, &no) == SR_NOMEM && out.sum.vram_short + out.sum.ram_short) {
-        snprintf(why, sizeof why, "does not fit: %.2f GB too little, with %.2f GB of VRAM and %.2f GB of RAM",
+        snprintf(why, sizeof why, "does not fit: %.3f GB too little, with %.3f GB of VRAM and %.3f GB of RAM",
                  (double)(out.sum.vram_short + out.sum.ram_short) * 1e-9, (double)out.hw.vram * 1e-9, (double)out.hw.ram * 1e-9);
         v.shortage = why;
         find_remedies(&v);

@@ -306,8 +306,8 @@ sr_status sr_plan_place(const sr_hw *hw, const sr_needs *need, const sr_unit *u,
     }
     sr_free(order);
     if (found == UINT32_MAX)
-        return sr_raise(err, SR_NOMEM, "does not fit: %.3f GB of VRAM and %.3f GB of RAM too little", (double)sum->vram_short * 1e-9,
-                        (double)sum->ram_short * 1e-9);
+        return sr_raise(err, SR_NOMEM, "does not fit: %.1f MB of VRAM and %.1f MB of RAM too little", (double)sum->vram_short * 1e-6,
+                        (double)sum->ram_short * 1e-6);
     return SR_OK;
 }
 

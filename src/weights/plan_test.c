@@ -330,7 +330,7 @@ static void says_how_much_is_missing(void **state)
     sr_hw        h = machine(1);
     h.ram = 10000000000, h.vram = 14000000000, h.nvme_read = 0;
     assert_int_equal(sr_plan_place(&h, &(sr_needs){0}, u, n, o, &p, &e), SR_NOMEM);
-    assert_non_null(strstr(e.msg, "GB of RAM too little"));
+    assert_non_null(strstr(e.msg, "MB of RAM too little"));
     assert_true(fabs((double)(p.vram_short + p.ram_short) - (42.49 - 24) * GB) < 1.3 * GB); /* all there is less both; slots and a unit's size */
     e   = (sr_err){0};
     h.h2d = 0;
