@@ -8,7 +8,7 @@
 #define SR_OPS_LINEAR_FLOAT256_H
 #include "ops/linear/x86.h"
 
-enum { AVX2_TILE = 8, ROWS = 4, AHEAD = 1024 }; /* rows of x that make a tile, of weights together; bytes prefetched in each run */
+enum { MANY = 8, ROWS = 4, AHEAD = 1024 }; /* rows of x that are many; of weights together; bytes prefetched in each run */
 
 typedef struct { __m256 a, b; } lanes16;
 
@@ -196,46 +196,5 @@ SR_INLINE void panel_block(const float *w, size_t stride, const float *const *x,
         out[i / PANEL_T][i % PANEL_T] = sum16(acc[i / PANEL_T][i % PANEL_T]);
 }
 
-static void floats_many(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
-{
-    size_t   stride = sr_align_up(w->n_col, 16);
-    uint32_t most   = (uint32_t)(SR_LIN_WORKER / (stride * sizeof(float))) / PANEL_R * PANEL_R;
-    float   *panel  = (float *)(void *)o->work;
-    for (uint32_t r0 = 0, n; r0 < rows->n; r0 += n) {
-        n = SR_MIN(rows->n - r0, most);
-        for (uint32_t i = 0; i < sr_align_up(n, PANEL_R); i++) { /* past the end: the last row again, not stored */
-            const uint8_t *p = sr_row_of(w, rows, r0 + SR_MIN(i, n - 1));
-            switch (w->format) {
-            case SR_F32: panel_row(SR_F32, p, w->n_col, panel + i * stride); break;
-            case SR_F16: panel_row(SR_F16, p, w->n_col, panel + i * stride); break;
-            default: panel_row(SR_BF16, p, w->n_col, panel + i * stride);
-            }
-        }
-        for (uint32_t t = 0; t < o->rows; t += PANEL_T) {
-            const float *x[PANEL_T];
-            for (uint32_t k = 0; k < PANEL_T; k++)
-                x[k] = o->x + (size_t)SR_MIN(t + k, o->rows - 1) * o->cols + w->col0;
-            for (uint32_t r = 0; r < n; r += PANEL_R) {
-                float out[PANEL_R][PANEL_T];
-                panel_block(panel + r * stride, stride, x, w->n_col, out);
-                for (uint32_t i = 0; i < PANEL_R * PANEL_T; i++)
-                    if (r + i / PANEL_T < n && t + i % PANEL_T < o->rows)
-                        sr_put(o, w, rows->row + (r0 + r + i / PANEL_T) * rows->apart, t + i % PANEL_T, out[i / PANEL_T][i % PANEL_T]);
-            }
-        }
-    }
-}
-
-static void floats(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
-{
-    if (o->rows >= AVX2_TILE && w->n_col <= SR_LIN_WORKER / (PANEL_R * sizeof(float)) - 16) {
-        floats_many(o, w, rows);
-        return;
-    }
-    switch (w->format) {
-    case SR_F32: floats_of(SR_F32, o, w, rows); break;
-    case SR_F16: floats_of(SR_F16, o, w, rows); break;
-    default: floats_of(SR_BF16, o, w, rows);
-    }
-}
+#include "ops/linear/float_panel.h"
 #endif

@@ -8,7 +8,7 @@
 #define SR_OPS_LINEAR_FLOAT_NEON_H
 #include "ops/linear/neon.h"
 
-enum { NEON_TILE = 8, ROWS = 4, PANEL_R = 3, PANEL_T = 2 }; /* rows of x that are many; of weights together; of a panel with those of x */
+enum { MANY = 8, ROWS = 4, PANEL_R = 3, PANEL_T = 2 }; /* rows of x that are many; of weights together; of a panel with those of x */
 
 SR_INLINE v16 load16(uint32_t format, const uint8_t *p)
 {
@@ -109,63 +109,23 @@ SR_INLINE void panel_step(const float *w, size_t stride, const float *x0, const 
     QUARTER(d, 12);
 }
 
-static inline void panel_block(const float *w, size_t stride, const float *x0, const float *x1, uint32_t n, float (*out)[PANEL_T])
+SR_INLINE void panel_block(const float *w, size_t stride, const float *const *x, uint32_t n, float (*out)[PANEL_T])
 {
     v16      acc[PANEL_R][PANEL_T];
     uint32_t k = 0;
     V16_UNROLL for (int i = 0; i < PANEL_R * PANEL_T; i++)
         acc[i / PANEL_T][i % PANEL_T] = v16_zero();
     for (; k + 16 <= n; k += 16)
-        panel_step(w + k, stride, x0 + k, x1 + k, acc);
+        panel_step(w + k, stride, x[0] + k, x[1] + k, acc);
     if (k < n) {
         float tail[PANEL_T][16] = {{0}};
-        memcpy(tail[0], x0 + k, (n - k) * sizeof **tail);
-        memcpy(tail[1], x1 + k, (n - k) * sizeof **tail);
+        memcpy(tail[0], x[0] + k, (n - k) * sizeof **tail);
+        memcpy(tail[1], x[1] + k, (n - k) * sizeof **tail);
         panel_step(w + k, stride, tail[0], tail[1], acc);
     }
     V16_UNROLL for (int i = 0; i < PANEL_R * PANEL_T; i++)
         out[i / PANEL_T][i % PANEL_T] = v16_fold(acc[i / PANEL_T][i % PANEL_T]);
 }
 
-/* Rows of the panel are a multiple of 16 numbers, with zeros behind. */
-static void floats_many(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
-{
-    size_t   stride = sr_align_up(w->n_col, 16);
-    uint32_t most   = (uint32_t)(SR_LIN_WORKER / (stride * sizeof(float))) / PANEL_R * PANEL_R;
-    float   *panel  = (float *)(void *)o->work;
-    for (uint32_t r0 = 0, n; r0 < rows->n; r0 += n) {
-        n = SR_MIN(rows->n - r0, most);
-        for (uint32_t i = 0; i < sr_align_up(n, PANEL_R); i++) {
-            const uint8_t *p = sr_row_of(w, rows, r0 + SR_MIN(i, n - 1));
-            switch (w->format) {
-            case SR_F32: panel_row(SR_F32, p, w->n_col, panel + i * stride); break;
-            case SR_F16: panel_row(SR_F16, p, w->n_col, panel + i * stride); break;
-            default: panel_row(SR_BF16, p, w->n_col, panel + i * stride);
-            }
-        }
-        for (uint32_t t = 0; t < o->rows; t += PANEL_T) {
-            const float *x0 = o->x + (size_t)t * o->cols + w->col0, *x1 = t + 1 < o->rows ? x0 + o->cols : x0;
-            for (uint32_t r = 0; r < n; r += PANEL_R) {
-                float out[PANEL_R][PANEL_T];
-                panel_block(panel + r * stride, stride, x0, x1, w->n_col, out);
-                for (uint32_t i = 0; i < PANEL_R * PANEL_T; i++)
-                    if (r + i / PANEL_T < n && t + i % PANEL_T < o->rows)
-                        sr_put(o, w, rows->row + (r0 + r + i / PANEL_T) * rows->apart, t + i % PANEL_T, out[i / PANEL_T][i % PANEL_T]);
-            }
-        }
-    }
-}
-
-static void floats(const sr_linop *o, const sr_linpart *w, const sr_linrows *rows)
-{
-    if (o->rows >= NEON_TILE && w->n_col <= SR_LIN_WORKER / (PANEL_R * sizeof(float)) - 16) {
-        floats_many(o, w, rows);
-        return;
-    }
-    switch (w->format) {
-    case SR_F32: floats_of(SR_F32, o, w, rows); break;
-    case SR_F16: floats_of(SR_F16, o, w, rows); break;
-    default: floats_of(SR_BF16, o, w, rows);
-    }
-}
+#include "ops/linear/float_panel.h"
 #endif

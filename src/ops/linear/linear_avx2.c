@@ -1,6 +1,6 @@
 /* LINEAR on AVX2, FMA and F16C.
  *
- * Few rows (< AVX2_TILE): the file's blocks are unpacked in registers and multiplied with 1..4 rows of x;
+ * Few rows (< MANY): the file's blocks are unpacked in registers and multiplied with 1..4 rows of x;
  * four rows of weights go together, so that their sums are reduced together.
  * More rows: panels and tiles (x86.h); a lane is a row of x.  With x + 128 unsigned and weights of at most
  * 6 bits signed, two 8-bit products and two of those sums fit 16 bits: 4 * 255 * 32 = 32640.
@@ -293,7 +293,7 @@ static void run(const sr_cpujob *j, uint32_t phase)
 {
     sr_linop o;
     sr_linear_unfold(j, &o);
-    bool tiles = o.rows >= AVX2_TILE;
+    bool tiles = o.rows >= MANY;
     if (phase == 0) {
         if (tiles)
             sr_quant_tiles(j, &o, 0x80, 0);
@@ -303,19 +303,13 @@ static void run(const sr_cpujob *j, uint32_t phase)
     }
     if (sr_linear_skip(j))
         sr_quant_alone(j, &o);
-    sr_linrows rows;
     if (!tiles) {
-        sr_linwalk k;
-        for (sr_linear_walk(j, ROWS, &k); sr_linear_step(&k, &rows);)
-            if (k.part.kind == SR_LIN_FLOAT)
-                floats(&o, &k.part, &rows);
-            else
-                few(&o, &k.part, &rows);
+        sr_linear_few(j, &o, ROWS, floats, few);
         return;
     }
     sr_linpiece s;
     while (sr_linear_take(j, PANEL_ROWS, 0, &s)) {
-        rows = (sr_linrows){.row = s.row, .apart = 1, .n = s.n};
+        sr_linrows rows = {.row = s.row, .apart = 1, .n = s.n};
         if (s.part.kind == SR_LIN_FLOAT)
             floats(&o, &s.part, &rows);
         else

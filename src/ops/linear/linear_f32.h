@@ -220,23 +220,9 @@ static void run_f32(const sr_cpujob *j, uint32_t phase)
     sr_linop o;
     (void)phase;
     sr_linear_unfold(j, &o);
-    sr_linrows rows;
-    if (o.rows < MOST) {
-        sr_linwalk k;
-        for (sr_linear_walk(j, GROUP, &k); sr_linear_step(&k, &rows);)
-            if (k.part.kind == SR_LIN_FLOAT)
-                floats(&o, &k.part, &rows);
-            else
-                few(&o, &k.part, &rows);
-        return;
-    }
-    sr_linpiece s;
-    while (sr_linear_take(j, PANEL_ROWS, 0, &s)) {
-        rows = (sr_linrows){.row = s.row, .apart = 1, .n = s.n};
-        if (s.part.kind == SR_LIN_FLOAT)
-            floats(&o, &s.part, &rows);
-        else
-            many(&o, &s.part, &rows);
-    }
+    if (o.rows < MOST)
+        sr_linear_few(j, &o, GROUP, floats, few);
+    else
+        sr_linear_many(j, &o, PANEL_ROWS, floats, many);
 }
 #endif

@@ -1,6 +1,6 @@
 /* linear_neon.h - LINEAR on NEON; compiled by linear_neon.c, and by linear_neondot.c for dot product instructions.
  *
- * Few rows of x (< NEON_TILE): the file's blocks are unpacked in registers and multiplied with 1..4 rows of x; four rows
+ * Few rows of x (< MANY): the file's blocks are unpacked in registers and multiplied with 1..4 rows of x; four rows
  * of weights go together, so that their sums are reduced together and a lane is a row of weights.
  * More rows, with the dot product: weights become a panel of signed bytes, units of four rows with four consecutive
  * codes of each row side by side, so that a lane is a row of weights from the start and four codes of x are broadcast
@@ -211,22 +211,8 @@ static void run(const sr_cpujob *j, uint32_t phase)
     }
     if (sr_linear_skip(j))
         sr_quant_alone(j, &o);
-    sr_linrows rows;
-    if (o.rows < NEON_TILE) {
-        sr_linwalk k;
-        for (sr_linear_walk(j, ROWS, &k); sr_linear_step(&k, &rows);)
-            if (k.part.kind == SR_LIN_FLOAT)
-                floats(&o, &k.part, &rows);
-            else
-                few(&o, &k.part, &rows);
-        return;
-    }
-    sr_linpiece s;
-    while (sr_linear_take(j, PANEL_ROWS, 0, &s)) {
-        rows = (sr_linrows){.row = s.row, .apart = 1, .n = s.n};
-        if (s.part.kind == SR_LIN_FLOAT)
-            floats(&o, &s.part, &rows);
-        else
-            many(&o, &s.part, &rows);
-    }
+    if (o.rows < MANY)
+        sr_linear_few(j, &o, ROWS, floats, few);
+    else
+        sr_linear_many(j, &o, PANEL_ROWS, floats, many);
 }

@@ -1,4 +1,4 @@
-/* rows.h - what the SIMD kernels of LINEAR share on every machine: rows of quantised activations, rows of weights, stores.
+/* rows.h - what the SIMD kernels of LINEAR share on every machine: rows of quantised activations, rows of weights, stores, the way through an op.
  *
  * Activations   one sr_xrow_k per (row, 256 numbers) for K-quants; codes, scales and sums apart for Q4_0 and Q8_0.
  *               How numbers become codes is the including file's: sr_quant_k, sr_quant_0, sr_sum_codes.
@@ -101,5 +101,35 @@ SR_INLINE void sr_put(const sr_linop *o, const sr_linpart *w, uint32_t r, uint32
     if (w->bias)
         v += w->bias[r];
     o->y[i] = o->z ? v + o->z[i] : v;
+}
+
+/* ---- the way through an op -------------------------------------------------------------------------- */
+
+/* Some rows of a part against all of x. */
+typedef void (*sr_linfn)(const sr_linop *, const sr_linpart *, const sr_linrows *);
+
+/* Few rows of x: groups of `lanes` rows of weights that lie far apart (job.h). */
+SR_INLINE void sr_linear_few(const sr_cpujob *j, const sr_linop *o, uint32_t lanes, sr_linfn floats, sr_linfn coded)
+{
+    sr_linwalk k;
+    sr_linrows rows;
+    for (sr_linear_walk(j, lanes, &k); sr_linear_step(&k, &rows);)
+        if (k.part.kind == SR_LIN_FLOAT)
+            floats(o, &k.part, &rows);
+        else
+            coded(o, &k.part, &rows);
+}
+
+/* Many: panels of `high` rows that follow each other. */
+SR_INLINE void sr_linear_many(const sr_cpujob *j, const sr_linop *o, uint32_t high, sr_linfn floats, sr_linfn coded)
+{
+    sr_linpiece s;
+    while (sr_linear_take(j, high, 0, &s)) {
+        sr_linrows rows = {.row = s.row, .apart = 1, .n = s.n};
+        if (s.part.kind == SR_LIN_FLOAT)
+            floats(o, &s.part, &rows);
+        else
+            coded(o, &s.part, &rows);
+    }
 }
 #endif
