@@ -64,7 +64,7 @@ static void tell_steps(sr_serve *s, const sr_portstats *p, bool last)
     uint64_t            now = sr_serve_now(s), n = p->stream_steps - was->stream_steps;
     if (!last && now - s->told_ns < TELL_MS * 1000000ull)
         return;
-    if (n && p->stream_steps > was->stream_steps) { /* another engine counts anew */
+    if (p->stream_steps > was->stream_steps) { /* another engine counts anew */
         double ms = 1e-6 / (double)n, step = (double)(p->ns_stream_steps - was->ns_stream_steps) * ms, bus = (double)(p->ns_bus_busy - was->ns_bus_busy) * ms;
         double cpu = (double)(p->ns_cpu_busy - was->ns_cpu_busy) * ms, moved = (double)(p->bus_bytes - was->bus_bytes) * 1e-6 / (double)n;
         sr_logf(SR_LOG_DEBUG, SR_FIELDS(SR_FINT("steps", n), SR_FNUM("step_ms", step), SR_FNUM("predicted_ms", (double)p->ns_predicted * 1e-6),
