@@ -15,7 +15,6 @@
 
 enum { SLOTS = 2, ALIGN = 256, FEW = 8, PROBE_BYTES = 64 << 20, PROBE_TIMES = 5, USUAL_TOKENS = 512,
        BESIDE_SIDE = 4096, BESIDE_BYTES = 256 << 20, BESIDE_PIECE = 16 << 20, BESIDE_NS = 100000000 };
-#define RAM_RESERVE 2000000000ull /* at most an eighth: left to the rest of the system, as strata plan does */
 
 /* ---- what there is -------------------------------------------------------------------------------------------------------- */
 
@@ -83,7 +82,7 @@ static uint64_t ram_free(const sr_model *m)
 {
     uint64_t free = sr_cpu_memory_free(""), all = sr_cpu_memory(), here = sr_gguf_in_memory(m->gguf) && !sr_ram_changes(m) ? m->info.bytes : 0;
     free          = SR_MIN(free, all);
-    return free - SR_MIN(RAM_RESERVE, free / 8) + SR_MIN(here, all - free);
+    return sr_plan_ram(free) + SR_MIN(here, all - free);
 }
 
 /* Rates that the plan weighs against each other.  What the caller gives, or knows, is taken as it is. */

@@ -10,8 +10,6 @@
 enum { PAGE = 16, CTX = 8192, CPU_STEP = 512, GPU_STEP = 2048, FEW = 8, SLOTS = 3, PARALLEL_MAX = 4096, ADJUST_MAX = 1 << 22, ADJUST = 2048 };
 /* What the driver's context and our margin take of a card when no budget is given (backend/cuda/dev.c leaves 512 MiB). */
 #define RESERVE (896ull << 20)
-/* Left to the rest of the system. */
-#define RAM_RESERVE 2000000000ull
 static const uint32_t prompts[SR_OUTLOOK_PROMPTS] = {512, 2048};
 
 typedef struct {                    /* one plan being made */
@@ -34,7 +32,7 @@ static void machine(const sr_outlookcfg *cfg, sr_outlook *o)
     o->threads = cfg->threads ? cfg->threads : dev ? sr_plan_threads(p->host.cores) : p->host.cores;
     sr_profile_hw(p, o->threads, h);
     h->vram   = !dev ? 0 : cfg->vram ? cfg->vram : p->dev.vram;
-    h->ram    = cfg->ram ? cfg->ram : p->host.ram - SR_MIN(RAM_RESERVE, p->host.ram / 8);
+    h->ram    = cfg->ram ? cfg->ram : sr_plan_ram(p->host.ram);
     h->nvme_read = cfg->no_disk ? 0 : cfg->nvme > 0 ? cfg->nvme : h->nvme_read;
     h->cpu_read *= cpu;
     h->cpu_flops *= cpu;

@@ -84,6 +84,9 @@ typedef struct {
  * is left to it. */
 static inline uint32_t sr_plan_threads(uint32_t cores) { return cores >= 8 ? cores : cores > 1 ? cores - 1 : 1; }
 
+/* Of so much RAM what weights may take: 2 GB, at most an eighth, are left to the rest of the system. */
+static inline uint64_t sr_plan_ram(uint64_t bytes) { return bytes - (bytes / 8 < 2000000000 ? bytes / 8 : 2000000000); }
+
 typedef struct { double s, device, bus, cpu, dram, disk, kv, ops; } sr_stepcost; /* seconds: of a step; each alone is busy */
 
 /* The machine with another bus: what it takes less, or more, of the memory is the CPU's, or is not.  Figures at 0 stay so. */

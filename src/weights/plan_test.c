@@ -362,6 +362,15 @@ static void a_unit_that_comes_coded_takes_less_of_bus_and_ram(void **state)
     assert_true(fabs(p[0].token_s - dev - bus) < 0.01 * bus && fabs(p[1].token_s - dev - bus * 2 / 3) < 0.01 * bus);
 }
 
+static void the_rest_of_the_system_keeps_two_gigabytes_or_an_eighth(void **state)
+{
+    (void)state;
+    assert_int_equal(sr_plan_ram(0), 0);
+    assert_int_equal(sr_plan_ram(8000000000), 7000000000);
+    assert_int_equal(sr_plan_ram(16000000000), 14000000000);
+    assert_int_equal(sr_plan_ram(512000000000), 510000000000);
+}
+
 int main(void)
 {
     const struct CMUnitTest t[] = {
@@ -371,6 +380,7 @@ int main(void)
         cmocka_unit_test(the_cpu_gets_what_a_running_copy_leaves_it), cmocka_unit_test(another_bus_divides_the_same_memory),
         cmocka_unit_test(a_prompt_costs_its_bytes_or_its_arithmetic),
         cmocka_unit_test(what_lies_between_products_is_counted), cmocka_unit_test(says_how_much_is_missing), cmocka_unit_test(a_unit_that_comes_coded_takes_less_of_bus_and_ram),
+        cmocka_unit_test(the_rest_of_the_system_keeps_two_gigabytes_or_an_eighth),
     };
     return cmocka_run_group_tests(t, NULL, NULL);
 }
