@@ -25,6 +25,7 @@ enum { FEW = 8 /* rows of steps that the CPU takes part in */, WIDE = 4096, STEA
 #define LARGE_ROOM 4000000000ull /* of the device's memory, for products as of a 70B model */
 
 static const uint32_t formats[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q8_0, SR_F16};
+static const uint32_t some_formats[] = {SR_Q4_K, SR_Q6_K, SR_Q8_0}; /* another keeps as much of its rate as the nearest of them */
 /* 4 and 5: from there on products of a card have other kernels. */
 static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 5, 8, 16, 32, 64}, dev_many[] = {128, 512, 2048};
 
@@ -132,13 +133,12 @@ static sr_status cpu_format(probe *k, const bench *b, uint32_t threads, uint32_t
 /* Activations in f32 (--cpu-activations).  Arithmetic binds these, which goes with the threads: one and all of them say enough. */
 static sr_status cpu_f32(probe *k, uint32_t threads, double op, sr_err *err)
 {
-    static const uint32_t some[] = {SR_Q4_K, SR_Q6_K, SR_Q8_0};
     const figures   to  = {&k->p->host.gemv_f32, &k->p->host.rows_f32, &k->p->host.gemm_f32};
     const sr_devcfg cfg = {.threads = threads, .f32_activations = true};
     bench           b   = {.be = &sr_backend_cpu, .op = op};
     if (b.be->open(0, &cfg, &b.d, err) == SR_OK)
-        for (size_t i = 0; i < SR_COUNT(some) && !err->status; i++)
-            (void)!cpu_format(k, &b, threads, some[i], threads == k->p->host.cores, &to, err);
+        for (size_t i = 0; i < SR_COUNT(some_formats) && !err->status; i++)
+            (void)!cpu_format(k, &b, threads, some_formats[i], threads == k->p->host.cores, &to, err);
     if (b.d)
         b.be->close(b.d);
     return err->status;
@@ -312,14 +312,13 @@ static sr_besidecfg beside_of(const probe *k, const bench *b, uint32_t threads, 
 /* Products of few rows beside the copy: bound by arithmetic, they still wait for a memory that others read. */
 static sr_status few_beside(probe *k, const bench *b, uint32_t threads, sr_err *err)
 {
-    static const uint32_t some[] = {SR_Q4_K, SR_Q6_K, SR_Q8_0}; /* another keeps as much of its rate as the nearest of them */
-    for (size_t i = 0; i < SR_COUNT(some); i++) {
-        sr_besidecfg   c = beside_of(k, b, threads, some[i]);
+    for (size_t i = 0; i < SR_COUNT(some_formats); i++) {
+        sr_besidecfg   c = beside_of(k, b, threads, some_formats[i]);
         sr_besiderates r;
         c.few = FEW;
         if (sr_machine_beside(&c, &r, err))
             return err->status;
-        sr_curve_put(sr_curves_add(&k->p->together.rows, some[i]), FEW, r.few);
+        sr_curve_put(sr_curves_add(&k->p->together.rows, some_formats[i]), FEW, r.few);
     }
     return SR_OK;
 }
