@@ -172,16 +172,6 @@ int sr_cpu_interleave(void)
     return sr_cpu_interleave_on(&t);
 }
 
-uint64_t sr_cpu_memory(void)
-{
-    uint64_t n = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    char     line[64];
-    unsigned long long limit;
-    if (first_line("/sys/fs/cgroup/memory.max", line, sizeof line) && sscanf(line, "%llu", &limit) == 1 && limit < n)
-        n = limit;
-    return n;
-}
-
 /* "MemAvailable:  123 kB", "inactive_file 123": the number behind a word; 0: it is not there. */
 static uint64_t number_of(const char *root, const char *file, const char *word)
 {
@@ -197,11 +187,17 @@ static uint64_t number_of(const char *root, const char *file, const char *word)
     return v;
 }
 
+uint64_t sr_cpu_memory(void)
+{
+    uint64_t n = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), limit = number_of("", "/sys/fs/cgroup/memory.max", "");
+    return limit ? SR_MIN(n, limit) : n; /* "max" is no number */
+}
+
 uint64_t sr_cpu_memory_free(const char *root)
 {
     uint64_t free = number_of(root, "/proc/meminfo", "MemAvailable:") * 1024, limit = number_of(root, "/sys/fs/cgroup/memory.max", "");
     free = free ? free : UINT64_MAX;
-    if (limit) { /* "max" is no number */
+    if (limit) {
         uint64_t used  = number_of(root, "/sys/fs/cgroup/memory.current", "");
         uint64_t files = number_of(root, "/sys/fs/cgroup/memory.stat", "inactive_file ") + number_of(root, "/sys/fs/cgroup/memory.stat", "active_file ");
         used = used > files ? used - files : 0;
