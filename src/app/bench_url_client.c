@@ -344,20 +344,26 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 
 /* ---- what goes out --------------------------------------------------------------------------------------- */
 
+/* No connection: of a client that only keeps one it is counted, of the others it is the answer. */
+static void not_there(client *c, sr_lerr kind)
+{
+    char why[sizeof c->net.why];
+    memcpy(why, c->net.why, sizeof why);
+    if (!c->idle) {
+        went_wrong(c, kind, why);
+        return;
+    }
+    hang_up(c);
+    c->r->st->idle_lost++;
+}
+
 static void dial(client *c)
 {
     run          *r = c->r;
     sr_netverdict v = sr_net_connect(r->plan->target, &c->net);
     r->st->connections++;
     if (v == SR_NET_FAIL) {
-        char why[sizeof c->net.why];
-        memcpy(why, c->net.why, sizeof why);
-        if (c->idle) {
-            hang_up(c);
-            r->st->idle_lost++;
-        } else {
-            went_wrong(c, SR_LERR_CONNECT, why);
-        }
+        not_there(c, SR_LERR_CONNECT);
         return;
     }
     event_assign(&c->ev_read, r->base, c->net.fd, EV_READ | EV_PERSIST, on_read, c);
@@ -401,14 +407,7 @@ static void go_on(client *c)
         }
         r->dialing_idle -= c->idle;
         if (v != SR_NET_OK) {
-            char why[sizeof c->net.why];
-            memcpy(why, c->net.why, sizeof why);
-            if (c->idle) {
-                hang_up(c);
-                r->st->idle_lost++;
-            } else {
-                went_wrong(c, c->net.ssl ? SR_LERR_TLS : SR_LERR_CONNECT, why);
-            }
+            not_there(c, c->net.ssl ? SR_LERR_TLS : SR_LERR_CONNECT);
             return;
         }
         event_add(&c->ev_read, NULL);

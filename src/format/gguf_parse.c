@@ -54,25 +54,18 @@ static sr_status need(cursor *c, uint64_t n)
     return sr_gguf_bytes_own(c->f, c->at + n, c->err);
 }
 
-static sr_status get_u32(cursor *c, uint32_t *out)
+static sr_status get(cursor *c, void *out, size_t n)
 {
-    sr_status s = need(c, 4);
+    sr_status s = need(c, n);
     if (s)
         return s;
-    memcpy(out, c->f->base + c->at, 4);
-    c->at += 4;
+    memcpy(out, c->f->base + c->at, n);
+    c->at += n;
     return SR_OK;
 }
 
-static sr_status get_u64(cursor *c, uint64_t *out)
-{
-    sr_status s = need(c, 8);
-    if (s)
-        return s;
-    memcpy(out, c->f->base + c->at, 8);
-    c->at += 8;
-    return SR_OK;
-}
+static sr_status get_u32(cursor *c, uint32_t *out) { return get(c, out, sizeof *out); }
+static sr_status get_u64(cursor *c, uint64_t *out) { return get(c, out, sizeof *out); }
 
 static sr_status get_str(cursor *c, uint64_t limit, sr_gguf_str *out)
 {
