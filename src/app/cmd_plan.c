@@ -202,7 +202,7 @@ int sr_cmd_plan(int argc, char **argv)
     const sr_opt opt[] = {
         SR_O_STR("profile", 'P', o.profile, "NAME", "machine to plan for: t4, rtx3060, rtx3090, h200 or a file of strata probe; without it, this one"),
         SR_O_BYTES("vram", 0, o.vram, "SIZE", "device memory to use, as 14G; without it, all but what a driver takes", 1e6, 1e14),
-        SR_O_BYTES("ram", 0, o.ram, "SIZE", "memory of the host to use, as 40G; without it, all but 2 GB", 1e6, 1e15),
+        SR_O_BYTES("ram", 0, o.ram, "SIZE", "memory of the host to use, as 40G; without it, all but 2 GB, or an eighth", 1e6, 1e15),
         SR_O_REAL("pcie-gbs", 0, o.pcie_gbs, "X", "copies to the device, GB/s, instead of the profile's", 0, 10000),
         SR_O_REAL("nvme-gbs", 0, o.nvme_gbs, "X", "reads of the disk, GB/s, instead of the profile's", 0, 10000),
         SR_O_FLAG("no-disk", 0, o.no_disk, "no weights may stay on the disk"),
