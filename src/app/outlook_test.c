@@ -391,7 +391,7 @@ static void a_device_is_measured_through_its_table_alone(void **state)
 {
     (void)state;
     sr_fake_configure(&(sr_fakecfg){.bytes_per_s = 4000000000, .memory = 64u << 20});
-    const sr_machinecfg c = {.be = &sr_backend_fake, .pool = 1 << 20, .side = 256, .ns = 1000000, .disk_file = "models/strata-demo-base-Q4_K_M.gguf"};
+    const sr_machinecfg c = {.be = &sr_backend_fake, .pool = 4 << 20, .side = 256, .ns = 1000000, .disk_file = "models/strata-demo-base-Q4_K_M.gguf"};
     sr_err              err = {0};
     static sr_profile   p, q;
     sr_buf              text = {0};

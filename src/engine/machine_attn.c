@@ -138,8 +138,8 @@ static sr_status time_of(rig *r, uint32_t tokens, uint32_t ctx, uint64_t ns, dou
 
 sr_status sr_attn_rates(const sr_backend *be, sr_dev *d, size_t pool, uint64_t ns, bool few, sr_attnrates *out, sr_err *err)
 {
-    static const uint32_t prompt[SR_ATTN_PROMPTS] = {PROMPT, LONG};
-    uint32_t n = few ? 1 : 2, ctx = (uint32_t)SR_MIN(SR_MAX(pool / PAGE_BYTES * PAGE, (size_t)prompt[n - 1]), (size_t)CTX_MOST);
+    uint32_t n = few ? 1 : 2, ctx = (uint32_t)SR_MIN(SR_MAX(pool / PAGE_BYTES, (size_t)1) * PAGE, (size_t)CTX_MOST);
+    uint32_t prompt[SR_ATTN_PROMPTS] = {SR_MIN((uint32_t)PROMPT, ctx), SR_MIN((uint32_t)LONG, ctx)};
     rig      r = {.be = be, .dev = d, .ctx = ctx, .max = {.tok = prompt[n - 1], .out = 1, .seq = 1, .pages = ctx / PAGE}};
     double   s;
     *out = (sr_attnrates){0};
