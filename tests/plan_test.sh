@@ -43,6 +43,8 @@ done
 plans 0 "a model that spills" synth:70b:Q4_K_M --profile t4 --vram 14G
 says "<- helps most"
 says "the CPU computes"
+plans 0 "a CPU's share in f32, as measured" synth:70b:Q4_K_M --profile h200 --vram 24G --cpu-activations f32
+says "(activations in f32)"
 plans 0 "everything on a large card" synth:8b:Q4_K_M --profile h200
 says "every weight that is read whole lies on the device"
 plans 0 "without a device" synth:8b:Q4_K_M --profile h200 --cpu-only
