@@ -5,12 +5,14 @@
  *   strata-bench-linear-cuda cuts N     N rows (more than 4): each way to cut the work that may be, expected and measured
  *   strata-bench-linear-cuda profile N  four launches of each matrix with N rows, for a profiler
  *   strata-bench-linear-cuda zerocopy   weights in page-locked memory, read over the bus
+ *   strata-bench-linear-cuda lt         F16, BF16 and Q8_0 beside cuBLASLt's dense products (cublaslt_bench.h)
  *   strata-bench-linear-cuda [speed]    matrices of an 8B model, all layers in turn: more than L2 holds
  *
  * Tolerance: x is rounded to f16 (2^-12 relative, a third of it on average), independent errors over the
  * inputs, against codes that reach twice the largest weight before their offset is taken off: 4 sigma
  * < 2^-10 * 2 * max|w| * |x|. */
 #include "ops/cuda_bench.h"
+#include "ops/linear/cublaslt_bench.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/layout.h"
 #include "ops/linear/linear_cuda.h"
@@ -468,6 +470,61 @@ static int cuts(const sr_cudainfo *dev, uint32_t rows)
     return 0;
 }
 
+/* ---- beside others ------------------------------------------------------------------------------------------------------ */
+
+typedef struct { bench_op b; const sr_cudainfo *dev; } ours;
+
+static void run_ours(void *arg, bool alone, uint32_t layer, uint32_t m, cudaStream_t s)
+{
+    ours *o = (ours *)arg;
+    if (!alone) {
+        launch(&o->b, o->dev, layer, m, s);
+        return;
+    }
+    sr_gemm90 g;
+    const uint32_t formats = gemm_of(&o->b, layer, m, &g); /* x is ready since the launch before */
+    sr_gemm90_plan(&g, formats, o->dev);
+    sr_gemm90_multiply(&g, formats, o->dev->pdl, s);
+}
+
+static void rows_of_ours(void *arg, uint32_t m)
+{
+    const sr_shape n = {m, m, 1, 1};
+    CU(cudaMemcpy(((ours *)arg)->b.count, &n, sizeof n, cudaMemcpyHostToDevice));
+}
+
+static int vendor(const sr_cudainfo *dev)
+{
+    static const matrix f16[] = M8B(SR_F16, SR_F16, SR_F16), bf16[] = M8B(SR_BF16, SR_BF16, SR_BF16), q8[] = M8B(SR_Q8_0, SR_Q8_0, SR_Q8_0);
+    static const matrix *const all[] = {f16, bf16, q8};
+    static const uint32_t ms[] = {512, 1024, 2048};
+    static ours o[4];
+    if (dev->arch != 90) {
+        fprintf(stderr, "lt: products of code for sm_%d are not those that would be replaced\n", dev->arch);
+        return 1;
+    }
+    if (!sr_lt_open())
+        return 1;
+    for (const matrix *m : all) {
+        sr_ltcase c[4] = {};
+        for (uint32_t i = 0; i < 4; i++) {
+            shape one = m[i].s;
+            one.m        = 2048;
+            one.residual = false; /* theirs adds nothing either */
+            o[i].dev     = dev;
+            op_open(&o[i].b, &one, SR_LT_LAYERS, 48, dev);
+            c[i] = {m[i].name, one.format[0], one.cols, one.n_w, {one.rows[0], one.rows[1], one.rows[2]}, {}, o[i].b.w, o[i].b.pool, rows_of_ours, run_ours, &o[i]};
+            for (uint32_t l = 0; l < SR_LT_LAYERS; l++)
+                for (uint32_t k = 0; k < one.n_w; k++)
+                    c[i].tiles[l][k] = o[i].b.ref[l * 6 + k].p;
+        }
+        sr_lt_compare(c, 4, ms, sizeof ms / sizeof *ms);
+        for (uint32_t i = 0; i < 4; i++)
+            op_close(&o[i].b);
+    }
+    return 0;
+}
+
 /* A few plain launches of each matrix, for a profiler. */
 static int profile(const sr_cudainfo *dev, uint32_t rows)
 {
@@ -498,6 +555,8 @@ int main(int argc, char **argv)
         return cuts(&dev, (uint32_t)strtoul(argv[2], NULL, 10));
     if (argc > 1 && !strcmp(argv[1], "profile"))
         return profile(&dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 16);
+    if (argc > 1 && !strcmp(argv[1], "lt"))
+        return vendor(&dev);
     if (argc > 1 && !strcmp(argv[1], "zerocopy"))
         return zerocopy(&dev);
     if (argc > 1 && !strcmp(argv[1], "prefill"))
