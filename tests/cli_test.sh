@@ -83,10 +83,13 @@ draft=models/strata-demo-draft-Q8_0.gguf
 runs 0 "bench prints a row for each test, depth and batch" bench -m $draft -p 8,16 -n 4 -d 0,32 -b 1,3 -r 1
 [ "$(grep -cE '^(pp8|pp16|tg4) ' "$dir/out")" = 12 ] || fail "not twelve rows"
 runs 0 "the first token is part of a prompt's row" bench -m $draft -p 33 -n 0 -r 1 --ops
-awk '$1 == "linear" && $2 == "token_embd" && $NF > 0 {n++} END {exit n != 1}' "$dir/out" || fail "no product with the vocabulary"
+grep -qE '^  [0-9.]+ us a step in these lines; [0-9.]+ us when nobody looks between them; rest -?[0-9.]+ us, -?[0-9.]+ %$' "$dir/out" || fail "no sum of the lines beside a step"
+awk '$1 == "linear" && $NF == "token_embd" && $8 > 0 {n++} END {exit n != 1}' "$dir/out" || fail "no product with the vocabulary"
+runs 0 "what launches took, as JSON" bench -m $draft --device cpu -p 16 -n 8 -r 1 --ops --json
+for key in ops step us ops_us rest_us calls_per_step of_limit limit; do says out "\"$key\": "; done
 runs 0 "a prompt may fill the context" bench -m $draft -p 1024 -n 0 -r 1
 runs 0 "bench as JSON has the promised fields" bench -m $draft --device cpu -p 0 -n 4 -t 1 -r 1 --json
-for key in model device backend threads test depth batch tok_s tok_s_min tok_s_max runs mbu mfu; do says out "\"$key\": "; done
+for key in model device backend threads test depth batch tok_s tok_s_min tok_s_max runs mbu tflop_s mfu; do says out "\"$key\": "; done
 says out '"test": "tg4"'
 says out '"threads": 1,'
 silent err

@@ -8,7 +8,9 @@
  * host   (--ops, --json) the host's own work in a step, microseconds: commands, schedule, events.
  * Each row: one run that is not counted, then --runs; median, least and most.  Token ids are random, sampling is
  * greedy.  mbu of tg = (weights + KV bytes a step must read) x steps per second / measured read bandwidth of this
- * machine with the same threads; it can exceed 1 where the weights fit into the caches.
+ * machine with the same threads; it can exceed 1 where the weights fit into the caches.  mfu = operations of the products and of attention
+ * that the row's tokens need x their rate / what the matrix units of the device were measured to give (f16, sums in f32); not known of a
+ * CPU, whose products are of several kinds with a ceiling each, nor with early exit, where it is not known who needs what.
  *
  * With --batch-file none of this: the requests of a file are answered (bench_batch.h).
  */
@@ -50,6 +52,7 @@ typedef struct {
     uint64_t      *arrival;       /* [batch] */
     uint32_t       fresh;         /* makes each run's tokens new */
     double         read_bw;       /* bytes/s; 0: not known */
+    sr_peaks       peak;          /* operations/s; 0: not known */
     double         weight_bytes, kv_bytes; /* read per step; per token of context and sequence */
     sr_jsonw       w;
     sr_portstats   before;        /* of a row's measured runs */
@@ -185,23 +188,64 @@ static double host_us(const bench *b)
     return (double)(now.ns_host - b->before.ns_host) * 1e-3 / (double)SR_MAX(steps, (uint64_t)1);
 }
 
+/* Operations that a token of the row needs; 0: not known. */
+static double flops_of(const bench *b, const row *r)
+{
+    uint32_t end = r->depth + r->n, made = r->prefill && end < b->s->info.ctx;
+    sr_shape n   = {.tok = r->batch, .out = r->batch, .seq = r->batch};
+    if (b->o->cfg.early_exit > 0)
+        return 0;
+    if (!r->prefill)
+        return sr_model_flops(b->s->model, &n, r->batch * (r->depth + (r->n + 1) / 2)) / r->batch;
+    n.tok *= r->n;
+    n.out *= made;
+    return sr_model_flops(b->s->model, &n, r->batch * end) / n.tok;
+}
+
+static void share(double v, char out[16]) { snprintf(out, 16, v >= 0 ? "%6.2f" : "", v); }
+
+static void json_share(sr_jsonw *w, const char *key, double v)
+{
+    if (v >= 0)
+        sr_json_num(w, key, v);
+    else
+        sr_json_null(w, key);
+}
+
+typedef struct { bench *b; const row *r; } again;
+
+static sr_status once_more(void *arg, sr_err *err)
+{
+    const again *a = arg;
+    double       tok_s;
+    return run_once(a->b, a->r, &tok_s, err);
+}
+
+static sr_status ops(bench *b, const row *r, sr_jsonw *json, sr_err *err)
+{
+    const sr_opslimits limit = {.read = b->read_bw, .peak = b->peak.f16};
+    again              a     = {b, r};
+    return b->o->cfg.profile ? sr_bench_ops(b->s->model, once_more, &a, &limit, json, err) : SR_OK;
+}
+
 static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
 {
     const sr_modelinfo *i = &b->s->info;
     char                test[24];
     double              per_step = b->weight_bytes + b->kv_bytes * r->batch * (r->depth + r->n / 2.0);
     double              mbu = !r->prefill && b->read_bw > 0 ? per_step * (v->median / r->batch) / b->read_bw : -1;
+    double              flops = flops_of(b, r) * v->median, mfu = flops > 0 && b->peak.f16 > 0 ? flops / b->peak.f16 : -1;
     snprintf(test, sizeof test, "%s%u", r->prefill ? "pp" : "tg", r->n);
     if (!b->o->json) {
-        char share[16] = "";
-        if (mbu >= 0)
-            snprintf(share, sizeof share, "%6.2f", mbu);
-        printf("%-10s %8u %6u %12.1f %10.1f %10.1f %8s\n", test, r->depth, r->batch, v->median, v->min, v->max, share);
+        char of_memory[16], of_matrix[16];
+        share(mbu, of_memory);
+        share(mfu, of_matrix);
+        printf("%-10s %8u %6u %12.1f %10.1f %10.1f %8s %8s\n", test, r->depth, r->batch, v->median, v->min, v->max, of_memory, of_matrix);
         print_sides(b);
         if (b->o->cfg.profile)
             printf("           host %.1f us a step\n", host_us(b));
         fflush(stdout);
-        return b->o->cfg.profile ? sr_bench_ops(b->s->model, b->read_bw, NULL, err) : SR_OK;
+        return ops(b, r, NULL, err);
     }
     sr_json_obj(&b->w, NULL);
     sr_json_str(&b->w, "model", b->s->id);
@@ -215,14 +259,12 @@ static sr_status report(bench *b, const row *r, const sr_spread *v, sr_err *err)
     sr_json_num(&b->w, "tok_s_min", v->min);
     sr_json_num(&b->w, "tok_s_max", v->max);
     sr_json_uint(&b->w, "runs", b->o->runs);
-    if (mbu >= 0)
-        sr_json_num(&b->w, "mbu", mbu);
-    else
-        sr_json_null(&b->w, "mbu");
+    json_share(&b->w, "mbu", mbu);
     print_sides(b);
     sr_json_num(&b->w, "host_us", host_us(b));
-    sr_json_null(&b->w, "mfu"); /* the peak of the matrix units of this device is not measured */
-    if (b->o->cfg.profile && sr_bench_ops(b->s->model, b->read_bw, &b->w, err))
+    json_share(&b->w, "tflop_s", flops > 0 ? flops * 1e-12 : -1);
+    json_share(&b->w, "mfu", mfu);
+    if (ops(b, r, &b->w, err))
         return err->status;
     sr_json_end(&b->w);
     return SR_OK;
@@ -245,8 +287,6 @@ static sr_status run_row(bench *b, const row *r, sr_err *err)
             v[i - 1] = tok_s; /* the first one warms up */
         if (i == 0)
             sr_port_stats(b->s->port, &b->before);
-        if (i == 0 && b->o->cfg.profile && sr_bench_ops_reset(b->s->model, err))
-            return err->status;
     }
     if (show)
         fputs("\r\033[K", stderr);
@@ -268,6 +308,8 @@ static sr_status prepare(bench *b, sr_err *err)
     sr_port_stats(b->s->port, &st);
     if (st.pages_total)
         b->kv_bytes = (double)i->kv_bytes / (double)(st.pages_total * i->page_tokens);
+    if (o->cfg.profile && sr_model_profile(b->s->model, SR_TIME_NOTHING, NULL, err)) /* but when it is asked */
+        return err->status;
     if (i->on_host && (most(&o->n) > 0 || o->cfg.profile) && sr_bench_read(i->threads, 0, &b->read_bw, err))
         return sr_while(err, "measuring the memory");
     return SR_OK;
@@ -293,10 +335,12 @@ static void head(const bench *b)
     printf("%s: %s, %.1f M parameters, %s, %.1f MB\n%s%s%s, %u %s%s", b->s->id, i->arch, (double)i->n_params * 1e-6,
            i->ftype, (double)i->bytes * 1e-6, i->device, *i->isa ? ", " : "", i->isa, i->threads,
            i->on_host ? "threads" : "multiprocessors", i->f32_activations ? ", activations of the CPU in f32" : "");
+    if (b->peak.f16 > 0)
+        printf("; matrices at %.0f TFLOP/s", b->peak.f16 * 1e-12);
     if (b->read_bw > 0)
         printf("; memory %s %.1f GB/s", i->on_host ? "reads" : "copies", b->read_bw * 1e-9);
     puts("\n");
-    printf("%-10s %8s %6s %12s %10s %10s %8s\n", "test", "depth", "batch", "tok/s", "min", "max", "mbu");
+    printf("%-10s %8s %6s %12s %10s %10s %8s %8s\n", "test", "depth", "batch", "tok/s", "min", "max", "mbu", "mfu");
 }
 
 /* What a step reads of the weights: all but the input embedding, unless that is the output matrix too. */
@@ -348,9 +392,10 @@ static int run(options *o)
     if (st == SR_OK && (st = sr_backend_pick(o->cfg.device, &be, &index, why, &err)) == SR_OK) {
         snprintf(b.backend, sizeof b.backend, "%s", be->name);
         sr_rates rates = {0};
-        if (be != &sr_backend_cpu && (most(&o->n) > 0 || o->cfg.profile)) /* before the model takes the memory */
+        if (be != &sr_backend_cpu) /* before the model takes the memory */
             st = sr_probe_rates(be, index, &rates, &err);
         b.read_bw = rates.copy;
+        b.peak    = rates.peak;
     }
     if (st == SR_OK)
         st = sr_session_open(&o->cfg, &b.s, &err);
@@ -477,7 +522,7 @@ int sr_cmd_bench(int argc, char **argv)
 #ifdef SR_HAVE_TEXT
         SR_O_SKIP(o.cfg),
 #endif
-        SR_O_FLAG("ops", 0, o.cfg.profile, "below each row, where its time went, by kind of op"),
+        SR_O_FLAG("ops", 0, o.cfg.profile, "below each row, where a step's time went, by kind of launch"),
 #ifdef SR_HAVE_TEXT
         SR_O_STR("batch-file", 0, o.batch_file, "FILE", "instead: answer the requests of a file in OpenAI's batch form, one a line (- is stdin)"),
         SR_O_STR("output", 0, o.output, "FILE", "where their results go, one a line; requests whose results are there already are left out"),
@@ -492,7 +537,7 @@ int sr_cmd_bench(int argc, char **argv)
     };
     sr_optspec spec = {"bench", NULL,
                        "Measure tokens per second: prompts (pp), answers (tg), at several depths and batch sizes. mbu is "
-                       "the share of this machine's measured memory bandwidth that a tg row uses. With --url, measure a server: time to the first "
+                       "the share of this machine's measured memory bandwidth that a tg row uses, mfu the share of a GPU's measured matrix peak. With --url, measure a server: time to the first "
                        "text, between texts, of whole answers, and throughput, for several numbers of clients.",
                        opt, SR_COUNT(opt), .max_operands = 0,
                        .more = "examples:\n  strata bench -m model.gguf -p 512,2048 -n 128 -d 0,8192 -b 1,8,32 --json\n"

@@ -56,6 +56,10 @@ static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index,
             sr_json_num(w, "host_to_device_bytes_per_s", rates->up);
             sr_json_num(w, "device_to_host_bytes_per_s", rates->down);
         }
+        if (rates->peak.f16 > 0) {
+            sr_json_num(w, "f16_flop_per_s", rates->peak.f16);
+            sr_json_num(w, "int8_op_per_s", rates->peak.int8);
+        }
         sr_json_end(w);
         return;
     }
@@ -69,6 +73,9 @@ static void show(const options *o, sr_jsonw *w, const sr_backend *be, int index,
     if (rates->copy > 0)
         printf("%-8s      copies memory at %.1f GB/s (read and written), from the host at %.1f, to it at %.1f\n", "", rates->copy * 1e-9,
                rates->up * 1e-9, rates->down * 1e-9);
+    if (rates->peak.f16 > 0)
+        printf("%-8s      multiplies matrices of f16 at %.1f TFLOP/s (sums in f32), of int8 at %.1f TOP/s\n", "", rates->peak.f16 * 1e-12,
+               rates->peak.int8 * 1e-12);
 }
 
 static void show_absent(const options *o, sr_jsonw *w, const char *name, const char *why)
@@ -144,7 +151,7 @@ int sr_cmd_devices(int argc, char **argv)
     const sr_opt opt[] = {
         SR_O_STR("device", 0, o.device, "DEVICE", "only what auto, cpu, cuda, gpu or cuda:N would take; exit status 1 and the "
                                                   "reason when it cannot be had"),
-        SR_O_FLAG("measure", 0, o.measure, "measure how fast memory is, and the way to it (a second or two)"),
+        SR_O_FLAG("measure", 0, o.measure, "measure how fast memory is, the way to it, and matrix units (a second or two)"),
         SR_O_FLAG("json", 0, o.json, "as JSON"),
     };
     const sr_optspec spec = {"devices", NULL, "List what models can be computed on, and why not on the rest.", opt,

@@ -43,6 +43,8 @@ static void print_device(const sr_profile *p)
     }
     printf("device: %s, %.1f GB\n", p->dev.name, (double)p->dev.vram * GB);
     printf("  %-22s %.1f GB/s read and written; from the host %.1f, to it %.1f\n", "copies", p->dev.copy * GB, p->dev.h2d * GB, p->dev.d2h * GB);
+    if (p->dev.f16 > 0)
+        printf("  %-22s f16 %.1f TFLOP/s, int8 %.1f TOP/s\n", "matrix units", p->dev.f16 * 1e-12, p->dev.int8 * 1e-12);
     printf("  %-22s %.2f us; a handshake with the host %.1f us\n", "shortest op", p->dev.op * 1e6, p->dev.sync * 1e6);
     print_curves("products, GB/s by rows", &p->dev.gemv, GB);
     print_curves("TFLOP/s by rows", &p->dev.gemm, 1e-12);

@@ -22,7 +22,7 @@
 #include "base/err.h"
 #include "ops/op.h"
 
-#define SR_BACKEND_ABI 3u
+#define SR_BACKEND_ABI 4u
 typedef enum { SR_MEM_DEVICE, SR_MEM_PINNED, SR_MEM_MANAGED } sr_memkind;
 typedef enum { SR_Q_COMPUTE, SR_Q_IN, SR_Q_OUT, SR_Q_COUNT } sr_queue;
 
@@ -48,14 +48,24 @@ typedef struct {                   /* how to open a device; zero = defaults */
     uint32_t threads;              /* CPU: 0 = all usable cores */
     uint32_t spin_us;              /* CPU: how long an idle worker spins before it sleeps; 0 = the measured default */
     bool     pin;                  /* CPU: workers to cores */
-    bool     profile;              /* time every op (see profile()) */
+    bool     profile;              /* ops and steps can be timed (see profile()) */
     bool     deterministic;        /* GPU: an output depends on its inputs alone, not on who else is in the step (the CPU always does that) */
     bool     no_graphs;            /* GPU: launch op by op, for debuggers and comparisons */
     const char *isa;               /* CPU: "ref", "avx2", "avx512", "amx", "amx-bf16", "neon", "neon-dot"; NULL = the best there is with the reference's bits */
     bool        f32_activations;   /* CPU: what weights in blocks are multiplied by stays f32; else it is rounded to int8, as ggml does (ops/linear/linear.h) */
 } sr_devcfg;
 
-typedef struct { uint64_t ns, calls, cycles; double bytes, flops; } sr_opstat; /* cycles: of the host's nominal clock; 0: not known */
+/* Ops [op, op + n_op) that run as one: bytes and flops that they must move and do at least, what lies between them left out (sr_group_cost());
+ * cycles: of the host's nominal clock; 0: not known. */
+typedef struct { uint32_t op, n_op; uint64_t ns, calls, cycles; double bytes, flops; } sr_opstat;
+typedef enum {                     /* what a plan times; of steps that are not looked into, their parts may overlap */
+    SR_TIME_OPS, SR_TIME_STEPS, SR_TIME_NOTHING
+} sr_timing;
+typedef struct {                   /* what was timed since the last profile() */
+    sr_opstat *op; size_t cap, n;  /* op: the caller's, room for cap */
+    uint64_t   steps, ns;          /* begun with op 0; TIME_STEPS: what those took from there to their last op */
+} sr_timed;
+typedef struct { double f16, int8; } sr_peaks; /* operations/s of the matrix units: f16 with f32 sums, int8 with int32 sums */
 
 typedef struct sr_backend {
     uint32_t    abi, size;
@@ -89,8 +99,12 @@ typedef struct sr_backend {
     sr_status (*bind)(sr_plan *, const sr_batch *, uint32_t w, uint32_t n, const sr_wref *, sr_err *);
     sr_status (*submit)(sr_plan *, uint32_t op, uint32_t n, const sr_shape *, sr_err *);
     void      (*discard)(sr_plan *);
-    /* With cfg.profile: time per op since the last reset, [program.n_op]; SR_UNSUPPORTED otherwise. */
-    sr_status (*profile)(sr_plan *, sr_opstat *out, bool reset, sr_err *);
+    /* With cfg.profile (else SR_UNSUPPORTED): what was timed, which is then forgotten (out NULL: only that), and what is timed from now on;
+     * a new plan times ops.  SR_INVALID: more than out->cap. */
+    sr_status (*profile)(sr_plan *, sr_timing next, sr_timed *out, sr_err *);
+    /* Measures for some tenths of a second what products give that do not wait for memory, on operands that are not zero; nothing else may
+     * use the device.  NULL: nobody knows. */
+    sr_status (*peaks)(sr_dev *, sr_peaks *out, sr_err *);
 } sr_backend;
 
 #ifdef __cplusplus

@@ -77,9 +77,10 @@ static uint64_t cpu_busy(sr_model *m)
     sr_balance *b = &m->off->balance;
     sr_err      ignored = {0};
     uint64_t    ns = 0;
-    if (!b->stat || sr_backend_cpu.profile(m->off->share.plan, b->stat, true, &ignored))
+    sr_timed    t = {.op = b->stat, .cap = m->off->share.prog.n_op};
+    if (!b->stat || sr_backend_cpu.profile(m->off->share.plan, SR_TIME_OPS, &t, &ignored))
         return 0;
-    for (uint32_t i = 0; i < m->off->share.prog.n_op; i++)
+    for (size_t i = 0; i < t.n; i++)
         ns += b->stat[i].ns;
     return ns;
 }

@@ -170,8 +170,8 @@ static sr_status fetch(sr_model *m, sr_err *err)
     return n ? m->be->copyv(m->dev, SR_Q_COMPUTE, back, n, err) : SR_OK;
 }
 
-/* Weights that come in steps, early exits and times of single ops need the host between a step's ops, or after them. */
-bool sr_model_flies(const sr_model *m) { return !m->off && !m->skip && !m->tap && !m->cfg.dev.profile; }
+/* Weights that come in steps, early exits and times of ops need the host between a step's ops, or after them. */
+bool sr_model_flies(const sr_model *m) { return !m->off && !m->skip && !m->tap && !m->timed; }
 
 static sr_status inputs(sr_model *m, sr_err *err)
 {

@@ -97,14 +97,17 @@ SR_MUSTUSE sr_status sr_model_early_exit(sr_model *, float certain, uint32_t lay
 typedef bool (*sr_logitsfn)(void *arg, uint32_t pos, const float *logits);
 SR_MUSTUSE sr_status sr_model_eval(sr_model *, const int32_t *tok, uint32_t n, uint32_t from, sr_logitsfn row, void *arg, sr_err *);
 
-/* Time by kind of op since the last reset; needs cfg.dev.profile, and no request may be running.  Lines that do the same
- * in other layers are added up; in the program's order.  SR_INVALID: more than cap lines. */
+/* What launches took, by kind, or steps, since the last call, and what is timed from now on; needs cfg.dev.profile, and no request may be
+ * running.  Launches that do the same in other layers are added up; in the program's order.  SR_INVALID: more than cap lines. */
 typedef struct {
-    char      op[16], weights[64], format[16];  /* "linear", "ffn_gate,ffn_up", "Q4_K"; the last two may be empty */
-    uint32_t  n_op;                             /* ops of the program that are this line */
+    char      op[32], weights[128], format[24]; /* "norm+linear", from four ops on "chain of 7"; "ffn_gate,ffn_up", "Q4_K,F16": of its products, where it has some */
+    uint32_t  n_op, launches;                   /* ops that one of these computes; how many of them were seen in the program */
     sr_opstat stat;
 } sr_opline;
-SR_MUSTUSE sr_status sr_model_profile(sr_model *, sr_opline *, size_t cap, size_t *n, bool reset, sr_err *);
+typedef struct { sr_opline *line; size_t cap, n; uint64_t steps, ns; } sr_optable; /* as sr_timed */
+SR_MUSTUSE sr_status sr_model_profile(sr_model *, sr_timing next, sr_optable *out, sr_err *); /* out NULL: only what is timed from now on */
+/* Operations of a step's products and attention, without blocks left out; kv_tokens: positions visible at its end, summed over sequences. */
+double sr_model_flops(const sr_model *, const sr_shape *, uint32_t kv_tokens);
 
 typedef struct {
     uint32_t seqs, tokens, drafted, accepted, preempted;

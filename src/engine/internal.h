@@ -51,6 +51,7 @@ struct sr_model {
     const void       *sampled_dev;
     float            *hidden;     /* pinned: final-norm states of a step's wanted rows [max.out][n_embd], where vectors are wanted */
     uint32_t          kv_pages;
+    bool              timed;      /* ops or steps are: sr_model_profile() */
 };
 
 /* batch.c */

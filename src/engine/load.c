@@ -202,6 +202,7 @@ static sr_status load(sr_model *m, sr_err *err)
     if (sr_compile(m->gguf, &cc, &m->code, err) || defaults(m, err))
         return err->status;
     describe(m);
+    m->timed = c->dev.profile;
     if (m->be->open(c->device, &c->dev, &m->dev, err) || m->be->info(c->device, m->dev, &di, err))
         return err->status;
     if (!step_given && di.arch) /* a GPU's products want more rows */

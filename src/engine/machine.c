@@ -378,6 +378,8 @@ static sr_status device(probe *k, sr_err *err)
     p->dev.units = di.units;
     p->dev.vram  = di.mem_total;
     p->dev.copy  = rates.copy;
+    p->dev.f16   = rates.peak.f16;
+    p->dev.int8  = rates.peak.int8;
     p->dev.h2d   = rates.up;
     p->dev.d2h   = rates.down;
     p->dev.read  = rates.copy;

@@ -45,6 +45,8 @@ sr_status sr_probe_rates(const sr_backend *be, int device, sr_rates *out, sr_err
         rate(be, d, a, host, small, 8, &out->up, err) || rate(be, d, host, a, small, 8, &out->down, err))
         goto done;
     out->copy *= 2; /* read and written */
+    if (be->peaks)
+        (void)!be->peaks(d, &out->peak, err);
 done:
     if (d) {
         be->free(d, a);

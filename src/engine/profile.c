@@ -1,9 +1,11 @@
-/* profile.c - what a program's ops took, added up over layers: the table of `strata bench --ops`. */
+/* profile.c - what a program's launches took, added up over layers: the table of `strata bench --ops`; what a step must compute. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/skip.h"
+
+enum { CHAIN = 4 /* names of so many ops are too many */, WAYS = 8 /* launches that begin with an op, in steps of different shapes, at most */ };
 
 /* "blk.3.attn_q.weight" -> "attn_q", added to a list. */
 static void add_name(char *list, size_t cap, const char *tensor)
@@ -22,21 +24,28 @@ static void add_format(char *list, size_t cap, uint16_t format)
         snprintf(list + n, cap - n, "%s%s", n ? "," : "", name);
 }
 
-static bool has_weights(uint32_t code) { return code == SR_OP_EMBED || code == SR_OP_NORM || code == SR_OP_LINEAR; }
+/* Weights of an op that are worth a name in a launch of n ops: beside products norms are not. */
+static bool named(uint32_t code, uint32_t n) { return code == SR_OP_LINEAR || (n == 1 && (code == SR_OP_EMBED || code == SR_OP_NORM)); }
 
-static void label(const sr_model *m, const sr_op *op, sr_opline *l)
+static void label(const sr_model *m, const sr_opstat *s, sr_opline *l)
 {
-    const sr_kvshape *kv = m->code->prog.kv;
-    *l = (sr_opline){.n_op = 1};
-    snprintf(l->op, sizeof l->op, "%s", sr_op_name(op->code));
-    for (uint32_t i = 0; has_weights(op->code) && i < op->n_w; i++) {
-        const sr_tensor *t = m->code->tensor[op->w + i];
-        add_name(l->weights, sizeof l->weights, t ? t->name : "constants");
-        add_format(l->format, sizeof l->format, m->code->prog.weight[op->w + i].format);
-    }
-    if (op->code == SR_OP_ATTN || op->code == SR_OP_KVWRITE) {
-        add_format(l->format, sizeof l->format, kv[op->w].format_k);
-        add_format(l->format, sizeof l->format, kv[op->w].format_v);
+    const sr_program *p = &m->code->prog;
+    *l = (sr_opline){.n_op = s->n_op, .launches = 1};
+    if (s->n_op >= CHAIN)
+        snprintf(l->op, sizeof l->op, "chain of %u", s->n_op);
+    for (const sr_op *op = &p->op[s->op]; op < &p->op[s->op + s->n_op]; op++) {
+        size_t at = strlen(l->op);
+        if (s->n_op < CHAIN)
+            snprintf(l->op + at, sizeof l->op - at, "%s%s", at ? "+" : "", sr_op_name(op->code));
+        for (uint32_t i = 0; named(op->code, s->n_op) && i < op->n_w; i++) {
+            const sr_tensor *t = m->code->tensor[op->w + i];
+            add_name(l->weights, sizeof l->weights, t ? t->name : "constants");
+            add_format(l->format, sizeof l->format, p->weight[op->w + i].format);
+        }
+        if (op->code == SR_OP_ATTN || op->code == SR_OP_KVWRITE) {
+            add_format(l->format, sizeof l->format, p->kv[op->w].format_k);
+            add_format(l->format, sizeof l->format, p->kv[op->w].format_v);
+        }
     }
 }
 
@@ -49,33 +58,50 @@ static void add(sr_opstat *to, const sr_opstat *s)
     to->flops += s->flops;
 }
 
-sr_status sr_model_profile(sr_model *m, sr_opline *out, size_t cap, size_t *n, bool reset, sr_err *err)
+/* Launches of the same kind become a line. */
+static sr_status gather(const sr_model *m, const sr_timed *t, sr_optable *out, sr_err *err)
 {
-    const sr_program *p    = &m->code->prog;
-    sr_opstat        *stat = sr_calloc(p->n_op, sizeof *stat);
-    sr_status         s    = SR_OK;
-    *n                     = 0;
-    if (!stat)
-        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a profile", p->n_op * sizeof *stat);
-    if (!m->be->profile)
-        s = sr_raise(err, SR_UNSUPPORTED, "%s: no times of single ops", m->be->name);
-    else
-        s = m->be->profile(m->plan, stat, reset, err);
-    for (uint32_t i = 0; s == SR_OK && i < p->n_op; i++) {
+    out->n     = 0;
+    out->steps = t->steps;
+    out->ns    = t->ns;
+    for (size_t i = 0, k; i < t->n; i++) {
         sr_opline line;
-        size_t    k = 0;
-        label(m, &p->op[i], &line);
-        while (k < *n && (strcmp(out[k].op, line.op) || strcmp(out[k].weights, line.weights) || strcmp(out[k].format, line.format)))
-            k++;
-        if (k == cap)
-            s = sr_raise(err, SR_INVALID, "more than %zu kinds of ops", cap);
-        else if (k == *n)
-            out[(*n)++] = line;
+        label(m, &t->op[i], &line);
+        for (k = 0; k < out->n; k++)
+            if (!strcmp(out->line[k].op, line.op) && !strcmp(out->line[k].weights, line.weights) && !strcmp(out->line[k].format, line.format))
+                break;
+        if (k == out->cap)
+            return sr_raise(err, SR_INVALID, "more than %zu kinds of launches", out->cap);
+        if (k == out->n)
+            out->line[out->n++] = line;
         else
-            out[k].n_op++;
-        if (s == SR_OK)
-            add(&out[k].stat, &stat[i]);
+            out->line[k].launches++;
+        add(&out->line[k].stat, &t->op[i]);
     }
-    sr_free(stat);
+    return SR_OK;
+}
+
+sr_status sr_model_profile(sr_model *m, sr_timing next, sr_optable *out, sr_err *err)
+{
+    sr_timed t = {.cap = (size_t)m->code->prog.n_op * WAYS};
+    if (!m->be->profile)
+        return sr_raise(err, SR_UNSUPPORTED, "%s: no times of ops", m->be->name);
+    if (!(t.op = sr_calloc(t.cap, sizeof *t.op)))
+        return sr_raise(err, SR_NOMEM, "host: memory for times of %zu launches", t.cap);
+    sr_status s = m->be->profile(m->plan, next, &t, err);
+    m->timed    = s == SR_OK ? next != SR_TIME_NOTHING : m->timed;
+    if (s == SR_OK && out)
+        s = gather(m, &t, out, err);
+    sr_free(t.op);
     return s;
+}
+
+double sr_model_flops(const sr_model *m, const sr_shape *n, uint32_t kv_tokens)
+{
+    const sr_program *p = &m->code->prog;
+    double            flops = 0;
+    for (uint32_t i = 0; i < p->n_op; i++)
+        if ((p->op[i].code == SR_OP_LINEAR || p->op[i].code == SR_OP_ATTN) && !sr_left_out(m, i))
+            flops += sr_op_cost(p, i, n, kv_tokens).flops;
+    return flops;
 }

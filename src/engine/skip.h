@@ -48,5 +48,6 @@ SR_MUSTUSE sr_status sr_ops_submit(sr_model *m, sr_plan *plan, const uint8_t *ou
 /* The step in the block, ops [0, to), results of its wanted rows in m->sampled; *rest: submitted, results not copied yet. */
 SR_MUSTUSE sr_status sr_skip_step(sr_model *m, uint32_t to, bool *rest, sr_err *err);
 static inline uint64_t sr_skip_salt(const sr_model *m) { return m->skip ? m->skip->salt : 0; }
+static inline bool sr_left_out(const sr_model *m, uint32_t op) { return m->skip && m->skip->op && m->skip->op[op]; }
 static inline bool sr_exit_on(const sr_model *m) { return m->skip && m->skip->exit_layer; }
 #endif

@@ -4,6 +4,7 @@
 #include "ops/embed/embed.h"
 #include "ops/glu/glu.h"
 #include "ops/kvio/kvio.h"
+#include "ops/linear/between.h"
 #include "ops/linear/linear.h"
 #include "ops/move/move.h"
 #include "ops/norm/norm.h"
@@ -40,6 +41,20 @@ sr_cost sr_op_cost(const sr_program *p, uint32_t op, const sr_shape *n, uint32_t
     const sr_op *o = &p->op[op];
     SR_ASSERT(op < p->n_op && o->code < SR_OP_COUNT, "op %u of %u", op, p->n_op);
     return family[o->code].cost ? family[o->code].cost(p, o, n) : sr_attn_cost(p, o, n, kv_tokens);
+}
+
+sr_cost sr_group_cost(const sr_program *p, uint32_t op, uint32_t n_op, const sr_shape *n, uint32_t kv_tokens)
+{
+    sr_cost all = {0};
+    for (uint32_t i = op; i < op + n_op; i++) {
+        const sr_op *o = &p->op[i];
+        sr_cost      c = sr_op_cost(p, i, n, kv_tokens);
+        all.bytes += c.bytes;
+        all.flops += c.flops;
+        if (i + 1 < op + n_op && o->out[0] != SR_NONE && o->out[0] != o->in[0] && p->op[i + 1].in[0] == o->out[0] && !sr_read_later(p, i + 1, o->out[0], i + 1))
+            all.bytes -= 2.0 * sr_slot_rows(&p->slot[o->out[0]], n) * p->slot[o->out[0]].width * 4;
+    }
+    return all;
 }
 
 size_t sr_op_scratch(const sr_program *p, uint32_t op, const sr_shape *max, uint32_t workers)

@@ -152,6 +152,8 @@ extern "C" {
 /* The table of families: one row an opcode (op.c). */
 const char *sr_op_name(uint32_t code);
 sr_cost  sr_op_cost(const sr_program *p, uint32_t op, const sr_shape *n, uint32_t kv_tokens); /* kv_tokens: visible positions summed over sequences */
+/* The same of ops [op, op + n) in one launch: what one of them writes for the next alone is neither written nor read. */
+sr_cost  sr_group_cost(const sr_program *p, uint32_t op, uint32_t n_op, const sr_shape *n, uint32_t kv_tokens);
 size_t   sr_op_scratch(const sr_program *p, uint32_t op, const sr_shape *max, uint32_t workers); /* bytes of working memory; workers: CPU threads, 1 on a GPU */
 uint32_t sr_slot_rows(const sr_slot *s, const sr_shape *n);
 size_t   sr_program_scratch(const sr_program *p, const sr_shape *max, uint32_t workers); /* all slots and the largest op scratch, aligned: what prepare() wants */

@@ -25,6 +25,7 @@ static const sr_pfield top[] = {
 static const sr_pfield device[] = {
     STR("name", true, dev.name), STR("driver", false, dev.driver), U32("arch", true, dev.arch, 1, 9999), U32("units", false, dev.units, 1, 65536),
     U64("vram_bytes", true, dev.vram, 1e6, 1e14), GBS("dev_read_gbs", true, dev.read), GBS("copy_gbs", false, dev.copy),
+    NUM("f16_tflops", false, dev.f16, 1e12, 1e-3, 1e6), NUM("int8_tops", false, dev.int8, 1e12, 1e-3, 1e6),
     GBS("h2d_gbs", true, dev.h2d), GBS("d2h_gbs", false, dev.d2h), GBS("zero_copy_gbs", false, dev.zero_copy), GBS("kv_read_gbs", false, dev.kv),
     NUM("attn_tflops", false, dev.attn, 1e12, 1e-5, 1e6),
     NUM("op_us", false, dev.op, 1e-6, 0, 1e5), NUM("sync_us", false, dev.sync, 1e-6, 0, 1e5), CURVES("gemv_gbs", false, dev.gemv, 1e9),

@@ -35,6 +35,7 @@ typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or 
         uint32_t  arch, units;        /* arch 0: there is no device */
         uint64_t  vram;
         double    read, copy, h2d, d2h, zero_copy, kv, attn, op, sync; /* copy: read + written; kv, attn: attention reading, and its flops; op: the shortest */
+        double    f16, int8;          /* operations/s of the matrix units */
         sr_curves gemv, gemm;         /* over rows of x: bytes of weights; flops, of matrices of 4096 x 14336 */
         sr_curve  by_size[SR_PROFILE_SIZES], by_tokens; /* gemm in Q4_K of other sizes (sr_profile_size()); attn's flops over tokens of a prompt */
         sr_curve  small;              /* gemv in Q4_K of 4096 x 4096, where gemv is of 8192 x 8192 */

@@ -30,5 +30,5 @@ sr_status sr_cpu_slot(sr_plan *, uint16_t slot, void **, size_t *bytes);
 sr_status sr_cpu_bind(sr_plan *, const sr_batch *, uint32_t w, uint32_t n, const sr_wref *, sr_err *);
 sr_status sr_cpu_submit(sr_plan *, uint32_t op, uint32_t n, const sr_shape *, sr_err *);
 void      sr_cpu_discard(sr_plan *);
-sr_status sr_cpu_profile(sr_plan *, sr_opstat *out, bool reset, sr_err *);
+sr_status sr_cpu_profile(sr_plan *, sr_timing next, sr_timed *out, sr_err *);
 #endif

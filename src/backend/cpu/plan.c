@@ -24,7 +24,9 @@ struct sr_plan {
     void               **slot;       /* [n_slot] */
     sr_wref             *weight;     /* [n_weight] */
     sr_batch             batch;
-    sr_opstat           *stat;       /* [n_op] with cfg.profile */
+    sr_opstat           *stat;       /* [n_op] with cfg.profile; an op is never part of a larger one here */
+    sr_timing            timing;
+    uint64_t             steps, ns_steps;
     void                *scratch;
     uint32_t             first, count; /* the range being executed */
     uint32_t            *next[3];    /* work counters of three consecutive phases, a cache line of each thread */
@@ -208,7 +210,7 @@ static void run_range(void *arg, uint32_t thread)
     sr_plan *pl    = arg;
     uint32_t phase = 0;
     for (uint32_t i = pl->first; i < pl->first + pl->count; i++) {
-        bool     timed = pl->stat && thread == 0;
+        bool     timed = pl->stat && pl->timing == SR_TIME_OPS && thread == 0;
         uint64_t t = timed ? sr_now_ns() : 0, cycles = timed ? sr_cycles() : 0;
         run_op(pl, i, thread, &phase);
         if (timed) {
@@ -239,8 +241,13 @@ static sr_status execute(void *arg, uint32_t op, uint32_t n, const sr_shape *sha
     pl->first = op;
     pl->count = n;
     memset(pl->next[0], 0, 3 * counters(pl) * sizeof(uint32_t));
+    uint64_t began = pl->stat ? sr_now_ns() : 0;
     sr_pool_run(pl->dev->pool, run_range, pl);
-    if (pl->stat)
+    if (pl->stat && pl->timing != SR_TIME_NOTHING)
+        pl->steps += op == 0;
+    if (pl->stat && pl->timing == SR_TIME_STEPS)
+        pl->ns_steps += sr_now_ns() - began;
+    if (pl->stat && pl->timing == SR_TIME_OPS)
         add_costs(pl);
     return SR_OK;
 }
@@ -252,13 +259,26 @@ sr_status sr_cpu_submit(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *sh
     return sr_cpuqueue_call(pl->dev->queue[SR_Q_COMPUTE], execute, pl, op, n, shape, err);
 }
 
-sr_status sr_cpu_profile(sr_plan *pl, sr_opstat *out, bool reset, sr_err *err)
+sr_status sr_cpu_profile(sr_plan *pl, sr_timing next, sr_timed *out, sr_err *err)
 {
     if (!pl->stat)
         return sr_raise(err, SR_UNSUPPORTED, "the device was opened without profiling");
-    if (out)
-        memcpy(out, pl->stat, pl->prog->n_op * sizeof *out);
-    if (reset)
-        memset(pl->stat, 0, pl->prog->n_op * sizeof *out);
+    if (out) {
+        out->n     = 0;
+        out->steps = pl->steps;
+        out->ns    = pl->ns_steps;
+    }
+    for (uint32_t i = 0; out && i < pl->prog->n_op; i++) {
+        if (!pl->stat[i].calls)
+            continue;
+        if (out->n == out->cap)
+            return sr_raise(err, SR_INVALID, "more than %zu ops were timed", out->cap);
+        out->op[out->n]        = pl->stat[i];
+        out->op[out->n].op     = i;
+        out->op[out->n++].n_op = 1;
+    }
+    memset(pl->stat, 0, pl->prog->n_op * sizeof *pl->stat);
+    pl->steps = pl->ns_steps = 0;
+    pl->timing = next;
     return SR_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "backend/cuda/internal.h"
 #include "ops/expcode/expcode_cuda.h"
+#include "base/bench.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "ops/linear/layout.h"
@@ -347,6 +348,24 @@ static sr_status cuda_pin(sr_dev *d, void *p, size_t n, bool on, sr_err *err)
     return sr_raise(err, SR_NOMEM, "cuda:%d: %zu bytes cannot be page-locked: %s", d->index, n, cudaGetErrorString(rc));
 }
 
+/* Of the pieces, the later half: a card slows down as it heats. */
+static sr_status peak(sr_dev *d, bool int8, double *out, sr_err *err)
+{
+    enum { PIECES = 16 };
+    double    v[PIECES];
+    sr_status s = CU(d, err, sr_cuda_peak(d->queue[SR_Q_COMPUTE].stream, &d->info, int8, v, PIECES));
+    *out        = s ? 0 : sr_bench_spread(v + PIECES / 2, PIECES / 2).median;
+    return s;
+}
+
+static sr_status cuda_peaks(sr_dev *d, sr_peaks *out, sr_err *err)
+{
+    *out        = (sr_peaks){0};
+    sr_status s = sr_cuda_enter(d, err);
+    s           = s ? s : peak(d, false, &out->f16, err);
+    return s ? s : peak(d, true, &out->int8, err);
+}
+
 const sr_backend sr_backend_cuda = {
     .abi = SR_BACKEND_ABI, .size = sizeof(sr_backend), .name = "cuda", .build = SR_VERSION,
     .count = cuda_count, .open = cuda_open, .close = cuda_close, .info = cuda_info,
@@ -354,4 +373,5 @@ const sr_backend sr_backend_cuda = {
     .copyv = sr_cuda_copyv, .mark = sr_cuda_mark, .fence = sr_cuda_fence, .wait = sr_cuda_wait, .group = NULL,
     .supports = sr_cuda_supports, .scratch = sr_cuda_scratch, .prepare = sr_cuda_prepare, .slot = sr_cuda_slot,
     .bind = sr_cuda_bind, .submit = sr_cuda_submit, .discard = sr_cuda_discard, .profile = sr_cuda_profile,
+    .peaks = cuda_peaks,
 };

@@ -81,6 +81,7 @@ sr_status sr_cuda_replay(sr_cudagraphs *g, sr_dev *d, sr_plan *pl, uint32_t op, 
     sr_cudagraph *e    = entry(g, op, n, bucket);
     bool          seen = e->used != 0;
     e->used            = ++g->clock;
+    g->made += !e->exec;
     if (!seen)
         return launch(pl, op, n, shape, err);
     if (!e->exec) {

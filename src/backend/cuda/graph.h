@@ -25,7 +25,7 @@ typedef struct {
 
 typedef struct {
     sr_cudagraph graph[SR_GRAPH_SETS][SR_GRAPH_WAYS];
-    uint64_t     clock;
+    uint64_t     clock, made; /* made: steps that were on their way to a graph */
 } sr_cudagraphs;
 
 typedef sr_status (*sr_cudalaunch)(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err);

@@ -1,8 +1,8 @@
 /* internal.h - what the files of the CUDA backend share.
  *
  *     dev.c    devices, memory and its ledger        queue.c   streams, copies, points in time
- *     run.c    plans: variants, slots, submit        graph.c   captured steps
- *     probe.cu the little that needs device code
+ *     run.c    plans: variants, slots, submit        graph.c   captured steps; timing.c what launches take
+ *     probe.cu the little that needs device code    peak.cu   what the matrix units give
  *
  * The host part is C against the runtime's C interface; libcuda itself is only reached through entry points that the
  * runtime looks up, so that nothing here needs a driver to be loaded.
@@ -81,9 +81,11 @@ sr_status sr_cuda_slot(sr_plan *, uint16_t slot, void **, size_t *bytes);
 sr_status sr_cuda_bind(sr_plan *, const sr_batch *, uint32_t w, uint32_t n, const sr_wref *, sr_err *);
 sr_status sr_cuda_submit(sr_plan *, uint32_t op, uint32_t n, const sr_shape *, sr_err *);
 void      sr_cuda_discard(sr_plan *);
-sr_status sr_cuda_profile(sr_plan *, sr_opstat *out, bool reset, sr_err *);
+sr_status sr_cuda_profile(sr_plan *, sr_timing next, sr_timed *out, sr_err *);
 
-/* probe.cu */
+enum { SR_CUDA_PEAKS = 512 }; /* pieces of sr_cuda_peak() at most */
+
+/* probe.cu, peak.cu */
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -91,6 +93,8 @@ cudaError_t sr_cuda_code_arch(int *arch); /* what the kernels of this build that
 cudaError_t sr_cuda_copy_words(cudaStream_t s, const sr_cudapieces *p);
 cudaError_t sr_cuda_signal(cudaStream_t s, CUdeviceptr word, uint64_t value);
 cudaError_t sr_cuda_await(cudaStream_t s, CUdeviceptr word, uint64_t value);
+/* Operations per second of the matrix units in n pieces of some 5 ms, one after the other; int8, or f16 with f32 sums. */
+cudaError_t sr_cuda_peak(cudaStream_t s, const sr_cudainfo *d, bool int8, double *rate, int n);
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/cuda/graph.h"
+#include "backend/cuda/timing.h"
 #include "backend/limits.h"
 #include "base/fault.h"
 #include "base/mem.h"
@@ -22,12 +23,7 @@ struct sr_plan {
     sr_batch              batch;
     void                 *work;
     sr_cudagraphs         graphs;
-    /* With cfg.profile: events around the ops of one submit, read at the next one. */
-    sr_opstat            *stat;      /* [n_op] */
-    cudaEvent_t          *event;     /* [n_op + 1] */
-    uint32_t             *kv_len;    /* pinned [max.seq][2]: what attention saw, for its cost */
-    uint32_t              first, count;
-    sr_shape              now;
+    sr_cudatiming        *timing;    /* with cfg.profile, else NULL */
 };
 
 static const sr_cudakernel *family(uint32_t code)
@@ -92,22 +88,6 @@ static sr_status lay_out(sr_plan *pl, char *scratch, size_t bytes, sr_err *err)
     return CU(pl->dev, err, cudaMemsetAsync(pl->work, 0, SR_CUDA_COUNTERS, stream));
 }
 
-static sr_status prepare_profile(sr_plan *pl, sr_err *err)
-{
-    void *host = NULL;
-    pl->stat   = sr_calloc(pl->prog->n_op, sizeof *pl->stat);
-    pl->event  = sr_calloc(pl->prog->n_op + 1, sizeof *pl->event);
-    if (!pl->stat || !pl->event)
-        return sr_raise(err, SR_NOMEM, "host: memory for a profile of %u ops", pl->prog->n_op);
-    if (CU(pl->dev, err, cudaHostAlloc(&host, SR_MAX(pl->max.seq, 1u) * 2 * sizeof *pl->kv_len, cudaHostAllocDefault)))
-        return err->status;
-    pl->kv_len = host;
-    for (uint32_t i = 0; i <= pl->prog->n_op; i++)
-        if (CU(pl->dev, err, cudaEventCreate(&pl->event[i])))
-            return err->status;
-    return SR_OK;
-}
-
 sr_status sr_cuda_prepare(sr_dev *d, const sr_program *p, const sr_shape *max, void *scratch, size_t bytes, sr_plan **out, sr_err *err)
 {
     sr_err local = {0};
@@ -133,7 +113,7 @@ sr_status sr_cuda_prepare(sr_dev *d, const sr_program *p, const sr_shape *max, v
                      p->op[i].layer == SR_NONE ? -1 : p->op[i].layer);
             goto fail;
         }
-    if (lay_out(pl, scratch, bytes, err) || (d->cfg.profile && prepare_profile(pl, err)))
+    if (lay_out(pl, scratch, bytes, err) || (d->cfg.profile && sr_cudatiming_open(d, p, max, &pl->timing, err)))
         goto fail;
     *out = pl;
     return SR_OK;
@@ -149,13 +129,7 @@ void sr_cuda_discard(sr_plan *pl)
         return;
     (void)!sr_cuda_enter(pl->dev, &ignored);
     sr_cuda_drop_graphs(&pl->graphs);
-    for (uint32_t i = 0; pl->event && i <= pl->prog->n_op; i++)
-        if (pl->event[i])
-            (void)cudaEventDestroy(pl->event[i]);
-    if (pl->kv_len)
-        (void)cudaFreeHost(pl->kv_len);
-    sr_free(pl->event);
-    sr_free(pl->stat);
+    sr_cudatiming_close(pl->timing);
     sr_free(pl->kernel);
     sr_free(pl->slot);
     sr_free(pl->weight);
@@ -191,44 +165,12 @@ sr_status sr_cuda_bind(sr_plan *pl, const sr_batch *b, uint32_t w, uint32_t n, c
     return SR_OK;
 }
 
-/* ---- profile ------------------------------------------------------------------------------------------------ */
-
-/* The times of the last submit, once it is over. */
-static sr_status collect(sr_plan *pl, sr_err *err)
+sr_status sr_cuda_profile(sr_plan *pl, sr_timing next, sr_timed *out, sr_err *err)
 {
-    uint32_t kv_tokens = 0;
-    if (!pl->count)
-        return SR_OK;
-    if (CU(pl->dev, err, cudaEventSynchronize(pl->event[pl->count])))
-        return SR_DEVLOST;
-    for (uint32_t s = 0; s < pl->now.seq; s++)
-        kv_tokens += pl->kv_len[2 * s + 1] - pl->kv_len[2 * s];
-    for (uint32_t i = 0; i < pl->count; i++) {
-        float   ms = 0;
-        sr_cost c  = sr_op_cost(pl->prog, pl->first + i, &pl->now, kv_tokens);
-        if (CU(pl->dev, err, cudaEventElapsedTime(&ms, pl->event[i], pl->event[i + 1])))
-            return SR_DEVLOST;
-        sr_opstat *st = &pl->stat[pl->first + i];
-        st->ns += (uint64_t)((double)ms * 1e6);
-        st->calls++;
-        st->bytes += c.bytes;
-        st->flops += c.flops;
-    }
-    pl->count = 0;
-    return SR_OK;
-}
-
-sr_status sr_cuda_profile(sr_plan *pl, sr_opstat *out, bool reset, sr_err *err)
-{
-    if (!pl->stat)
+    if (!pl->timing)
         return sr_raise(err, SR_UNSUPPORTED, "the device was opened without profiling");
     sr_status s = sr_cuda_enter(pl->dev, err);
-    s           = s ? s : collect(pl, err);
-    if (out)
-        memcpy(out, pl->stat, pl->prog->n_op * sizeof *out);
-    if (reset)
-        memset(pl->stat, 0, pl->prog->n_op * sizeof *pl->stat);
-    return s;
+    return s ? s : sr_cudatiming_read(pl->timing, next, out, err);
 }
 
 /* ---- submit ------------------------------------------------------------------------------------------------- */
@@ -251,12 +193,13 @@ static uint32_t launch_several(const sr_cudajob *j, uint32_t op, uint32_t end)
 
 static sr_status launch(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
 {
-    sr_cudajob job = job_of(pl, shape);
-    for (uint32_t i = op; i < op + n; i++) {
+    sr_cudajob job   = job_of(pl, shape);
+    bool       timed = sr_cudatiming_of_ops(pl->timing);
+    for (uint32_t i = op, done; i < op + n; i += done) {
         job.op = &pl->prog->op[i];
-        if (pl->stat && CU(pl->dev, err, cudaEventRecord(pl->event[i - op], job.stream)))
-            return SR_DEVLOST;
-        uint32_t done = pl->stat ? 0 : launch_several(&job, i, op + n); /* a profile is of single ops */
+        if (timed && sr_cudatiming_launch(pl->timing, i, err))
+            return err->status;
+        done = launch_several(&job, i, op + n);
         if (!done)
             pl->kernel[i]->launch(&job);
         cudaError_t rc = cudaGetLastError();
@@ -265,27 +208,19 @@ static sr_status launch(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *sh
             sr_while(err, "running op %u (%s, variant %s)", i, sr_op_name(job.op->code), done ? "of several ops" : pl->kernel[i]->variant);
             return s;
         }
-        i += done ? done - 1 : 0;
+        done = done ? done : 1;
+        if (timed)
+            sr_cudatiming_launched(pl->timing, i, done);
     }
     return SR_OK;
 }
 
-static sr_status launch_timed(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
+static sr_status run(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
 {
-    cudaStream_t stream = pl->dev->queue[SR_Q_COMPUTE].stream;
-    sr_status    s      = collect(pl, err);
-    if (s == SR_OK)
-        s = launch(pl, op, n, shape, err);
-    if (s == SR_OK)
-        s = CU(pl->dev, err, cudaEventRecord(pl->event[n], stream));
-    if (s == SR_OK && shape->seq)
-        s = CU(pl->dev, err, cudaMemcpyAsync(pl->kv_len, pl->batch.kv_len, shape->seq * 2 * sizeof *pl->kv_len, cudaMemcpyDefault, stream));
-    if (s == SR_OK) /* the copy, too, must be over before the times are read */
-        s = CU(pl->dev, err, cudaEventRecord(pl->event[n], stream));
-    pl->first = op;
-    pl->count = s == SR_OK ? n : 0;
-    pl->now   = *shape;
-    return s;
+    sr_shape bucket;
+    if (sr_cudatiming_of_ops(pl->timing) || pl->dev->cfg.no_graphs || !sr_cuda_bucket(shape, &pl->max, &bucket))
+        return launch(pl, op, n, shape, err);
+    return sr_cuda_replay(&pl->graphs, pl->dev, pl, op, n, &bucket, shape, launch, err);
 }
 
 sr_status sr_cuda_submit(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
@@ -301,10 +236,9 @@ sr_status sr_cuda_submit(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *s
         sr_cuda_fail(pl->dev, &e);
         return SR_OK;
     }
-    sr_shape bucket;
-    if (pl->stat)
-        return launch_timed(pl, op, n, shape, err);
-    if (pl->dev->cfg.no_graphs || !sr_cuda_bucket(shape, &pl->max, &bucket))
-        return launch(pl, op, n, shape, err);
-    return sr_cuda_replay(&pl->graphs, pl->dev, pl, op, n, &bucket, shape, launch, err);
+    uint64_t made = pl->graphs.made;
+    if (pl->timing && sr_cudatiming_begin(pl->timing, op, n, shape, err))
+        return err->status;
+    s = run(pl, op, n, shape, err);
+    return s || !pl->timing ? s : sr_cudatiming_end(pl->timing, &pl->batch, pl->graphs.made != made, err);
 }

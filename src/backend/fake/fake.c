@@ -279,9 +279,9 @@ static void fake_discard(sr_plan *p)
     sr_free(p);
 }
 
-static sr_status fake_profile(sr_plan *p, sr_opstat *out, bool reset, sr_err *err)
+static sr_status fake_profile(sr_plan *p, sr_timing next, sr_timed *out, sr_err *err)
 {
-    return sr_backend_cpu.profile(plan_of(p)->cpu, out, reset, err);
+    return sr_backend_cpu.profile(plan_of(p)->cpu, next, out, err);
 }
 
 static size_t fake_pack(uint16_t format, uint32_t n, uint32_t cols, const void *const *row, void *dst, uint16_t *layout)
