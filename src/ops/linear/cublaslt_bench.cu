@@ -182,7 +182,8 @@ static void check(const sr_ltcase *c, const kind *k, const char *w, const char *
             }
         }
         const double got = number(k->out, hy, 0);
-        if (!(fabs(got - sum) <= (k->out == CUDA_R_16F ? 1e-3 * fabs(sum) : 0) + (k->out == CUDA_R_32I ? 0 : 1e-5 * top))) {
+        const double rounds = k->out == CUDA_R_16F ? 0x1p-11 : k->out == CUDA_R_16BF ? 0x1p-8 : 0;
+        if (!(fabs(got - sum) <= rounds * fabs(sum) + (k->out == CUDA_R_32I ? 0 : 1e-5 * top))) {
             printf("WRONG: %s, %s: row %u of column %u is %g, not %g\n", c->name, k->name, r, col, got, sum);
             return;
         }
