@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/offload.h"
 #include "engine/skip.h"
 
 enum { CHAIN = 4 /* names of so many ops are too many */, WAYS = 8 /* launches that begin with an op, in steps of different shapes, at most */ };
@@ -27,9 +28,9 @@ static void add_format(char *list, size_t cap, uint16_t format)
 /* Weights of an op that are worth a name in a launch of n ops: beside products norms are not. */
 static bool named(uint32_t code, uint32_t n) { return code == SR_OP_LINEAR || (n == 1 && (code == SR_OP_EMBED || code == SR_OP_NORM)); }
 
-static void label(const sr_model *m, const sr_opstat *s, sr_opline *l)
+static void label(const sr_compiled *code, const sr_opstat *s, sr_opline *l)
 {
-    const sr_program *p = &m->code->prog;
+    const sr_program *p = &code->prog;
     *l = (sr_opline){.n_op = s->n_op, .launches = 1};
     if (s->n_op >= CHAIN)
         snprintf(l->op, sizeof l->op, "chain of %u", s->n_op);
@@ -38,7 +39,7 @@ static void label(const sr_model *m, const sr_opstat *s, sr_opline *l)
         if (s->n_op < CHAIN)
             snprintf(l->op + at, sizeof l->op - at, "%s%s", at ? "+" : "", sr_op_name(op->code));
         for (uint32_t i = 0; named(op->code, s->n_op) && i < op->n_w; i++) {
-            const sr_tensor *t = m->code->tensor[op->w + i];
+            const sr_tensor *t = code->tensor[op->w + i];
             add_name(l->weights, sizeof l->weights, t ? t->name : "constants");
             add_format(l->format, sizeof l->format, p->weight[op->w + i].format);
         }
@@ -59,14 +60,13 @@ static void add(sr_opstat *to, const sr_opstat *s)
 }
 
 /* Launches of the same kind become a line. */
-static sr_status gather(const sr_model *m, const sr_timed *t, sr_optable *out, sr_err *err)
+static sr_status gather(const sr_compiled *code, const sr_timed *t, sr_optable *out, sr_err *err)
 {
-    out->n     = 0;
-    out->steps = t->steps;
-    out->ns    = t->ns;
+    out->steps += t->steps;
+    out->ns += t->ns;
     for (size_t i = 0, k; i < t->n; i++) {
         sr_opline line;
-        label(m, &t->op[i], &line);
+        label(code, &t->op[i], &line);
         for (k = 0; k < out->n; k++)
             if (!strcmp(out->line[k].op, line.op) && !strcmp(out->line[k].weights, line.weights) && !strcmp(out->line[k].format, line.format))
                 break;
@@ -81,19 +81,30 @@ static sr_status gather(const sr_model *m, const sr_timed *t, sr_optable *out, s
     return SR_OK;
 }
 
-sr_status sr_model_profile(sr_model *m, sr_timing next, sr_optable *out, sr_err *err)
+static sr_status read_plan(const sr_model *m, const sr_compiled *code, sr_plan *plan, sr_timing next, sr_optable *out, sr_err *err)
 {
-    sr_timed t = {.cap = (size_t)m->code->prog.n_op * WAYS};
-    if (!m->be->profile)
-        return sr_raise(err, SR_UNSUPPORTED, "%s: no times of ops", m->be->name);
+    sr_timed t = {.cap = (size_t)code->prog.n_op * WAYS};
     if (!(t.op = sr_calloc(t.cap, sizeof *t.op)))
         return sr_raise(err, SR_NOMEM, "host: memory for times of %zu launches", t.cap);
-    sr_status s = m->be->profile(m->plan, next, &t, err);
-    m->timed    = s == SR_OK ? next != SR_TIME_NOTHING : m->timed;
+    sr_status s = m->be->profile(plan, next, &t, err);
     if (s == SR_OK && out)
-        s = gather(m, &t, out, err);
+        s = gather(code, &t, out, err);
     sr_free(t.op);
     return s;
+}
+
+/* Steps of a few tokens whose weights lie elsewhere have a program of their own. */
+sr_status sr_model_profile(sr_model *m, sr_timing next, sr_optable *out, sr_err *err)
+{
+    const sr_offroute *few = m->off && m->off->route[1].plan ? &m->off->route[1] : NULL;
+    if (!m->be->profile)
+        return sr_raise(err, SR_UNSUPPORTED, "%s: no times of ops", m->be->name);
+    if (out)
+        out->n = out->steps = out->ns = 0;
+    if (read_plan(m, m->code, m->plan, next, out, err) || (few && read_plan(m, few->code, few->plan, next, out, err)))
+        return err->status;
+    m->timed = next != SR_TIME_NOTHING;
+    return SR_OK;
 }
 
 double sr_model_flops(const sr_model *m, const sr_shape *n, uint32_t kv_tokens)

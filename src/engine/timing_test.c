@@ -8,7 +8,7 @@
 
 #include "backend/fake/fake.h"
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/offload.h"
 #include "ops/linear/between.h"
 
 #define MODEL "models/strata-demo-draft-Q8_0.gguf"
@@ -31,18 +31,20 @@ static bool next_row(void *arg, uint32_t pos, const float *logits)
     return true;
 }
 
-/* A step of TEXT tokens of which the last is wanted. */
-static void step(sr_model *m)
+/* A step of n tokens of which the last is wanted. */
+static void step_of(sr_model *m, uint32_t n)
 {
     int32_t  tok[TEXT];
     uint32_t rows = 0;
     sr_err   err  = {0};
     for (int32_t i = 0; i < TEXT; i++)
         tok[i] = 100 + 7 * i;
-    if (sr_model_eval(m, tok, TEXT, TEXT - 1, next_row, &rows, &err))
+    if (sr_model_eval(m, tok, n, n - 1, next_row, &rows, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(rows, 1);
 }
+
+static void step(sr_model *m) { step_of(m, TEXT); }
 
 static sr_optable read_table(sr_model *m, sr_timing next)
 {
@@ -52,6 +54,15 @@ static sr_optable read_table(sr_model *m, sr_timing next)
     if (sr_model_profile(m, next, &t, &err))
         fail_msg("%s", err.msg);
     return t;
+}
+
+static const sr_opline *find(const sr_optable *t, const char *op, const char *weights)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (!strcmp(t->line[i].op, op) && !strcmp(t->line[i].weights, weights))
+            return &t->line[i];
+    fail_msg("no line \"%s\" of %s", op, weights);
+    return NULL;
 }
 
 static const sr_shape one_step = {.tok = TEXT, .out = 1, .seq = 1};
@@ -105,6 +116,35 @@ static void nothing_is_timed_but_what_was_asked_for(void **state)
     sr_model_close(m);
 }
 
+/* Weights in RAM: steps of a token go by a program in which the CPU has a part, prompts by the whole one. */
+static void both_programs_of_a_model_larger_than_its_device_are_timed(void **state)
+{
+    (void)state;
+    static const sr_hw machine = {.dev_read = 100e9, .h2d = 2e9, .cpu_read = 4e9, .dram_read = 6e9, .dev_flops = 1e12, .sync = 1e-6};
+    const sr_loadcfg   c = {.path = "models/strata-demo-base-Q4_K_M.gguf", .be = &sr_backend_fake, .ctx = 64, .max_seqs = 4, .max_step_tokens = TEXT, .kv_pages = 12,
+                            .hw = &machine, .offload = SR_OFFLOAD_AUTO, .dev = {.threads = 1, .profile = true}};
+    static const uint32_t tokens[] = {1, TEXT};
+    sr_err   err = {0};
+    sr_model *m  = NULL;
+    sr_fake_configure(&(sr_fakecfg){.memory = 14000000, .ns_per_command = 2000});
+    if (sr_model_load(&c, &m, &err))
+        fail_msg("%s", err.msg);
+    assert_true(m->off && m->off->few >= 1 && m->off->few < TEXT);
+    for (size_t i = 0; i < SR_COUNT(tokens); i++) {
+        (void)read_table(m, SR_TIME_STEPS);
+        step_of(m, tokens[i]);
+        sr_optable t = read_table(m, SR_TIME_OPS);
+        assert_true(t.n == 0 && t.steps == 1 && t.ns > 0);
+        step_of(m, tokens[i]);
+        assert_true((m->ran == m->off->route[1].plan) == (tokens[i] == 1));
+        t = read_table(m, SR_TIME_NOTHING);
+        const sr_opline *qkv = find(&t, "linear", "attn_q,attn_k,attn_v");
+        assert_true(t.steps == 1 && qkv->stat.calls > 0 && qkv->stat.ns > 0);
+    }
+    sr_model_close(m);
+    sr_fake_configure(&(sr_fakecfg){0});
+}
+
 /* ---- a device that runs some ops as one ------------------------------------------------------------------------------------- */
 
 static const sr_program *joined_prog;
@@ -131,15 +171,6 @@ static sr_status joined_profile(sr_plan *pl, sr_timing next, sr_timed *out, sr_e
     if (out)
         out->n = n;
     return s;
-}
-
-static const sr_opline *find(const sr_optable *t, const char *op, const char *weights)
-{
-    for (size_t i = 0; i < t->n; i++)
-        if (!strcmp(t->line[i].op, op) && !strcmp(t->line[i].weights, weights))
-            return &t->line[i];
-    fail_msg("no line \"%s\" of %s", op, weights);
-    return NULL;
 }
 
 static void ops_that_run_as_one_are_one_line(void **state)
@@ -187,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_of_a_step_add_up_to_what_it_needs), cmocka_unit_test(nothing_is_timed_but_what_was_asked_for),
+        cmocka_unit_test(both_programs_of_a_model_larger_than_its_device_are_timed),
         cmocka_unit_test(ops_that_run_as_one_are_one_line), cmocka_unit_test(what_passes_between_ops_of_a_group_is_not_moved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
