@@ -106,6 +106,21 @@ static void rig_logits(rig *r, float *out, bool *ok)
     sr_kv_end(r->seq);
 }
 
+/* NaNs in the place of a weight on the device. */
+static void poison(sr_model *m, uint32_t w)
+{
+    const sr_wref *r     = &m->weight[w];
+    size_t         bytes = r->n_row * sr_row_bytes(r->format, r->n_col);
+    sr_err         err   = {0};
+    void          *nan   = NULL;
+    assert_int_equal(m->be->alloc(m->dev, SR_MEM_PINNED, bytes, "test", &nan, &err), SR_OK);
+    memset(nan, 0xff, bytes);
+    sr_span s = {.dst = (void *)(uintptr_t)r->p, .src = nan, .bytes = bytes, .n = 1};
+    assert_int_equal(m->be->copyv(m->dev, SR_Q_COMPUTE, &s, 1, &err), SR_OK);
+    assert_int_equal(m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_COMPUTE), UINT64_MAX, &err), SR_OK);
+    m->be->free(m->dev, nan);
+}
+
 /* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 static void a_device_with_its_own_memory_gives_the_same_bits(void **state)
@@ -144,10 +159,8 @@ static bool streamed(bool fences, float *out, uint32_t n)
     for (int i = 0; i < 2; i++)
         assert_int_equal(be->alloc(m->dev, SR_MEM_DEVICE, slot_bytes, "slot", &slot[i], &err), SR_OK);
     for (uint32_t w = 0; w < p->n_weight; w++) /* what stays resident is poisoned, so that using it shows */
-        if (p->weight[w].layer != SR_NONE && m->owned[w]) {
-            be->free(m->dev, m->owned[w]);
-            m->owned[w] = NULL;
-        }
+        if (p->weight[w].layer != SR_NONE && m->weight[w].p)
+            poison(m, w);
     rig r;
     rig_begin(&r, m);
     sr_point used[2] = {{0}}, in;
@@ -284,8 +297,7 @@ static void a_layer_shared_by_two_devices_agrees_within_rounding(void **state)
         sr_span s = {.dst = cols, .src = (const char *)m[d]->code->tensor[wd]->data + sr_row_bytes(p->weight[wd].format, lo),
                      .bytes = part, .n = p->weight[wd].rows, .dst_step = part, .src_step = full};
         assert_int_equal(be->copyv(m[d]->dev, SR_Q_COMPUTE, &s, 1, &err), SR_OK);
-        be->free(m[d]->dev, m[d]->owned[wd]);
-        m[d]->owned[wd] = cols;
+        poison(m[d], wd);
         ref.p           = cols;
         ref.col0        = lo;
         ref.n_col       = k;

@@ -22,7 +22,7 @@
 #include "base/err.h"
 #include "ops/op.h"
 
-#define SR_BACKEND_ABI 4u
+#define SR_BACKEND_ABI 5u
 typedef enum { SR_MEM_DEVICE, SR_MEM_PINNED, SR_MEM_MANAGED } sr_memkind;
 typedef enum { SR_Q_COMPUTE, SR_Q_IN, SR_Q_OUT, SR_Q_COUNT } sr_queue;
 
@@ -39,12 +39,13 @@ typedef struct {
     uint8_t  uuid[16];
     uint32_t arch, units, numa, flags;          /* 75, 90 .. (0: a CPU); SMs or threads; node or ~0u; SR_DEV_* */
     uint64_t mem_total, mem_free, l2, smem;     /* mem_free is read anew at each call */
+    uint64_t mem_granule;                       /* device memory is taken in pieces of so many bytes; 0: of any */
     char     isa[16];                           /* CPU: the widest kernels in use, "avx512"; else empty */
 } sr_devinfo;
 enum { SR_DEV_HOST = 1 };          /* devinfo.flags: device memory is host memory: weights may be used where they are mapped */
 
 typedef struct {                   /* how to open a device; zero = defaults */
-    uint64_t mem_budget;           /* most bytes of device memory; 0: what is free, less a margin */
+    uint64_t mem_budget;           /* most bytes of device memory, in whole granules; 0: what is free, less a margin */
     uint32_t threads;              /* CPU: 0 = all usable cores */
     uint32_t spin_us;              /* CPU: how long an idle worker spins before it sleeps; 0 = the measured default */
     bool     pin;                  /* CPU: workers to cores */
@@ -54,6 +55,8 @@ typedef struct {                   /* how to open a device; zero = defaults */
     const char *isa;               /* CPU: "ref", "avx2", "avx512", "amx", "amx-bf16", "neon", "neon-dot"; NULL = the best there is with the reference's bits */
     bool        f32_activations;   /* CPU: what weights in blocks are multiplied by stays f32; else it is rounded to int8, as ggml does (ops/linear/linear.h) */
 } sr_devcfg;
+
+typedef struct { char tag[32]; sr_memkind kind; uint32_t pieces; uint64_t bytes, taken; } sr_memline; /* of a ledger; taken: with what the granules add */
 
 /* Ops [op, op + n_op) that run as one: bytes and flops that they must move and do at least, what lies between them left out (sr_group_cost());
  * cycles: of the host's nominal clock; 0: not known. */
@@ -76,6 +79,9 @@ typedef struct sr_backend {
     sr_status (*info)(int i, sr_dev *, sr_devinfo *, sr_err *);            /* dev may be NULL */
     sr_status (*alloc)(sr_dev *, sr_memkind, size_t, const char *tag, void **, sr_err *); /* 4096-byte aligned */
     void      (*free)(sr_dev *, void *);
+    /* What alloc() has given and is not freed, a line for each tag; a last one, without pieces, for device memory that went elsewhere since
+     * open(): kernels' code, captured steps.  Returns how many of at most cap lines.  NULL: device memory is the host's. */
+    size_t    (*ledger)(sr_dev *, sr_memline *out, size_t cap);
     sr_status (*pin)(sr_dev *, void *, size_t, bool on, sr_err *);         /* register host pages, e.g. a mapping */
     /* Pure, any thread: n rows of file blocks, in the order given (gate/up or rope pairs interleaved),
      * into the kernels' tiles.  Same bytes out as in.  0: this format or shape stays as in the file. */

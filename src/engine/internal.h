@@ -6,6 +6,7 @@
  *     sched.c   requests, admission, preemption, budgets    engine.c  the step, and what comes out of it
  *     place.c   weights onto the device                     offload.c those that do not fit it
  *     skip.c    blocks left out, early exit             flight.c  steps under way, the next one behind the present one
+ *     warm.c    first steps, at load
  */
 #ifndef SR_ENGINE_INTERNAL_H
 #define SR_ENGINE_INTERNAL_H
@@ -44,7 +45,7 @@ struct sr_model {
     const sr_tap     *tap;        /* NULL, but while values between ops are measured */
     sr_kv            *kv;
     sr_wref          *weight;
-    void            **owned;      /* by weight id: device copies, NULL where the mapping itself is used */
+    void             *weights;    /* on the device, one behind the other; NULL where the mapping itself is used */
     void             *scratch;
     sr_block          block;
     sr_sampled       *sampled, *spare; /* pinned: a step's results [max.out]; those of the step behind it */
@@ -74,10 +75,19 @@ typedef struct { sr_point taken, done; } sr_launched;
 bool     sr_model_flies(const sr_model *m);
 SR_MUSTUSE sr_status sr_model_launch(sr_model *m, sr_sampled *to, sr_launched *out, sr_err *err);
 
-/* place.c: where every weight lies.  On a device with memory of its own they are copied, packed into its kernels' tiles. */
+/* Pieces of device memory that a model is: weights, activations, inputs, KV pages; slots of a stream, activations of few tokens. */
+enum { SR_DEVICE_PIECES = 6 };
+
+/* place.c: where every weight lies.  On a device with memory of its own they are copied, packed into its kernels' tiles, into one piece of memory. */
+enum { SR_WEIGHT_ALIGN = 256 };
+/* Where weights begin in that piece, by id, SIZE_MAX: not in it (at: NULL, or [n_weight]).  Returns its bytes. */
+size_t sr_place_offsets(const sr_model *m, size_t *at);
 SR_MUSTUSE sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err);
 /* Layout of the tiles that the device's kernels have for rows of blocks at src; 0: they read them as in the file. */
 uint16_t sr_tile_layout(const sr_model *m, uint16_t format, uint32_t rows, uint32_t cols, const char *src, size_t row_bytes);
+
+/* warm.c: steps that leave nothing behind but code that is loaded and steps that are captured; the model is ready otherwise. */
+SR_MUSTUSE sr_status sr_model_warm(sr_model *m, sr_err *err);
 
 /* sched.c */
 typedef struct sr_job    sr_job;

@@ -252,8 +252,7 @@ void sr_model_close(sr_model *m)
         m->be->discard(m->plan);
         sr_kv_close(m->kv);
         sr_block_close(m);
-        for (uint32_t i = 0; m->owned && i < m->code->prog.n_weight; i++)
-            m->be->free(m->dev, m->owned[i]);
+        m->be->free(m->dev, m->weights);
         m->be->free(m->dev, m->sampled);
         m->be->free(m->dev, m->spare);
         m->be->free(m->dev, m->hidden);
@@ -263,7 +262,6 @@ void sr_model_close(sr_model *m)
     sr_offload_close(m);
     sr_skip_close(m);
     sr_free(m->weight);
-    sr_free(m->owned);
     sr_compiled_close(m->code);
     sr_gguf_close(m->gguf);
     sr_free(m);

@@ -142,13 +142,13 @@ static sr_status measure_disk(sr_model *m, sr_hw *hw, sr_err *err)
 
 /* ---- the decision --------------------------------------------------------------------------------------------------------- */
 
-typedef struct { uint64_t kv, kv_least, fixed, weights; } need; /* fixed: activations, inputs, vectors */
+typedef struct { uint64_t kv, kv_least, fixed, weights; } need; /* fixed: activations, inputs, vectors, and what pieces are rounded up by */
 
-static need needs(const sr_model *m, const sr_shape *max)
+static need needs(const sr_model *m, const sr_shape *max, uint64_t granule)
 {
     const sr_program *p = &m->code->prog;
     const sr_loadcfg *c = &m->cfg;
-    need              n = {.fixed = m->be->scratch(m->dev, p, max) + sr_block_bytes(m, max)};
+    need              n = {.fixed = m->be->scratch(m->dev, p, max) + sr_block_bytes(m, max) + SR_DEVICE_PIECES * granule};
     uint64_t per_ctx = (c->ctx + c->page_tokens - 1) / c->page_tokens, usual = (uint64_t)c->max_seqs * (USUAL_TOKENS / c->page_tokens), each = 0;
     for (uint32_t g = 0; g < p->n_kv; g++)
         each += sr_kv_page_bytes(&p->kv[g], c->page_tokens);
@@ -321,7 +321,7 @@ static sr_status plan(sr_model *m, const need *n, const sr_unit *unit, sr_err *e
 
 sr_status sr_offload_decide(sr_model *m, const sr_devinfo *di, sr_err *err)
 {
-    need n = needs(m, &m->max);
+    need n = needs(m, &m->max, di->mem_granule);
     if (di->flags & SR_DEV_HOST || n.weights + n.fixed + n.kv_least <= di->mem_free)
         return SR_OK;
     if (m->cfg.offload == SR_OFFLOAD_NONE)
@@ -562,11 +562,12 @@ sr_status sr_offload_ready(sr_model *m, sr_err *err)
     o->route[0]     = (sr_offroute){.code = m->code, .plan = m->plan, .scratch = m->scratch, .max = m->max, .sampled = (void *)(uintptr_t)m->sampled_dev};
     if (sr_hold_weights(m, err) || sr_hold_embedding(m, err) || sr_hold_reader(m, err) || sr_hold_pace(m, err))
         return err->status;
-    for (uint32_t i = 0; i < o->n_slot; i++)
-        if (m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream slot", &o->slot[i], err))
-            return err->status;
-    if (o->n_slot && makes(m) && m->be->alloc(m->dev, SR_MEM_DEVICE, o->slot_bytes, "stream tiles", &o->tiles, err))
+    if (o->n_slot && m->be->alloc(m->dev, SR_MEM_DEVICE, slots_bytes(m), "stream slots", &o->slot[0], err))
         return err->status;
+    for (uint32_t i = 1; i < o->n_slot; i++)
+        o->slot[i] = (char *)o->slot[0] + i * o->slot_bytes;
+    if (o->n_slot && makes(m))
+        o->tiles = (char *)o->slot[0] + o->n_slot * o->slot_bytes;
     if ((o->few && open_few(m, err)) || sr_meter_open(&o->balance.meter, err) || open_stream(m, err))
         return err->status;
     return sr_balance_open(m, err);
@@ -609,9 +610,7 @@ void sr_offload_close(sr_model *m)
     sr_pace_close(o->pace);
     if (m->dev) {
         sr_share_close(m);
-        for (uint32_t i = 0; i < SR_STREAM_SLOTS; i++)
-            m->be->free(m->dev, o->slot[i]);
-        m->be->free(m->dev, o->tiles);
+        m->be->free(m->dev, o->slot[0]);
         m->be->free(m->dev, o->embedding);
         m->be->discard(o->route[1].plan);
         m->be->free(m->dev, o->route[1].scratch);

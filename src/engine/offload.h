@@ -57,7 +57,7 @@ struct sr_offload {
     uint8_t     *outside;           /* by the program's unit: 0 on the device, 1 in RAM, 2 on disk */
     uint32_t    *device;            /* by layer: hidden units that the device computes in route 1 */
     uint32_t     few;               /* most tokens of a step on route 1; 0: there is none */
-    void        *slot[SR_STREAM_SLOTS], *tiles;
+    void        *slot[SR_STREAM_SLOTS], *tiles; /* in one piece of memory, the first slot's */
     uint32_t     n_slot;
     size_t       slot_bytes;
     struct { char *p; size_t n; } *pin; uint32_t n_pin; /* ranges of the mapping */

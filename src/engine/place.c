@@ -5,6 +5,7 @@
  *     mapped file --(several threads)--> staging 0 --(copy on SR_Q_IN)--> raw --(tile, on the same queue)--> device
  *                                        staging 1      ... meanwhile
  *
+ * There they lie in one piece of memory: a driver rounds every piece up, by 1 MiB of 2 on average, and takes time for it.
  * Tiles are made on the device where it can do that and has room for the raw blocks of a piece; else on the way into staging.
  * A device's pack() says whether its kernels have tiles for a weight.  Tiles have as many bytes as the rows they are made of, so places do not depend on it.
  */
@@ -73,6 +74,7 @@ typedef struct {
     sr_model *m;
     sr_pool  *pool;
     char     *half[2];
+    size_t   *at;           /* by weight id, within m->weights */
     void     *raw;          /* device memory; NULL: tiles are made on the host */
     sr_point  free_at[2];   /* when the copy out of it is over */
     uint32_t  turn;
@@ -122,7 +124,7 @@ uint16_t sr_tile_layout(const sr_model *m, uint16_t format, uint32_t rows, uint3
     return 0;
 }
 
-static sr_status send_weight(stage *st, uint32_t i, sr_err *err)
+static sr_status send_weight(stage *st, uint32_t i, char *to, sr_err *err)
 {
     sr_model        *m = st->m;
     const sr_weight *w = &m->code->prog.weight[i];
@@ -132,7 +134,6 @@ static sr_status send_weight(stage *st, uint32_t i, sr_err *err)
     b.layout = head_only ? 0 : sr_tile_layout(m, w->format, w->rows, w->cols, r->p, b.row_bytes);
     b.raw    = st->raw != NULL;
     uint32_t step = (uint32_t)SR_MAX(STAGING / b.row_bytes / GRAIN * GRAIN, (size_t)1);
-    char    *to   = m->owned[i];
     r->p          = to;
     r->layout     = b.layout;
     if (b.row_bytes > STAGING)
@@ -146,6 +147,22 @@ static sr_status send_weight(stage *st, uint32_t i, sr_err *err)
     return SR_OK;
 }
 
+static bool same_as_embedding(const sr_model *m, uint32_t w) { return m->code->tied && m->code->prog.weight[w].role == SR_W_OUTPUT; }
+
+size_t sr_place_offsets(const sr_model *m, size_t *at)
+{
+    const sr_program *p   = &m->code->prog;
+    size_t            end = 0;
+    for (uint32_t w = 0; w < p->n_weight; w++) {
+        bool here = (m->code->tensor[w] || m->code->derived[w]) && !sr_is_outside(m, w) && !same_as_embedding(m, w);
+        if (at)
+            at[w] = here ? end : SIZE_MAX;
+        if (here)
+            end = sr_align_up(end + p->weight[w].rows * sr_row_bytes(p->weight[w].format, p->weight[w].cols), SR_WEIGHT_ALIGN);
+    }
+    return end;
+}
+
 static sr_status send_all(stage *st, sr_err *err)
 {
     sr_model         *m = st->m;
@@ -156,27 +173,24 @@ static sr_status send_all(stage *st, sr_err *err)
             return err->status;
         st->half[i] = half;
     }
+    if (m->be->alloc(m->dev, SR_MEM_DEVICE, sr_place_offsets(m, st->at), "weights", &m->weights, err))
+        return err->status;
     sr_devinfo di = {.size = sizeof di};
     if (m->be->info(m->cfg.device, m->dev, &di, err))
         return err->status;
-    if (m->be->tile && di.mem_free >= m->info.bytes_device + 2 * STAGING &&
-        m->be->alloc(m->dev, SR_MEM_DEVICE, STAGING, "staging of weights (raw)", &st->raw, err))
+    if (m->be->tile && di.mem_free >= 2 * STAGING && m->be->alloc(m->dev, SR_MEM_DEVICE, STAGING, "staging of weights (raw)", &st->raw, err))
         return err->status;
     for (uint32_t i = 0; i < p->n_weight; i++) {
-        const sr_tensor *t = m->code->tensor[i];
         if (!m->weight[i].p)
             continue;
         if (sr_is_outside(m, i)) {
             m->weight[i].p = NULL;
             continue;
         }
-        if (m->code->tied && p->weight[i].role == SR_W_OUTPUT) { /* weight 0 is the embedding, placed first */
+        if (same_as_embedding(m, i)) { /* weight 0, placed first */
             m->weight[i].p      = m->weight[0].p;
             m->weight[i].layout = m->weight[0].layout;
-            continue;
-        }
-        size_t bytes = p->weight[i].rows * sr_row_bytes(p->weight[i].format, p->weight[i].cols);
-        if (m->be->alloc(m->dev, SR_MEM_DEVICE, bytes, t ? t->name : "constants", &m->owned[i], err) || send_weight(st, i, err))
+        } else if (send_weight(st, i, (char *)m->weights + st->at[i], err))
             return err->status;
     }
     return m->be->wait(m->dev, m->be->mark(m->dev, SR_Q_IN), UINT64_MAX, err);
@@ -187,8 +201,7 @@ sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err)
     const sr_program *p  = &m->code->prog;
     stage             st = {.m = m, .all = m->info.bytes};
     m->weight = sr_calloc(p->n_weight, sizeof *m->weight);
-    m->owned  = sr_calloc(p->n_weight, sizeof *m->owned);
-    if (!m->weight || !m->owned)
+    if (!m->weight)
         return sr_raise(err, SR_NOMEM, "host: memory for %u weight references", p->n_weight);
     for (uint32_t i = 0; i < p->n_weight; i++) {
         const sr_weight *w   = &p->weight[i];
@@ -197,9 +210,11 @@ sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err)
     }
     if (on_host)
         return SR_OK;
-    if (helpers(&st.pool, err))
-        return err->status;
-    sr_status s = send_all(&st, err);
+    st.at = sr_calloc(p->n_weight, sizeof *st.at);
+    if (!st.at)
+        return sr_raise(err, SR_NOMEM, "host: memory for places of %u weights", p->n_weight);
+    sr_status s = helpers(&st.pool, err);
+    s           = s ? s : send_all(&st, err);
     sr_pool_close(st.pool);
     for (uint32_t i = 0; i < 2 && s; i++) /* copies under way read what is freed next */
         if (st.free_at[i].word) {
@@ -209,5 +224,6 @@ sr_status sr_place_weights(sr_model *m, bool on_host, sr_err *err)
     for (uint32_t i = 0; i < 2; i++)
         m->be->free(m->dev, st.half[i]);
     m->be->free(m->dev, st.raw);
+    sr_free(st.at);
     return s;
 }

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "ops/linear/layout.h"
 
-enum { ALIGN = 4096, MIB = 1 << 20 };
+enum { ALIGN = 4096, MIB = 1 << 20, USUAL_GRANULE = 2 * MIB };
 /* Left to the driver, to graphs and to kernels' local memory when no budget is given. */
 static const uint64_t MARGIN = 512ull * MIB;
 
@@ -117,12 +117,41 @@ static sr_status cuda_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
         snprintf(d.why, sizeof d.why, "%.159s", e.msg);
     d.mem_free = mem_free;
     if (dev) {
-        pthread_mutex_lock(&dev->lock);
-        d.mem_free = SR_MIN(d.mem_free, dev->budget - dev->used);
-        pthread_mutex_unlock(&dev->lock);
+        d.mem_granule = dev->ledger.granule;
+        d.mem_free    = SR_MIN(d.mem_free / d.mem_granule * d.mem_granule, sr_ledger_left(&dev->ledger));
     }
     *out = d;
     return SR_OK;
+}
+
+/* ---- pieces of memory ---------------------------------------------------------------------------------------- */
+
+static void give_raw(const sr_ledgerentry *e)
+{
+    (void)(e->kind == SR_MEM_DEVICE ? cudaFree(e->base) : cudaFreeHost(e->base)); /* a failure here is an older one's echo */
+}
+
+static void give(sr_dev *d, sr_ledgerentry *e)
+{
+    give_raw(e);
+    sr_ledger_cancel(&d->ledger, e);
+}
+
+static cudaError_t take_raw(sr_ledgerentry *e, size_t bytes)
+{
+    return e->kind == SR_MEM_DEVICE ? cudaMalloc(&e->base, bytes) : cudaHostAlloc(&e->base, bytes ? bytes : 1, cudaHostAllocPortable | cudaHostAllocMapped);
+}
+
+/* Whole granules of device memory lie on one; small pieces of page-locked memory on 512 bytes, and the contract says 4096. */
+static cudaError_t take(sr_ledgerentry *e, void **p)
+{
+    cudaError_t rc = take_raw(e, e->taken);
+    if (rc == cudaSuccess && (uintptr_t)e->base % ALIGN) {
+        give_raw(e);
+        rc = take_raw(e, e->taken + ALIGN);
+    }
+    *p = (void *)sr_align_up((uintptr_t)e->base, ALIGN);
+    return rc;
 }
 
 /* ---- open and close ----------------------------------------------------------------------------------------- */
@@ -138,18 +167,26 @@ static void cuda_close(sr_dev *d)
         return;
     if (sr_cuda_enter(d, &ignored) == SR_OK && !d->lost)
         (void)cudaDeviceSynchronize();
-    while (d->blocks) {
-        sr_cudablock *b = d->blocks;
-        d->blocks       = b->next;
-        (void)(b->device ? cudaFree(b->base) : cudaFreeHost(b->base));
-        sr_free(b);
-    }
+    for (sr_ledgerentry *e; (e = sr_ledger_remove(&d->ledger, NULL));)
+        give(d, e);
     sr_cudaqueues_close(d);
     (void)cudaGetLastError();
     if (d->chains)
         atomic_flag_clear(&chains_taken);
+    sr_ledger_close(&d->ledger);
     pthread_mutex_destroy(&d->lock);
     sr_free(d);
+}
+
+/* What a piece of device memory is rounded up to. */
+static size_t granule(sr_dev *d)
+{
+    CUresult (*ask)(size_t *, const CUmemAllocationProp *, CUmemAllocationGranularity_flags);
+    void               *p    = sr_cuda_entry("cuMemGetAllocationGranularity");
+    size_t              n    = 0;
+    CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = d->index}};
+    memcpy(&ask, &p, sizeof p);
+    return p && ask(&n, &prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) == CUDA_SUCCESS && n ? n : USUAL_GRANULE;
 }
 
 static sr_status budget(sr_dev *d, sr_err *err)
@@ -157,11 +194,19 @@ static sr_status budget(sr_dev *d, sr_err *err)
     size_t mem_free = 0, mem_total = 0;
     if (CU(d, err, cudaMemGetInfo(&mem_free, &mem_total)))
         return err ? err->status : SR_INVALID;
-    d->budget = d->cfg.mem_budget ? d->cfg.mem_budget : mem_free > MARGIN ? mem_free - MARGIN : 0;
-    if (d->budget > mem_free)
+    d->ledger.granule = granule(d);
+    d->ledger.budget  = d->cfg.mem_budget ? d->cfg.mem_budget : mem_free > MARGIN ? mem_free - MARGIN : 0;
+    if (d->ledger.budget > mem_free)
         return sr_raise(err, SR_NOMEM, "cuda:%d: a budget of %llu MiB was asked for, %llu of %llu MiB are free", d->index,
-                        (unsigned long long)(d->budget / MIB), (unsigned long long)mem_free / MIB, (unsigned long long)mem_total / MIB);
+                        (unsigned long long)(d->ledger.budget / MIB), (unsigned long long)mem_free / MIB, (unsigned long long)mem_total / MIB);
     return SR_OK;
+}
+
+static uint64_t card_free(sr_dev *d)
+{
+    size_t mem_free = 0, mem_total = 0;
+    sr_err ignored = {0};
+    return CU(d, &ignored, cudaMemGetInfo(&mem_free, &mem_total)) ? 0 : mem_free;
 }
 
 static sr_status cuda_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *err)
@@ -176,6 +221,9 @@ static sr_status cuda_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     sr_dev *d = sr_calloc(1, sizeof *d);
     if (!d)
         return sr_raise(err, SR_NOMEM, "host: %zu bytes for a device", sizeof *d);
+    char name[24];
+    snprintf(name, sizeof name, "cuda:%d", i);
+    sr_ledger_open(&d->ledger, name, 0, 1);
     pthread_mutex_init(&d->lock, NULL);
     d->cfg   = cfg ? *cfg : (sr_devcfg){0};
     d->index = i;
@@ -192,6 +240,7 @@ static sr_status cuda_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     /* Where waits are kernels of their own, one of them could hold a place that a chain needs. */
     d->chains      = d->info.arch == 90 && d->wait_value && !atomic_flag_test_and_set(&chains_taken);
     d->info.chains = d->chains;
+    d->free_at_open = card_free(d);
     *out = d;
     return SR_OK;
 fail:
@@ -200,28 +249,6 @@ fail:
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------- */
-
-static cudaError_t take_raw(sr_cudablock *b, size_t bytes)
-{
-    return b->device ? cudaMalloc(&b->base, bytes) : cudaHostAlloc(&b->base, bytes, cudaHostAllocPortable | cudaHostAllocMapped);
-}
-
-static void give_raw(sr_cudablock *b)
-{
-    (void)(b->device ? cudaFree(b->base) : cudaFreeHost(b->base)); /* a failure here is an older one's echo */
-}
-
-/* Large pieces of CUDA's lie on pages of 2 MiB, small ones on 512 bytes; the contract says 4096. */
-static cudaError_t take(sr_cudablock *b, size_t bytes)
-{
-    cudaError_t rc = take_raw(b, bytes ? bytes : 1);
-    if (rc == cudaSuccess && (uintptr_t)b->base % ALIGN) {
-        give_raw(b);
-        rc = take_raw(b, bytes + ALIGN);
-    }
-    b->p = (void *)sr_align_up((uintptr_t)b->base, ALIGN);
-    return rc;
-}
 
 /* The driver says only that it will not: the two limits there are. */
 static sr_status refused_lock(const sr_dev *d, size_t bytes, const char *tag, sr_err *err)
@@ -238,43 +265,23 @@ static sr_status cuda_alloc(sr_dev *d, sr_memkind kind, size_t bytes, const char
 {
     if (kind == SR_MEM_MANAGED)
         return sr_raise(err, SR_UNSUPPORTED, "cuda:%d: managed memory for %s", d->index, tag);
-    sr_status s = sr_cuda_enter(d, err);
-    if (s)
+    sr_ledgerentry *e    = NULL;
+    bool            deny = sr_fault(SR_FAULT_DEVALLOC);
+    sr_status       s    = sr_cuda_enter(d, err);
+    if (s || (s = sr_ledger_reserve(&d->ledger, kind, bytes, tag, &e, err)) != SR_OK)
         return s;
-    sr_cudablock *b    = sr_calloc(1, sizeof *b);
-    bool          deny = sr_fault(SR_FAULT_DEVALLOC);
-    if (!b)
-        return sr_raise(err, SR_NOMEM, "host: %zu bytes for a ledger entry", sizeof *b);
-    b->device = kind == SR_MEM_DEVICE;
-    b->bytes  = bytes;
-    snprintf(b->tag, sizeof b->tag, "%s", tag);
-    pthread_mutex_lock(&d->lock);
-    uint64_t left = d->budget - d->used;
-    bool     fits = !b->device || bytes <= left;
-    if (fits && b->device)
-        d->used += bytes;
-    pthread_mutex_unlock(&d->lock);
-    cudaError_t rc = fits && !deny ? take(b, bytes) : cudaErrorMemoryAllocation;
+    void       *p  = NULL;
+    cudaError_t rc = deny ? cudaErrorMemoryAllocation : take(e, &p);
     if (rc == cudaSuccess) {
-        pthread_mutex_lock(&d->lock);
-        b->next   = d->blocks;
-        d->blocks = b;
-        pthread_mutex_unlock(&d->lock);
-        *out = b->p;
+        sr_ledger_enter(&d->ledger, e, p);
+        *out = p;
         return SR_OK;
     }
-    if (fits && b->device) {
-        pthread_mutex_lock(&d->lock);
-        d->used -= bytes;
-        pthread_mutex_unlock(&d->lock);
-    }
-    sr_free(b);
+    sr_ledger_cancel(&d->ledger, e);
     (void)cudaGetLastError();
     if (rc != cudaErrorMemoryAllocation)
         return sr_cuda_check(d, err, "allocation", rc);
-    return kind == SR_MEM_DEVICE ? sr_raise(err, SR_NOMEM, "cuda:%d: %zu bytes of device memory for %s; %llu of the budget of %llu MiB are left", d->index, bytes, tag,
-                               (unsigned long long)(left / MIB), (unsigned long long)(d->budget / MIB))
-                    : refused_lock(d, bytes, tag, err);
+    return kind == SR_MEM_DEVICE ? sr_ledger_refuse(&d->ledger, bytes, tag, err) : refused_lock(d, bytes, tag, err);
 }
 
 static void cuda_free(sr_dev *d, void *p)
@@ -282,27 +289,26 @@ static void cuda_free(sr_dev *d, void *p)
     sr_err ignored = {0};
     if (!p || sr_cuda_enter(d, &ignored))
         return;
-    pthread_mutex_lock(&d->lock);
-    sr_cudablock **at = &d->blocks;
-    while (*at && (*at)->p != p)
-        at = &(*at)->next;
-    sr_cudablock *b = *at;
-    SR_ASSERT(b, "freed %p was never allocated here", p);
-    *at = b->next;
-    d->used -= b->device ? b->bytes : 0;
-    pthread_mutex_unlock(&d->lock);
-    give_raw(b);
-    sr_free(b);
+    sr_ledgerentry *e = sr_ledger_remove(&d->ledger, p);
+    SR_ASSERT(e, "freed %p was never allocated here", p);
+    give(d, e);
 }
 
-bool sr_cuda_owns(sr_dev *d, const void *p, size_t bytes)
+bool sr_cuda_owns(sr_dev *d, const void *p, size_t bytes) { return sr_ledger_holds(&d->ledger, p, bytes); }
+
+/* What lacks on the card and went to nobody who asked: kernels' code and their local memory, captured steps, and what others took. */
+static size_t cuda_ledger(sr_dev *d, sr_memline *out, size_t cap)
 {
-    pthread_mutex_lock(&d->lock);
-    const sr_cudablock *b = d->blocks;
-    while (b && ((const char *)p < (const char *)b->p || (const char *)p + bytes > (const char *)b->p + b->bytes))
-        b = b->next;
-    pthread_mutex_unlock(&d->lock);
-    return b != NULL;
+    sr_err   ignored = {0};
+    size_t   n       = sr_ledger_lines(&d->ledger, out, cap);
+    uint64_t now     = sr_cuda_enter(d, &ignored) ? 0 : card_free(d), ours = 0;
+    for (size_t i = 0; i < n; i++)
+        ours += out[i].kind == SR_MEM_DEVICE ? out[i].taken : 0;
+    if (n == cap || !now || d->free_at_open <= now + ours)
+        return n;
+    out[n]       = (sr_memline){.tag = "code and captured steps", .kind = SR_MEM_DEVICE};
+    out[n].bytes = out[n].taken = d->free_at_open - now - ours;
+    return n + 1;
 }
 
 static sr_status cuda_tile(sr_dev *d, sr_queue q, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst, sr_err *err)
@@ -370,7 +376,7 @@ static sr_status cuda_peaks(sr_dev *d, sr_peaks *out, sr_err *err)
 const sr_backend sr_backend_cuda = {
     .abi = SR_BACKEND_ABI, .size = sizeof(sr_backend), .name = "cuda", .build = SR_VERSION,
     .count = cuda_count, .open = cuda_open, .close = cuda_close, .info = cuda_info,
-    .alloc = cuda_alloc, .free = cuda_free, .pin = cuda_pin, .pack = sr_linear_cuda_pack, .tile = cuda_tile, .decode = cuda_decode,
+    .alloc = cuda_alloc, .free = cuda_free, .ledger = cuda_ledger, .pin = cuda_pin, .pack = sr_linear_cuda_pack, .tile = cuda_tile, .decode = cuda_decode,
     .copyv = sr_cuda_copyv, .mark = sr_cuda_mark, .fence = sr_cuda_fence, .wait = sr_cuda_wait, .group = NULL,
     .supports = sr_cuda_supports, .scratch = sr_cuda_scratch, .prepare = sr_cuda_prepare, .slot = sr_cuda_slot,
     .bind = sr_cuda_bind, .submit = sr_cuda_submit, .discard = sr_cuda_discard, .profile = sr_cuda_profile,

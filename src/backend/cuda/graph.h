@@ -14,7 +14,7 @@
 #define SR_BACKEND_CUDA_GRAPH_H
 #include "backend/cuda/internal.h"
 
-enum { SR_GRAPH_SETS = 128, SR_GRAPH_WAYS = 8 }; /* kept, by first op; in each set the one not used for longest makes room */
+enum { SR_GRAPH_SETS = 128, SR_GRAPH_WAYS = 16 }; /* kept, by first op; in each set the one not used for longest makes room */
 
 typedef struct {
     uint32_t        op, n;

@@ -13,17 +13,10 @@
 #include <cuda_runtime_api.h>
 #include <pthread.h>
 #include "backend/backend.h"
+#include "backend/ledger.h"
 #include "ops/cuda.h"
 
 extern const sr_backend sr_backend_cuda;
-
-typedef struct sr_cudablock { /* one entry of the ledger */
-    struct sr_cudablock *next;
-    void                *p, *base; /* as given; as CUDA gave it */
-    size_t               bytes;
-    bool                 device;
-    char                 tag[32];
-} sr_cudablock;
 
 typedef struct {
     cudaStream_t       stream;
@@ -46,9 +39,9 @@ struct sr_dev {
     void           *words;                 /* the queues' words, 128 bytes apart */
     CUresult (*write_value)(CUstream, CUdeviceptr, cuuint64_t, unsigned); /* NULL: by kernels (probe.cu) */
     CUresult (*wait_value)(CUstream, CUdeviceptr, cuuint64_t, unsigned);
-    pthread_mutex_t lock;                  /* ledger and failure: allocation is rare and may come from several threads */
-    sr_cudablock   *blocks;
-    uint64_t        used, budget;          /* device memory */
+    sr_ledger       ledger;
+    uint64_t        free_at_open;          /* of the card, with a context and queues */
+    pthread_mutex_t lock;                  /* of the failure */
     sr_err          fail;                  /* the first failure that no call could return; told by every later wait() */
     uint32_t        failed;                /* release store after `fail` is written */
     uint64_t        waited[8];             /* ns: how long the last waits took; atomic, advice only (queue.c) */
@@ -66,6 +59,7 @@ void sr_cuda_fail(sr_dev *d, const sr_err *e); /* kept for the next wait() */
 bool sr_cuda_owns(sr_dev *d, const void *p, size_t bytes); /* within one piece of device or page-locked memory given by alloc() */
 
 /* queue.c */
+void     *sr_cuda_entry(const char *name); /* a function of the driver; NULL: it has none */
 SR_MUSTUSE sr_status sr_cudaqueues_open(sr_dev *d, sr_err *err);
 void      sr_cudaqueues_close(sr_dev *d);
 SR_MUSTUSE sr_status sr_cuda_copyv(sr_dev *d, sr_queue q, const sr_span *s, uint32_t n, sr_err *err);

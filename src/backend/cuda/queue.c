@@ -21,7 +21,7 @@ static const uint64_t YIELD_NS = 4000000, LOOK_NS = 200000; /* then sleep; ask t
 static const uint64_t NAP_LEAST_NS = 100000, NAP_EARLY_NS = 150000, NAP_MOST_NS = 10000000;
 
 /* Driver functions by name: linking libcuda would make the plugin unloadable without a driver. */
-static void *entry_point(const char *name)
+void *sr_cuda_entry(const char *name)
 {
     void                          *p = NULL;
     enum cudaDriverEntryPointQueryResult found;
@@ -36,7 +36,7 @@ static void *entry_point(const char *name)
 static void find_memory_operations(sr_dev *d)
 {
     CUresult (*attribute)(int *, CUdevice_attribute, CUdevice);
-    void *p = entry_point("cuDeviceGetAttribute"), *w = entry_point("cuStreamWriteValue64"), *a = entry_point("cuStreamWaitValue64");
+    void *p = sr_cuda_entry("cuDeviceGetAttribute"), *w = sr_cuda_entry("cuStreamWriteValue64"), *a = sr_cuda_entry("cuStreamWaitValue64");
     int   wide = 0;
     memcpy(&attribute, &p, sizeof p);
     if (!p || !w || !a || attribute(&wide, CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS, d->index) != CUDA_SUCCESS || !wide)

@@ -1,10 +1,10 @@
 #include "backend/fake/fake.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "backend/cpu/internal.h"
+#include "backend/ledger.h"
 #include "base/fault.h"
 #include "base/mem.h"
 #include "ops/expcode/expcode.h"
@@ -14,16 +14,13 @@
 enum { DECODES = 4096 }; /* no queue holds more commands */
 
 typedef struct { const void *src; uint16_t *dst; uint64_t n; } coded;
-struct block { struct block *next; void *p; size_t bytes; bool device; };
 
 /* Not sr_dev itself: the CPU's device inside has that type, and its own functions. */
 typedef struct {
     sr_dev         *cpu;
     int             index;
     sr_fakecfg      cfg;
-    pthread_mutex_t lock;    /* the block list: allocation is rare and may come from several threads */
-    struct block   *blocks;
-    uint64_t        used;
+    sr_ledger       ledger;
     coded           decode[DECODES];
     uint32_t        decodes;
 } fakedev;
@@ -56,13 +53,11 @@ static void fake_close(sr_dev *dev)
     if (!f)
         return;
     sr_backend_cpu.close(f->cpu);
-    while (f->blocks) {
-        struct block *b = f->blocks;
-        f->blocks       = b->next;
-        sr_free(b->p);
-        sr_free(b);
+    for (sr_ledgerentry *e; (e = sr_ledger_remove(&f->ledger, NULL));) {
+        sr_free(e->p);
+        sr_ledger_cancel(&f->ledger, e);
     }
-    pthread_mutex_destroy(&f->lock);
+    sr_ledger_close(&f->ledger);
     sr_free(f);
 }
 
@@ -71,12 +66,14 @@ static sr_status fake_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     fakedev *f = sr_calloc(1, sizeof *f);
     if (!f)
         return sr_raise(err, SR_NOMEM, "host: %zu bytes for a device", sizeof *f);
-    pthread_mutex_init(&f->lock, NULL);
+    char name[24];
     f->index      = i;
     f->cfg        = config;
     f->cfg.memory = f->cfg.memory ? f->cfg.memory : 1u << 30;
     if (cfg && cfg->mem_budget && cfg->mem_budget < f->cfg.memory)
         f->cfg.memory = cfg->mem_budget;
+    snprintf(name, sizeof name, "fake device %d", i);
+    sr_ledger_open(&f->ledger, name, f->cfg.memory, f->cfg.granule ? f->cfg.granule : 1);
     sr_status s   = sr_backend_cpu.open(i, cfg, &f->cpu, err);
     if (s) {
         fake_close((sr_dev *)(void *)f);
@@ -92,34 +89,27 @@ static sr_status fake_info(int i, sr_dev *dev, sr_devinfo *out, sr_err *err)
 {
     (void)err;
     fakedev *f = fake(dev);
-    *out = (sr_devinfo){.size = out->size, .units = 1, .numa = ~0u, .mem_total = f ? f->cfg.memory : config.memory};
-    out->mem_free = out->mem_total - (f ? f->used : 0);
+    *out = (sr_devinfo){.size = out->size, .units = 1, .numa = ~0u, .mem_total = f ? f->cfg.memory : config.memory, .mem_granule = f ? f->cfg.granule : config.granule};
+    out->mem_free = f ? sr_ledger_left(&f->ledger) : out->mem_total;
     snprintf(out->name, sizeof out->name, "fake device %d", i);
     return SR_OK;
 }
 
 static sr_status fake_alloc(sr_dev *dev, sr_memkind kind, size_t bytes, const char *tag, void **out, sr_err *err)
 {
-    fakedev      *f = fake(dev);
-    struct block *b = sr_calloc(1, sizeof *b);
-    void         *p = NULL;
-    if (kind == SR_MEM_DEVICE && bytes > f->cfg.memory - f->used) {
-        sr_free(b);
-        return sr_raise(err, SR_NOMEM, "fake device %d: %zu bytes for %s, %llu free", f->index, bytes, tag,
-                        (unsigned long long)(f->cfg.memory - f->used));
+    fakedev        *f = fake(dev);
+    sr_ledgerentry *e = NULL;
+    void           *p = NULL;
+    sr_status       s = sr_ledger_reserve(&f->ledger, kind, bytes, tag, &e, err);
+    if (s)
+        return s;
+    if ((s = sr_backend_cpu.alloc(f->cpu, kind, bytes, tag, &p, err)) != SR_OK) {
+        sr_ledger_cancel(&f->ledger, e);
+        return s;
     }
-    if (!b || sr_backend_cpu.alloc(f->cpu, kind, bytes, tag, &p, err)) {
-        sr_free(b);
-        return err && err->status ? err->status : sr_raise(err, SR_NOMEM, "host: a block record");
-    }
-    *b = (struct block){.p = p, .bytes = bytes, .device = kind == SR_MEM_DEVICE};
     memset(p, 0xff, bytes); /* NaN in every float format: what nobody wrote must not look like a number */
-    pthread_mutex_lock(&f->lock);
-    b->next   = f->blocks;
-    f->blocks = b;
-    f->used += b->device ? bytes : 0;
-    pthread_mutex_unlock(&f->lock);
-    *out = b->device ? hide(p) : p;
+    *out = kind == SR_MEM_DEVICE ? hide(p) : p;
+    sr_ledger_enter(&f->ledger, e, p);
     return SR_OK;
 }
 
@@ -128,19 +118,14 @@ static void fake_free(sr_dev *dev, void *p)
     fakedev *f = fake(dev);
     if (!p)
         return;
-    pthread_mutex_lock(&f->lock);
-    struct block **at = &f->blocks;
-    while (*at && (*at)->p != real(p))
-        at = &(*at)->next;
-    struct block *b = *at;
-    SR_ASSERT(b, "freed %p was never allocated here", p);
-    *at = b->next;
-    f->used -= b->device ? b->bytes : 0;
-    pthread_mutex_unlock(&f->lock);
-    memset(b->p, 0xff, b->bytes);
-    sr_free(b->p);
-    sr_free(b);
+    sr_ledgerentry *e = sr_ledger_remove(&f->ledger, real(p));
+    SR_ASSERT(e, "freed %p was never allocated here", p);
+    memset(e->p, 0xff, e->bytes);
+    sr_free(e->p);
+    sr_ledger_cancel(&f->ledger, e);
 }
+
+static size_t fake_ledger(sr_dev *dev, sr_memline *out, size_t cap) { return sr_ledger_lines(&fake(dev)->ledger, out, cap); }
 
 static sr_status fake_pin(sr_dev *dev, void *p, size_t n, bool on, sr_err *err)
 {
@@ -292,7 +277,7 @@ static size_t fake_pack(uint16_t format, uint32_t n, uint32_t cols, const void *
 const sr_backend sr_backend_fake = {
     .abi = SR_BACKEND_ABI, .size = sizeof(sr_backend), .name = "fake", .build = SR_VERSION,
     .count = fake_count, .open = fake_open, .close = fake_close, .info = fake_info,
-    .alloc = fake_alloc, .free = fake_free, .pin = fake_pin, .pack = fake_pack, .decode = fake_decode,
+    .alloc = fake_alloc, .free = fake_free, .ledger = fake_ledger, .pin = fake_pin, .pack = fake_pack, .decode = fake_decode,
     .copyv = fake_copyv, .mark = fake_mark, .fence = fake_fence, .wait = fake_wait, .group = NULL,
     .supports = fake_supports, .scratch = fake_scratch, .prepare = fake_prepare, .slot = fake_slot,
     .bind = fake_bind, .submit = fake_submit, .discard = fake_discard, .profile = fake_profile,

@@ -18,6 +18,7 @@ typedef struct {
     uint64_t bytes_per_s;    /* of each copy queue; 0: as fast as it goes */
     uint64_t ns_per_command; /* latency of every command */
     uint64_t memory;         /* bytes of device memory; 0: 1 GiB */
+    uint64_t granule;        /* it is taken in pieces of so many bytes; 0: of any */
 } sr_fakecfg;
 
 void sr_fake_configure(const sr_fakecfg *cfg); /* for devices opened afterwards; test programs only, one thread */
