@@ -76,6 +76,14 @@ STRATA_PLUGINS=/nowhere runs 0 "plugins are looked for where STRATA_PLUGINS says
 grep -qE '^cuda(:0 +yes| +no +there is no /nowhere/libstrata-cuda13.so)' "$dir/out" || fail "not looked for in /nowhere"
 runs 1 "a budget of GPU memory is no option of the CPU" bench --device cpu --vram 1G -m models/strata-demo-draft-Q8_0.gguf
 says err "--vram was given, but"
+if "$strata" help | grep -q '^  chat '; then
+    runs 1 "first steps are taken while loading, or not" chat --warmup --no-warmup --device cpu -m models/strata-demo-draft-Q8_0.gguf
+    says err "--warmup and --no-warmup were both given"
+    runs 0 "asked for, they are taken on a CPU, too" chat --warmup --device cpu -v -m models/strata-demo-draft-Q8_0.gguf
+    says err "first steps: "
+    runs 0 "unasked, they are not" chat --device cpu -v -m models/strata-demo-draft-Q8_0.gguf
+    ! grep -q "first steps: " "$dir/err" || fail "they were taken"
+fi
 runs 1 "an unknown device is named" devices --device toaster
 says err 'unknown device "toaster"'
 

@@ -50,10 +50,27 @@ ends() { kill $server && wait $server || fail "its status is not 0"; }
 serve -m $model --vram 38M -c 256 -v
 asks
 ends
+says err "device memory: weights "
+says err "stream slots "
+says err " warmup_steps=0 "
 says answer '"completion_tokens":4'
 says err "weights outside the device come in every step bytes_device="
 says err "steps with weights from outside the device steps="
 grep -q "step_ms=[0-9.]* predicted_ms=[0-9.]* bus_gbs=" "$dir/err" || fail "no step beside its prediction"
+title="first steps are taken while loading, unless they are not wanted" n=$((n + 1))
+serve -m $model -c 256
+asks
+ends
+says answer '"completion_tokens":4'
+grep -q " warmup_steps=[1-9][0-9]* warmup_seconds=0.[0-9]" "$dir/err" || fail "none were taken"
+serve -m $model -c 256 --no-warmup
+asks
+ends
+says err " warmup_steps=0 "
+serve -m $model -c 256 --vram 38M --warmup
+asks
+ends
+grep -q " warmup_steps=[1-9]" "$dir/err" || fail "none were taken with weights that come in every step"
 title="a file cut short under a server is an error that names no path" n=$((n + 1))
 cp $model "$dir/short.gguf"
 serve -m "$dir/short.gguf" --vram 33M --ram 6M -c 128

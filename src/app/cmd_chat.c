@@ -188,6 +188,7 @@ int sr_cmd_chat(int argc, char **argv)
         SR_O_KV_K(c.cfg),
         SR_O_KV_V(c.cfg),
         SR_O_CTX(c.cfg),
+        SR_O_WARMUP(c.cfg),
         SR_O_SKIP(c.cfg),
         SR_O_FLAG("verbose", 'v', c.cfg.verbose, "what was loaded, on stderr"),
     };
@@ -200,6 +201,7 @@ int sr_cmd_chat(int argc, char **argv)
     sr_line *input = NULL;
     c.messages     = json_array();
     c.tty          = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    c.cfg.warm     = c.tty; /* while the first line is typed */
     rc             = 1;
     if (!c.messages)
         sr_raise(&err, SR_NOMEM, "host: memory for a conversation");

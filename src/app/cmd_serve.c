@@ -114,13 +114,18 @@ static sr_status hand_over(server *v, sr_err *err)
 static void say_loaded(const server *v, double seconds)
 {
     const sr_modelinfo *i = &v->session->info;
+    char                memory[512];
+    uint64_t            device_bytes = sr_session_memory(i, memory, sizeof memory);
     sr_logf(SR_LOG_INFO,
             SR_FIELDS(SR_FSTR("model", v->session->id), SR_FSTR("arch", i->arch), SR_FSTR("format", i->ftype),
                       SR_FINT("weight_bytes", i->bytes), SR_FINT("kv_bytes", i->kv_bytes), SR_FINT("scratch_bytes", i->scratch_bytes), SR_FINT("ctx", i->ctx),
                       SR_FSTR("device", i->device), SR_FSTR("isa", i->isa), SR_FINT("threads", i->threads),
                       SR_FSTR("cpu_activations", i->f32_activations ? "f32" : "int8"),
+                      SR_FINT("device_bytes", device_bytes), SR_FINT("warmup_steps", i->warm_steps), SR_FNUM("warmup_seconds", i->warm_s),
                       SR_FNUM("seconds", seconds)),
             "model loaded");
+    if (device_bytes)
+        sr_log(SR_LOG_INFO, "device memory: %s", memory);
     if (i->bytes_device < i->bytes)
         sr_logf(SR_LOG_INFO, SR_FIELDS(SR_FINT("bytes_device", i->bytes_device), SR_FINT("bytes_outside", i->bytes - i->bytes_device),
                                        SR_FNUM("cpu_share", i->cpu_share), SR_FNUM("predicted_ms", i->predicted_s * 1e3)),
@@ -321,7 +326,7 @@ end:
 
 int sr_cmd_serve(int argc, char **argv)
 {
-    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .step_timeout = 60, .quiet = true}, .engine = "auto", .host = "127.0.0.1", .port = 8080, .drain_s = 30};
+    options      o     = {.cfg = {.device = "auto", .kv_k = "f16", .kv_v = "f16", .max_seqs = 8, .step_timeout = 60, .warm = true, .quiet = true}, .engine = "auto", .host = "127.0.0.1", .port = 8080, .drain_s = 30};
     const sr_opt opt[] = {
         SR_O_MODEL(o.cfg),
         SR_O_STR("host", 0, o.host, "ADDRESS", "address to listen on; 0.0.0.0 for all"),
@@ -340,6 +345,7 @@ int sr_cmd_serve(int argc, char **argv)
         SR_O_CTX(o.cfg),
         SR_O_CHOICE("pooling", 0, o.cfg.pooling, "last|mean|cls", "embeddings: the state of the last token, the mean of all, or the first's; without it, what the file says, else last"),
         SR_O_COMPUTE(o.cfg),
+        SR_O_WARMUP(o.cfg),
         SR_O_SKIP(o.cfg),
         SR_O_CHOICE("engine", 0, o.engine, "auto|thread|process", "where the model is computed; a process of its own is replaced when it dies; auto: a process on a GPU"),
         SR_O_UINT("step-timeout", 0, o.cfg.step_timeout, "SECONDS", "a GPU that has not finished a step by then hangs: its engine is replaced; 20 times what a step of one token takes where that is more; 0: wait", 0, 86400),

@@ -100,6 +100,7 @@ sr_status sr_session_load(const sr_sessioncfg *cfg, sr_loadcfg *load, sr_model *
     sr_machinestart start = {load->be, load->device, cfg->verbose};
     if (load->be != &sr_backend_cpu)
         load->figures = (sr_figures){sr_machine_known, sr_machine_keep, &start};
+    load->warmup = cfg->no_warmup ? SR_WARMUP_NONE : cfg->warmup ? SR_WARMUP_ALWAYS : cfg->warm && load->be != &sr_backend_cpu ? SR_WARMUP_RESIDENT : SR_WARMUP_NONE;
 #ifdef SR_HAVE_TEXT
     sr_ids    ids = {0};
     sr_status s   = sr_skip_text(cfg, load->path, &ids, load, err);
@@ -129,6 +130,8 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     char             why[200], spec[16];
     const sr_backend *be;
     int              device;
+    if (cfg->warmup && cfg->no_warmup)
+        return sr_raise(err, SR_INVALID, "--warmup and --no-warmup were both given");
     if (sr_backend_pick(cfg->device, &be, &device, why, err))
         return err->status;
     const char *option = be == &sr_backend_cpu ? gpu_option(cfg) : NULL;
@@ -162,8 +165,25 @@ static sr_status open_engine(sr_session *s, const sr_sessioncfg *cfg, sr_err *er
     return SR_OK;
 }
 
+uint64_t sr_session_memory(const sr_modelinfo *i, char *out, size_t cap)
+{
+    uint64_t all = 0;
+    size_t   at  = 0;
+    *out         = 0;
+    for (uint32_t k = 0; k < i->n_memory; k++) {
+        const sr_memline *l = &i->memory[k];
+        if (l->kind != SR_MEM_DEVICE)
+            continue;
+        int n = snprintf(out + at, cap - at, "%s%s %.1f MiB", all ? ", " : "", l->tag, (double)l->taken / (1 << 20));
+        at    = n > 0 ? SR_MIN(at + (size_t)n, cap - 1) : at;
+        all += l->taken;
+    }
+    return all;
+}
+
 static void describe(const sr_session *s, uint64_t ns)
 {
+    char memory[512];
     const sr_modelinfo *i = &s->info;
     fprintf(stderr, "%s: %s, %.1f M parameters, %s, context %u, on %s (%s%s%u %s%s), loaded in %.2f s\n", s->id, i->arch,
             (double)i->n_params * 1e-6, i->ftype, i->ctx, i->device, i->isa, *i->isa ? ", " : "", i->threads,
@@ -174,6 +194,10 @@ static void describe(const sr_session *s, uint64_t ns)
     if (i->bytes_device < i->bytes)
         fprintf(stderr, "%.2f of %.2f GB of weights on the device; the CPU computes %.0f %% of the feed-forwards of small steps; "
                 "predicted: %.2f tokens/s\n", (double)i->bytes_device * 1e-9, (double)i->bytes * 1e-9, i->cpu_share * 100, 1 / i->predicted_s);
+    if (sr_session_memory(i, memory, sizeof memory))
+        fprintf(stderr, "device memory: %s\n", memory);
+    if (i->warm_steps)
+        fprintf(stderr, "first steps: %u in %.2f s\n", i->warm_steps, i->warm_s);
     if (*i->disk)
         fprintf(stderr, "weights on disk are read by %s\n", i->disk);
     if (i->bytes_ram)

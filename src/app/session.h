@@ -31,6 +31,8 @@ typedef struct {
     uint32_t    max_seqs, out_rows, max_step_tokens, kv_pages;
     bool        deterministic;   /* GPU: cuts of work that do not depend on the batch */
     bool        no_overlap;      /* no step is launched before the one before it was read */
+    bool        warm;            /* the first steps are taken while loading, where a GPU has all weights */
+    bool        warmup, no_warmup; /* always; never */
     uint64_t    vram;            /* most bytes of a GPU's memory; 0: what is free */
     uint64_t    ram;             /* most bytes of weights in RAM beside a GPU; 0: what there is */
     float       pcie_gbs;        /* a slower bus, rehearsed, GB/s; 0: the machine's own */
@@ -66,6 +68,9 @@ typedef struct {
     "without loss, a third and a seventh smaller, and decoded by the GPU; the CPU then computes none of these")
 #define SR_O_DISK_IO(c) SR_O_CHOICE("disk-io", 0, (c).disk_io, "threads|uring", "weights on disk are read by threads, or by io_uring, where the kernel allows it")
 #define SR_O_NO_OVERLAP(c) SR_O_FLAG("no-overlap", 0, (c).no_overlap, "GPU: launch a step only when the one before it was read (a CPU always does)")
+#define SR_O_WARMUP(c) \
+    SR_O_FLAG("warmup", 0, (c).warmup, "take the first steps while loading, so that the first request does not wait for what is loaded once; a GPU with all weights does so without being asked"), \
+    SR_O_FLAG("no-warmup", 0, (c).no_warmup, "ready sooner: the first steps are the first requests' own")
 #define SR_O_DETERMINISTIC(c) SR_O_FLAG("deterministic", 0, (c).deterministic, "GPU: an answer's bits do not depend on who else is answered (a CPU's never do, but with --isa amx-bf16)")
 #define SR_O_CTX(c)     SR_O_UINT("ctx", 'c', (c).ctx, "N", "longest sequence in tokens; without it, what the model was trained for, at most 8192", 16, 1 << 24)
 #define SR_O_KV_K(c)    SR_O_CHOICE("cache-type-k", 0, (c).kv_k, "f16|q8_0", "format of the keys in the KV cache")
@@ -103,7 +108,9 @@ typedef struct {
 /* Parts of open() that the engine's process needs, too.  progress is sr_session_progress unless quiet; be and device are not set. */
 sr_loadcfg sr_session_loadcfg(const sr_sessioncfg *, const char *path);
 void       sr_session_progress(void *unused, double share, const char *what);
-SR_MUSTUSE sr_status sr_session_load(const sr_sessioncfg *, sr_loadcfg *load, sr_model **, sr_err *); /* with the text to measure blocks with */
+SR_MUSTUSE sr_status sr_session_load(const sr_sessioncfg *, sr_loadcfg *load, sr_model **, sr_err *); /* with the text to measure blocks with, and first steps */
+/* What lies in a device's memory, "weights 4690.1 MiB, kv pages 512.0 MiB ..": returns the bytes of all; 0: a CPU's. */
+uint64_t   sr_session_memory(const sr_modelinfo *, char *out, size_t cap);
 
 SR_MUSTUSE sr_status sr_session_open(const sr_sessioncfg *, sr_session **, sr_err *);
 void sr_session_close(sr_session *);

@@ -27,7 +27,7 @@ typedef struct {
     float    pcie_gbs, skip_threshold, early_exit;
     uint32_t exit_layer, step_timeout;
     char     skip_text[4096];
-    bool     pin, deterministic, no_overlap, verbose;
+    bool     pin, deterministic, no_overlap, warm, warmup, no_warmup, verbose;
 } order;
 typedef enum { WORD_PROGRESS, WORD_READY, WORD_FAILED } wordkind;
 typedef struct {
@@ -138,7 +138,7 @@ static sr_status serve_port(const order *o, child *c, sr_err *err)
                                .threads = o->threads, .max_seqs = o->max_seqs, .out_rows = o->out_rows,
                                .max_step_tokens = o->max_step_tokens, .kv_pages = o->kv_pages, .pin = o->pin, .spin_us = o->spin_us, .vram = o->vram, .ram = o->ram, .pcie_gbs = o->pcie_gbs, .offload = o->offload, .disk_io = o->disk_io, .ram_format = *o->ram_format ? o->ram_format : NULL, .transit = o->transit, .pooling = o->pooling, .cpu_activations = o->activations,
                                .deterministic = o->deterministic, .skip_threshold = o->skip_threshold, .early_exit = o->early_exit,
-                               .exit_layer = o->exit_layer, .verbose = o->verbose, .skip_text = *o->skip_text ? o->skip_text : NULL};
+                               .exit_layer = o->exit_layer, .warm = o->warm, .warmup = o->warmup, .no_warmup = o->no_warmup, .verbose = o->verbose, .skip_text = *o->skip_text ? o->skip_text : NULL};
     sr_model  *model  = NULL;
     sr_engine *engine = NULL;
     char       why[200];
@@ -222,6 +222,7 @@ static bool send_order(const sr_worker *w, int fd)
 {
     const sr_portfds fds = sr_port_fds(w->port);
     order            o   = w->o;
+    o.no_warmup |= w->told; /* a later life: somebody waits, and his steps load what all need */
     union { struct cmsghdr head; char room[CMSG_SPACE(sizeof fds)]; } c = {.head = {0}};
     struct iovec   v = {.iov_base = &o, .iov_len = sizeof o};
     struct msghdr  m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c};
@@ -375,7 +376,7 @@ static void write_order(order *o, const sr_sessioncfg *c, const char *path)
 {
     *o = (order){.size = sizeof *o, .ctx = c->ctx, .threads = c->threads, .max_seqs = c->max_seqs, .out_rows = c->out_rows,
                  .max_step_tokens = c->max_step_tokens, .kv_pages = c->kv_pages, .spin_us = c->spin_us, .vram = c->vram, .ram = c->ram, .pcie_gbs = c->pcie_gbs, .deterministic = c->deterministic, .no_overlap = c->no_overlap,
-                 .pin = c->pin, .skip_threshold = c->skip_threshold, .early_exit = c->early_exit, .exit_layer = c->exit_layer, .step_timeout = c->step_timeout, .verbose = c->verbose};
+                 .warm = c->warm, .warmup = c->warmup, .no_warmup = c->no_warmup, .pin = c->pin, .skip_threshold = c->skip_threshold, .early_exit = c->early_exit, .exit_layer = c->exit_layer, .step_timeout = c->step_timeout, .verbose = c->verbose};
     snprintf(o->skip_text, sizeof o->skip_text, "%s", c->skip_text ? c->skip_text : "");
     snprintf(o->version, sizeof o->version, "%s", SR_VERSION);
     snprintf(o->path, sizeof o->path, "%s", path);

@@ -19,7 +19,7 @@
 #include "engine/port.h"
 #include "weights/plan.h"
 
-enum { SR_ENGINE_SEQS = 8, SR_ENGINE_MEAN_ROWS = 256 }; /* defaults of max_seqs; of out_rows where vectors are means */
+enum { SR_ENGINE_SEQS = 8, SR_ENGINE_MEAN_ROWS = 256, SR_ENGINE_MEMLINES = 24 }; /* defaults of max_seqs; of out_rows where vectors are means */
 typedef struct sr_engine sr_engine;
 typedef struct sr_model  sr_model;
 
@@ -31,6 +31,11 @@ typedef enum {                             /* weights that do not fit the device
     SR_OFFLOAD_ZEROCOPY                    /* steps of a few tokens: the device's products read weights in RAM over the bus; larger ones stream */
 } sr_offloadmode;
 typedef enum { SR_TRANSIT_RAW, SR_TRANSIT_CODED } sr_transit; /* weights in RAM beside a device: as in the file; BF16 and F16 coded without loss */
+typedef enum {                             /* first steps taken while loading, so that the first request finds code loaded and steps captured */
+    SR_WARMUP_NONE,
+    SR_WARMUP_RESIDENT,                    /* where every weight lies on the device: a step that has to bring them in takes longer than what it would save */
+    SR_WARMUP_ALWAYS
+} sr_warmup;
 typedef struct {                           /* what this machine does, as measured before: asked where the plan needs it; zero: nothing is known */
     bool (*known)(void *arg, uint16_t format, uint32_t threads, sr_hw *out); /* products of weights in this format on so many CPU threads; what is left 0 is measured */
     void (*measured)(void *arg, uint16_t format, uint32_t threads, const sr_hw *now); /* for the next time; NULL: nobody keeps it */
@@ -57,6 +62,7 @@ typedef struct {                           /* what to load, and how much room it
     const int32_t *skip_text; uint32_t n_skip_text; /* what each block changes is measured with it (512 tokens at most); 0: nothing is */
     float    skip_threshold;               /* blocks whose input and output have a higher cosine are left out; 0: none.  See skip.h */
     float    early_exit; uint32_t exit_layer; /* probability at which a step ends after so many layers; 0: never; layer 0: two thirds of them */
+    sr_warmup warmup;
     const sr_hw *hw;                       /* what the machine does; figures that are 0 are measured when the plan needs them; NULL: */
     sr_figures figures;                    /* these are asked first */
     void (*progress)(void *arg, double share, const char *what); void *arg;
@@ -76,6 +82,8 @@ typedef struct {
     uint64_t bytes_ram, bytes_before;      /* of weights that lie in RAM coded, or in another format; before that */
     uint16_t ram_format; bool ram_coded;
     char     disk[120];                    /* how weights on disk are read; empty: none are */
+    uint32_t warm_steps; double warm_s;    /* taken while loading, and how long they took; cfg.warmup */
+    sr_memline memory[SR_ENGINE_MEMLINES]; uint32_t n_memory; /* of the device, when the model was ready: a tag for every byte; none on a CPU */
     double   cpu_share, predicted_s;       /* of all feed-forwards, computed by the CPU in steps of few tokens; a step of one token */
 } sr_modelinfo;
 SR_MUSTUSE sr_status sr_model_load(const sr_loadcfg *, sr_model **, sr_err *);

@@ -216,8 +216,11 @@ static sr_status load(sr_model *m, sr_err *err)
                         .pages = (c->ctx + c->page_tokens - 1) / c->page_tokens};
     m->info.bytes_device = m->info.bytes;
     m->info.f32_activations = c->dev.f32_activations;
-    if (sr_offload_decide(m, &di, err) || cpu_takes_part(m, err) || sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err) || sr_skip_open(m, err))
+    if (sr_offload_decide(m, &di, err) || cpu_takes_part(m, err) || sr_place_weights(m, di.flags & SR_DEV_HOST, err) || make_ready(m, err) || sr_skip_open(m, err) ||
+        (c->warmup && (c->warmup == SR_WARMUP_ALWAYS || !m->off) && sr_model_warm(m, err)))
         return err->status;
+    if (m->be->ledger)
+        m->info.n_memory = (uint32_t)m->be->ledger(m->dev, m->info.memory, SR_ENGINE_MEMLINES);
     progress(c, 1, "ready");
     return sr_gguf_whole(m->gguf, err);
 }

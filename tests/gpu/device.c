@@ -7,7 +7,8 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "engine/engine.h"
+#include "base/mem.h"
+#include "engine/internal.h"
 
 static const sr_backend *const be = &sr_backend_cuda;
 void gpu_trap(void *stream); /* trap.cu */
@@ -185,12 +186,137 @@ static void a_lost_device_says_so_and_serves_the_next_process(void)
     gpu_say("%d losses, %.0f ms each with the load after it", TIMES, (double)(sr_now_ns() - t) / 1e6 / TIMES);
 }
 
+/* A model's pieces are few, and the card lacks what they say: nothing is rounded up in secret. */
+static void the_ledger_says_what_the_card_lacks(void)
+{
+    static const char *const path[] = {DRAFT_Q8, "synth:1.1b:q4_k_m"};
+    for (size_t i = 0; i < SR_COUNT(path); i++)
+        for (int twice = 0; twice < 2; twice++) { /* the first time loads code, which stays */
+            sr_err err   = {0};
+            sr_model *m  = NULL;
+            sr_loadcfg c = {.path = path[i], .be = be, .ctx = 1024, .max_seqs = 1, .kv_pages = 256, .warmup = SR_WARMUP_RESIDENT};
+            gpu_device_close();
+            uint64_t before = mem_free(), bytes = 0, taken = 0;
+            uint32_t pieces = 0;
+            if (!CHECK(sr_model_load(&c, &m, &err) == SR_OK, "%s", err.msg))
+                return;
+            uint64_t lacks = before - mem_free();
+            for (uint32_t k = 0; k < m->info.n_memory; k++) {
+                const sr_memline *l = &m->info.memory[k];
+                if (l->kind != SR_MEM_DEVICE || !l->pieces)
+                    continue;
+                pieces += l->pieces;
+                bytes += l->bytes;
+                taken += l->taken;
+            }
+            uint64_t least = m->info.bytes + m->info.kv_bytes + m->info.scratch_bytes;
+            CHECK(pieces == 4 && bytes >= least && taken < bytes + pieces * (2 << 20), "%u pieces, %llu bytes of %llu take %llu", pieces,
+                  (unsigned long long)bytes, (unsigned long long)least, (unsigned long long)taken);
+            if (twice) {
+                CHECK(lacks + (1 << 20) >= taken && lacks <= taken + (8 << 20), "%llu bytes are taken, the card lacks %llu",
+                      (unsigned long long)taken, (unsigned long long)lacks);
+                CHECK(i == 0 || (double)lacks <= 1.02 * (double)least, "%.4f of weights, KV and scratch", (double)lacks / (double)least);
+                gpu_say("%s%.2f MB of weights, KV and scratch take %.2f, and %.2f with captured steps", i ? "; " : "", (double)least * 1e-6, (double)taken * 1e-6, (double)lacks * 1e-6);
+            }
+            sr_model_close(m);
+        }
+}
+
+/* ---- first steps -------------------------------------------------------------------------------------------------- */
+
+enum { FIRST = 12 };
+
+/* In a process of its own (`strata-test-gpu --first` or `--first-cold`), where no code is loaded yet: the times of the first steps that
+ * anybody asks for, a prompt's and then one row each, and by how much less memory is free after the first and after all. */
+int gpu_first_steps(bool warmup)
+{
+    sr_err err    = {0};
+    sr_model *m   = NULL;
+    sr_port *port = NULL;
+    sr_engine *e  = NULL;
+    sr_loadcfg c  = {.path = DRAFT_Q8, .be = be, .ctx = 512, .max_seqs = 4, .warmup = warmup ? SR_WARMUP_RESIDENT : SR_WARMUP_NONE};
+    int32_t tok[20];
+    if (sr_model_load(&c, &m, &err) || sr_port_open(NULL, &port, &err) || sr_engine_open(m, NULL, NULL, port, &e, &err)) {
+        printf("%s\n", err.msg);
+        return 1;
+    }
+    for (int i = 0; i < 20; i++)
+        tok[i] = 100 + i * 29;
+    sr_request r    = {.id = 1, .tok = tok, .n_tok = 20, .max_new = FIRST, .ignore_eos = true, .sampling = {.top_p = 1, .typical_p = 1, .rep_penalty = 1}};
+    uint64_t before = mem_free();
+    if (sr_port_post(port, &r, &err))
+        return 1;
+    printf("%u %.6f", m->info.warm_steps, m->info.warm_s);
+    for (int i = 0; i < FIRST; i++) {
+        sr_step step;
+        uint64_t t = sr_now_ns();
+        if (sr_engine_step(e, &step, &err))
+            return 1;
+        printf(" %llu", (unsigned long long)(sr_now_ns() - t));
+        if (i == 0)
+            printf(" %lld", (long long)(before - mem_free()));
+    }
+    printf(" %lld\n", (long long)(before - mem_free()));
+    sr_engine_close(e);
+    sr_port_close(port);
+    sr_model_close(m);
+    return 0;
+}
+
+typedef struct { unsigned steps; double warm_s; unsigned long long ns[FIRST]; long long taken_first, taken; } first_steps;
+
+static bool run_first(const char *option, first_steps *f)
+{
+    char *const argv[] = {"strata-test-gpu", (char *)(uintptr_t)option, NULL};
+    int pipes[2], status = 0;
+    pid_t pid;
+    posix_spawn_file_actions_t actions;
+    if (!CHECK(pipe(pipes) == 0, "no pipe"))
+        return false;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, pipes[1], 1);
+    bool ok = CHECK(posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, environ) == 0, "no process");
+    posix_spawn_file_actions_destroy(&actions);
+    close(pipes[1]);
+    FILE *in = fdopen(pipes[0], "r");
+    ok       = ok && in && CHECK(fscanf(in, "%u %lf %llu %lld", &f->steps, &f->warm_s, &f->ns[0], &f->taken_first) == 4, "%s said no times", option);
+    for (int i = 1; i < FIRST && ok; i++)
+        ok = CHECK(fscanf(in, "%llu", &f->ns[i]) == 1, "no time of step %d", i);
+    ok = ok && CHECK(fscanf(in, "%lld", &f->taken) == 1, "nothing about memory");
+    if (in)
+        fclose(in);
+    return CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: wait status %x", option, (unsigned)status) && ok;
+}
+
+static double longest_ms(const first_steps *f, int from)
+{
+    unsigned long long most = 0;
+    for (int i = from; i < FIRST; i++)
+        most = SR_MAX(most, f->ns[i]);
+    return (double)most * 1e-6;
+}
+
+static void first_steps_find_code_loaded_and_steps_captured(void)
+{
+    first_steps cold = {0}, warmed = {0};
+    if (!run_first("--first-cold", &cold) || !run_first("--first", &warmed))
+        return;
+    CHECK(cold.steps == 0 && warmed.steps > 8, "%u and %u steps at load", cold.steps, warmed.steps);
+    CHECK(warmed.taken_first == 0 && warmed.taken == 0, "first steps took %lld, then %lld bytes of the card", warmed.taken_first, warmed.taken);
+    CHECK(warmed.ns[0] * 3 < cold.ns[0], "the first step: %.2f ms, and %.2f without", (double)warmed.ns[0] * 1e-6, (double)cold.ns[0] * 1e-6);
+    gpu_say("the first step %.2f ms, of the others the longest %.2f; without: %.2f and %.2f, and %.1f MiB of the card; %u steps in %.0f ms at load",
+            (double)warmed.ns[0] * 1e-6, longest_ms(&warmed, 1), (double)cold.ns[0] * 1e-6, longest_ms(&cold, 1), (double)cold.taken / (1 << 20),
+            warmed.steps, warmed.warm_s * 1e3);
+}
+
 const gpu_test gpu_device_tests[] = {
     {"a_device_says_what_it_is", a_device_says_what_it_is},
     {"copies_follow_their_steps_and_points_their_order", copies_follow_their_steps_and_points_their_order},
     {"a_budget_is_kept", a_budget_is_kept},
     {"memory_comes_back_when_a_model_is_closed", memory_comes_back_when_a_model_is_closed},
     {"a_load_that_fails_anywhere_leaves_nothing", a_load_that_fails_anywhere_leaves_nothing},
+    {"the_ledger_says_what_the_card_lacks", the_ledger_says_what_the_card_lacks},
+    {"first_steps_find_code_loaded_and_steps_captured", first_steps_find_code_loaded_and_steps_captured},
     {"a_lost_device_says_so_and_serves_the_next_process", a_lost_device_says_so_and_serves_the_next_process},
     {NULL, NULL},
 };

@@ -23,7 +23,9 @@ void gpu_say(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a f
 enum { GPU_REPEAT = 64 };
 sr_dev *gpu_device(void);     /* opened once, device 0 */
 void gpu_device_close(void);  /* opened again when next asked for */
-int gpu_lose_device(void); /* device.c: the other process of a test */
+uint64_t gpu_rounding(void);  /* what a budget must have beyond what a model's pieces of memory are, at most */
+int gpu_lose_device(void); /* device.c: other processes of tests */
+int gpu_first_steps(bool warmup);
 
 typedef struct {
     size_t sampling_bytes, kv_bytes;

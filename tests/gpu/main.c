@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "engine/internal.h"
 
 static uint32_t failures, told;
 static char figures[400];
@@ -46,6 +47,14 @@ sr_dev *gpu_device(void)
         exit(1);
     }
     return dev;
+}
+
+uint64_t gpu_rounding(void)
+{
+    sr_err err   = {0};
+    sr_devinfo d = {.size = sizeof d};
+    CHECK(sr_backend_cuda.info(0, gpu_device(), &d, &err) == SR_OK && d.mem_granule, "%s", err.msg);
+    return (SR_DEVICE_PIECES + 1) * d.mem_granule; /* of a budget's own end, too */
 }
 
 /* ---- a kit on the device
@@ -217,6 +226,8 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc == 2 && strcmp(argv[1], "--lose") == 0)
         return gpu_lose_device();
+    if (argc == 2 && strncmp(argv[1], "--first", 7) == 0)
+        return gpu_first_steps(strcmp(argv[1], "--first") == 0);
     for (size_t l = 0; l < SR_COUNT(list); l++)
         for (const gpu_test *t = list[l]; t->name; t++) {
             if (!wanted(t->name, argc, argv))

@@ -56,7 +56,7 @@ static float *eval(sr_model *m)
 }
 
 /* What everything but the matrices takes, from a model that fits. */
-static uint64_t fixed(const sr_model *m) { return m->info.scratch_bytes + sr_block_bytes(m, &m->max) + m->info.kv_bytes + MB / 2; }
+static uint64_t fixed(const sr_model *m) { return m->info.scratch_bytes + sr_block_bytes(m, &m->max) + m->info.kv_bytes + gpu_rounding() + MB / 2; }
 
 /* Deterministic: else ops that follow each other within a submit may be one launch, which rounds elsewhere, and a streamed model's
  * submits are shorter. */

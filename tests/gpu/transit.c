@@ -113,7 +113,7 @@ static void a_model_whose_weights_come_coded_gives_the_bits_of_one_that_fits(voi
         if (!whole)
             return;
         float    *want = eval(whole);
-        uint64_t  room = whole->info.scratch_bytes + sr_block_bytes(whole, &whole->max) + whole->info.kv_bytes + 3 * MB;
+        uint64_t  room = whole->info.scratch_bytes + sr_block_bytes(whole, &whole->max) + whole->info.kv_bytes + gpu_rounding() + 3 * MB;
         sr_model *m    = load(path[i], room, SR_OFFLOAD_STREAM, SR_TRANSIT_CODED);
         if (m && CHECK(m->off && m->info.bytes_ram, "nothing is coded")) {
             float *got = eval(m);
@@ -136,7 +136,7 @@ static void weights_that_are_read_in_place_give_the_same_bits(void)
         if (!whole)
             return;
         float    *want = eval(whole);
-        uint64_t  room = whole->info.scratch_bytes + sr_block_bytes(whole, &whole->max) + whole->info.kv_bytes + (i ? 14 : 4) * MB;
+        uint64_t  room = whole->info.scratch_bytes + sr_block_bytes(whole, &whole->max) + whole->info.kv_bytes + gpu_rounding() + (i ? 14 : 4) * MB;
         sr_model *m    = load(path[i], room, SR_OFFLOAD_ZEROCOPY, SR_TRANSIT_RAW);
         if (m && CHECK(m->off && m->off->few && m->off->read_here, "nothing is read in place")) {
             float *got = eval(m);
