@@ -137,10 +137,10 @@ static __device__ inline float sr_tile_at(uint32_t format, const uint8_t *tile, 
         return format == SR_F16 ? sr_half_at(p) : __uint_as_float((uint32_t)(p[0] | p[1] << 8) << 16);
     }
     if (format == SR_Q8_0) {
-        int q = tile[(b * 32 + lane) * 16 + s * 8 + h * 4 + row * 2 + e];
+        int q = tile[(b * 32 + lane) * 16 + s * 8 + row * 4 + e * 2 + h];
         return (float)(q - 128) * sr_half_at(tile + 4096 + r * 16 + b * 2);
     }
-    uint32_t q = tile[(b / 2 * 32 + lane) * 16 + b % 2 * 8 + h * 4 + e * 2 + row] >> s * 4 & 15;
+    uint32_t q = tile[(b / 2 * 32 + lane) * 16 + b % 2 * 8 + row * 4 + e * 2 + h] >> s * 4 & 15;
     if (format == SR_Q4_0)
         return (float)((int)q - 8) * sr_half_at(tile + 2048 + r * 16 + b * 2);
     if (format == SR_Q6_K) {
@@ -151,8 +151,7 @@ static __device__ inline float sr_tile_at(uint32_t format, const uint8_t *tile, 
     }
     if (format == SR_Q5_K) {
         const uint8_t *p = tile + 2304 + (lane * 4 + b / 2) * 4 + e * 2;
-        uint32_t       c = b % 2 * 4 + h * 2 + row;
-        q |= ((uint32_t)(p[0] | p[1] << 8) >> (c + (c & 4) + s * 4) & 1) << 4;
+        q |= ((uint32_t)(p[0] | p[1] << 8) >> (h * 8 + s * 4 + b % 2 * 2 + row) & 1) << 4;
     }
     const uint8_t *head = tile + 2048 + r * 16;
     float          sc, m;

@@ -38,17 +38,17 @@ enum {
     H_M96     = 0xd600  /* -64 - 32 */
 };
 
-/* Eight registers of 1024 + q (step 0), 1024 + 16 q (step 1) from two words of nibbles. */
+/* Eight registers of 1024 + q (step 0), 1024 + 16 q (step 1) from two words of nibbles, of rows g and g + 8. */
 __device__ __forceinline__ void codes_of(uint32_t w0, uint32_t w1, uint32_t up, uint32_t a[8])
 {
     const uint32_t t0 = w0 >> 8, t1 = w1 >> 8;
     a[0] = (w0 & LOW) | up;
-    a[1] = (t0 & LOW) | up;
-    a[2] = (w1 & LOW) | up;
+    a[1] = (w1 & LOW) | up;
+    a[2] = (t0 & LOW) | up;
     a[3] = (t1 & LOW) | up;
     a[4] = (w0 & HIGH) | up;
-    a[5] = (t0 & HIGH) | up;
-    a[6] = (w1 & HIGH) | up;
+    a[5] = (w1 & HIGH) | up;
+    a[6] = (t0 & HIGH) | up;
     a[7] = (t1 & HIGH) | up;
 }
 
@@ -106,7 +106,7 @@ template <int F> struct decoder_k45 {
         if (F == SR_Q5_K)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                codes_top(top, b % 2 * 8 + i, 0x00100010, i, a);
+                codes_top(top, fifth_at(b % 2, i), 0x00100010, i, a);
         codes_free<H_M1024, H_M64>(a);
 #pragma unroll
         for (int r = 0; r < 2; r++) { /* (1024 + sc) d - 1024 d: rounded once */
@@ -140,7 +140,6 @@ struct codes_k6 {
     /* Codes, 32 taken off. */
     __device__ __forceinline__ void codes(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
     {
-        constexpr int pair[4] = {0, 2, 8, 10};
         if (b % 2 == 0) {
             q   = at16(w + b / 2 * 512 + lane * 16);
             top = at8(w + 2304 + b / 2 * 256 + lane * 8);
@@ -148,7 +147,7 @@ struct codes_k6 {
         codes_of(b % 2 ? q.z : q.x, b % 2 ? q.w : q.y, up, a);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            codes_top(b % 2 ? top.y : top.x, pair[i], 0x00300030, i, a);
+            codes_top(b % 2 ? top.y : top.x, high_at(i), 0x00300030, i, a);
         codes_free<H_M1056, H_M96>(a);
     }
     /* The scale of step s of block b, row half r, twice. */
@@ -198,8 +197,8 @@ template <int F> struct decoder_0 {
             const uint32_t v[4] = {q.x, q.y, q.z, q.w};
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                a[i * 2]     = add2(__byte_perm(v[i], up, 0x5150), TWICE(H_M1152));
-                a[i * 2 + 1] = add2(__byte_perm(v[i], up, 0x5352), TWICE(H_M1152));
+                a[i / 2 * 4 + i % 2]     = add2(__byte_perm(v[i], up, 0x5250), TWICE(H_M1152));
+                a[i / 2 * 4 + i % 2 + 2] = add2(__byte_perm(v[i], up, 0x5351), TWICE(H_M1152));
             }
         } else {
             if (b % 2 == 0)

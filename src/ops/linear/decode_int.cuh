@@ -51,17 +51,17 @@ template <int F> struct whole_k45 {
         }
         const uint32_t w0 = b % 2 ? q.z : q.x, w1 = b % 2 ? q.w : q.y, t0 = w0 >> 8, t1 = w1 >> 8;
         a[0] = w0 & LOW;
-        a[1] = t0 & LOW;
-        a[2] = w1 & LOW;
+        a[1] = w1 & LOW;
+        a[2] = t0 & LOW;
         a[3] = t1 & LOW;
         a[4] = w0 & HIGH;
-        a[5] = t0 & HIGH;
-        a[6] = w1 & HIGH;
+        a[5] = w1 & HIGH;
+        a[6] = t0 & HIGH;
         a[7] = t1 & HIGH;
         if (F == SR_Q5_K)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                codes_top(top, b % 2 * 8 + i, 0x00100010, i, a);
+                codes_top(top, fifth_at(b % 2, i), 0x00100010, i, a);
 #pragma unroll
         for (int r = 0; r < 2; r++) { /* codes of step 1 are 16 times what they are */
             const uint32_t s0 = add2(byte_f16(sc[r][b / 4], b % 4, up), TWICE(H_M1024)), s1 = mul2(s0, TWICE(H_1_16TH));

@@ -17,13 +17,14 @@
  *   Q8_0  4352  bytes 4096   | scales 16 x f16[8]
  *   F16   2048  64 inputs; BF16 the same
  *
- *   nibbles  [pair of 32-blocks j][lane][block 2j + 0, 1][h] words of eight; for e 0 in bits 0-15, e 1 above:
- *            bits 0-3 (g, s 0)   4-7 (g, s 1)   8-11 (g+8, s 0)   12-15 (g+8, s 1)
+ *   words    a word has codes of one row; byte 2e + h is that of (h, e), so that its even bytes are register h = 0 of f16 numbers, its odd
+ *            ones h = 1, and all four are a register of int8 (mma m16n8k32), whose B has the same order: inputs 4t + 0, 2, 1, 3
+ *   nibbles  [pair of 32-blocks j][lane][block 2j + 0, 1][row g, g+8] words of eight: low nibbles s 0, high nibbles s 1,
  *            so that w & 0x000f000f are the two f16 numbers q * 2^-24 of step 0 and w & 0x00f000f0 those of
- *            step 1 times 16: f16 subnormals, which tensor cores take at full speed.
- *   fifth    [lane][j] words: bit of (block 2j + b, h, row, s, e) at 16e + 4s + c + (c & 4), c = 4b + 2h + row
- *   high     [j][lane][b] words: two bits of (h, row, s, e) at 16e + 4s + {0, 2, 8, 10}[2h + row]
- *   bytes    [32-block][lane][s][h] words: q + 128 of (g, e 0), (g, e 1), (g+8, e 0), (g+8, e 1)
+ *            step 1 times 16: f16 subnormals, which tensor cores take at full speed; w & 0x0f0f0f0f are four int8 of step 0.
+ *   fifth    [lane][j] words: bit of (block 2j + b, h, row, s, e) at 16e + 8h + 4s + 2b + row
+ *   high     [j][lane][b] words: two bits of (h, row, s, e) at 16e + 8h + 4s + 2row
+ *   bytes    [32-block][lane][s][row g, g+8] words: q + 128
  *   f16      [32-block][s][lane][h] pairs of words: (g), (g+8), elements e 0, 1 in halves
  *
  * Owns:    nothing.   Threads: pure functions.

@@ -90,11 +90,11 @@ static void a_lane_finds_its_nibbles_where_the_kernel_reads_them(void **state)
     sr_linear_cuda_pack(SR_Q4_K, 16, 256, m.in, m.tiles, &layout);
     for (uint32_t lane = 0; lane < 32; lane++)
         for (uint32_t b = 0; b < 8; b++)
-            for (uint32_t h = 0; h < 2; h++) {
+            for (uint32_t high_row = 0; high_row < 2; high_row++) {
                 uint32_t w;
-                memcpy(&w, m.tiles + b / 2 * 512 + lane * 16 + (b % 2 * 2 + h) * 4, 4);
+                memcpy(&w, m.tiles + b / 2 * 512 + lane * 16 + (b % 2 * 2 + high_row) * 4, 4);
                 for (uint32_t n = 0; n < 8; n++) { /* nibble n of the word */
-                    uint32_t e = n / 4, high_row = n / 2 % 2, s = n % 2;
+                    uint32_t e = n / 4, h = n / 2 % 2, s = n % 2;
                     uint32_t k = b * 32 + s * 16 + lane % 4 * 4 + h * 2 + e, row = lane / 4 + high_row * 8;
                     const sr_q4_K *q = m.in[row];
                     assert_int_equal(w >> n * 4 & 15, q->qs[b / 2 * 32 + k % 32] >> b % 2 * 4 & 15);

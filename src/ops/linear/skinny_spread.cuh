@@ -118,7 +118,7 @@ __device__ __forceinline__ void spread_k45(const uint8_t *w, const sr_spread<C> 
         if (F == SR_Q5_K)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                top_bits(top, b % 2 * 8 + i, 0x00100010, i, s0, s1);
+                top_bits(top, fifth_at(b % 2, i), 0x00100010, i, s0, s1);
     });
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -144,7 +144,6 @@ template <int C> __device__ __forceinline__ void spread_k6(const uint8_t *w, con
     uint4 word;
     uint2 top;
     spread_products<C, true>(x, p, q, 1, [&](int b, sr_frag_a &s0, sr_frag_a &s1) {
-        constexpr int pair[4] = {0, 2, 8, 10};
         if (b % 2 == 0) {
             word = at16(w + b / 2 * 512 + lane * 16);
             top  = at8(w + 2304 + b / 2 * 256 + lane * 8);
@@ -152,7 +151,7 @@ template <int C> __device__ __forceinline__ void spread_k6(const uint8_t *w, con
         nibbles(b % 2 ? word.z : word.x, b % 2 ? word.w : word.y, s0, s1);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            top_bits(b % 2 ? top.y : top.x, pair[i], 0x00300030, i, s0, s1);
+            top_bits(b % 2 ? top.y : top.x, high_at(i), 0x00300030, i, s0, s1);
     });
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -182,10 +181,10 @@ template <int F, int C> __device__ __forceinline__ void spread_0(const uint8_t *
     spread_products<C, false>(x, p, unused, F == SR_Q8_0 ? 16.0f : 1.0f, [&](int b, sr_frag_a &s0, sr_frag_a &s1) {
         if (F == SR_Q8_0) {
             word = at16(w + b * 512 + lane * 16);
-            bytes_of(word.x, s0.r[0], s0.r[1]);
-            bytes_of(word.y, s0.r[2], s0.r[3]);
-            bytes_of(word.z, s1.r[0], s1.r[1]);
-            bytes_of(word.w, s1.r[2], s1.r[3]);
+            bytes_of(word.x, s0.r[0], s0.r[2]);
+            bytes_of(word.y, s0.r[1], s0.r[3]);
+            bytes_of(word.z, s1.r[0], s1.r[2]);
+            bytes_of(word.w, s1.r[1], s1.r[3]);
             return;
         }
         if (b % 2 == 0)

@@ -28,20 +28,22 @@ __device__ __forceinline__ uint4 at16(const uint8_t *p) { return *(const uint4 *
 __device__ __forceinline__ uint2 at8(const uint8_t *p) { return *(const uint2 *)p; }
 __device__ __forceinline__ uint32_t at4(const uint8_t *p) { return *(const uint32_t *)p; }
 
-/* The two A fragments of a 32-block from two words of nibbles: f16 subnormals, those of step 1 times 16.
- * top: further bits,
- * shifted so that step 0 has them at bit 4 of each half for (h, row) 00, 01, 10, 11 */
+/* The two A fragments of a 32-block from its words of nibbles, of rows g and g + 8: f16 subnormals, those of step 1 times 16. */
 __device__ __forceinline__ void nibbles(uint32_t w0, uint32_t w1, sr_frag_a &s0, sr_frag_a &s1)
 {
     s0.r[0] = w0 & LOW;
-    s0.r[1] = w0 >> 8 & LOW;
-    s0.r[2] = w1 & LOW;
+    s0.r[1] = w1 & LOW;
+    s0.r[2] = w0 >> 8 & LOW;
     s0.r[3] = w1 >> 8 & LOW;
     s1.r[0] = w0 & HIGH;
-    s1.r[1] = w0 >> 8 & HIGH;
-    s1.r[2] = w1 & HIGH;
+    s1.r[1] = w1 & HIGH;
+    s1.r[2] = w0 >> 8 & HIGH;
     s1.r[3] = w1 >> 8 & HIGH;
 }
+
+/* Where register i = 2h + row finds its further bits, of block b of a pair. */
+__device__ __forceinline__ constexpr int fifth_at(int b, int i) { return i / 2 * 8 + b * 2 + i % 2; }
+__device__ __forceinline__ constexpr int high_at(int i) { return i / 2 * 8 + i % 2 * 2; }
 
 /* Bits of t at `at` (step 0) and at + 4 (step 1) go behind the nibble of register i. */
 __device__ __forceinline__ void top_bits(uint32_t t, int at, uint32_t mask, int i, sr_frag_a &s0,
@@ -52,10 +54,11 @@ __device__ __forceinline__ void top_bits(uint32_t t, int at, uint32_t mask, int 
     s1.r[i] |= t & mask << 4;
 }
 
-__device__ __forceinline__ void bytes_of(uint32_t w, uint32_t &g, uint32_t &h)
+/* A word of bytes: registers h = 0 and 1. */
+__device__ __forceinline__ void bytes_of(uint32_t w, uint32_t &h0, uint32_t &h1)
 {
-    g = __byte_perm(w, 0, 0x4140);
-    h = __byte_perm(w, 0, 0x4342);
+    h0 = __byte_perm(w, 0, 0x4240);
+    h1 = __byte_perm(w, 0, 0x4341);
 }
 
 /* Byte i of four, as f32 plus 2^23. */
@@ -125,7 +128,7 @@ __device__ __forceinline__ void tile_k45(const uint8_t *w, const sr_cols<NT> &x,
             if (F == SR_Q5_K)
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    top_bits(top, b * 8 + i, 0x00100010, i, s0, s1);
+                    top_bits(top, fifth_at(b, i), 0x00100010, i, s0, s1);
             float g = fmaf(byte_f32((uint32_t)s[0].sc, b), s[0].d, big[0]); /* exact: six bits times eleven */
             float h = fmaf(byte_f32((uint32_t)s[1].sc, b), s[1].d, big[1]);
 #pragma unroll
@@ -156,12 +159,11 @@ __device__ __forceinline__ void tile_k6(const uint8_t *w, const sr_cols<NT> &x, 
         uint32_t g4 = at4(sg + j * 4) ^ 0x80808080, h4 = at4(sh + j * 4) ^ 0x80808080; /* scales + 128 */
 #pragma unroll
         for (int b = 0; b < 2; b++) {
-            constexpr int pair[4] = {0, 2, 8, 10};
             sr_frag_a s0, s1;
             nibbles(b ? q.z : q.x, b ? q.w : q.y, s0, s1);
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                top_bits(b ? top.y : top.x, pair[i], 0x00300030, i, s0, s1);
+                top_bits(b ? top.y : top.x, high_at(i), 0x00300030, i, s0, s1);
             float g0 = byte_f32(g4, b * 2) - 8388736.0f, g1 = byte_f32(g4, b * 2 + 1) - 8388736.0f;
             float h0 = byte_f32(h4, b * 2) - 8388736.0f, h1 = byte_f32(h4, b * 2 + 1) - 8388736.0f;
 #pragma unroll
@@ -211,10 +213,10 @@ __device__ __forceinline__ void tile_0(const uint8_t *w, const sr_cols<NT> &x, u
             if (F == SR_Q8_0) {
                 if (b)
                     q = at16(w + j * 1024 + 512 + lane * 16);
-                bytes_of(q.x, s0.r[0], s0.r[1]);
-                bytes_of(q.y, s0.r[2], s0.r[3]);
-                bytes_of(q.z, s1.r[0], s1.r[1]);
-                bytes_of(q.w, s1.r[2], s1.r[3]);
+                bytes_of(q.x, s0.r[0], s0.r[2]);
+                bytes_of(q.y, s0.r[1], s0.r[3]);
+                bytes_of(q.z, s1.r[0], s1.r[2]);
+                bytes_of(q.w, s1.r[1], s1.r[3]);
             } else
                 nibbles(b ? q.z : q.x, b ? q.w : q.y, s0, s1);
 #pragma unroll

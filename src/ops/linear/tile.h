@@ -19,7 +19,7 @@
 #endif
 
 /* Eight codes of 32-block b and row r of a tile share a lane: 4t .. 4t+3 (s 0) and 16+4t .. 16+4t+3 (s 1).
- * Bytes 2h+e of a folded word are (s 0) | (s 1) << 4 of register h, element e. */
+ * Code i = 2h + e of four has byte 2e + h of its row's word, so that a word's even bytes are register h = 0 and its odd ones h = 1. */
 typedef struct { uint32_t lane, b, row; } sr_tileplace;
 typedef struct { uint32_t at, shift, mask; } sr_tiletop; /* a 16-bit word, the shift of (s 0) in it; (s 1) is four further */
 
@@ -34,11 +34,11 @@ SR_TILE_FN sr_tileplace sr_tile_place(uint32_t r, uint32_t octet)
 SR_TILE_FN uint32_t sr_tile_k(uint32_t octet, uint32_t s) { return octet / 4 * 32 + s * 16 + octet % 4 * 4; }
 SR_TILE_FN uint32_t sr_tile_nibble(sr_tileplace p, uint32_t i) /* bytes, i = 2h + e */
 {
-    return (p.b / 2 * 32 + p.lane) * 16 + p.b % 2 * 8 + i / 2 * 4 + i % 2 * 2 + p.row;
+    return (p.b / 2 * 32 + p.lane) * 16 + p.b % 2 * 8 + p.row * 4 + i % 2 * 2 + i / 2;
 }
 SR_TILE_FN uint32_t sr_tile_byte(sr_tileplace p, uint32_t s, uint32_t i)
 {
-    return (p.b * 32 + p.lane) * 16 + s * 8 + i / 2 * 4 + p.row * 2 + i % 2;
+    return (p.b * 32 + p.lane) * 16 + s * 8 + p.row * 4 + i % 2 * 2 + i / 2;
 }
 SR_TILE_FN uint32_t sr_tile_half(sr_tileplace p, uint32_t s, uint32_t i)
 {
@@ -47,15 +47,14 @@ SR_TILE_FN uint32_t sr_tile_half(sr_tileplace p, uint32_t s, uint32_t i)
 /* The top bits of a code. */
 SR_TILE_FN sr_tiletop sr_tile_top(uint32_t format, sr_tileplace p, uint32_t i)
 {
-    uint32_t   c = p.b % 2 * 4 + i / 2 * 2 + p.row, h = i / 2 * 2 + p.row;
     sr_tiletop t;
     if (format == SR_Q5_K) {
         t.at    = 2304 + (p.lane * 4 + p.b / 2) * 4 + i % 2 * 2;
-        t.shift = c + (c & 4);
+        t.shift = i / 2 * 8 + p.b % 2 * 2 + p.row;
         t.mask  = 0x11;
     } else {
         t.at    = 2304 + ((p.b / 2 * 32 + p.lane) * 2 + p.b % 2) * 4 + i % 2 * 2;
-        t.shift = h / 2 * 8 + h % 2 * 2;
+        t.shift = i / 2 * 8 + p.row * 2;
         t.mask  = 0x33;
     }
     return t;
@@ -142,7 +141,7 @@ SR_TILE_FN sr_tilescale sr_tile_scale(uint32_t format, uint32_t r, uint32_t whic
 
 /* ---- words at a time ------------------------------------------------------------------------------------------------------------
  * The same bytes as octet by octet, as a device makes them: item i < 128 of a tile has the 16 bytes of a lane (two of them: Q8_0), and what lies
- * beside.  Four codes are read at once and go to two words, h = 0, 1, with e = 0 in bits 0-15 and e = 1 above. */
+ * beside.  Four codes are read at once and are the four bytes of a word, the middle two in turn. */
 
 SR_TILE_FN uint32_t sr_tile_u32(const uint8_t *p, bool aligned) /* on an even address at least */
 {
@@ -155,10 +154,9 @@ SR_TILE_FN uint32_t sr_tile_u32(const uint8_t *p, bool aligned) /* on an even ad
     return w;
 #endif
 }
-SR_TILE_FN uint32_t sr_tile_spread(uint32_t four, uint32_t h)
+SR_TILE_FN uint32_t sr_tile_order(uint32_t four) /* byte 2h + e to byte 2e + h */
 {
-    uint32_t two = four >> 16 * h;
-    return (two & 0xff) | (two & 0xff00) << 8;
+    return (four & 0xff0000ff) | (four & 0xff00) << 8 | (four >> 8 & 0xff00);
 }
 
 /* Where the four bytes that hold nibbles of block 2j + b, step s, begin (but for 4t), and by how much they are shifted. */
@@ -174,12 +172,10 @@ SR_TILE_FN uint32_t sr_tile_nibbles_shift(uint32_t format, uint32_t j, uint32_t 
     return 4 * (format == SR_Q6_K ? j % 2 : format == SR_Q4_0 ? s : b);
 }
 
-/* Bytes of rows g and g + 8 of step s at `at`, four each, shifted and masked, or-ed into word h of *w at `shift`. */
-SR_TILE_FN void sr_tile_join(const uint8_t *p, bool aligned, uint32_t right, uint32_t mask, uint32_t shift0, uint32_t shift1, uint32_t w[2])
+/* Four bytes, shifted right and masked, in a word's order. */
+SR_TILE_FN uint32_t sr_tile_four(const uint8_t *p, bool aligned, uint32_t right, uint32_t mask)
 {
-    uint32_t x = sr_tile_u32(p, aligned) >> right & mask;
-    w[0] |= sr_tile_spread(x, 0) << shift0;
-    w[1] |= sr_tile_spread(x, 1) << shift1;
+    return sr_tile_order(sr_tile_u32(p, aligned) >> right & mask);
 }
 
 SR_TILE_FN void sr_tile_nibble_words(uint32_t format, const uint8_t *row, uint32_t stride, uint32_t i, uint32_t w[4]) /* row: g's, at 4t */
@@ -190,8 +186,8 @@ SR_TILE_FN void sr_tile_nibble_words(uint32_t format, const uint8_t *row, uint32
     for (uint32_t b = 0; b < 2; b++)
         for (uint32_t r = 0; r < 2; r++)
             for (uint32_t s = 0; s < 2; s++)
-                sr_tile_join(row + 8 * r * stride + sr_tile_nibbles_at(format, j, b, s), aligned, sr_tile_nibbles_shift(format, j, b, s), 0x0f0f0f0f,
-                             4 * s + 8 * r, 4 * s + 8 * r, w + 2 * b);
+                w[2 * b + r] |= sr_tile_four(row + 8 * r * stride + sr_tile_nibbles_at(format, j, b, s), aligned,
+                                             sr_tile_nibbles_shift(format, j, b, s), 0x0f0f0f0f) << 4 * s;
 }
 
 /* Top bits of pair j: Q5_K one word, Q6_K two. */
@@ -202,28 +198,20 @@ SR_TILE_FN void sr_tile_top_words(uint32_t format, const uint8_t *row, uint32_t 
     for (uint32_t b = 0; b < 2; b++)
         for (uint32_t r = 0; r < 2; r++)
             for (uint32_t s = 0; s < 2; s++) {
-                uint32_t half[2] = {0, 0};
-                if (format == SR_Q5_K) {
-                    uint32_t c = 4 * b + r, at = 4 * s + c + (c & 4);
-                    sr_tile_join(row + 8 * r * stride + 16 + 16 * s, true, 2 * j + b, 0x01010101, at, at + 2, half);
-                    w[0] |= half[0] | half[1];
-                } else {
-                    sr_tile_join(row + 8 * r * stride + 128 + j / 2 * 32 + 16 * s, false, (2 * j + b) % 4 * 2, 0x03030303, 4 * s + 2 * r,
-                                 4 * s + 2 * r + 8, half);
-                    w[b] |= half[0] | half[1];
-                }
+                const uint8_t *p = row + 8 * r * stride;
+                if (format == SR_Q5_K)
+                    w[0] |= sr_tile_four(p + 16 + 16 * s, true, 2 * j + b, 0x01010101) << (4 * s + 2 * b + r);
+                else
+                    w[b] |= sr_tile_four(p + 128 + j / 2 * 32 + 16 * s, false, (2 * j + b) % 4 * 2, 0x03030303) << (4 * s + 2 * r);
             }
 }
 
-/* Words s, h of block `block` of Q8_0; words h, row of a group of halves. */
+/* Words s, row half of block `block` of Q8_0; words h, row half of a group of halves. */
 SR_TILE_FN void sr_tile_byte_words(const uint8_t *row, uint32_t stride, uint32_t block, uint32_t w[4])
 {
-    for (uint32_t s = 0; s < 2; s++) {
-        uint32_t a = sr_tile_u32(row + block * (uint32_t)sizeof(sr_q8_0) + 2 + 16 * s, false),
-                 b = sr_tile_u32(row + 8 * stride + block * (uint32_t)sizeof(sr_q8_0) + 2 + 16 * s, false);
-        w[2 * s]     = ((a & 0xffff) | b << 16) ^ 0x80808080u;
-        w[2 * s + 1] = (a >> 16 | (b & 0xffff0000u)) ^ 0x80808080u;
-    }
+    for (uint32_t s = 0; s < 2; s++)
+        for (uint32_t r = 0; r < 2; r++)
+            w[2 * s + r] = sr_tile_four(row + 8 * r * stride + block * (uint32_t)sizeof(sr_q8_0) + 2 + 16 * s, false, 0, ~0u) ^ 0x80808080u;
 }
 SR_TILE_FN void sr_tile_half_words(const uint8_t *row, uint32_t stride, uint32_t group, uint32_t w[4]) /* row: g's, at 8t */
 {
