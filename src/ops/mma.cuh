@@ -33,6 +33,24 @@ __device__ __forceinline__ void sr_mma(float c[4], const sr_frag_a &a, uint32_t 
 #endif
 }
 
+/* m16n8k32 of bytes, A without signs and B with: c += a . b, exact.  A: registers (row g, k 4t..), (g+8, 4t..), (g, 16+4t..), (g+8, 16+4t..);
+ * B: (k 4t.., col g), (k 16+4t.., col g); C as above.  Turing's m8n8k16 needs four of them, on the same registers. */
+__device__ __forceinline__ void sr_mma_int(int c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const uint32_t b = i / 2 ? b1 : b0;
+        int *d           = c + i % 2 * 2;
+        asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};" : "+r"(d[0]), "+r"(d[1]) : "r"(a[i]), "r"(b));
+    }
+#endif
+}
+
 /* d = a . b */
 __device__ __forceinline__ void sr_mma0(float d[4], const sr_frag_a &a, uint32_t b0, uint32_t b1)
 {

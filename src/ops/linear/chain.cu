@@ -15,8 +15,9 @@ enum {
     WARPS = 1 << SR_CHAIN_WARPS_LOG,
     OWN   = 1280,     /* what kernel and system keep of a block's shared memory */
     SUMS  = 36 << 10, /* most bytes of sums: products with more rows (heads) are as well off by themselves */
-    RING  = 2,        /* tiles of a warp's ring at least */
-    BESIDE_RING    = 9 << 10,                        /* least of a ring with attention beside it: four tiles of Q4_K */
+    STAGE = 4608,     /* most bytes of a stage of more than one tile: two of Q4_K */
+    DEPTH = 2,        /* stages of a ring at least */
+    MOST  = 4,        /* and at most */
     BESIDE_FORMATS = 1 << SR_Q4_K | 1 << SR_Q6_K     /* the instance whose 512 threads have 96 registers, so that 16384 are left */
 };
 
@@ -35,10 +36,26 @@ static uint32_t groups_log(const sr_chainlink *s)
     return best;
 }
 
+/* Stages of up to `most` bytes (one tile at least); the depth of the rings for which `room` bytes are left. */
+static uint32_t cut_rings(sr_chain *c, uint32_t most, uint32_t room)
+{
+    c->stage = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        for (uint32_t k = 0; k < c->link[i].n_part; k++) {
+            uint32_t *what = &c->link[i].part[k].what, bytes = SR_CHAIN_BYTES(*what), chunk = max_u(most / bytes, 1);
+            *what    = SR_CHAIN_WHAT(bytes, chunk, SR_CHAIN_FORMAT(*what));
+            c->stage = max_u(c->stage, up128(chunk * bytes));
+        }
+    c->depth = room / (WARPS * c->stage);
+    if (c->depth > MOST)
+        c->depth = MOST;
+    return c->depth;
+}
+
 /* Cuts the products up and lays shared memory out.  False: there is no room. */
 static bool plan(sr_chain *c, const sr_cudainfo *d)
 {
-    uint32_t x = 0, scale = 0, sums = 0, tile = 0, formats = 0, smem = (uint32_t)d->smem_block - OWN;
+    uint32_t x = 0, scale = 0, sums = 0, formats = 0, smem = (uint32_t)d->smem_block - OWN;
     c->blocks = (uint32_t)d->sms;
     for (uint32_t i = 0; i < c->n; i++) {
         sr_chainlink *s = &c->link[i];
@@ -51,10 +68,9 @@ static bool plan(sr_chain *c, const sr_cudainfo *d)
             return false;
         for (uint32_t k = 0; k < s->n_part; k++) {
             sr_chainpart *w = &s->part[k];
-            w->bytes        = sr_tile_bytes(w->format);
-            w->per          = 256 / sr_tile_cols(w->format);
-            tile            = max_u(tile, w->bytes);
-            formats |= 1u << w->format;
+            uint32_t format = SR_CHAIN_FORMAT(w->what);
+            w->per          = 256 / sr_tile_cols(format);
+            formats |= 1u << format;
         }
         x     = max_u(x, s->blocks_k * 9 * c->m * 64);
         scale = max_u(scale, s->blocks_k * c->m * 4);
@@ -63,14 +79,15 @@ static bool plan(sr_chain *c, const sr_cudainfo *d)
     c->at_scale   = up128(x);
     c->at_squares = c->at_scale + up128(scale);
     c->at_bar     = c->at_squares + up128(WARPS * c->m * 4);
-    c->at_sums    = c->at_bar + 8 * WARPS * SR_CHAIN_FLIGHT;
+    c->at_sums    = c->at_bar + 8 * WARPS * MOST;
     c->at_ring    = c->at_sums + up128(sums);
-    if (sums > SUMS || c->at_ring + RING * WARPS * tile > smem)
+    if (sums > SUMS || c->at_ring > smem)
         return false;
-    c->beside = c->m == 1 && (formats & ~BESIDE_FORMATS) == 0 && c->at_ring + WARPS * BESIDE_RING + SR_CUDA_BESIDE <= smem;
-    smem -= c->beside ? SR_CUDA_BESIDE : 0;
-    c->ring = (smem - c->at_ring) / WARPS & ~127u;
-    c->smem = c->at_ring + WARPS * c->ring;
+    const uint32_t room = smem - c->at_ring;
+    c->beside = c->m == 1 && (formats & ~BESIDE_FORMATS) == 0 && room > SR_CUDA_BESIDE && cut_rings(c, STAGE, room - SR_CUDA_BESIDE) >= DEPTH;
+    if (!c->beside && cut_rings(c, STAGE, room) < DEPTH && cut_rings(c, 1, room) < DEPTH)
+        return false;
+    c->smem = c->at_ring + WARPS * c->depth * c->stage;
     return true;
 }
 
@@ -117,7 +134,7 @@ static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
         a->part[k].bias        = w->bias;
         a->part[k].tile0       = k < s.n_part ? w->tile0 : ~0u;
         a->part[k].y0          = w->y0;
-        a->part[k].format      = w->format;
+        a->part[k].what        = SR_CHAIN_WHAT(k < s.n_part ? sr_tile_bytes(w->format) : 0, 0, k < s.n_part ? w->format : 0);
     }
     return true;
 }
@@ -164,7 +181,7 @@ static sr_chainstart start_of(const sr_chain *c)
     uint32_t formats = 0;
     for (uint32_t i = 0; i < c->n; i++)
         for (uint32_t k = 0; k < c->link[i].n_part; k++)
-            formats |= 1u << c->link[i].part[k].format;
+            formats |= 1u << SR_CHAIN_FORMAT(c->link[i].part[k].what);
     sr_chainstart s = sr_chain_start_k(formats);
     s               = s ? s : sr_chain_start_0(formats);
     return s ? s : sr_chain_start_h(formats);

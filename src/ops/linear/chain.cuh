@@ -3,8 +3,8 @@
  * Roofline bytes = weights; x of every product passes L2 once per multiprocessor.
  * Target   H200, 8B Q4_K_M, 1 row: a layer's four products within 1.3 of reading their weights.
  * Mapping  a block of 16 warps per multiprocessor, which has whole row tiles.  Warps are `groups` along the inputs times
- *          16 / groups along the rows; each has its inputs of a row tile at a time through a ring of its own.  x, as f16,
- *          is staged by all; sums of a product meet in shared memory behind its last tile.
+ *          16 / groups along the rows; each has its inputs of a row tile at a time through a ring of its own.  x, as whole numbers
+ *          (spread_int.cuh; f16 for F16 and BF16), is staged by all; sums of a product meet in shared memory behind its last tile.
  * Latency  what a block must fetch between products (x, z) is asked for before anything else there; code and
  *          constants are kept few, since each product meets them cold.
  * Archs    sm_90.                                                                               */
@@ -12,6 +12,7 @@
 #define SR_OPS_LINEAR_CHAIN_CUH
 #include "ops/linear/chain.h"
 #include "ops/linear/skinny_part.cuh"
+#include "ops/linear/spread_int.cuh"
 
 #ifdef SR_CHAIN_TRACE /* where a block's time goes: chain_cuda_bench.cu */
 extern __device__ long long sr_chain_trace[512][32];
@@ -22,7 +23,7 @@ extern __device__ long long sr_chain_trace[512][32];
 #define MARK(e) (void)0
 #endif
 
-enum { WARPS_LOG = SR_CHAIN_WARPS_LOG, CHAIN_WARPS = 1 << WARPS_LOG };
+enum { WARPS_LOG = SR_CHAIN_WARPS_LOG, CHAIN_WARPS = 1 << WARPS_LOG, FIRST = 1 }; /* FIRST: stages asked for before x, which comes the later the more */
 
 #if RING
 /* ---- meeting ------------------------------------------------------------------------------------------------ */
@@ -57,7 +58,7 @@ __device__ __forceinline__ const sr_chainpart &part_of_row(const sr_chainlink &a
 struct share {
     uint32_t first, n, step, end; /* row tiles first, first + step, .., n of them; end of the block's */
     uint32_t k, n_k;              /* 256-blocks of inputs: first, number */
-    uint32_t format, bytes, tiles; /* of row tile `lane`: of a tile; tiles */
+    uint32_t what, tiles;         /* of row tile `lane`: a tile's bytes, how many of them are a stage << 16, format << 24; tiles */
     const uint8_t *p;
 };
 
@@ -70,117 +71,97 @@ __device__ __forceinline__ share share_of(const sr_chainlink &a)
     s.first = row0 + (warp >> a.groups_log);
     s.end   = row0 + ((a.rows_block + (blockIdx.x < a.rows_extra)) << a.glu);
     s.step  = CHAIN_WARPS >> a.groups_log;
-    s.n     = s.first < s.end ? (s.end - s.first + s.step - 1) / s.step : 0;
+    s.n     = s.first < s.end ? (s.end - s.first + s.step - 1) >> (WARPS_LOG - a.groups_log) : 0;
     s.k     = a.blocks_k * group >> a.groups_log;
     s.n_k   = (a.blocks_k * (group + 1) >> a.groups_log) - s.k;
 
     const sr_chainpart &w = part_of_row(a, s.first + min(lane, max(s.n, 1u) - 1) * s.step, &tile);
-    s.format = w.format;
-    s.bytes  = w.bytes;
-    s.tiles  = s.n_k * w.per;
-    s.p      = w.p + ((size_t)tile * a.blocks_k + s.k) * w.per * w.bytes;
+    s.what  = w.what;
+    s.tiles = s.n_k * w.per;
+    s.p     = w.p + ((size_t)tile * a.blocks_k + s.k) * w.per * SR_CHAIN_BYTES(w.what);
     return s;
 }
 
-/* Tiles on their way into a warp's ring of bytes: one after the other, from the beginning again where one does not fit
- * before the end.  Tile number i is announced by barrier i % SR_CHAIN_FLIGHT. */
+/* Tiles on their way into a warp's ring: c.depth stages, each of up to a few tiles of a row that follow each other. */
 struct flow {
     uint8_t *ring;
-    uint64_t *bar;
-    const uint8_t *p;
-    uint32_t put, take, room;      /* offsets; bytes that are free */
-    uint32_t asked, taken;         /* tiles */
-    uint32_t link, row, left, bytes; /* rows of the link begun; tiles of this one left at p */
+    uint64_t *bar;            /* of stage 0 */
+    uint32_t at, parity, asked; /* the stage to be read next; times that the ring has gone round, last bit; stages asked for and not read */
+    const uint8_t *p;         /* next to be asked for: tiles of a row, `left` of them, of rows of `link` begun */
+    uint32_t left, what, link, row;
     share s;
 };
 
-__device__ __forceinline__ uint32_t skipped(const sr_chain &c, uint32_t at, uint32_t bytes)
+/* Asks for tiles, the next row's or product's too, until `most` stages are on their way or there are no more. */
+__device__ __forceinline__ void ask(const sr_chain &c, flow &f, uint32_t most)
 {
-    return at + bytes > c.ring ? c.ring - at : 0; /* never 0 at the end: put and take are below the ring's size */
-}
-
-/* Asks for the next tile, which may be the next row's or product's; false: there is none, or no room for it. */
-__device__ __forceinline__ bool ask(const sr_chain &c, flow &f)
-{
-    if (f.left == 0) {
-        while (f.row == f.s.n) {
-            if (f.link + 1 >= c.n)
-                return false;
-            f.s   = share_of(c.link[++f.link]);
-            f.row = 0;
+#pragma unroll 1
+    for (; f.asked < most; f.asked++) {
+        if (f.left == 0) {
+            while (f.row == f.s.n) {
+                if (f.link + 1 == c.n)
+                    return;
+                f.s   = share_of(c.link[++f.link]);
+                f.row = 0;
+            }
+            f.what = __shfl_sync(0xffffffff, f.s.what, f.row);
+            f.left = __shfl_sync(0xffffffff, f.s.tiles, f.row);
+            f.p    = (const uint8_t *)__shfl_sync(0xffffffff, (unsigned long long)f.s.p, f.row);
+            f.row++;
         }
-        f.bytes = __shfl_sync(0xffffffff, f.s.bytes, f.row);
-        f.left  = __shfl_sync(0xffffffff, f.s.tiles, f.row);
-        f.p     = (const uint8_t *)__shfl_sync(0xffffffff, (unsigned long long)f.s.p, f.row);
-        f.row++;
+        const uint32_t n = min(SR_CHAIN_CHUNK(f.what), f.left), bytes = n * SR_CHAIN_BYTES(f.what), to = f.at + f.asked,
+                       put = to < c.depth ? to : to - c.depth;
+        if (threadIdx.x % 32 == 0) {
+            sr_bar_expect(f.bar + put, bytes);
+            sr_bulk_load(f.ring + put * c.stage, f.p, bytes, f.bar + put);
+        }
+        f.p += bytes;
+        f.left -= n;
     }
-    const uint32_t skip = skipped(c, f.put, f.bytes);
-    if (f.room < skip + f.bytes || f.asked - f.taken == SR_CHAIN_FLIGHT)
-        return false;
-    f.put = skip ? 0 : f.put;
-    if (threadIdx.x % 32 == 0) {
-        uint64_t *bar = f.bar + f.asked % SR_CHAIN_FLIGHT;
-        sr_bar_expect(bar, f.bytes);
-        sr_bulk_load(f.ring + f.put, f.p, f.bytes, bar);
-    }
-    f.put = f.put + f.bytes == c.ring ? 0 : f.put + f.bytes;
-    f.room -= skip + f.bytes;
-    f.p += f.bytes;
-    f.asked++;
-    f.left--;
-    return true;
 }
 
-/* The next tile, once it has come. */
-__device__ __forceinline__ const uint8_t *tile_take(const sr_chain &c, flow &f, uint32_t bytes)
+/* The stage has been read by the whole warp: others may take its place. */
+__device__ __forceinline__ void stage_done(const sr_chain &c, flow &f)
 {
-    const uint32_t skip = skipped(c, f.take, bytes);
-    f.room += skip; /* nothing is asked for before tile_done() */
-    f.take = skip ? 0 : f.take;
-    sr_bar_wait(f.bar + f.taken % SR_CHAIN_FLIGHT, f.taken / SR_CHAIN_FLIGHT & 1);
-    return f.ring + f.take;
-}
-
-/* It has been read by the whole warp: others may take its place. */
-__device__ __forceinline__ void tile_done(const sr_chain &c, flow &f, uint32_t bytes)
-{
-    f.take = f.take + bytes == c.ring ? 0 : f.take + bytes;
-    f.room += bytes;
-    f.taken++;
     __syncwarp();
-    do {
-        if (!ask(c, f))
-            break;
-    } while (f.room >= f.bytes);
+    f.asked--;
+    if (++f.at == c.depth) {
+        f.at = 0;
+        f.parity ^= 1;
+    }
 }
 
 /* ---- inputs ------------------------------------------------------------------------------------------------- */
 
-/* x as f16 into shared memory, normed if the product wants it, but for the norm's division: squares gets what it needs,
+/* x into shared memory, normed if the product wants it, but for the norm's division: squares gets what it needs,
  * [warp][C].  Warps take 256-blocks of a column in turn, four at a time so that their loads overlap. */
-template <int C, int S>
-__device__ __forceinline__ void stage(const sr_chainlink &a, uint32_t m, uint8_t *xs, float *scale, float *squares)
+template <int C, bool INT> __device__ __forceinline__ void stage(const sr_chainlink &a, uint8_t *xs, float *scale, float *squares)
 {
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = m * 64;
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float sum[C] = {};
 #pragma unroll 1
     for (uint32_t kb = warp; kb < a.blocks_k; kb += 4 * CHAIN_WARPS) {
 #pragma unroll
         for (int c = 0; c < C; c++) {
-            if (c >= m)
-                break;
-            xload x[4];
+            xload x[4], w = {};
 #pragma unroll
             for (int j = 0; j < 4; j++)
                 x[j] = x_load(a.x + (size_t)c * a.x_stride, a.cols, kb + j * CHAIN_WARPS);
+            if (a.norm)
+                w = x_weights(a.norm, a.cols, kb);
+#pragma unroll 1 /* what a chain's code is long costs more than moving three loads on */
+            for (uint32_t k = kb, end = min(a.blocks_k, kb + 4 * CHAIN_WARPS); k < end; k += CHAIN_WARPS) {
+                if (a.norm) {
+                    sum[c] += x_times(x[0], w);
+                    w = x_weights(a.norm, a.cols, k + CHAIN_WARPS);
+                }
+                if constexpr (INT)
+                    int_store<C>(x[0].u, x[0].v, xs + (size_t)k * sr_ints<C>::STEP + c * INT_BLOCK, scale + k * C + c);
+                else
+                    x_store<0>(x[0], xs + (size_t)k * 9 * C * 64 + c * 64, C * 64, scale + k * C + c);
 #pragma unroll
-            for (int j = 0; j < 4; j++) {
-                const uint32_t k = kb + j * CHAIN_WARPS;
-                if (k >= a.blocks_k)
-                    break;
-                if (a.norm)
-                    sum[c] += x_norm(a.norm, a.cols, k, x[j]);
-                x_store<S>(x[j], xs + (size_t)k * 9 * row + c * 64, row, scale + k * C + c);
+                for (int j = 0; j < 3; j++)
+                    x[j] = x[j + 1];
             }
         }
     }
@@ -204,52 +185,128 @@ template <int C> __device__ __forceinline__ float divisor_of(const sr_chainlink 
 
 /* ---- products and sums -------------------------------------------------------------------------------------- */
 
-/* One row tile: its products with the warp's inputs (x, at_scale) become 16 C sums in shared memory. */
-template <int C, int S, uint32_t FORMATS>
-__device__ __forceinline__ void multiply_row(const sr_chain &c, const share &s, uint32_t row, flow &f, xview<1, S> x,
-                                             const float *at_scale, float *sums)
+/* What a lane has of a row tile's sums with C columns becomes 16 C sums in shared memory. */
+template <int C, bool INT> __device__ __forceinline__ void row_out(const float acc[4], float *sums)
 {
-    const uint32_t lane = threadIdx.x % 32, t = lane % 4, per = FORMATS & HALVES ? 4 : 1, all = s.n_k * per,
-                   format = FORMATS & (FORMATS - 1) ? __shfl_sync(0xffffffff, s.format, row) : 0,
-                   bytes  = __shfl_sync(0xffffffff, s.bytes, row);
-    float at[1][4] = {}, acc[4] = {};
-#pragma unroll 1
-    for (uint32_t i = 0; i < all; i++) {
-        any_tile<1, S, FORMATS>(format, tile_take(c, f, bytes), x, lane, i % per * 2, at);
-        tile_done(c, f, bytes);
-        if (per > 1 && i % per + 1 < per)
-            continue;
-        float v0 = at_scale[0], v1 = C == 1 ? v0 : at_scale[C - 1];
-        acc[0]   = fmaf(at[0][0], v0, acc[0]);
-        acc[1]   = fmaf(at[0][1], v1, acc[1]);
-        acc[2]   = fmaf(at[0][2], v0, acc[2]);
-        acc[3]   = fmaf(at[0][3], v1, acc[3]);
-        at[0][0] = at[0][1] = at[0][2] = at[0][3] = 0;
-        at_scale += C;
-        if constexpr (S > 0)
-            x.spread.next();
-        else
-            x.cols.xs += 9 * x.cols.row;
-    }
-    if (S > 0) { /* lanes have parts; codes were subnormals */
-        if (C == 1) {
-            acc[0] += acc[1];
-            acc[2] += acc[3];
-        }
-#pragma unroll
-        for (int i = 0; i < C; i++) { /* even lanes get row g, odd ones row g + 8 */
-            float mine = t & 1 ? acc[2 + i] : acc[i], other = t & 1 ? acc[i] : acc[2 + i];
-            mine += __shfl_xor_sync(0xffffffff, other, 1);
+    const uint32_t lane = threadIdx.x % 32, t = lane % 4;
+    if constexpr (INT) { /* acc: rows g and g + 8 of column t % C, in parts: half of the lanes get row g, the others g + 8 */
+        const bool upper = t & C;
+        float mine       = upper ? acc[1] : acc[0];
+        mine += __shfl_xor_sync(0xffffffff, upper ? acc[0] : acc[1], C);
+        if (C == 1)
             mine += __shfl_xor_sync(0xffffffff, mine, 2);
-            if (t < 2)
-                sums[i * 16 + lane / 4 + t * 8] = mine * 0x1p24f;
-        }
-    } else if (t == 0) /* columns 0 and 1 of the accumulators */
+        if (C == 2 || t < 2)
+            sums[t % C * 16 + lane / 4 + upper * 8] = mine;
+    } else if (t == 0) /* columns 0 and 1 of an mma's accumulators */
 #pragma unroll
         for (int i = 0; i < C; i++) {
             sums[i * 16 + lane / 4]     = acc[i];
             sums[i * 16 + lane / 4 + 8] = acc[2 + i];
         }
+}
+
+/* One tile of a format the kernel knows. */
+template <int C, uint32_t FORMATS>
+__device__ __forceinline__ void int_tile(uint32_t format, const uint8_t *w, const sr_ints<C> &x, uint32_t lane, float at[2])
+{
+#define CASE(F)                                                                                              \
+    if constexpr ((FORMATS & ONLY(F)) != 0)                                                                  \
+        if (FORMATS == ONLY(F) || format == F) {                                                             \
+            tile_multiply_int<F, C>(w, x, lane, at);                                                         \
+            return;                                                                                          \
+        }
+    CASE(SR_Q4_K)
+    CASE(SR_Q5_K)
+    CASE(SR_Q6_K)
+    CASE(SR_Q4_0)
+    CASE(SR_Q8_0)
+#undef CASE
+}
+
+/* A stage of whole-number tiles, n of them. */
+template <int C, uint32_t FORMATS>
+__device__ __forceinline__ void multiply_ints(uint32_t what, const uint8_t *tile, uint32_t n, sr_ints<C> &x, const float *&scale, float acc[4])
+{
+    const uint32_t lane = threadIdx.x % 32;
+#pragma unroll 1
+    do {
+        float at[2];
+        int_tile<C, FORMATS>(SR_CHAIN_FORMAT(what), tile, x, lane, at);
+        const float f = scale[C == 1 ? 0 : lane % C];
+        acc[0]        = fmaf(at[0], f, acc[0]);
+        acc[1]        = fmaf(at[1], f, acc[1]);
+        scale += C;
+        x.next();
+        tile += SR_CHAIN_BYTES(what);
+    } while (--n);
+}
+
+/* The same of halves; i: tiles of the row before these, four to each 256 inputs. */
+template <int C, uint32_t FORMATS>
+__device__ __forceinline__ void multiply_halves(uint32_t what, const uint8_t *tile, uint32_t n, uint32_t i, sr_cols<1> &x, const float *&scale,
+                                                float at[1][4], float acc[4])
+{
+    const uint32_t lane = threadIdx.x % 32;
+#pragma unroll 1
+    do {
+        tile_half<FORMATS == ONLY(SR_F16) ? SR_F16 : SR_BF16, 1>(tile, x, lane, i % 4 * 2, at);
+        tile += SR_CHAIN_BYTES(what);
+        if (++i % 4)
+            continue;
+        const float v0 = scale[0], v1 = scale[C - 1];
+        acc[0]   = fmaf(at[0][0], v0, acc[0]);
+        acc[1]   = fmaf(at[0][1], v1, acc[1]);
+        acc[2]   = fmaf(at[0][2], v0, acc[2]);
+        acc[3]   = fmaf(at[0][3], v1, acc[3]);
+        at[0][0] = at[0][1] = at[0][2] = at[0][3] = 0;
+        scale += C;
+        x.xs += 9 * x.row;
+    } while (--n);
+}
+
+/* The warp's row tiles: their products with its inputs become 16 C sums each in shared memory.  No rows: tiles are asked for, no more. */
+template <int C, uint32_t FORMATS>
+__device__ __forceinline__ void multiply(const sr_chain &c, const share &s, uint32_t most, flow &f, const uint8_t *xs, const float *scales,
+                                         float *sums, uint32_t step)
+{
+    constexpr bool INT  = !(FORMATS & HALVES);
+    const uint32_t lane = threadIdx.x % 32;
+    uint32_t what = 0, left = 0;
+    float acc[4], at[1][4];
+    sr_ints<C> ints;
+    sr_cols<1> cols;
+    const float *scale = NULL;
+#pragma unroll 1
+    for (uint32_t row = 0;;) {
+        ask(c, f, most);
+        if (row == s.n)
+            return;
+        if (left == 0) {
+            what = __shfl_sync(0xffffffff, s.what, row);
+            left = __shfl_sync(0xffffffff, s.tiles, row);
+            if constexpr (INT)
+                ints = ints_of<C>(xs, lane);
+            else
+                cols = cols_of<1>(C, xs);
+            scale = scales;
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                acc[i] = at[0][i] = 0;
+        }
+        const uint32_t n = min(SR_CHAIN_CHUNK(what), left);
+        sr_bar_wait(f.bar + f.at, f.parity);
+        if constexpr (INT)
+            multiply_ints<C, FORMATS>(what, f.ring + f.at * c.stage, n, ints, scale, acc);
+        else
+            multiply_halves<C, FORMATS>(what, f.ring + f.at * c.stage, n, 4 * s.n_k - left, cols, scale, at, acc);
+        stage_done(c, f);
+        left -= n;
+        if (left == 0) {
+            row_out<C, INT>(acc, sums);
+            sums += step;
+            row++;
+        }
+    }
 }
 
 /* Row tiles' sums, by warps in turn: the two halves of a warp take every second group, or the gate and the up tile; then
@@ -292,68 +349,63 @@ __device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t first, ui
 
 #endif
 
+/* Registers for 640 threads are 96 each: of 512 threads they leave 16384 to a block beside them (chain.h). */
 template <int C, uint32_t FORMATS>
-__global__ void __launch_bounds__(32 << WARPS_LOG, 1) chain_kernel(const __grid_constant__ sr_chain c)
+__global__ void __launch_bounds__(C == 1 && !(FORMATS & HALVES) ? 640 : 32 << WARPS_LOG, 1) chain_kernel(const __grid_constant__ sr_chain c)
 {
 #if RING
-    constexpr int S = spread_cols(C, FORMATS);
     extern __shared__ __align__(128) uint8_t smem[];
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float *scale = (float *)(smem + c.at_scale), *squares = (float *)(smem + c.at_squares), *sums = (float *)(smem + c.at_sums);
     MARK(0);
     flow f;
-    f.bar  = (uint64_t *)(smem + c.at_bar) + warp * SR_CHAIN_FLIGHT;
-    f.ring = smem + c.at_ring + (size_t)warp * c.ring;
-    f.put = f.take = f.asked = f.taken = f.left = f.link = f.row = 0;
-    f.room = c.ring;
-    f.s    = share_of(c.link[0]);
-    if (lane < SR_CHAIN_FLIGHT)
+    share s;
+    f.bar  = (uint64_t *)(smem + c.at_bar) + warp * c.depth;
+    f.ring = smem + c.at_ring + (size_t)warp * c.depth * c.stage;
+    f.at = f.parity = f.asked = f.left = f.row = f.s.n = s.n = s.k = 0;
+    f.link = ~0u;
+    if (lane < c.depth)
         sr_bar_init(f.bar + lane, 1);
     sr_bar_fence();
     __syncwarp();
+    uint32_t rows = 0;
 #pragma unroll 1
-    for (int i = 0; i < 2 && ask(c, f); i++) { /* copies are begun one in 60 clocks: the rest when x is on its way */
-    }
-    MARK(1);
-    sr_pdl_launch();
-    sr_pdl_wait();
-    MARK(2);
-    const uint32_t rows = __ldcg(c.count);
-#pragma unroll 1
-    for (uint32_t i = 0; i < c.n; i++) {
-        const sr_chainlink &a = c.link[i];
-        const uint32_t first  = (blockIdx.x * a.rows_block + min(blockIdx.x, a.rows_extra)) << a.glu;
-        const share s         = share_of(a);
-        if (i)
-            meet(c.meet, c.blocks);
-        MARK(3 + 5 * i);
-        stage<C, S>(a, c.m, smem, scale, squares);
-        float z = 0;
-        if (a.z && first + warp < s.end) { /* of the row tile this warp will finish */
-            uint32_t tile, column = C == 1 ? 0 : min(lane / 16, c.m - 1);
-            const sr_chainpart &w = part_of_row(a, first + warp, &tile);
-            z                     = __ldcg(a.z + (size_t)column * a.width + w.y0 + tile * 16 + lane % 16);
+    for (uint32_t i = ~0u;; i++) { /* ~0: before the first product its first tiles are asked for */
+        const sr_chainlink &a = c.link[i == ~0u ? 0 : i];
+        const uint32_t first = (blockIdx.x * a.rows_block + min(blockIdx.x, a.rows_extra)) << a.glu, groups = 1u << a.groups_log;
+        float z = 0, d = 0;
+        if (i != ~0u) {
+            s = share_of(a);
+            if (i)
+                meet(c.meet, c.blocks);
+            MARK(3 + 5 * i);
+            stage<C, !(FORMATS & HALVES)>(a, smem, scale, squares);
+            if (a.z && first + warp < s.end) { /* of the row tile this warp will finish */
+                uint32_t tile, column = C == 1 ? 0 : min(lane / 16, c.m - 1);
+                const sr_chainpart &w = part_of_row(a, first + warp, &tile);
+                z                     = __ldcg(a.z + (size_t)column * a.width + w.y0 + tile * 16 + lane % 16);
+            }
+            __syncthreads();
+            MARK(4 + 5 * i);
+            d = divisor_of<C>(a, squares, C == 1 ? 0 : lane / 16);
         }
-        while (i == 0 && ask(c, f)) {
+        multiply<C, FORMATS>(c, s, i == ~0u ? FIRST : c.depth, f, smem + (size_t)s.k * 9 * C * 64, scale + s.k * C,
+                             sums + ((s.first - first) * groups + warp % groups) * C * 16, s.step * groups * C * 16);
+        if (i == ~0u) {
+            MARK(1);
+            sr_pdl_launch();
+            sr_pdl_wait();
+            MARK(2);
+            rows = __ldcg(c.count);
+            continue;
         }
-        __syncthreads();
-        MARK(4 + 5 * i);
-        const uint32_t groups = 1u << a.groups_log, m = min(rows, c.m);
-        const float d         = divisor_of<C>(a, squares, C == 1 ? 0 : lane / 16);
-        xview<1, S> x;
-        if constexpr (S > 0)
-            x.spread = spread_of<S>(smem + (size_t)s.k * 9 * c.m * 64, c.m, lane);
-        else
-            x.cols = cols_of<1>(c.m, smem + (size_t)s.k * 9 * c.m * 64);
-#pragma unroll 1
-        for (uint32_t r = 0; r < s.n; r++)
-            multiply_row<C, S, FORMATS>(c, s, r, f, x, scale + s.k * C,
-                                        sums + ((s.first + r * s.step - first) * groups + warp % groups) * C * 16);
         MARK(5 + 5 * i);
         __syncthreads();
         MARK(6 + 5 * i);
-        finish<C>(a, first, s.end, m, sums, d, z);
+        finish<C>(a, first, s.end, min(rows, c.m), sums, d, z);
         MARK(7 + 5 * i);
+        if (i + 1 == c.n)
+            return;
     }
 #endif
 }

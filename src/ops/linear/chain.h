@@ -26,13 +26,19 @@
 #include "ops/cuda.h"
 #include "ops/linear/layout.h"
 
-enum { SR_CHAIN_LINKS = 4, SR_CHAIN_PARTS = 3, SR_CHAIN_COLS = 2, SR_CHAIN_WARPS_LOG = 4, SR_CHAIN_FLIGHT = 16 };
+enum { SR_CHAIN_LINKS = 4, SR_CHAIN_PARTS = 3, SR_CHAIN_COLS = 2, SR_CHAIN_WARPS_LOG = 4 };
+
+/* What a kernel knows of a weight's tiles in a word: bytes of one, how many are a stage, format. */
+#define SR_CHAIN_WHAT(bytes, chunk, format) ((bytes) | (chunk) << 16 | (uint32_t)(format) << 24)
+#define SR_CHAIN_BYTES(what) ((what) & 0xffff)
+#define SR_CHAIN_CHUNK(what) ((what) >> 16 & 0xff)
+#define SR_CHAIN_FORMAT(what) ((what) >> 24)
 
 typedef struct { /* a weight of a product */
     const uint8_t *p;
     const float *bias;                  /* or NULL */
     uint32_t tile0, y0;                 /* first row tile, in the product's count (absent: beyond all); column of y of its row 0 */
-    uint32_t bytes, per, format;        /* of a tile; tiles to a 256-block */
+    uint32_t what, per;                 /* SR_CHAIN_WHAT; tiles to a 256-block */
 } sr_chainpart;
 
 typedef struct { /* a product */
@@ -49,7 +55,7 @@ typedef struct { /* a product */
 
 typedef struct {
     uint32_t n, blocks, m;                 /* products; blocks; rows of x */
-    uint32_t ring, beside;                 /* bytes of each warp's ring; 1: SR_CUDA_BESIDE bytes are left */
+    uint32_t stage, depth, beside;         /* a warp's ring: bytes of a stage, stages; 1: SR_CUDA_BESIDE bytes are left */
     uint32_t at_scale, at_squares, at_bar, at_sums, at_ring, smem; /* offsets in shared memory; x lies at 0 */
     const uint32_t *count;                 /* device: true rows of this step */
     uint32_t *meet;                        /* device: counter of the blocks' meetings (SR_CUDA_MEET) */

@@ -1,6 +1,6 @@
 /* chain_cuda_bench - a layer's products as one chain against one launch each, and where a chain's time goes.
  *
- *   strata-bench-chain-cuda     8B and 70B layers, 1 and 2 rows: us a layer, share of the read limit
+ *   strata-bench-chain-cuda     layers of 8B, 70B and 1.1B, 1 and 2 rows: us a layer, share of the read limit
  *
  * Random bytes as weights (scales are small f16 numbers); results are judged by tests/gpu, not here.  Built with
  * -DSR_CHAIN_TRACE it also prints the clocks between the marks of chain.cuh, median over blocks. */
@@ -178,6 +178,7 @@ int main(void)
                                    {"8B Q8_0", 4096, 14336, 1024, 12, SR_Q8_0, SR_Q8_0, SR_Q8_0},
                                    {"8B F16", 4096, 14336, 1024, 8, SR_F16, SR_F16, SR_F16},
                                    {"70B Q4_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q4_K, SR_Q4_K},
+                                   {"70B Q4_K, v and down Q6_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q6_K, SR_Q6_K},
                                    {"1.1B Q4_K", 2048, 5632, 256, 48, SR_Q4_K, SR_Q4_K, SR_Q4_K}};
     sr_cudainfo dev = bench_device(CODE_ARCH);
     cudaStream_t s;

@@ -35,20 +35,23 @@ __device__ __forceinline__ xload x_load(const float *column, uint32_t cols, uint
     return x;
 }
 
-/* The weights of a norm go in; the lane's sum of squares. */
-__device__ __forceinline__ float x_norm(const float *norm, uint32_t cols, uint32_t kb, xload &x)
+/* A norm's weights of 256 inputs; those weights go in: the lane's sum of squares. */
+__device__ __forceinline__ xload x_weights(const float *norm, uint32_t cols, uint32_t kb)
 {
     const uint32_t lane = threadIdx.x % 32, k = kb * 256 + lane / 4 * 32 + lane % 4 * 4;
+    xload w             = {make_float4(1, 1, 1, 1), make_float4(1, 1, 1, 1)};
+    if (k < cols)
+        w.u = __ldg((const float4 *)(norm + k));
+    if (k + 16 < cols)
+        w.v = __ldg((const float4 *)(norm + k + 16));
+    return w;
+}
+__device__ __forceinline__ float x_times(xload &x, const xload &w)
+{
     float sum = x.u.x * x.u.x + x.u.y * x.u.y + x.u.z * x.u.z + x.u.w * x.u.w + x.v.x * x.v.x + x.v.y * x.v.y +
                 x.v.z * x.v.z + x.v.w * x.v.w;
-    if (k < cols) {
-        float4 w = __ldg((const float4 *)(norm + k));
-        x.u      = make_float4(x.u.x * w.x, x.u.y * w.y, x.u.z * w.z, x.u.w * w.w);
-    }
-    if (k + 16 < cols) {
-        float4 w = __ldg((const float4 *)(norm + k + 16));
-        x.v      = make_float4(x.v.x * w.x, x.v.y * w.y, x.v.z * w.z, x.v.w * w.w);
-    }
+    x.u       = make_float4(x.u.x * w.u.x, x.u.y * w.u.y, x.u.z * w.u.z, x.u.w * w.u.w);
+    x.v       = make_float4(x.v.x * w.v.x, x.v.y * w.v.y, x.v.z * w.v.z, x.v.w * w.v.w);
     return sum;
 }
 
