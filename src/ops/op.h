@@ -27,7 +27,7 @@ typedef enum {           /* what an op computes; the fields each uses are in its
     SR_OP_ROPETABLE,     /* rope/:   out0[tok] = cos, sin of pos * inv_freq */
     SR_OP_ROPE,          /* rope/:   rotate heads of in0 in place */
     SR_OP_KVWRITE,       /* kvio/:   K and V of in0 into the pages at batch.dst */
-    SR_OP_ATTN,          /* attn/:   causal attention over the pages of each token's sequence */
+    SR_OP_ATTN,          /* attn/:   attention over the pages of each token's sequence, causal or along its path in a tree */
     SR_OP_GLU,           /* glu/:    out0 = act(gate) * up */
     SR_OP_ADD,           /* move/:   out0 = in0 + in1 (joins partial sums) */
     SR_OP_GATHER,        /* move/:   out0[out] = in0[batch.out[out]] */
@@ -118,8 +118,8 @@ typedef struct {                 /* one step's inputs: DEVICE addresses, fixed f
     const sr_shape *n;           /* kernels read the true counts here; grids are sized by bucket */
     const int32_t  *tok;         /* [tok]; t < 0: the token that row -1-t of the previous step sampled */
     const int32_t  *pos;         /* [tok] rope position */
-    const uint32_t *dst;         /* [groups][max tok] KV slot written: page * page_tokens + i; differs from pos in a tree */
-    const uint64_t *tree;        /* [tok] ancestor mask among this sequence's drafted tokens; NULL = causal */
+    const uint32_t *dst;         /* [groups][max tok] KV slot written: page * page_tokens + i; a sequence's rows one behind the other, whatever pos is */
+    const uint64_t *tree;        /* [tok] what a drafted row sees of those drafted beside it: a word (tree.h); 0: it is not drafted; NULL: none is */
     const uint32_t *seq;         /* [seq+1] first token row of each sequence */
     const uint32_t *table;       /* [groups][max seq][max pages] sr_page */
     const uint32_t *kv_len;      /* [groups][max seq][2]: first visible position, end (this step's tokens included) */

@@ -1,4 +1,4 @@
-/* attn.h - causal attention over paged keys and values.   [Dao 2022/2023 (online softmax); Kwon et al. 2023 (pages)]
+/* attn.h - attention over paged keys and values, causal or along the paths of token trees.   [Dao 2022/2023 (online softmax); Kwon et al. 2023 (pages)]
  *
  * Op       in[0] qkv [tok][width] f32, q heads first; out[0] [tok][heads*head_dim] f32
  *          dim[0] = heads, dim[1] = kv_heads (heads % kv_heads == 0: query head h reads kv head h / (heads/kv_heads)),
@@ -7,7 +7,8 @@
  * Sees     token row t of sequence s (batch.seq[s] <= t < batch.seq[s+1]) sees positions [kv_len[s][0], end) where
  *          end = kv_len[s][1] - (batch.seq[s+1] - 1 - t): the step's tokens are the last ones of the sequence, in order.
  *          Position i lies in page table[s][i / page_tokens] (sr_page: tier in the top 2 bits, must be the
- *          device's own), at i % page_tokens.  batch.tree != NULL: SR_UNSUPPORTED until speculation needs it.
+ *          device's own), at i % page_tokens.  A drafted row (batch.tree, ops/tree.h) sees the positions of its path, which
+ *          in its block lie where the path's rows do.
  * Numbers  Positions are taken in chunks of SR_ATTN_CHUNK aligned to position 0.  A chunk, of its visible positions i:
  *            s_i = (sum over d, in order, ONE fma accumulator: q[d]*k_i[d]) * scale, then the soft-cap
  *            m   = max s_i;   p_i = sr_expf(s_i - m);   l = sum of p_i in 16 lanes (i mod 16), folded i+8, i+4, i+2, i+1
@@ -15,7 +16,8 @@
  *          Chunks are joined in order: M = max(m, m'), a = sr_expf(m - M), b = sr_expf(m' - M), l = fma(l, a, l'*b),
  *          o = fma(o, a, o'*b).  At the end out[d] = o[d] * (1/l).
  *          K and V of any format count as the f32 numbers that sr_decode_row gives.  So an output does not depend
- *          on how the prompt was cut into steps, nor on who computed a chunk, nor on the other rows of the batch.
+ *          on how the prompt was cut into steps, nor on who computed a chunk, nor on the other rows of the batch: a
+ *          drafted row has the bits of its path as a text.  (Devices go by places: their sums are in another order where a tree branches.)
  *          Lanes run over positions in q.k and over d in p.v: both are then the same small matrix product
  *          (C[r][lanes] += A[r][k] * B[k][lanes]), with no sum across lanes in it.  (notes/0006)
  * Roofline bytes = visible positions * kv_heads*(dim_k+dim_v)*2 (F16) per sequence; flops = 4*heads*head_dim*visible per token.

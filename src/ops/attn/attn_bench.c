@@ -1,9 +1,10 @@
-/* strata-bench-attn [heads kv_heads head_dim tokens depth sequences threads layers f16|q8]: attention kernels of this machine.
+/* strata-bench-attn [heads kv_heads head_dim tokens depth sequences threads layers f16|q8 [tree]]: attention kernels of this machine.
  *
  * tokens: of each sequence in the step; depth: positions before them.  Prints, per kernel, median, p10, p90 of the
  * time of one op, GB/s of keys and values (each counted once per sequence) and GFLOP/s; the result is checked against
  * the reference first.  layers: the op goes through so many in turn, as a model
- * does; with 1 all lies in the cache.  Without arguments: the shapes of notes/0006.
+ * does; with 1 all lies in the cache.  tree: the last tokens of each sequence, 64 at most, are a tree (ops/tree.h).
+ * Without arguments: the shapes of notes/0006.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,8 +37,8 @@ static void bench(const attn_case *c, uint32_t threads)
     float *want = kit_own(&k, bytes);
     kit_run(&k, &sr_attn_ref, threads);
     memcpy(want, k.base[1], bytes);
-    printf("heads %u/%u of %u, %u tokens at depth %u, %u sequences, %u layers, %s, %u threads\n", c->heads, c->kv_heads, c->hd,
-           c->tok[0], c->past[0], c->n_seq, c->layers, c->turned ? "f16, keys turned" : c->format_k == SR_F16 ? "f16" : "q8_0", threads);
+    printf("heads %u/%u of %u, %u tokens at depth %u%s, %u sequences, %u layers, %s, %u threads\n", c->heads, c->kv_heads, c->hd,
+           c->tok[0], c->past[0], c->words ? ", trees" : "", c->n_seq, c->layers, c->turned ? "f16, keys turned" : c->format_k == SR_F16 ? "f16" : "q8_0", threads);
     uint32_t visible = (c->past[0] + c->tok[0]) * c->n_seq;
     sr_cost  cost    = sr_op_cost(&k.prog, 0, &k.n, visible);
     for (const sr_cpukernel *const *f = sr_attn_kernels; *f; f++) {
@@ -74,14 +75,16 @@ int main(int n, char **arg)
         {32, 4, 64, 512, 0, 1, 1, 1},    {32, 8, 128, 512, 0, 1, 1, 1},   {4, 2, 128, 1, 511, 16, 2, 12}};
     attn_case c = {.layers = 1, .page_tokens = 16, .format_k = SR_F16, .format_v = SR_F16};
     uint32_t  rows = SR_COUNT(table), row[8];
-    if (n == 10) {
+    const bool own = n == 10 || (n == 11 && !strcmp(arg[10], "tree"));
+    uint64_t   s   = 1;
+    if (own) {
         for (int i = 0; i < 8; i++)
             row[i] = (uint32_t)strtoul(arg[i + 1], NULL, 10);
         c.format_k = c.format_v = strcmp(arg[9], "q8") ? SR_F16 : SR_Q8_0;
         rows = 1;
     }
     for (uint32_t i = 0; i < rows; i++) {
-        const uint32_t *x = n == 10 ? row : table[i];
+        const uint32_t *x = own ? row : table[i];
         c.heads    = x[0];
         c.kv_heads = x[1];
         c.hd       = x[2];
@@ -90,7 +93,10 @@ int main(int n, char **arg)
         for (uint32_t q = 0; q < c.n_seq; q++) {
             c.tok[q]  = x[3];
             c.past[q] = x[4];
+            if (own && n == 11)
+                case_draft(&c, q, SR_MIN(x[3], (uint32_t)SR_TREE_MOST), CASE_TREE, &s);
         }
+        c.words = own && n == 11;
         for (int turned = c.format_k == SR_F16; turned >= 0; turned--) {
             c.turned = turned;
             bench(&c, x[6]);

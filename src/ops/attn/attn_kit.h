@@ -2,12 +2,14 @@
  *
  * All numbers follow from (seed, sequence, position), whatever the step contains: the same position in
  * another batch, or of a prompt cut elsewhere, has the same q, k and v.  Memory that no row may look at is
- * NaN, pages that no row may look at are not in the table.
+ * NaN, pages that no row may look at are not in the table.  The last rows of a sequence may be drafted (ops/tree.h): then
+ * numbers follow from the place; a text that is a path of a tree has those of its rows (case_path).
  */
 #ifndef SR_OPS_ATTN_KIT_H
 #define SR_OPS_ATTN_KIT_H
 #include "ops/attn/attn.h"
 #include "ops/testkit.h"
+#include "ops/tree.h"
 
 enum { CASE_SEQS = 128, CASE_GROUP = 1 };
 
@@ -19,10 +21,46 @@ typedef struct {
     uint64_t seed;
     uint32_t layers; /* of the group; the op reads the last */
     bool     turned; /* keys lie in columns of sixteen positions */
+    bool     words;  /* the batch has words even if nobody drafts */
+    uint8_t  drafted[CASE_SEQS];             /* of tok, the last ones */
+    int8_t   parent[CASE_SEQS][SR_TREE_MOST]; /* of each; -1: none */
+    uint32_t path_at, n_path, path[SR_TREE_MOST]; /* sequence 0: what lies at places path_at .. has the numbers of these */
 } attn_case;
+
+enum { CASE_CHAIN, CASE_STAR, CASE_TREE, CASE_SHAPES };
+
+/* Drafts the last n tokens of a sequence. */
+static inline void case_draft(attn_case *c, uint32_t seq, uint32_t n, uint32_t shape, uint64_t *s)
+{
+    c->drafted[seq] = (uint8_t)n;
+    for (uint32_t i = 0; i < n; i++) /* -1 .. i - 1, none as often as any other; late ones more often, so that some are deep */
+        c->parent[seq][i] = (int8_t)((shape == CASE_CHAIN ? i : shape == CASE_STAR ? i > 0 : SR_MAX(kit_below(s, i + 1), kit_below(s, i + 1))) - 1);
+}
+
+static inline uint64_t case_word(const attn_case *c, uint32_t seq, uint32_t draft)
+{
+    uint64_t w = 0;
+    for (int i = (int)draft; i >= 0; i = c->parent[seq][i])
+        w |= 1ull << i;
+    return w;
+}
+
+/* Trees of any kind; some sequences have none, some have rows of a text in front of them. */
+static inline void case_drafts(attn_case *c, uint64_t *s)
+{
+    c->words  = true;
+    c->window = c->window && kit_below(s, 2) ? 1 + kit_below(s, 12) : c->window; /* that a path is longer than */
+    for (uint32_t q = 0; q < c->n_seq; q++) {
+        uint32_t n = kit_below(s, 3) ? 1 + kit_below(s, kit_below(s, 2) ? SR_TREE_MOST : 9) : 0;
+        c->tok[q]  = n ? n + (kit_below(s, 2) ? 0 : 1 + kit_below(s, 20)) : c->tok[q];
+        case_draft(c, q, n, kit_below(s, CASE_SHAPES), s);
+    }
+}
 
 static inline uint64_t case_state(const attn_case *c, uint32_t seq, uint32_t pos, uint32_t what)
 {
+    if (seq == 0 && pos >= c->path_at && pos - c->path_at < c->n_path)
+        pos = c->path[pos - c->path_at];
     uint64_t s = (c->seed + 1) * 0x9e3779b97f4a7c15u ^ ((uint64_t)seq << 40 | (uint64_t)pos << 8 | what);
     s          = (s ^ s >> 30) * 0xbf58476d1ce4e5b9u;
     s          = (s ^ s >> 27) * 0x94d049bb133111ebu;
@@ -151,6 +189,13 @@ static inline void case_build(kit *k, const attn_case *c, bool everywhere)
         }
     }
     k->batch = (sr_batch){.seq = seq, .kv_len = len, .table = table};
+    uint64_t *tree = kit_own(k, tok * sizeof *tree);
+    memset(tree, 0, tok * sizeof *tree);
+    for (uint32_t q = 0; q < c->n_seq; q++)
+        for (uint32_t i = 0; i < c->drafted[q]; i++, k->batch.tree = tree)
+            tree[seq[q + 1] - c->drafted[q] + i] = case_word(c, q, i);
+    if (c->words)
+        k->batch.tree = tree;
     case_pages(k, c, table);
     case_store(k, c, everywhere);
 }

@@ -27,6 +27,18 @@ static uint32_t tiles_of(const sr_attn_plan *p, uint32_t s)
     return (seq[s + 1] - seq[s] + p->tile_tok - 1) / p->tile_tok;
 }
 
+void sr_attn_span(const sr_cpujob *j, uint32_t s, uint32_t t, uint32_t n, uint32_t *begin, uint32_t *end)
+{
+    uint32_t a, b, skip;
+    sr_attn_visible(j, s, t, begin, &skip);
+    sr_attn_visible(j, s, t + n - 1, &skip, end);
+    for (uint32_t i = t; i < t + n && sr_attn_word(j, t + n - 1); i++) { /* the last rows of a sequence; deeper ones may come first */
+        sr_attn_visible(j, s, i, &a, &b);
+        *begin = SR_MIN(*begin, a);
+        *end   = SR_MAX(*end, b);
+    }
+}
+
 /* Sets the cursor on tile `tile` of sequence `seq` (or after the end). */
 static void enter(sr_attn_plan *p)
 {
@@ -38,10 +50,9 @@ static void enter(sr_attn_plan *p)
     if (p->seq == p->job->n->seq)
         return;
     const uint32_t *seq = p->job->batch->seq;
-    uint32_t        t0 = seq[p->seq] + (tiles_of(p, p->seq) - 1 - p->tile) * p->tile_tok, begin, end, skip;
+    uint32_t        t0 = seq[p->seq] + (tiles_of(p, p->seq) - 1 - p->tile) * p->tile_tok, begin, end;
     uint32_t        t1 = SR_MIN(t0 + p->tile_tok, seq[p->seq + 1]);
-    sr_attn_visible(p->job, p->seq, t0, &begin, &skip);
-    sr_attn_visible(p->job, p->seq, t1 - 1, &skip, &end);
+    sr_attn_span(p->job, p->seq, t0, t1 - t0, &begin, &end);
     p->chunk      = begin / SR_ATTN_CHUNK;
     p->chunks     = (end + SR_ATTN_CHUNK - 1) / SR_ATTN_CHUNK - p->chunk;
     size_t need   = (size_t)(t1 - t0) * p->job->op->dim[0] * p->chunks;

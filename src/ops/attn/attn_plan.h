@@ -14,6 +14,7 @@
 #ifndef SR_OPS_ATTN_PLAN_H
 #define SR_OPS_ATTN_PLAN_H
 #include "ops/attn/attn.h"
+#include "ops/tree.h"
 
 enum { SR_ATTN_ROWS = 48, SR_ATTN_DIM = 256 }; /* rows of a tile (more if a kv head has more); largest fast head_dim */
 
@@ -41,17 +42,33 @@ bool sr_attn_plan_next_split(sr_attn_plan *p, sr_attn_item *out);           /* e
 size_t sr_attn_thread_floats(const sr_op *op, const sr_shape *max);
 static inline size_t sr_attn_part_floats(const sr_op *op) { return op->dim[2] + 2; }
 
+static inline uint64_t sr_attn_word(const sr_cpujob *j, uint32_t t) { return j->batch->tree ? j->batch->tree[t] : 0; } /* tree.h */
+
 /* Token row t of sequence s sees positions [*begin, *end). */
 static inline void sr_attn_visible(const sr_cpujob *j, uint32_t s, uint32_t t, uint32_t *begin, uint32_t *end)
 {
     const sr_batch *b   = j->batch;
     const uint32_t *len = b->kv_len + ((size_t)j->op->w * j->max->seq + s) * 2;
     uint32_t        window = j->op->dim[3];
+    uint64_t        word = sr_attn_word(j, t);
     *end   = len[1] - (b->seq[s + 1] - 1 - t);
+    if (word)
+        *end -= sr_tree_own(word) + 1 - sr_tree_bits(word); /* drafted rows in front of it that are not of its path */
     *begin = window && *end > window && *end - window > len[0] ? *end - window : len[0];
 }
 
-/* K (or V) of position i of sequence s for kv head h. */
+/* Tokens t .. t+n-1 of sequence s see no position outside of [*begin, *end). */
+void sr_attn_span(const sr_cpujob *j, uint32_t s, uint32_t t, uint32_t n, uint32_t *begin, uint32_t *end);
+
+/* Place of the first drafted row of the sequence of drafted row t; UINT32_MAX: t is not drafted. */
+static inline uint32_t sr_attn_first(const sr_cpujob *j, uint32_t s, uint32_t t)
+{
+    const uint32_t *len  = j->batch->kv_len + ((size_t)j->op->w * j->max->seq + s) * 2;
+    uint64_t        word = sr_attn_word(j, t);
+    return word ? len[1] - (j->batch->seq[s + 1] - t) - sr_tree_own(word) : UINT32_MAX;
+}
+
+/* K (or V) at place i of sequence s for kv head h: of position i, unless that is a drafted row's (sr_tree_place). */
 static inline const char *sr_attn_row(const sr_cpujob *j, uint32_t s, uint32_t h, uint32_t i, bool value)
 {
     const sr_kvbind *kv    = &j->batch->kv[j->op->w];

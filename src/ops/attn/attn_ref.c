@@ -10,15 +10,16 @@ typedef struct {
     const sr_cpujob *j;
     const sr_op     *op;
     float           *row, *part; /* [head_dim] each: a decoded K or V row, a chunk's o */
-    uint32_t         seq, head;
+    uint32_t         seq, head, first; /* first, word: tree.h */
+    uint64_t         word;
 } work;
 
 static void fetch(const work *w, uint32_t i, bool value)
 {
     const sr_kvbind *kv = &w->j->batch->kv[w->op->w];
-    uint32_t    head = w->head / (w->op->dim[0] / w->op->dim[1]), column = i % SR_KV_TURN;
+    uint32_t    head = w->head / (w->op->dim[0] / w->op->dim[1]), place = sr_tree_place(w->word, w->first, i), column = place % SR_KV_TURN;
     if (kv->turned && !value) {
-        const char *block = sr_attn_row(w->j, w->seq, head, i - column, false);
+        const char *block = sr_attn_row(w->j, w->seq, head, place - column, false);
         for (uint32_t d = 0; d < w->op->dim[2]; d++) {
             uint16_t h;
             memcpy(&h, block + ((size_t)d * SR_KV_TURN + column) * sizeof h, sizeof h);
@@ -26,7 +27,7 @@ static void fetch(const work *w, uint32_t i, bool value)
         }
         return;
     }
-    const char *at = sr_attn_row(w->j, w->seq, head, i, value);
+    const char *at = sr_attn_row(w->j, w->seq, head, place, value);
     sr_decode_row(value ? kv->format_v : kv->format_k, at, w->row, w->op->dim[2]);
 }
 
@@ -93,13 +94,12 @@ static void run(const sr_cpujob *j, uint32_t phase)
     float       *scratch = (float *)j->scratch + j->thread * sr_attn_thread_floats(op, j->max);
     const float *in = j->slot[op->in[0]];
     float       *out = j->slot[op->out[0]];
-    SR_ASSERT(!j->batch->tree, "attention over a token tree");
     sr_cpu_share(j, j->n->tok * heads, 1, &a, &b);
     for (uint32_t i = a; i < b; i++) {
         uint32_t t = i / heads, h = i % heads, begin, end;
         while (t >= j->batch->seq[s + 1])
             s++;
-        work w = {j, op, scratch, scratch + hd, s, h};
+        work w = {j, op, scratch, scratch + hd, s, h, sr_attn_first(j, s, t), sr_attn_word(j, t)};
         sr_attn_visible(j, s, t, &begin, &end);
         attend(&w, in + (size_t)t * width + (size_t)h * hd, begin, end, out + ((size_t)t * heads + h) * hd);
     }

@@ -14,7 +14,12 @@
  * a score is off by at most (hd + 4) eps sum|q k| scale, which is the relative error of its exp; then the sums of n terms. */
 static double check_row(const kit *k, const attn_case *c, uint32_t q, uint32_t t, uint32_t h, const float *got)
 {
-    uint32_t hd = c->hd, row = k->batch.seq[q] + t, end = c->past[q] + t + 1, begin = c->first[q];
+    uint32_t hd = c->hd, row = k->batch.seq[q] + t, end = c->past[q] + t + 1, begin = c->first[q], tree = end - 1; /* tree: place of its first row */
+    uint64_t word = k->batch.tree ? k->batch.tree[row] : 0;
+    if (word) {
+        tree = end - 1 - sr_tree_own(word);
+        end  = tree + sr_tree_bits(word);
+    }
     if (c->window && end > c->window && end - c->window > begin)
         begin = end - c->window;
     const float *x = (const float *)k->base[0] + (size_t)row * k->slot[0].width + (size_t)h * hd;
@@ -23,7 +28,7 @@ static double check_row(const kit *k, const attn_case *c, uint32_t q, uint32_t t
     float   kv[256];
     for (uint32_t i = begin; i < end; i++) {
         double dot = 0, size = 0;
-        case_key(k, c, q, i, h / (c->heads / c->kv_heads), kv);
+        case_key(k, c, q, sr_tree_place(word, tree, i), h / (c->heads / c->kv_heads), kv);
         for (uint32_t d = 0; d < hd; d++) {
             dot += (double)x[d] * kv[d];
             size += fabs((double)x[d] * kv[d]);
@@ -36,7 +41,7 @@ static double check_row(const kit *k, const attn_case *c, uint32_t q, uint32_t t
     }
     for (uint32_t i = begin; i < end; i++) {
         double p = exp(s[i - begin] - top);
-        sr_decode_row(c->format_v, case_at(k, c->layers - 1, q, i, h / (c->heads / c->kv_heads), true), kv, hd);
+        sr_decode_row(c->format_v, case_at(k, c->layers - 1, q, sr_tree_place(word, tree, i), h / (c->heads / c->kv_heads), true), kv, hd);
         for (uint32_t d = 0; d < hd; d++) {
             out[d] += p * kv[d];
             peak = fmax(peak, fabs((double)kv[d]));
@@ -77,12 +82,19 @@ static attn_case random_case(uint64_t *s)
     return c;
 }
 
+static attn_case random_trees(uint64_t *s)
+{
+    attn_case c = random_case(s);
+    case_drafts(&c, s);
+    return c;
+}
+
 static void reference_agrees_with_double(void **state)
 {
     (void)state;
     uint64_t s = 11;
-    for (int round = 0; round < 8; round++) {
-        attn_case c = random_case(&s);
+    for (int round = 0; round < 14; round++) {
+        attn_case c = round < 8 ? random_case(&s) : random_trees(&s);
         kit       k;
         case_build(&k, &c, false);
         assert_true(kit_run(&k, &sr_attn_ref, 2));
@@ -97,11 +109,11 @@ static void reference_agrees_with_double(void **state)
 static void fast_kernels_give_the_bits_of_the_reference(void **state)
 {
     (void)state;
-    enum { ROUNDS = 14 };
+    enum { ROUNDS = 24 };
     uint64_t s = 5;
     uint32_t ran = 0;
     for (int round = 0; round < ROUNDS; round++) {
-        attn_case c = random_case(&s);
+        attn_case c = round % 2 ? random_trees(&s) : random_case(&s);
         kit       k;
         case_build(&k, &c, false);
         size_t bytes = (size_t)k.n.tok * c.heads * c.hd * 4;
@@ -115,8 +127,8 @@ static void fast_kernels_give_the_bits_of_the_reference(void **state)
                     continue;
                 ran++;
                 if (memcmp(want, got, bytes))
-                    fail_msg("%s, %u threads, round %d: heads %u/%u of %u, window %u, %u sequences", (*f)->isa, threads,
-                             round, c.heads, c.kv_heads, c.hd, c.window, c.n_seq);
+                    fail_msg("%s, %u threads, round %d: heads %u/%u of %u, window %u, %u sequences, words %d", (*f)->isa, threads,
+                             round, c.heads, c.kv_heads, c.hd, c.window, c.n_seq, c.words);
             }
         kit_free(&k);
     }
@@ -159,6 +171,78 @@ static void a_row_does_not_depend_on_cut_company_or_layout(void **state)
     }
 }
 
+/* Drafted row `draft` of sequence 0 as the last token of the text that its path is, in a step of `tok` tokens. */
+static void as_a_text(const attn_case *tree, uint32_t draft, uint32_t tok, const sr_cpukernel *kernel, float *out)
+{
+    attn_case c  = *tree;
+    uint64_t  w  = case_word(tree, 0, draft);
+    uint32_t  at = tree->past[0] + tree->tok[0] - tree->drafted[0]; /* tokens in front of the tree */
+    c.words      = false;
+    c.n_seq      = 1;
+    c.drafted[0] = 0;
+    c.path_at    = at;
+    for (uint32_t i = 0; i <= draft; i++)
+        if (w >> i & 1)
+            c.path[c.n_path++] = at + i;
+    c.tok[0]  = SR_MIN(tok, at + c.n_path - tree->first[0]);
+    c.past[0] = at + c.n_path - c.tok[0];
+    last_row(&c, kernel, 2, out);
+}
+
+static void a_drafted_row_has_the_bits_of_its_path_as_a_text(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 12 };
+    uint64_t s = 23;
+    float    want[13 * 3 * 256];
+    for (int round = 0; round < ROUNDS; round++) {
+        attn_case c = random_trees(&s);
+        kit       k;
+        uint32_t  n = 1 + kit_below(&s, SR_TREE_MOST);
+        c.tok[0]    = n + (round % 3 ? 0 : kit_below(&s, 9));
+        case_draft(&c, 0, n, round % 4 ? CASE_TREE : CASE_STAR, &s);
+        case_build(&k, &c, false);
+        for (const sr_cpukernel *const *f = sr_attn_kernels; *f; f++) {
+            if (!kit_run(&k, *f, 1 + (uint32_t)round % 3))
+                continue;
+            const bool slow = *f == &sr_attn_ref; /* it is the others' measure already */
+            for (uint32_t i = slow ? n - 1 : 0; i < n; i += 1 + kit_below(&s, n / 3 + 1)) {
+                as_a_text(&c, i, 1 + kit_below(&s, 40), *f, want);
+                const float *got = (const float *)k.base[1] + (size_t)(c.tok[0] - n + i) * c.heads * c.hd;
+                if (memcmp(want, got, (size_t)c.heads * c.hd * 4))
+                    fail_msg("%s, round %d: drafted row %u of %u, word %#llx; heads %u/%u of %u, window %u, past %u", (*f)->isa, round, i, n,
+                             (unsigned long long)case_word(&c, 0, i), c.heads, c.kv_heads, c.hd, c.window, c.past[0]);
+            }
+        }
+        kit_free(&k);
+    }
+}
+
+static void a_chain_is_a_text(void **state)
+{
+    (void)state;
+    uint64_t s = 29;
+    for (int round = 0; round < 6; round++) {
+        attn_case c = random_trees(&s);
+        for (uint32_t q = 0; q < c.n_seq; q++)
+            case_draft(&c, q, c.drafted[q], CASE_CHAIN, &s);
+        for (const sr_cpukernel *const *f = sr_attn_kernels; *f; f++) {
+            kit k;
+            case_build(&k, &c, false);
+            size_t bytes = (size_t)k.n.tok * c.heads * c.hd * 4;
+            void  *want = kit_own(&k, bytes);
+            if (kit_run(&k, *f, 2)) {
+                memcpy(want, k.base[1], bytes);
+                k.batch.tree = NULL;
+                memset(k.base[1], 0xee, bytes);
+                assert_true(kit_run(&k, *f, 2));
+                assert_memory_equal(want, k.base[1], bytes);
+            }
+            kit_free(&k);
+        }
+    }
+}
+
 static void cost_counts_pages_once_and_scores_per_token(void **state)
 {
     (void)state;
@@ -184,6 +268,8 @@ int main(void)
         cmocka_unit_test(reference_agrees_with_double),
         cmocka_unit_test(fast_kernels_give_the_bits_of_the_reference),
         cmocka_unit_test(a_row_does_not_depend_on_cut_company_or_layout),
+        cmocka_unit_test(a_drafted_row_has_the_bits_of_its_path_as_a_text),
+        cmocka_unit_test(a_chain_is_a_text),
         cmocka_unit_test(cost_counts_pages_once_and_scores_per_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

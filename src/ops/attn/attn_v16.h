@@ -12,6 +12,8 @@
  * Rows see different positions (causal, window).  What all rows of the tile see is one product; what only some
  * tokens see, before and after, is done token by token, in order.  So what a row gets
  * never depends on a position it does not see (keys are read in sixteens: the scores of others are not used).
+ * Positions from the first drafted row on (tree.h) are other rows of the table for each token: their keys are copied together, a token's
+ * path at a time, from the sixteen on that the first of them is in; then all goes on by position.
  */
 #include "base/cpu.h"
 #include "base/err.h"
@@ -180,6 +182,7 @@ typedef struct {
     float   *values;                     /* [SR_ATTN_CHUNK][STRIP]: 64 dimensions of a chunk, expanded */
     bool     few;                        /* rows go through the product in one pass, so memory matters */
     uint32_t a, b;                       /* positions of the chunk that any row sees */
+    uint32_t first, common;              /* first drafted position; sixteens in front of its own: their keys are any token's.  UINT32_MAX: none is drafted */
     const char *block[SR_ATTN_CHUNK / 16], *row[SR_ATTN_CHUNK]; /* K of positions a/16*16 ..; V lies stride.kv after it */
     const char *key_row[SR_ATTN_DIM], *value_row[SR_ATTN_CHUNK];
 } tile;
@@ -220,24 +223,24 @@ V16_FN void fetch_ahead(const char *row, size_t step, size_t bytes, bool near)
 }
 
 /* Sixteen keys into column k of the strip. */
-static void turn_keys(tile *t, const char *row, uint32_t k)
+static void turn_keys(tile *t, const char *row, size_t step, uint32_t k)
 {
     const sr_kvbind *kv  = &t->j->batch->kv[t->op->w];
     float           *out = (float *)(void *)t->keys + k;
     if (kv->format_k != SR_F16)
         for (uint32_t d = 0; d < t->hd; d += 32)
-            turn_q8(row + d / 32 * sizeof(sr_q8_0), kv->stride.tok, out + (size_t)d * STRIP);
+            turn_q8(row + d / 32 * sizeof(sr_q8_0), step, out + (size_t)d * STRIP);
     else
         for (uint32_t d = 0; d < t->hd; d += 16)
-            turn_f16(row + d * 2, kv->stride.tok, (uint16_t *)(void *)t->keys + (size_t)d * STRIP + k);
+            turn_f16(row + d * 2, step, (uint16_t *)(void *)t->keys + (size_t)d * STRIP + k);
 }
 
-/* Q8_0 values of the chunk, numbers d .. d+n-1 (n a multiple of 32), as f32. */
-static void expand_values(tile *t, const char *const *rows, uint32_t d, uint32_t n)
+/* Q8_0 values of n_row positions, the chunk's from number `at` on, numbers d .. d+n-1 (n a multiple of 32), as f32. */
+static void expand_values(tile *t, const char *const *rows, uint32_t at, uint32_t n_row, uint32_t d, uint32_t n)
 {
     size_t off = t->j->batch->kv[t->op->w].stride.kv + d / 32 * sizeof(sr_q8_0);
-    float *out = t->values;
-    for (const char *const *end = rows + (t->b - t->a); rows < end; rows++, out += STRIP) {
+    float *out = t->values + (size_t)at * STRIP;
+    for (const char *const *end = rows + n_row; rows < end; rows++, out += STRIP) {
         const sr_q8_0 *x = (const sr_q8_0 *)(const void *)(*rows + off);
         for (float *y = out; y < out + n; y += 32, x++) {
             v16 s = v16_set1(v16_half(x->d));
@@ -247,10 +250,17 @@ static void expand_values(tile *t, const char *const *rows, uint32_t d, uint32_t
     }
 }
 
+/* Sixteens of the chunk whose keys are the same for all tokens. */
+static uint32_t common_blocks(const tile *t, uint32_t first)
+{
+    uint32_t stop = SR_MIN(t->b, t->common);
+    return stop > first ? (stop - first + 15) / 16 : 0;
+}
+
 static void scores(tile *t)
 {
     const sr_kvbind *kv = &t->j->batch->kv[t->op->w];
-    uint32_t first = t->a / 16 * 16, blocks = (t->b - first + 15) / 16;
+    uint32_t first = t->a / 16 * 16, blocks = common_blocks(t, first);
     size_t   bytes_k = sr_row_bytes(kv->format_k, t->hd), bytes_v = sr_row_bytes(kv->format_v, t->hd);
     find_rows(t);
     for (uint32_t i = 0, n; i < blocks; i += n) {
@@ -260,7 +270,7 @@ static void scores(tile *t)
                 fetch_ahead(t->block[k + 1], kv->stride.tok, bytes_k, true);
             if (t->few)
                 fetch_ahead(t->block[k] + kv->stride.kv, kv->stride.tok, bytes_v, false);
-            turn_keys(t, t->block[k], (k - i) * 16);
+            turn_keys(t, t->block[k], kv->stride.tok, (k - i) * 16);
         }
         product(t->q, t->rows, t->key_row, 0, kv->format_k == SR_F16, t->hd, n, t->s + (first + i * 16) % SR_ATTN_CHUNK, true);
     }
@@ -270,7 +280,7 @@ static void scores(tile *t)
 static void scores_turned(tile *t)
 {
     const sr_kvbind *kv = &t->j->batch->kv[t->op->w];
-    uint32_t first = t->a / 16 * 16, blocks = (t->b - first + 15) / 16, most = t->rows <= WIDE_R ? WIDE : NARROW;
+    uint32_t first = t->a / 16 * 16, blocks = common_blocks(t, first), most = t->rows <= WIDE_R ? WIDE : NARROW;
     find_rows(t);
     for (uint32_t i = 0, n; i < blocks; i += n) { /* outside: these blocks stay in the L1 for all rows */
         n = blocks - i >= most ? most : blocks - i >= NARROW ? NARROW : 1;
@@ -279,6 +289,59 @@ static void scores_turned(tile *t)
             take = SR_MIN(t->rows - r, (uint32_t)MAX_R);
             turned_of[n][take](t->q + (size_t)r * LD, t->block + i, t->hd,
                                t->s + (size_t)r * LD + (first + i * 16) % SR_ATTN_CHUNK, t->few ? &ahead : NULL);
+        }
+    }
+}
+
+/* Keys of positions from .. from+n-1 on the path of token i of the tile. */
+static void find_path(const tile *t, uint32_t i, uint32_t from, uint32_t n, const char **rows)
+{
+    uint64_t word = sr_attn_word(t->j, t->it.tok + i);
+    for (uint32_t k = 0; k < n; k++)
+        rows[k] = sr_attn_row(t->j, t->it.seq, t->it.kv_head, sr_tree_place(word, t->first, from + k), false);
+}
+
+/* Sixteen keys of a path together: rows one behind the other, or columns. */
+static void copy_keys(const tile *t, uint32_t i, uint32_t from, uint32_t n, char *out)
+{
+    const sr_kvbind *kv = &t->j->batch->kv[t->op->w];
+    size_t           bytes = sr_row_bytes(kv->format_k, t->hd);
+    const char      *row[16];
+    uint64_t         word = sr_attn_word(t->j, t->it.tok + i);
+    find_path(t, i, from, n, row);
+    for (uint32_t k = 0; k < 16; k++) { /* behind the last: the last, whose scores are not used */
+        uint32_t at = SR_MIN(k, n - 1), place = sr_tree_place(word, t->first, from + at);
+        if (!kv->turned) {
+            memcpy(out + k * bytes, row[at], bytes);
+            continue;
+        }
+        const char *column = row[at] - place % SR_KV_TURN * kv->stride.tok + place % SR_KV_TURN * 2;
+        for (uint32_t d = 0; d < t->hd; d++)
+            memcpy(out + ((size_t)d * SR_KV_TURN + k) * 2, column + (size_t)d * SR_KV_TURN * 2, 2);
+    }
+}
+
+/* Scores of positions from the first drafted row's sixteen on: each token's path by itself. */
+static void scores_drafted(tile *t)
+{
+    const sr_kvbind *kv   = &t->j->batch->kv[t->op->w];
+    uint32_t         from = SR_MAX(t->common, t->a / 16 * 16), a, b;
+    char             keys[16 * SR_ATTN_DIM * 2];
+    const char      *block[1] = {keys};
+    for (uint32_t i = 0; i < t->it.n_tok; i++) {
+        token_sees(t, i, &a, &b);
+        for (uint32_t p = from; p < b; p += 16) {
+            float *q = t->q + (size_t)i * t->group * LD, *s = t->s + (size_t)i * t->group * LD + p % SR_ATTN_CHUNK;
+            copy_keys(t, i, p, SR_MIN(b - p, 16u), keys);
+            if (kv->turned) {
+                for (uint32_t r = 0, take; r < t->group; r += take) {
+                    take = SR_MIN(t->group - r, (uint32_t)MAX_R);
+                    turned_of[1][take](q + (size_t)r * LD, block, t->hd, s + (size_t)r * LD, NULL);
+                }
+                continue;
+            }
+            turn_keys(t, keys, sr_row_bytes(kv->format_k, t->hd), 0);
+            product(q, t->group, t->key_row, 0, kv->format_k == SR_F16, t->hd, 1, s, true);
         }
     }
 }
@@ -317,14 +380,48 @@ static void softmax(tile *t)
     }
 }
 
+/* All tokens see [*lo, *hi) of the chunk, and it lies at the same places for all. */
+static void all_see(const tile *t, uint32_t *lo, uint32_t *hi)
+{
+    uint32_t a, b, skip;
+    token_sees(t, t->it.n_tok - 1, lo, &skip); /* from the last one's begin to the first one's end */
+    token_sees(t, 0, &skip, hi);
+    *hi = SR_MIN(*hi, t->first);
+    for (uint32_t i = 0; i < t->it.n_tok && t->first < UINT32_MAX; i++) {
+        token_sees(t, i, &a, &b);
+        *lo = SR_MAX(*lo, a);
+        *hi = SR_MIN(*hi, b);
+    }
+    if (*lo >= *hi)
+        *lo = *hi = t->b;
+}
+
+/* Values of positions [a, b) for token i alone; rows: of the chunk, by place. */
+static void outputs_alone(tile *t, uint32_t i, uint32_t a, uint32_t b, uint32_t d, uint32_t vecs, const char *const *rows, size_t off, bool half)
+{
+    uint32_t    base = t->a / SR_ATTN_CHUNK * SR_ATTN_CHUNK, step = t->group * LD;
+    const char *path[SR_ATTN_CHUNK];
+    rows += a - t->a;
+    if (b > t->first) {
+        uint32_t own = SR_MAX(a, t->first);
+        memcpy(path, rows, (b - a) * sizeof *path);
+        if (half)
+            find_path(t, i, own, b - own, path + (own - a));
+        else {
+            const char *stored[SR_ATTN_CHUNK];
+            find_path(t, i, own, b - own, stored);
+            expand_values(t, stored, own - t->a, b - own, d, vecs * 16);
+        }
+        rows = path;
+    }
+    product(t->s + (size_t)i * step + a - base, t->group, rows, off, half, b - a, vecs, t->part + (size_t)i * step + d, false);
+}
+
 /* part of dimensions d .. (vecs*16 of them): what all tokens see at once, what only some see token by token. */
 static void outputs_of(tile *t, uint32_t d, uint32_t vecs, const char *const *rows, size_t off, bool half)
 {
-    uint32_t a, b, lo, hi, skip, base = t->a / SR_ATTN_CHUNK * SR_ATTN_CHUNK, step = t->group * LD;
-    token_sees(t, t->it.n_tok - 1, &lo, &skip); /* all see [lo, hi): from the last one's begin to the first one's end */
-    token_sees(t, 0, &skip, &hi);
-    if (lo >= hi)
-        lo = hi = t->b;
+    uint32_t a, b, lo, hi, base = t->a / SR_ATTN_CHUNK * SR_ATTN_CHUNK, step = t->group * LD;
+    all_see(t, &lo, &hi);
     bool fresh = lo == t->a;
     for (uint32_t i = 0; i < t->it.n_tok && !fresh; i++) {
         float *part = t->part + (size_t)i * step + d;
@@ -333,15 +430,14 @@ static void outputs_of(tile *t, uint32_t d, uint32_t vecs, const char *const *ro
         for (uint32_t g = 0; g < t->group; g++)
             memset(part + g * LD, 0, vecs * 16 * sizeof *part);
         if (a < b)
-            product(t->s + (size_t)i * step + a - base, t->group, rows + a - t->a, off, half, b - a, vecs, part, false);
+            outputs_alone(t, i, a, b, d, vecs, rows, off, half);
     }
     if (lo < hi)
         product(t->s + lo - base, t->rows, rows + lo - t->a, off, half, hi - lo, vecs, t->part + d, fresh);
     for (uint32_t i = 0; i < t->it.n_tok && lo < hi; i++) {
         token_sees(t, i, &a, &b);
         if (hi < b)
-            product(t->s + (size_t)i * step + hi - base, t->group, rows + hi - t->a, off, half, b - hi, vecs,
-                    t->part + (size_t)i * step + d, false);
+            outputs_alone(t, i, hi, b, d, vecs, rows, off, half);
     }
 }
 
@@ -355,7 +451,7 @@ static void outputs(tile *t)
     }
     for (uint32_t d = 0; d < t->hd; d += STRIP) {
         uint32_t n = SR_MIN((uint32_t)STRIP, t->hd - d);
-        expand_values(t, rows, d, n);
+        expand_values(t, rows, 0, SR_MIN(t->b, SR_MAX(t->first, t->a)) - t->a, d, n);
         outputs_of(t, d, n / 16, t->value_row, 0, false);
     }
 }
@@ -444,15 +540,16 @@ static void attend(tile *t)
 {
     const float *in    = t->j->slot[t->op->in[0]];
     size_t       width = t->j->prog->slot[t->op->in[0]].width;
-    uint32_t     begin, end, skip;
+    uint32_t     begin, end;
     t->rows = t->it.n_tok * t->group;
     t->few  = t->rows <= MAX_R;
     for (uint32_t r = 0; r < t->rows; r++)
         memcpy(t->q + (size_t)r * LD,
                in + (t->it.tok + r / t->group) * width + (t->it.kv_head * t->group + r % t->group) * (size_t)t->hd,
                t->hd * sizeof(float));
-    sr_attn_visible(t->j, t->it.seq, t->it.tok, &begin, &skip);
-    sr_attn_visible(t->j, t->it.seq, t->it.tok + t->it.n_tok - 1, &skip, &end);
+    sr_attn_span(t->j, t->it.seq, t->it.tok, t->it.n_tok, &begin, &end);
+    t->first  = sr_attn_first(t->j, t->it.seq, t->it.tok + t->it.n_tok - 1); /* drafted rows are the last ones */
+    t->common = t->first < UINT32_MAX ? t->first / 16 * 16 : UINT32_MAX;
     for (uint32_t c = t->it.chunk; c < t->it.chunk + t->it.chunks; c++) {
         t->a = SR_MAX(begin, c * SR_ATTN_CHUNK);
         t->b = SR_MIN(end, (c + 1) * SR_ATTN_CHUNK);
@@ -460,6 +557,8 @@ static void attend(tile *t)
             scores_turned(t);
         else
             scores(t);
+        if (t->b > t->common)
+            scores_drafted(t);
         softmax(t);
         outputs(t);
         keep(t, c);
@@ -492,7 +591,6 @@ static void run(const sr_cpujob *j, uint32_t phase)
 {
     tile         t;
     sr_attn_plan p;
-    SR_ASSERT(!j->batch->tree, "attention over a token tree");
     sr_attn_plan_begin(&p, j);
     set_up(&t, &p);
     if (phase == 0)
