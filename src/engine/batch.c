@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "engine/offload.h"
 #include "engine/skip.h"
+#include "ops/tree.h"
 
 static size_t place(size_t *at, size_t bytes)
 {
@@ -12,9 +13,9 @@ static size_t place(size_t *at, size_t bytes)
     return here;
 }
 
-typedef struct { size_t n, tok, pos, dst, seq, table, kv_len, out, sampling, end; } offsets;
+typedef struct { size_t n, tok, pos, dst, tree, seq, table, kv_len, out, sampling, end; } offsets;
 
-static offsets layout(const sr_shape *max, uint32_t groups, size_t sampling)
+static offsets layout(const sr_shape *max, uint32_t groups, bool trees, size_t sampling)
 {
     size_t  at = 0;
     offsets o;
@@ -22,6 +23,7 @@ static offsets layout(const sr_shape *max, uint32_t groups, size_t sampling)
     o.tok      = place(&at, max->tok * sizeof(int32_t));
     o.pos      = place(&at, max->tok * sizeof(int32_t));
     o.dst      = place(&at, (size_t)groups * max->tok * sizeof(uint32_t));
+    o.tree     = place(&at, trees ? max->tok * sizeof(uint64_t) : 0);
     o.seq      = place(&at, (max->seq + 1) * sizeof(uint32_t));
     o.table    = place(&at, (size_t)groups * max->seq * max->pages * sizeof(uint32_t));
     o.kv_len   = place(&at, (size_t)groups * max->seq * 2 * sizeof(uint32_t));
@@ -44,14 +46,14 @@ static size_t sampling_bytes(const sr_model *m, const sr_shape *max)
     return max->out * sizeof(sr_sampdev) + (size_t)sr_block_adjust(m) * sizeof(sr_adjust) + m->cfg.max_seqs * sr_block_mask(m);
 }
 
-size_t sr_block_bytes(const sr_model *m, const sr_shape *max) { return layout(max, m->code->prog.n_kv, sampling_bytes(m, max)).end; }
+size_t sr_block_bytes(const sr_model *m, const sr_shape *max) { return layout(max, m->code->prog.n_kv, m->cfg.trees, sampling_bytes(m, max)).end; }
 
 sr_status sr_block_open(sr_model *m, const sr_shape *max, sr_err *err)
 {
     sr_block *b       = &m->block;
     b->max            = *max;
     b->sampling_bytes = sampling_bytes(m, max);
-    offsets o         = layout(max, m->code->prog.n_kv, b->sampling_bytes);
+    offsets o         = layout(max, m->code->prog.n_kv, m->cfg.trees, b->sampling_bytes);
     b->bytes          = o.end;
     void *host = NULL, *dev = NULL;
     if (m->be->alloc(m->dev, SR_MEM_PINNED, o.end, "step inputs (host)", &host, err))
@@ -65,6 +67,7 @@ sr_status sr_block_open(sr_model *m, const sr_shape *max, sr_err *err)
     b->tok      = (int32_t *)(b->host + o.tok);
     b->pos      = (int32_t *)(b->host + o.pos);
     b->dst      = (uint32_t *)(b->host + o.dst);
+    b->tree     = m->cfg.trees ? (uint64_t *)(b->host + o.tree) : NULL;
     b->seq      = (uint32_t *)(b->host + o.seq);
     b->table    = (uint32_t *)(b->host + o.table);
     b->kv_len   = (uint32_t *)(b->host + o.kv_len);
@@ -86,7 +89,7 @@ void sr_block_address(const sr_model *m, sr_batch *out)
 {
     const sr_block *b = &m->block;
     *out = (sr_batch){.n = on_device(b, b->n), .tok = on_device(b, b->tok), .pos = on_device(b, b->pos), .dst = on_device(b, b->dst),
-                      .seq = on_device(b, b->seq), .table = on_device(b, b->table), .kv_len = on_device(b, b->kv_len),
+                      .tree = b->tree ? on_device(b, b->tree) : NULL, .seq = on_device(b, b->seq), .table = on_device(b, b->table), .kv_len = on_device(b, b->kv_len),
                       .out = on_device(b, b->out), .sampling = on_device(b, b->sampling)};
 }
 
@@ -108,11 +111,12 @@ static uint32_t span(const sr_block *b, sr_span *out, uint32_t n, const void *fr
 uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32_t cap)
 {
     uint32_t n = 0;
-    SR_ASSERT(cap >= 7 + 3 * groups, "%u spans", cap);
+    SR_ASSERT(cap >= 8 + 3 * groups, "%u spans", cap);
     *b->n = b->now;
     n     = span(b, out, n, b->n, sizeof *b->n);
     n     = span(b, out, n, b->tok, b->now.tok * sizeof *b->tok);
     n     = span(b, out, n, b->pos, b->now.tok * sizeof *b->pos);
+    n     = span(b, out, n, b->tree, b->tree ? b->now.tok * sizeof *b->tree : 0);
     n     = span(b, out, n, b->seq, (b->now.seq + 1) * sizeof *b->seq);
     n     = span(b, out, n, b->out, b->now.out * sizeof *b->out);
     for (uint32_t g = 0; g < groups; g++) {
@@ -134,6 +138,8 @@ void sr_block_add(sr_model *m, const sr_kvseq *seq, const int32_t *tok, uint32_t
     for (uint32_t i = 0; i < n; i++) {
         b->tok[row + i] = tok[i];
         b->pos[row + i] = (int32_t)(first + i);
+        if (b->tree)
+            b->tree[row + i] = 0;
     }
     for (uint32_t g = 0; g < p->n_kv; g++) {
         size_t         held, pages;
@@ -153,6 +159,25 @@ void sr_block_add(sr_model *m, const sr_kvseq *seq, const int32_t *tok, uint32_t
     b->now.seq++;
     b->now.pages       = SR_MAX(b->now.pages, (first + n + per - 1) / per);
     b->seq[b->now.seq] = b->now.tok;
+}
+
+sr_status sr_block_draft(sr_model *m, const int16_t *parent, uint32_t n, sr_err *err)
+{
+    sr_block *b    = &m->block;
+    uint32_t  rows = b->now.seq ? b->now.tok - b->seq[b->now.seq - 1] : 0, at = b->now.tok - n;
+    if (!b->tree)
+        return sr_raise(err, SR_UNSUPPORTED, "%u drafted tokens: the model was loaded for steps without", n);
+    if (n > SR_TREE_MOST || n > rows)
+        return sr_raise(err, SR_INVALID, "%u drafted tokens; the sequence has %u rows in this step, %d may be drafted", n, rows, SR_TREE_MOST);
+    for (uint32_t i = 0; i < n; i++)
+        if (parent[i] < -1 || parent[i] >= (int32_t)i)
+            return sr_raise(err, SR_INVALID, "drafted token %u of %u has parent %d; -1 to %d expected", i, n, parent[i], (int)i - 1);
+    int32_t before = n ? b->pos[at] : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        b->tree[at + i] = (parent[i] < 0 ? 0 : b->tree[at + (uint32_t)parent[i]]) | 1ull << i;
+        b->pos[at + i]  = before + (int32_t)sr_tree_bits(b->tree[at + i]) - 1;
+    }
+    return SR_OK;
 }
 
 /* Results of the wanted rows: what was sampled, and their states where a vector is wanted. */
@@ -175,7 +200,7 @@ bool sr_model_flies(const sr_model *m) { return !m->off && !m->skip && !m->tap &
 
 static sr_status inputs(sr_model *m, sr_err *err)
 {
-    enum { MAX_SPANS = 7 + 3 * SR_KV_GROUPS };
+    enum { MAX_SPANS = 8 + 3 * SR_KV_GROUPS };
     sr_span  span[MAX_SPANS];
     uint32_t n = sr_block_spans(&m->block, m->code->prog.n_kv, span, MAX_SPANS);
     return m->be->copyv(m->dev, SR_Q_COMPUTE, span, n, err);

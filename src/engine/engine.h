@@ -52,6 +52,7 @@ typedef struct {                           /* what to load, and how much room it
     uint32_t kv_pages;                     /* 0: enough for max_seqs sequences of min(ctx, 4096) */
     uint16_t kv_format_k, kv_format_v;     /* SR_F32 (zero): SR_F16 */
     uint16_t out_rows;                     /* 0: max_seqs, 256 where vectors are means; more for perplexity */
+    bool     trees;                        /* steps may have drafted tokens (ops/tree.h) */
     uint16_t pooling;                      /* SR_POOL_MEAN, CLS, LAST; 0: the file's, else LAST */
     sr_offloadmode offload;
     bool     disk_ring;                    /* weights on disk are read by io_uring, where there is one; else by threads */

@@ -20,6 +20,7 @@ typedef struct {              /* a step's inputs: the host block is written, the
     char     *host, *dev;     /* same layout */
     sr_shape *n;
     int32_t  *tok, *pos;
+    uint64_t *tree;           /* NULL: without cfg.trees */
     uint32_t *dst, *seq, *table, *kv_len, *out;
     char     *sampling;
     size_t    sampling_used;  /* bytes */
@@ -67,6 +68,9 @@ uint32_t sr_block_spans(const sr_block *b, uint32_t groups, sr_span *out, uint32
 
 /* Rows for tokens [first, first + n) of a sequence whose room is reserved: ids, positions, pages, a new sequence in the block. */
 void     sr_block_add(sr_model *m, const sr_kvseq *seq, const int32_t *tok, uint32_t first, uint32_t n);
+/* The last n rows of the sequence added last are drafted, in the order of ops/tree.h: parent[i] < i of the i-th, -1: the row in front of them all.
+ * What they hold lies at reserved offsets in the order of rows: `from` of sr_kv_commit().  SR_INVALID: no tree, or too large; the block is as it was. */
+SR_MUSTUSE sr_status sr_block_draft(sr_model *m, const int16_t *parent, uint32_t n, sr_err *err);
 /* Inputs over, program through, results of now.out rows in m->sampled; returns when they are here. */
 SR_MUSTUSE sr_status sr_model_compute(sr_model *m, sr_err *err);
 /* The same without waiting, where all is computed by one program (sr_model_flies()) and no vector is wanted: the block may be written

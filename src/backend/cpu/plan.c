@@ -15,6 +15,7 @@
 #include "ops/norm/norm.h"
 #include "ops/rope/rope.h"
 #include "ops/sample/sample.h"
+#include "ops/tree.h"
 
 struct sr_plan {
     sr_dev              *dev;
@@ -177,8 +178,6 @@ sr_status sr_cpu_bind(sr_plan *pl, const sr_batch *b, uint32_t w, uint32_t n, co
     for (uint32_t i = 0; i < n; i++)
         if (refs[i].layout != 0)
             return sr_raise(err, SR_UNSUPPORTED, "cpu: weight %u has tile layout %u", w + i, refs[i].layout);
-    if (b && b->tree)
-        return sr_raise(err, SR_UNSUPPORTED, "cpu: token trees");
     if (b)
         pl->batch = *b;
     if (n)
@@ -236,7 +235,8 @@ static void add_costs(sr_plan *pl)
 static sr_status execute(void *arg, uint32_t op, uint32_t n, const sr_shape *shape, sr_err *err)
 {
     sr_plan *pl = arg;
-    (void)err;
+    if (pl->batch.tree && sr_tree_check(pl->prog, &pl->batch, shape, &pl->max, err))
+        return err->status;
     pl->now   = *shape;
     pl->first = op;
     pl->count = n;

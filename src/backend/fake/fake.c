@@ -223,6 +223,7 @@ static sr_status fake_bind(sr_plan *p, const sr_batch *b, uint32_t w, uint32_t n
     sr_batch    inner;
     const void *at[11];
     if (b) {
+        SR_ASSERT(!b->tree || ((uintptr_t)b->tree & TAG), "the words of token trees are bound to host memory");
         inner = *b;
         const void **field[] = {(const void **)&inner.n, (const void **)&inner.tok, (const void **)&inner.pos,
                                 (const void **)&inner.dst, (const void **)&inner.tree, (const void **)&inner.seq,
