@@ -328,6 +328,97 @@ static void products_are_within_the_error_of_half_precision(void)
     gpu_say("worst %.2f of the tolerance", worst);
 }
 
+/* ---- the largest step that an engine takes: one row more than the second and the third side of a grid may hold ---------------------- */
+
+enum { MOST = 65536, MOST_HD = 32 };
+
+static void most_embeddings_and_rotations(uint64_t *s)
+{
+    enum { VOCAB = 48, ROW = 2 * MOST_HD };
+    kit k             = {.n = {.tok = MOST}, .max = {.tok = MOST}};
+    gpu_run_args a[5] = {{.times = 0}};
+    int32_t *ids = kit_own(&k, MOST * 4), *pos = kit_own(&k, MOST * 4);
+    uint32_t *dst = kit_own(&k, 2 * MOST * 4);
+    float *freq   = kit_own(&k, MOST_HD / 2 * 4);
+    for (uint32_t i = 0; i < MOST; i++) {
+        ids[i]        = (int32_t)kit_below(s, VOCAB);
+        pos[i]        = (int32_t)i;
+        dst[MOST + i] = MOST - 1 - i;
+    }
+    for (uint32_t i = 0; i < MOST_HD / 2; i++)
+        freq[i] = powf(10000.0f, -2.0f * (float)i / MOST_HD);
+    k.batch.tok = ids;
+    k.batch.pos = pos;
+    k.batch.dst = dst;
+    kit_slot(&k, 0, SR_ROWS_TOK, 3 * MOST_HD, MOST); /* a query, a key and a value */
+    kit_slot(&k, 1, SR_ROWS_TOK, MOST_HD, MOST);
+    kit_weight(&k, 0, SR_F32, weights(&k, SR_F32, VOCAB, 3 * MOST_HD, s), VOCAB, 3 * MOST_HD);
+    kit_weight(&k, 1, SR_F32, freq, 1, MOST_HD / 2);
+    k.op = (sr_op){.code = SR_OP_EMBED, .out = {0}, .w = 0, .n_w = 1, .dim = {3 * MOST_HD}, .f = {1}};
+    if (both(&k, &sr_embed_ref, 0, &a[0]))
+        same_bits(&k, 0, &a[0], "embed");
+    k.op = (sr_op){.code = SR_OP_ROPETABLE, .out = {1}, .w = 1, .n_w = 1, .dim = {MOST_HD}, .f = {1}};
+    if (both(&k, &sr_ropetable_ref, 1, &a[1]))
+        same_bits(&k, 1, &a[1], "table");
+    const sr_op turn[] = {{.code = SR_OP_ROPE, .in = {0, 1}, .out = {0}, .dim = {2, MOST_HD, MOST_HD, 0}},
+                          {.code = SR_OP_KVWRITE, .in = {0}, .out = {SR_NONE}, .w = 1, .dim = {MOST_HD, 2 * MOST_HD, MOST_HD}}};
+    const size_t bytes = (size_t)2 * ROW * MOST;
+    k.prog.kv[1]  = (sr_kvshape){1, 1, MOST_HD, MOST_HD, 0, SR_F16, SR_F16};
+    k.batch.kv[1] = (sr_kvbind){.page_tokens = 16, .kv_heads = 1, .dim_k = MOST_HD, .dim_v = MOST_HD, .format_k = SR_F16, .format_v = SR_F16,
+                                .stride = {.tok = ROW, .head = ROW * 16, .kv = ROW * 16, .layer = ROW * 32, .page = ROW * 32}};
+    k.batch.kv[1].base = memset(kit_own(&k, bytes), 0x5a, bytes);
+    for (int i = 2; i < 4; i++) /* together; each by itself */
+        a[i] = (gpu_run_args){.ops = turn, .n_ops = 2, .apart = i == 3, .kv_bytes = bytes, .kv = kit_own(&k, bytes)};
+    bool ran = gpu_run(&k, &a[2]) && gpu_run(&k, &a[3]);
+    k.op     = turn[0];
+    if (ran && both(&k, &sr_rope_ref, 0, &a[4]))
+        same_bits(&k, 0, &a[4], "rope");
+    k.op = turn[1];
+    if (ran && CHECK(kit_run(&k, &sr_kvio_ref, 2), "no reference"))
+        CHECK(memcmp(a[2].kv, k.batch.kv[1].base, bytes) == 0 && memcmp(a[3].kv, k.batch.kv[1].base, bytes) == 0, "pages differ");
+    kit_free(&k);
+}
+
+static void most_gates_and_sums(uint64_t *s)
+{
+    kit k             = {.n = {.tok = MOST}, .max = {.tok = MOST}};
+    gpu_run_args a[2] = {{.times = 0}};
+    kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, 2 * MOST_HD, MOST), (size_t)MOST * 2 * MOST_HD, 2, s);
+    kit_fill(kit_slot(&k, 1, SR_ROWS_TOK, MOST_HD, MOST), (size_t)MOST * MOST_HD, 2, s);
+    kit_slot(&k, 2, SR_ROWS_TOK, MOST_HD, MOST);
+    k.op = (sr_op){.code = SR_OP_GLU, .in = {0}, .out = {2}, .dim = {MOST_HD}};
+    if (both(&k, &sr_glu_ref, 2, &a[0]))
+        same_bits(&k, 2, &a[0], "glu");
+    k.op = (sr_op){.code = SR_OP_ADD, .in = {2, 1}, .out = {2}, .dim = {MOST_HD}};
+    if (both(&k, &sr_add_ref, 2, &a[1]))
+        same_bits(&k, 2, &a[1], "add");
+    kit_free(&k);
+}
+
+static void most_products(uint64_t *s)
+{
+    enum { COLS = 256, OUT = 32 };
+    double worst   = 0;
+    kit k          = {.n = {.tok = MOST}, .max = {.tok = MOST}};
+    gpu_run_args a = {.tiles = true};
+    kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, COLS, MOST), (size_t)MOST * COLS, 1, s);
+    kit_slot(&k, 1, SR_ROWS_TOK, OUT, MOST);
+    kit_weight(&k, 0, SR_Q4_K, weights(&k, SR_Q4_K, OUT, COLS, s), OUT, COLS);
+    k.op     = (sr_op){.code = SR_OP_LINEAR, .in = {0}, .out = {1}, .epilogue = SR_NONE, .w = 0, .n_w = 1, .dim = {COLS, OUT}};
+    a.out[1] = kit_own(&k, (size_t)MOST * OUT * 4);
+    if (gpu_run(&k, &a))
+        check_product(&k, a.out[1], MOST, "Q4_K tiles", &worst);
+    kit_free(&k);
+}
+
+static void a_step_may_have_65536_rows(void)
+{
+    uint64_t s = 18;
+    most_embeddings_and_rotations(&s);
+    most_gates_and_sums(&s);
+    most_products(&s);
+}
+
 static attn_case random_case(uint64_t *s)
 {
     static const uint32_t dims[] = {64, 80, 96, 128, 256}, groups[] = {1, 2, 3, 4, 5, 7, 8, 13, 16, 24},
@@ -682,6 +773,7 @@ const gpu_test gpu_op_tests[] = {
     {"keys_and_values_land_in_their_places", keys_and_values_land_in_their_places},
     {"gates_sums_and_gathers_give_the_reference_s_bits", gates_sums_and_gathers_give_the_reference_s_bits},
     {"products_are_within_the_error_of_half_precision", products_are_within_the_error_of_half_precision},
+    {"a_step_may_have_65536_rows", a_step_may_have_65536_rows},
     {"attention_is_within_the_error_of_half_precision", attention_is_within_the_error_of_half_precision},
     {"a_step_s_rotation_and_writing_go_with_its_attention", a_step_s_rotation_and_writing_go_with_its_attention},
     {"the_same_token_is_drawn_from_the_same_logits", the_same_token_is_drawn_from_the_same_logits},

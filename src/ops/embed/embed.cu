@@ -12,7 +12,7 @@ static __global__ void embed(sr_devweight w, uint32_t row0, const int32_t *tok, 
                              uint32_t dim, float scale, float *y)
 {
     sr_await_forerunner();
-    uint32_t t = blockIdx.y, c = blockIdx.x * THREADS + threadIdx.x;
+    uint32_t t = blockIdx.x, c = blockIdx.y * THREADS + threadIdx.x;
     if (t >= n->tok || c >= dim)
         return;
     int32_t id = tok[t];
@@ -28,7 +28,7 @@ static void launch(const sr_cudajob *j)
     uint32_t dim = j->op->dim[0];
     if (!j->n->tok)
         return;
-    dim3 grid((dim + THREADS - 1) / THREADS, j->n->tok);
+    dim3 grid(j->n->tok, (dim + THREADS - 1) / THREADS);
     sr_launch(j, embed, grid, THREADS, 0, sr_weight_on(&j->weight[j->op->w]), j->weight[j->op->w].row0, j->batch->tok, j->previous,
               j->count, dim, j->op->f[0], (float *)j->slot[j->op->out[0]]);
 }

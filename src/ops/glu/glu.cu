@@ -13,7 +13,7 @@ template <bool GELU>
 static __global__ void glu(const float *in, float *out, sr_devrows rows, uint32_t n)
 {
     sr_await_forerunner();
-    uint32_t r = blockIdx.y, i = blockIdx.x * THREADS + threadIdx.x;
+    uint32_t r = blockIdx.x, i = blockIdx.y * THREADS + threadIdx.x;
     if (r >= sr_dev_rows(rows) || i >= n)
         return;
     const float *x = in + (size_t)r * 2 * n;
@@ -26,7 +26,7 @@ static void launch(const sr_cudajob *j)
     uint32_t     rows = sr_slot_rows(&j->prog->slot[op->in[0]], j->n), n = op->dim[0];
     if (!rows || !n)
         return;
-    dim3         grid((n + THREADS - 1) / THREADS, rows);
+    dim3         grid(rows, (n + THREADS - 1) / THREADS);
     const float *in  = (const float *)j->slot[op->in[0]];
     float       *out = (float *)j->slot[op->out[0]];
     if (op->flags & SR_F_GELU)

@@ -55,13 +55,13 @@ typedef struct {
 static __global__ void __launch_bounds__(THREADS) rope_kvwrite(const __grid_constant__ rotated a, const __grid_constant__ sr_kvbind kv)
 {
     sr_await_forerunner();
-    uint32_t t = blockIdx.y, lane = threadIdx.x % 32;
+    uint32_t t = blockIdx.x, lane = threadIdx.x % 32;
     if (t >= a.n->tok)
         return;
     float       *row = a.x + (size_t)t * a.width;
     const float *cos = a.cs + (size_t)t * 2 * a.half, *sin = cos + a.half;
-    if (blockIdx.x < a.q_blocks) {
-        uint32_t k = blockIdx.x * THREADS + threadIdx.x, h = k / a.half, i = k % a.half;
+    if (blockIdx.y < a.q_blocks) {
+        uint32_t k = blockIdx.y * THREADS + threadIdx.x, h = k / a.half, i = k % a.half;
         if (h >= a.q_heads)
             return;
         float *p  = row + (size_t)h * a.hd, *p0 = a.neox ? p + i : p + 2 * i, *p1 = a.neox ? p + i + a.half : p + 2 * i + 1;
@@ -70,7 +70,7 @@ static __global__ void __launch_bounds__(THREADS) rope_kvwrite(const __grid_cons
         *p1 = sr_rotate(x0, x1, cos[i], sin[i], true);
         return;
     }
-    uint32_t pieces = (a.hd + 31) / 32, all = pieces * kv.kv_heads, i = (blockIdx.x - a.q_blocks) * WARPS + threadIdx.x / 32,
+    uint32_t pieces = (a.hd + 31) / 32, all = pieces * kv.kv_heads, i = (blockIdx.y - a.q_blocks) * WARPS + threadIdx.x / 32,
              value = i >= all, h = (i - value * all) / pieces, d = (i - value * all) % pieces * 32 + lane;
     if (h >= kv.kv_heads)
         return;
@@ -118,6 +118,6 @@ extern "C" uint32_t sr_rope_kvwrite_cuda(const sr_cudajob *j, uint32_t op, uint3
         return 0;
     uint32_t pieces = (a.hd + 31) / 32 * kv->kv_heads * 2;
     if (j->n->tok)
-        sr_launch(j, rope_kvwrite, dim3(a.q_blocks + (pieces + WARPS - 1) / WARPS, j->n->tok), THREADS, 0, a, *kv);
+        sr_launch(j, rope_kvwrite, dim3(j->n->tok, a.q_blocks + (pieces + WARPS - 1) / WARPS), THREADS, 0, a, *kv);
     return 2;
 }

@@ -85,7 +85,7 @@ template <int FROM> static __device__ float4 value(const columns &c)
     return FROM == SR_GEMM90_NORM ? times(v, c.w) : v;
 }
 
-/* A block per row; of a gated unit's rows, whose activations are most of the work, gridDim.x blocks that have a run of columns each.  The row's
+/* A block per row; of a gated unit's rows, whose activations are most of the work, gridDim.y blocks that have a run of columns each.  The row's
  * bound is read by all of them, which takes less than their meeting would.  What has been read stays in registers, columns beyond
  * KEEP * 4 * THREADS are read twice. */
 template <int FROM, int THREADS> static __global__ void __launch_bounds__(THREADS) image_kernel(const __grid_constant__ sr_gemm90x g)
@@ -94,7 +94,7 @@ template <int FROM, int THREADS> static __global__ void __launch_bounds__(THREAD
     constexpr bool GATED = FROM == SR_GEMM90_SILU || FROM == SR_GEMM90_GELU;
     sr_pdl_launch();
     sr_pdl_wait();
-    const uint32_t r = blockIdx.y, each = GATED ? ((g.cols + gridDim.x - 1) / gridDim.x + 127) & ~127u : g.cols, first = GATED ? blockIdx.x * each : 0,
+    const uint32_t r = blockIdx.x, each = GATED ? ((g.cols + gridDim.y - 1) / gridDim.y + 127) & ~127u : g.cols, first = GATED ? blockIdx.y * each : 0,
                    end = min(first + each, g.cols), k0 = first + threadIdx.x * 4;
     if (g.count && r >= __ldcg(g.count))
         return;
@@ -121,7 +121,7 @@ template <int FROM, int THREADS> static __global__ void __launch_bounds__(THREAD
     top        = of_block<false>(top) * s;
     uint32_t e = max(__float_as_uint(top) >> 23, 12u); /* the largest becomes 2^10 .. 2^11 */
     float f    = __uint_as_float((264 - e) << 23) * s;
-    if (threadIdx.x + blockIdx.x == 0)
+    if (threadIdx.x + blockIdx.y == 0)
         g.scale[r] = __uint_as_float((e - 10) << 23);
     uint8_t *tile = g.image + (size_t)(r / g.n) * g.blocks_k * sr_gemm90_block(g.n);
 #pragma unroll
@@ -332,7 +332,7 @@ void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream)
     configure(&c, attr, pdl, 0, stream);
     const bool gated     = x->from == SR_GEMM90_SILU || x->from == SR_GEMM90_GELU;
     const uint32_t parts = gated && x->m <= 128 ? 128 / x->m : 1;
-    c.gridDim            = dim3(parts < 4 ? parts : 4, x->m); /* eight take as long as four */
+    c.gridDim            = dim3(x->m, parts < 4 ? parts : 4); /* eight take as long as four */
     switch (x->from) {
     case SR_GEMM90_NORM:
         image<SR_GEMM90_NORM>(&c, x);

@@ -11,7 +11,7 @@ enum { THREADS = 128 };
 static __global__ void table(const int32_t *pos, const float *freq, const sr_shape *n, uint32_t half, float scale, float *out)
 {
     sr_await_forerunner();
-    uint32_t t = blockIdx.y, i = blockIdx.x * THREADS + threadIdx.x;
+    uint32_t t = blockIdx.x, i = blockIdx.y * THREADS + threadIdx.x;
     if (t >= n->tok || i >= half)
         return;
     float s, c;
@@ -24,7 +24,7 @@ static __global__ void rope(float *x, const float *cs, const sr_shape *n, uint32
                             uint32_t first, bool neox)
 {
     sr_await_forerunner();
-    uint32_t t = blockIdx.y, k = blockIdx.x * THREADS + threadIdx.x, h = k / half, i = k % half;
+    uint32_t t = blockIdx.x, k = blockIdx.y * THREADS + threadIdx.x, h = k / half, i = k % half;
     if (t >= n->tok || h >= heads)
         return;
     float *p  = x + (size_t)t * width + first + (size_t)h * head_dim;
@@ -39,7 +39,7 @@ static void launch_table(const sr_cudajob *j)
     uint32_t half = j->op->dim[0] / 2;
     if (!j->n->tok || !half)
         return;
-    sr_launch(j, table, dim3((half + THREADS - 1) / THREADS, j->n->tok), THREADS, 0, j->batch->pos, (const float *)j->weight[j->op->w].p,
+    sr_launch(j, table, dim3(j->n->tok, (half + THREADS - 1) / THREADS), THREADS, 0, j->batch->pos, (const float *)j->weight[j->op->w].p,
               j->count, half, j->op->f[0], (float *)j->slot[j->op->out[0]]);
 }
 
@@ -49,7 +49,7 @@ static void launch_rope(const sr_cudajob *j)
     uint32_t     half = op->dim[2] / 2, pairs = op->dim[0] * half;
     if (!j->n->tok || !pairs)
         return;
-    sr_launch(j, rope, dim3((pairs + THREADS - 1) / THREADS, j->n->tok), THREADS, 0, (float *)j->slot[op->in[0]],
+    sr_launch(j, rope, dim3(j->n->tok, (pairs + THREADS - 1) / THREADS), THREADS, 0, (float *)j->slot[op->in[0]],
               (const float *)j->slot[op->in[1]], j->count, j->prog->slot[op->in[0]].width, op->dim[0], op->dim[1], half, op->dim[3],
               (op->flags & SR_F_NEOX) != 0);
 }
