@@ -10,6 +10,7 @@
 #include "base/bench.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "ops/cuda_driver.h"
 #include "ops/linear/layout.h"
 
 enum { ALIGN = 4096, MIB = 1 << 20, USUAL_GRANULE = 2 * MIB };
@@ -182,7 +183,7 @@ static void cuda_close(sr_dev *d)
 static size_t granule(sr_dev *d)
 {
     CUresult (*ask)(size_t *, const CUmemAllocationProp *, CUmemAllocationGranularity_flags);
-    void               *p    = sr_cuda_entry("cuMemGetAllocationGranularity");
+    void               *p    = sr_cuda_driver("cuMemGetAllocationGranularity");
     size_t              n    = 0;
     CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = d->index}};
     memcpy(&ask, &p, sizeof p);

@@ -59,7 +59,6 @@ void sr_cuda_fail(sr_dev *d, const sr_err *e); /* kept for the next wait() */
 bool sr_cuda_owns(sr_dev *d, const void *p, size_t bytes); /* within one piece of device or page-locked memory given by alloc() */
 
 /* queue.c */
-void     *sr_cuda_entry(const char *name); /* a function of the driver; NULL: it has none */
 SR_MUSTUSE sr_status sr_cudaqueues_open(sr_dev *d, sr_err *err);
 void      sr_cudaqueues_close(sr_dev *d);
 SR_MUSTUSE sr_status sr_cuda_copyv(sr_dev *d, sr_queue q, const sr_span *s, uint32_t n, sr_err *err);

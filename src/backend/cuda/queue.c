@@ -14,29 +14,17 @@
 #include "base/futex.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "ops/cuda_driver.h"
 
 enum { WORD_STEP = 128, SPINS = 4000, WAITS = SR_COUNT(((sr_dev *)0)->waited) };
 static const uint64_t YIELD_NS = 4000000, LOOK_NS = 200000; /* then sleep; ask the streams for failures */
 /* A nap pays from the first on; awake so long before it is over; longer waits sleep anyway. */
 static const uint64_t NAP_LEAST_NS = 100000, NAP_EARLY_NS = 150000, NAP_MOST_NS = 10000000;
 
-/* Driver functions by name: linking libcuda would make the plugin unloadable without a driver. */
-void *sr_cuda_entry(const char *name)
-{
-    void                          *p = NULL;
-    enum cudaDriverEntryPointQueryResult found;
-    if (cudaGetDriverEntryPointByVersion(name, &p, 12000, cudaEnableDefault, &found) != cudaSuccess ||
-        found != cudaDriverEntryPointSuccess) {
-        (void)cudaGetLastError();
-        return NULL;
-    }
-    return p;
-}
-
 static void find_memory_operations(sr_dev *d)
 {
     CUresult (*attribute)(int *, CUdevice_attribute, CUdevice);
-    void *p = sr_cuda_entry("cuDeviceGetAttribute"), *w = sr_cuda_entry("cuStreamWriteValue64"), *a = sr_cuda_entry("cuStreamWaitValue64");
+    void *p = sr_cuda_driver("cuDeviceGetAttribute"), *w = sr_cuda_driver("cuStreamWriteValue64"), *a = sr_cuda_driver("cuStreamWaitValue64");
     int   wide = 0;
     memcpy(&attribute, &p, sizeof p);
     if (!p || !w || !a || attribute(&wide, CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS, d->index) != CUDA_SUCCESS || !wide)

@@ -1,20 +1,10 @@
 /* attn_sm90: the host's side of attention on sm_90: the tensor map over the pages, sizes of the launch. */
 #include "ops/attn/attn_mma.h"
+#include "ops/cuda_driver.h"
 
-/* The encoder is the driver's: asked for by name, so that programs need not be linked with it. */
 typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *, const cuuint64_t *,
                               const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
                               CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-static encode_fn encoder(void)
-{
-    void *f = NULL;
-    cudaDriverEntryPointQueryResult found;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &found) ||
-        found != cudaDriverEntryPointSuccess)
-        return NULL;
-    return (encode_fn)f;
-}
 
 /* The pool as one matrix: a row per (page, layer, K or V, head, position), head size wide. */
 bool sr_attn_sm90_map(sr_attnmma *a, uint32_t hd, CUtensorMap *map)
@@ -33,7 +23,7 @@ bool sr_attn_sm90_map(sr_attnmma *a, uint32_t hd, CUtensorMap *map)
     a->box_rows     = 16;
     while (!two && a->box_rows < (hd <= 128 ? 128u : 64u) && a->kv.page_tokens % (a->box_rows * 2) == 0)
         a->box_rows *= 2;
-    encode_fn encode     = encoder();
+    encode_fn encode     = (encode_fn)sr_cuda_driver("cuTensorMapEncodeTiled");
     cuuint64_t size[3]   = {both ? 64 : hd, 0x7fffffff, both ? 2u : 1u}; /* the pool's length is not told to kernels; they read what the table names */
     cuuint64_t stride[2] = {row, 128};
     cuuint32_t box[3]    = {64, a->box_rows, both ? 2u : 1u}, step[3] = {1, 1, 1};
