@@ -91,8 +91,8 @@ template <int HD, int F> __device__ __forceinline__ void run_tell(const sr_attnm
 template <int HD, int F> __device__ __forceinline__ void tell_first(const sr_attnmma &a, block_mma<HD, F> &w, carried<HD, F> &c)
 {
     c.told = (int)((w.hi - 1) / RUN / (TOLD / 2)) - 1;
-    if (threadIdx.x < TOLD) {
-        const int at = c.told * (TOLD / 2) + (int)threadIdx.x;
+    for (uint32_t i = threadIdx.x; i < TOLD; i += plan_mma<HD, F>::threads) { /* a block above head size 128 has fewer */
+        const int at = c.told * (TOLD / 2) + (int)i;
         run_look(a, w, c, at);
         run_tell(a, w, c, at);
     }
