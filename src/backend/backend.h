@@ -50,7 +50,8 @@ typedef struct {                   /* how to open a device; zero = defaults */
     uint32_t spin_us;              /* CPU: how long an idle worker spins before it sleeps; 0 = the measured default */
     bool     pin;                  /* CPU: workers to cores */
     bool     profile;              /* ops and steps can be timed (see profile()) */
-    bool     deterministic;        /* GPU: an output depends on its inputs alone, not on who else is in the step (the CPU always does that) */
+    bool     deterministic;        /* GPU: an output depends on its inputs alone, not on who else is in the step (the CPU always does that); a drafted
+                                      token's also on its tree (ops/tree.h), unless that is a chain */
     bool     no_graphs;            /* GPU: launch op by op, for debuggers and comparisons */
     const char *isa;               /* CPU: "ref", "avx2", "avx512", "amx", "amx-bf16", "neon", "neon-dot"; NULL = the best there is with the reference's bits */
     bool        f32_activations;   /* CPU: what weights in blocks are multiplied by stays f32; else it is rounded to int8, as ggml does (ops/linear/linear.h) */

@@ -127,6 +127,7 @@ static void batch_up(held *h, const kit *k, const gpu_run_args *a, sr_batch *b)
     b->tok      = up(h, k->batch.tok, k->n.tok * 4);
     b->pos      = up(h, k->batch.pos, k->n.tok * 4);
     b->dst      = up(h, k->batch.dst, 2 * (size_t)k->max.tok * 4); /* kits have their pages in group 1 */
+    b->tree     = up(h, k->batch.tree, k->n.tok * 8);
     b->seq      = up(h, k->batch.seq, (k->n.seq + 1) * 4);
     b->table    = up(h, k->batch.table, 2 * seqs * k->max.pages * 4);
     b->kv_len   = up(h, k->batch.kv_len, 2 * seqs * 8);

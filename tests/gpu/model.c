@@ -7,13 +7,13 @@
 
 #include "../../tools/bisect.h"
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "engine/tree_kit.h"
 
 #define DRAFT_BF16 "tests/data/strata-demo-draft-bf16.gguf"
 #define DRAFT_Q8 "models/strata-demo-draft-Q8_0.gguf"
 #define BASE_Q4 "models/strata-demo-base-Q4_K_M.gguf"
 
-static bool op_by_op, alike; /* for load(): no graphs; deterministic */
+static bool op_by_op, alike, trees; /* for load(): no graphs; deterministic; steps may have drafted tokens */
 
 static sr_model *load(const char *path, const sr_backend *be, uint32_t out_rows, uint16_t kv_format)
 {
@@ -25,6 +25,7 @@ static sr_model *load(const char *path, const sr_backend *be, uint32_t out_rows,
                     .max_seqs        = 4,
                     .max_step_tokens = 128,
                     .out_rows        = (uint16_t)out_rows,
+                    .trees           = trees,
                     .kv_format_k     = kv_format,
                     .kv_format_v     = kv_format,
                     .dev             = {.threads = be == &sr_backend_cpu ? 2 : 0, .no_graphs = op_by_op, .deterministic = alike}};
@@ -359,6 +360,75 @@ static void greedy_and_seeded_answers_are_the_cpu_s(void)
     sr_free(g);
 }
 
+/* ---- drafted tokens
+ * --------------------------------------------------------------------------------------------- */
+
+enum { PROMPT = 90 };
+
+enum { TREE, CHAIN, TEXT };
+
+/* The largest difference of logits between n tokens in a step, drafted (or a text in one step), and their paths as texts token by token; every `each`-th of them. */
+static double tree_against_texts(sr_model *m, uint32_t n, int shape, uint32_t each)
+{
+    sr_err err     = {0};
+    uint64_t seed  = 11 + n;
+    uint32_t vocab = m->info.n_vocab, path[SR_TREE_MOST];
+    float *at = sr_calloc((size_t)n * vocab, sizeof *at), *text = sr_calloc((size_t)128 * vocab, sizeof *text);
+    int32_t tok[SR_TREE_MOST], all[PROMPT + SR_TREE_MOST];
+    int16_t parent[SR_TREE_MOST];
+    double worst = 0;
+    tree_text t = {0};
+    tree_draw(n, vocab, &seed, tok, parent);
+    for (uint32_t i = 0; i < PROMPT; i++)
+        all[i] = (int32_t)(7 + i * 131 % 1000);
+    for (uint32_t i = 0; shape != TREE && i < n; i++)
+        parent[i] = (int16_t)i - 1;
+    tree_rows r = {.tok = tok, .parent = shape == TEXT ? NULL : parent, .n = n, .logits = at};
+    bool ok     = CHECK(tree_open(m, 0, all, PROMPT, 64, &t, text, &err) == SR_OK && tree_step(m, &t, &r, 1, &err) == SR_OK, "%s", err.msg);
+    tree_close(&t);
+    for (uint32_t i = 0; i < n && ok; i += each) {
+        uint32_t depth = tree_path(parent, i, path);
+        for (uint32_t k = 0; k < depth; k++)
+            all[PROMPT + k] = tok[path[k]];
+        tree_rows last = {.tok = all + PROMPT + depth - 1, .n = 1, .logits = text};
+        ok = CHECK(tree_open(m, 0, all, PROMPT + depth - 1, 64, &t, text, &err) == SR_OK && tree_step(m, &t, &last, 1, &err) == SR_OK, "%s", err.msg);
+        tree_close(&t);
+        for (uint32_t v = 0; v < vocab && ok; v++) {
+            double e = fabs((double)at[(size_t)i * vocab + v] - (double)text[v]);
+            worst    = e <= worst ? worst : e == e ? e : INFINITY;
+        }
+    }
+    sr_free(at);
+    sr_free(text);
+    return worst;
+}
+
+/* Sums of a drafted row's attention are in the order of places, not of positions, and its products are those of more rows: f16 factors, 2^-11 each, as in
+ * a text that is cut otherwise.  In pages of Q8_0 a number near the middle of two steps, each 1/127 of the largest in its block, then comes down on the other side.
+ * On a deterministic device a chain is a text to the bit. */
+static void a_tree_s_paths_have_the_logits_of_texts(void)
+{
+    static const struct { const char *path; uint16_t kv; } with[] = {{DRAFT_BF16, SR_F16}, {BASE_Q4, SR_F16}, {DRAFT_Q8, SR_Q8_0}};
+    static const uint32_t n[] = {2, 9, 30, 64};
+    gpu_device_close();
+    for (size_t w = 0; w < SR_COUNT(with); w++) {
+        double worst = 0, chain = 0, cut = 0, limit = with[w].kv == SR_Q8_0 ? 1.5e-1 : 5e-2;
+        for (int d = 0; d < 2; d++) {
+            trees = true, alike = d;
+            sr_model *m = load(with[w].path, &sr_backend_cuda, 128, with[w].kv);
+            trees = alike = false;
+            for (size_t i = 0; m && i < SR_COUNT(n); i++) {
+                worst = fmax(worst, tree_against_texts(m, n[i], TREE, 1 + n[i] / 8));
+                chain = d ? fmax(chain, tree_against_texts(m, n[i], CHAIN, 1 + n[i] / 4)) : chain;
+                cut   = d ? cut : fmax(cut, tree_against_texts(m, n[i], TEXT, 1 + n[i] / 8));
+            }
+            sr_model_close(m);
+        }
+        CHECK(worst < limit && chain == 0, "%s: logits differ by %.2e, of a chain on a deterministic device by %.2e", with[w].path, worst, chain);
+        gpu_say("%s%.1e (%.1e)", w ? ", " : "logits within (a text cut otherwise) ", worst, cut);
+    }
+}
+
 /* ---- vectors
  * ---------------------------------------------------------------------------------------------------- */
 
@@ -436,6 +506,7 @@ const gpu_test gpu_model_tests[] = {
     {"deterministic_logits_do_not_depend_on_how_a_text_is_cut", deterministic_logits_do_not_depend_on_how_a_text_is_cut},
     {"captured_steps_give_the_same_tokens", captured_steps_give_the_same_tokens},
     {"greedy_and_seeded_answers_are_the_cpu_s", greedy_and_seeded_answers_are_the_cpu_s},
+    {"a_tree_s_paths_have_the_logits_of_texts", a_tree_s_paths_have_the_logits_of_texts},
     {"vectors_are_the_cpu_s", vectors_are_the_cpu_s},
     {NULL, NULL},
 };

@@ -149,8 +149,6 @@ sr_status sr_cuda_bind(sr_plan *pl, const sr_batch *b, uint32_t w, uint32_t n, c
 {
     if (sr_bind_fits(pl->prog, w, n, err))
         return SR_INVALID;
-    if (b && b->tree)
-        return sr_raise(err, SR_UNSUPPORTED, "cuda: token trees");
     for (uint32_t i = 0; b && i < pl->prog->n_kv; i++)
         if (b->kv[i].turned)
             return sr_raise(err, SR_UNSUPPORTED, "cuda: pages whose keys lie in columns");

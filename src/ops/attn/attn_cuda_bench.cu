@@ -4,21 +4,25 @@
  *   strata-bench-attn-cuda [decode|prefill [75]]   long contexts, prompts; shapes of an 8B model; 75: the kernels
  *                                                  that cards before sm_90 get
  *   strata-bench-attn-cuda step [75]               decode with the rotation and the KV write before it, as two launches and as one
+ *   strata-bench-attn-cuda tree [75]               drafted rows of a tree (ops/tree.h) against as many rows of a text
  *
  * Tolerance: q, k, v and p are rounded to f16 (2^-11 relative at most): scores are off by 2^-10 * |q| |k| *
  * scale at most, the weights relatively by as much; twice that times the largest value bounds the output. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/cuda_bench.h"
 #include "ops/mma.cuh"
+#include "ops/tree.h"
 
 #ifndef CODE_ARCH
 #define CODE_ARCH 90
 #endif
 #define READ_LIMIT 4365e9 /* of an H200, measured by a kernel that only reads */
 #define SEQS 128
+enum { NO_WORDS, CHAINS, STARS, TREES }; /* NO_WORDS: batch.tree is NULL */
 
 typedef struct {
-    uint32_t heads, kv_heads, hd, window, page, n_seq, tok[SEQS], past[SEQS], first[SEQS];
+    uint32_t heads, kv_heads, hd, window, page, n_seq, tok[SEQS], past[SEQS], first[SEQS], drafted[SEQS]; /* drafted: of tok, the last ones */
+    uint32_t words; /* of the drafted */
     uint16_t format;
     float cap;
 } shape;
@@ -33,6 +37,7 @@ typedef struct {
     uint8_t *pool;           /* host copy, if checked */
     uint32_t *table, layers; /* host */
     float *q;
+    uint64_t *word;          /* [tok] */
     size_t row, pool_bytes;
 } bench_op;
 
@@ -96,6 +101,21 @@ static void fill_pages(bench_op *b, const shape *s, uint32_t pages)
     kv->base                    = to_device(b->pool, b->pool_bytes);
 }
 
+/* The words of a step's tokens: what each drafted one's parent is follows from the kind. */
+static void draft(bench_op *b, const shape *s, uint32_t tok)
+{
+    b->word = (uint64_t *)calloc(tok, sizeof *b->word);
+    for (uint32_t q = 0, t = 0; q < s->n_seq; t += s->tok[q++]) {
+        uint64_t *word = b->word + t + s->tok[q] - s->drafted[q];
+        for (uint32_t i = 0; i < s->drafted[q]; i++) {
+            uint32_t parent = s->words == CHAINS ? i : s->words == STARS ? i > 0 : below(i + 1); /* and one less, of which -1 is none */
+            word[i]         = (parent ? word[parent - 1] : 0) | 1ull << i;
+        }
+    }
+    if (s->words != NO_WORDS)
+        b->batch.tree = (uint64_t *)to_device(b->word, tok * sizeof *b->word);
+}
+
 static void op_open(bench_op *b, const shape *s, uint32_t layers, const sr_cudainfo *dev)
 {
     *b           = {};
@@ -113,6 +133,7 @@ static void op_open(bench_op *b, const shape *s, uint32_t layers, const sr_cudai
     b->n   = {tok, tok, s->n_seq, pages};
     b->max = b->n;
     fill_pages(b, s, pages);
+    draft(b, s, tok);
     b->batch.seq    = (uint32_t *)to_device(seq, sizeof seq);
     b->batch.kv_len = (uint32_t *)to_device(len, sizeof len);
     b->batch.table  = (uint32_t *)to_device(b->table, (size_t)s->n_seq * pages * 4);
@@ -170,7 +191,7 @@ static void step_open(bench_op *b, const shape *s)
 
 static void op_close(bench_op *b)
 {
-    void *d[] = {(void *)b->batch.dst, b->base[2],(void *)b->batch.seq,
+    void *d[] = {(void *)b->batch.dst, b->base[2],(void *)b->batch.seq, (void *)b->batch.tree,
                  (void *)b->batch.kv_len,
                  (void *)b->batch.table,
                  b->count,
@@ -183,6 +204,7 @@ static void op_close(bench_op *b)
     free(b->pool);
     free(b->table);
     free(b->q);
+    free(b->word);
 }
 
 static void launch(bench_op *b, const sr_cudainfo *dev, uint32_t layer, cudaStream_t s)
@@ -222,7 +244,10 @@ static double worst(const bench_op *b, const shape *s, uint32_t step)
             for (uint32_t h = 0; h < s->heads; h++) {
                 if ((t * s->heads + h) % step)
                     continue;
-                uint32_t end = s->past[q] + i + 1, begin = s->window && end > s->window + s->first[q] ? end - s->window : s->first[q];
+                uint64_t word  = b->word[t];
+                uint32_t end = s->past[q] + i + 1, first = word ? end - 1 - sr_tree_own(word) : end;
+                end            = word ? first + sr_tree_bits(word) : end;
+                uint32_t begin = s->window && end > s->window + s->first[q] ? end - s->window : s->first[q];
                 const float *x = b->q + (size_t)t * b->slot[0].width + (size_t)h * s->hd;
                 double top = -1e30, sum = 0, qq = 0, peak = 0, kk = 0;
                 for (uint32_t d = 0; d < s->hd; d++)
@@ -230,11 +255,12 @@ static double worst(const bench_op *b, const shape *s, uint32_t step)
                 for (int value = 0; value < 2; value++) {
                     memset(o, 0, s->hd * sizeof *o);
                     for (uint32_t p = begin; p < end; p++) {
-                        size_t page = b->table[(size_t)q * b->n.pages + p / s->page];
+                        uint32_t at = sr_tree_place(word, first, p);
+                        size_t page = b->table[(size_t)q * b->n.pages + at / s->page];
                         sr_decode_row(s->format,
                                       b->pool + page * kv->stride.page + value * kv->stride.kv +
                                           h / (s->heads / s->kv_heads) * kv->stride.head +
-                                          p % s->page * kv->stride.tok,
+                                          at % s->page * kv->stride.tok,
                                       row, s->hd);
                         double dot = 0, norm = 0;
                         if (value) {
@@ -302,7 +328,35 @@ static shape random_shape(uint32_t i)
         s.past[q]  = below(i % 6 == 5 ? 200 : i % 7 == 0 ? 3000 : 300);
         s.first[q] = below(4) ? 0 : below(s.past[q] + 1);
     }
+    if (below(2)) { /* trees; or words of which none says anything */
+        s.words = below(4) == 0 ? CHAINS : below(4) == 0 ? STARS : TREES;
+        for (uint32_t q = 0; q < s.n_seq; q++) {
+            uint32_t most = s.tok[q] < SR_TREE_MOST ? s.tok[q] : (uint32_t)SR_TREE_MOST;
+            s.drafted[q]  = below(3) == 0 ? 0 : below(2) ? most : below(most + 1);
+        }
+    }
     return s;
+}
+
+/* A chain is a text: on a deterministic device, whose kernels are those of any step, to the bit. */
+static bool as_a_text(bench_op *b, const shape *s, const sr_cudainfo *dev)
+{
+    size_t bytes = (size_t)b->n.tok * s->heads * s->hd * 4;
+    const uint64_t *tree = b->batch.tree;
+    if (s->words != CHAINS || !dev->deterministic)
+        return true;
+    char *out[2] = {(char *)malloc(bytes), (char *)malloc(bytes)};
+    for (int i = 0; i < 2; i++) {
+        b->batch.tree = i ? NULL : tree;
+        CU(cudaMemset(b->base[1], 0xff, bytes));
+        launch(b, dev, 0, 0);
+        CU(cudaMemcpy(out[i], b->base[1], bytes, cudaMemcpyDeviceToHost));
+    }
+    b->batch.tree = tree;
+    bool same     = memcmp(out[0], out[1], bytes) == 0;
+    free(out[0]);
+    free(out[1]);
+    return same;
 }
 
 /* Products that the reference of a step takes. */
@@ -319,7 +373,7 @@ static int check(sr_cudainfo dev, uint32_t cases, uint32_t from)
     const int archs[] = {CODE_ARCH, 75};
     uint32_t all      = 0;
     for (int code = 0; code < (CODE_ARCH > 75 ? 2 : 1); code++) { /* the kernels that such a card would get, too */
-        uint32_t wrong = 0;
+        uint32_t wrong = 0, trees = 0;
         double most    = 0;
         seed           = 0x9e3779b97f4a7c15u + from;
         dev.arch       = archs[code];
@@ -334,15 +388,20 @@ static int check(sr_cudainfo dev, uint32_t cases, uint32_t from)
             CU(cudaDeviceSynchronize());
             double w = worst(&b, &s, 1 + (uint32_t)(work(&s) / 2e7));
             most     = w > most ? w : most;
+            trees += s.words == STARS || s.words == TREES;
+            if (!as_a_text(&b, &s, &dev)) {
+                wrong++;
+                printf("WRONG: arch %d case %u: a chain is no text\n", dev.arch, i);
+            }
             if (w > 1) {
                 wrong++;
-                printf("WRONG %.3g x tolerance: arch %d case %u heads %u/%u hd %u window %u page %u %s cap %g, tok %u past %u first %u of %u\n", w,
-                       dev.arch, i, s.heads, s.kv_heads, s.hd, s.window, s.page, sr_dtype_name(s.format), s.cap, s.tok[0], s.past[0],
-                       s.first[0], s.n_seq);
+                printf("WRONG %.3g x tolerance: arch %d case %u heads %u/%u hd %u window %u page %u %s cap %g, tok %u past %u first %u of %u, words %u drafted %u\n",
+                       w, dev.arch, i, s.heads, s.kv_heads, s.hd, s.window, s.page, sr_dtype_name(s.format), s.cap, s.tok[0], s.past[0],
+                       s.first[0], s.n_seq, s.words, s.drafted[0]);
             }
             op_close(&b);
         }
-        printf("kernels of sm_%d: %u cases, %u wrong, worst %.2f of the tolerance\n", dev.arch, cases, wrong, most);
+        printf("kernels of sm_%d: %u cases, %u of them trees, %u wrong, worst %.2f of the tolerance\n", dev.arch, cases, trees, wrong, most);
         all += wrong;
     }
     return all ? 1 : 0;
@@ -432,6 +491,51 @@ static int step(const sr_cudainfo *dev)
     return 0;
 }
 
+/* Drafted rows of each sequence: a tree (parents drawn), as many rows of a text beside words that say nothing, and without words. */
+static int trees(const sr_cudainfo *dev)
+{
+    static const struct {
+        uint32_t n_seq, past;
+    } cases[] = {{1, 255}, {1, 1023}, {1, 4095}, {4, 1023}, {16, 1023}};
+    cudaStream_t stream;
+    CU(cudaStreamCreate(&stream));
+    printf("8B: 32 heads on 8, head size 128, pages of 16; us\n%5s %5s %6s %6s %10s %10s %10s %8s\n", "seqs", "rows", "past", "format", "text", "no drafts",
+           "tree", "tree/text");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (uint32_t rows = 2; rows <= SR_TREE_MOST; rows *= 2)
+            for (int q8 = 0; q8 < 2; q8++) {
+                float us[3];
+                double w = 0;
+                for (int how = 0; how < 3; how++) { /* a text, words 0, a tree */
+                    shape s = {};
+                    s.heads = 32, s.kv_heads = 8, s.hd = 128, s.page = 16, s.n_seq = cases[i].n_seq;
+                    s.format = q8 ? SR_Q8_0 : SR_F16;
+                    if (how)
+                        s.words = TREES;
+                    for (uint32_t q = 0; q < s.n_seq; q++)
+                        s.tok[q] = rows, s.past[q] = cases[i].past, s.drafted[q] = how == 2 ? rows : 0;
+                    double bytes    = (double)s.n_seq * (s.past[0] + rows) * s.kv_heads * 2 * (double)sr_row_bytes(s.format, s.hd);
+                    uint32_t layers = (uint32_t)(300e6 / bytes) + 1; /* more than L2, over the layers */
+                    bench_op b;
+                    op_open(&b, &s, layers > 32 ? 32 : layers, dev);
+                    us[how] = bench_graph(stream, 9,
+                                          [&] {
+                                              for (uint32_t l = 0; l < b.layers; l++)
+                                                  launch(&b, dev, l, stream);
+                                          }) /
+                              (float)b.layers;
+                    launch(&b, dev, 0, stream);
+                    CU(cudaStreamSynchronize(stream));
+                    w = fmax(w, worst(&b, &s, 61));
+                    op_close(&b);
+                }
+                printf("%5u %5u %6u %6s %10.2f %10.2f %10.2f %8.2f%s\n", cases[i].n_seq, rows, cases[i].past, q8 ? "Q8_0" : "F16", us[0], us[1], us[2],
+                       us[2] / us[0], w > 1 ? "  WRONG" : "");
+                fflush(stdout);
+            }
+    return 0;
+}
+
 /* What the products alone do: sixteen independent sums a warp, operands in registers, numbers of +- 0.25 .. 1. */
 static __global__ void __launch_bounds__(256) products(float *out, int n)
 {
@@ -480,5 +584,7 @@ int main(int argc, char **argv)
         dev.arch = (int)strtol(argv[2], NULL, 10);
     if (argc > 1 && !strcmp(argv[1], "step"))
         return step(&dev);
+    if (argc > 1 && !strcmp(argv[1], "tree"))
+        return trees(&dev);
     return speed(&dev, argc < 2 || argv[1][0] == 'd', argc < 2 || argv[1][0] == 'p');
 }

@@ -34,6 +34,7 @@ template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK> struct decode_
     static constexpr int row  = F == SR_F16 ? HD * 2 : HD / 32 * 34; /* bytes */
     static constexpr int half = RUN * row;                            /* of K, of V of a run */
     static constexpr bool staged = BULK || F == SR_Q8_0;
+    static constexpr bool trees  = WARPS < 8; /* steps with words (ops/tree.h) go to the others: registers are few here */
     static constexpr bool ahead  = WARPS >= 8 && NT == 1 && HD <= 128; /* registers hold a run's values besides */
     static constexpr int ring    = staged ? WARPS * RINGS * 2 * half : 0;
     static constexpr int parts   = WARPS * rows * (HD + 2) * 4; /* after the loop, in the ring's place */
@@ -66,15 +67,39 @@ template <int HD, int NT> struct decode_state {
     uint32_t begin[NT][2], end[NT][2];
 };
 
+/* The token that row 2t + i of each eight is of. */
+__device__ __forceinline__ uint32_t decode_token(const sr_attnmma &a, const part_of &w, int n, int i)
+{
+    return (min(n * 8 + threadIdx.x % 4 * 2 + i, w.n_row - 1) + w.row0) / a.group;
+}
+
 /* Which positions this lane's rows see. */
 template <int HD, int NT> __device__ __forceinline__ void decode_see(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st)
 {
-    const uint32_t t = threadIdx.x % 4;
 #pragma unroll
     for (int n = 0; n < NT; n++)
 #pragma unroll
-        for (int i = 0; i < 2; i++)
-            visible_of(w.from, w.to, a.window, w.n_tok, (min(n * 8 + t * 2 + i, w.n_row - 1) + w.row0) / a.group, st.begin[n][i], st.end[n][i]);
+        for (int i = 0; i < 2; i++) {
+            const uint32_t tok = decode_token(a, w, n, i);
+            visible_of(w.from, w.to, a.window, w.n_tok, tok, st.begin[n][i], st.end[n][i]);
+            if (w.tree)
+                visible_by(w.tree[w.tok0 + tok], w.from, a.window, st.begin[n][i], st.end[n][i]);
+        }
+}
+
+/* What drafted rows do not see of their block. */
+template <int HD, int NT>
+__device__ __forceinline__ void decode_hide(const sr_attnmma &a, const part_of &w, const decode_state<HD, NT> &st, uint32_t p0, int n, float s[4])
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const uint64_t word = within(w.tree[w.tok0 + decode_token(a, w, n, i)], a.window);
+        const uint32_t at = p0 + place(threadIdx.x % 32 / 4), first = word ? st.end[n][i] - 1 - sr_tree_own(word) : ~0u;
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            if (hidden_by(word, first, at + h * 8))
+                s[2 * h + i] = -INFINITY;
+    }
 }
 
 /* The queries in the order of dimensions that keys come in: t * 8 .. of each 32, t * 4 .. of a last 16; or t * 32 .. of each 128. */
@@ -212,6 +237,8 @@ __device__ __forceinline__ void decode_soften(const sr_attnmma &a, const part_of
                 if (at < st.begin[n][i % 2] || at >= st.end[n][i % 2])
                     s[n][i] = -INFINITY;
             }
+        if (masked && w.tree)
+            decode_hide<HD, NT>(a, w, st, p0, n, s[n]);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             float top = fmaxf(s[n][i], s[n][2 + i]);
@@ -463,7 +490,7 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     part_of w;
     decode_state<HD, NT> st;
     decode_clear<HD, NT>(st);
-    if (!decode_part(a, P::rows, blockIdx, w)) { /* table and lengths were there before the step began */
+    if (!decode_part(a, P::trees ? a.tree : NULL, P::rows, blockIdx, w)) { /* table and lengths were there before the step began */
         decode_idle();
         return;
     }
@@ -500,7 +527,7 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_alone(const __grid_
     part_of w;
     decode_state<HD, 1> st;
     decode_clear<HD, 1>(st);
-    if (item >= a.items || !decode_part(a, P::rows, make_uint3(0, item % per, item / per), w)) {
+    if (item >= a.items || !decode_part(a, NULL, P::rows, make_uint3(0, item % per, item / per), w)) {
         sr_pdl_wait();
         return;
     }

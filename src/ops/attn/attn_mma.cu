@@ -1,7 +1,9 @@
 /* attn_mma: ATTN on tensor cores, the host's side: which kernels a step needs, their grids, the working memory.
  * Sequences with few rows go through the decode kernel, the others through a prefill kernel; a step of single
  * tokens launches the former only.  The two add up in different orders, and how many rows of a sequence a step has
- * depends on who else is in it: a deterministic device has all rows go through a prefill kernel. */
+ * depends on who else is in it: a deterministic device has all rows go through a prefill kernel.
+ * Steps with words (ops/tree.h) go the same ways, but for decode's blocks of eight warps and warps alone.  The sm_90 prefill has kernels of its own for them,
+ * because its registers are all in use; the others ask for a word in masked tiles, if there are any. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
 
@@ -95,7 +97,7 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j, bool beside)
     sr_attnmma b         = *a;
     const uint32_t need  = div_up(longest, wide ? 16 : 8);
     b.chunks             = need < a->chunks ? need : a->chunks;
-    const bool bulk      = j->dev->arch >= 90, few = bulk && !wide && in_eights(a, j);
+    const bool bulk      = j->dev->arch >= 90, few = bulk && !wide && !a->tree && in_eights(a, j);
     beside               = beside && few && a->kv.format_k == SR_F16 && j->op->dim[2] <= 128 && positions_of(j) <= BESIDE_MOST;
     b.early              = beside;
     const uint32_t fit   = few ? 1 : j->op->dim[2] > 128 ? 2 : wide || !bulk ? 3 : MANY; /* blocks of a multiprocessor */
@@ -104,7 +106,7 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j, bool beside)
     cudaLaunchConfig_t c = config(j, &overlap, dim3(b.splits, a->kv_heads * b.chunks, j->n->seq));
     uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) |
                     (beside ? SR_ATTN_BESIDE : few ? SR_ATTN_ONE : 0);
-    if (kind == SR_ATTN_BULK && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&
+    if (kind == SR_ATTN_BULK && !a->tree && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&
         a->kv_heads * b.chunks * j->n->seq >= ALONE_WARPS * (uint32_t)j->dev->sms)
         kind |= SR_ATTN_ALONE;
     switch (j->op->dim[2]) {
@@ -178,6 +180,7 @@ static bool describe(const sr_cudajob *j, sr_attnmma *a)
     a->seq        = j->batch->seq;
     a->table      = j->batch->table + (size_t)op->w * j->max->seq * j->max->pages;
     a->kv_len     = j->batch->kv_len + (size_t)op->w * j->max->seq * 2;
+    a->tree       = j->n->tok != j->n->seq ? j->batch->tree : NULL; /* what is alone sees what it would see anyway */
     a->width      = j->prog->slot[op->in[0]].width;
     a->layer      = op->n_w;
     a->window     = op->dim[3];

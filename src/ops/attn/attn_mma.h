@@ -20,6 +20,7 @@ typedef struct {
     uint32_t *arrived, *ticket;           /* [seq][kv head][chunk]; items taken, blocks that found none: all zero between launches */
     const sr_shape *n;                    /* true counts */
     const uint32_t *seq, *table, *kv_len; /* table, kv_len: of this group */
+    const uint64_t *tree;                 /* words of tokens (ops/tree.h); NULL: none is drafted, or each is alone in its sequence's step */
     sr_kvbind kv;
     sr_attnturn turn;
     struct {

@@ -15,10 +15,11 @@ typedef struct {
     uint32_t lo, hi, old;                   /* seen by some row; below old: not written in this step */
     uint32_t all_lo, all_hi;                /* seen by all rows */
     uint32_t n_split, split, begin, stop;   /* positions begin .. stop - 1, begin a multiple of 16 */
+    const uint64_t *tree;                   /* words of the step (ops/tree.h); NULL: none is drafted */
 } part_of;
 
-/* False: nothing to do for this block (split, kv head and chunk, sequence: `at`).  What it has to look up is asked for together: each answer takes half a microsecond. */
-__device__ __forceinline__ bool decode_part(const sr_attnmma &a, uint32_t rows, uint3 at, part_of &w)
+/* False: nothing to do for this block (split, kv head and chunk, sequence: `at`).  tree: a's, or NULL in a kernel that gets no steps with words.  What it has to look up is asked for together: each answer takes half a microsecond. */
+__device__ __forceinline__ bool decode_part(const sr_attnmma &a, const uint64_t *tree, uint32_t rows, uint3 at, part_of &w)
 {
     w.seq                = at.z;
     const uint32_t n_seq = a.n->seq, tok1 = a.seq[w.seq + 1];
@@ -33,8 +34,8 @@ __device__ __forceinline__ bool decode_part(const sr_attnmma &a, uint32_t rows, 
     if (w.seq >= n_seq || n_row > a.split_rows || w.row0 >= n_row)
         return false;
     w.n_row = min(n_row - w.row0, rows);
-    visible_of(w.from, w.to, a.window, w.n_tok, w.row0 / a.group, w.lo, w.all_hi);
-    visible_of(w.from, w.to, a.window, w.n_tok, (w.row0 + w.n_row - 1) / a.group, w.all_lo, w.hi);
+    w.tree = tree;
+    visible_to(w.from, w.to, a.window, w.n_tok, tree ? tree + w.tok0 : NULL, w.row0 / a.group, (w.row0 + w.n_row - 1) / a.group, w.lo, w.hi, w.all_lo, w.all_hi);
     w.old = w.to - w.n_tok;
     const uint32_t lo = w.lo / RUN * RUN, span = w.hi - lo, least = min(max(a.least, (span + SR_ATTN_FEW - 1) / SR_ATTN_FEW), SR_ATTN_LEAST),
                    size = (max(least, (span + a.splits - 1) / a.splits) + RUN - 1) / RUN * RUN;

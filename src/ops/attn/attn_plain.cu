@@ -1,4 +1,4 @@
-/* attn, plain: causal attention over pages, the variant that takes every head size, window, soft-cap and format.
+/* attn, plain: attention over pages, causal or of token trees, the variant that takes every head size, window, soft-cap and format.
  * Shapes   attn.h.   Roofline not sought.
  * Mapping  a warp per (token, query head).  32 positions at a time: each lane scores one, then lanes run over head dimensions
  *          for the values.  Query and accumulator of a warp lie in shared memory, so that any head size fits.
@@ -7,6 +7,7 @@
  * Archs    sm_75+, nothing arch-specific.                                              */
 #include "ops/attn/attn_cuda.h"
 #include "ops/kernel.cuh"
+#include "ops/tree.h"
 
 enum { WARPS = 4 };
 
@@ -15,6 +16,7 @@ typedef struct {
     float          *out;
     const sr_shape *n;
     const uint32_t *seq, *table, *kv_len; /* table, kv_len: of this group */
+    const uint64_t *tree;
     sr_kvbind       kv;
     uint32_t        width, layer, heads, kv_heads, hd, window, max_pages;
     float           scale, cap;
@@ -36,7 +38,12 @@ static __global__ void __launch_bounds__(WARPS * 32) attend(args a)
     while (t >= a.seq[s + 1])
         s++;
     float   *q = memory + threadIdx.x / 32 * 2 * a.hd, *o = q + a.hd;
-    uint32_t kvh = h / (a.heads / a.kv_heads), end = a.kv_len[2 * s + 1] - (a.seq[s + 1] - 1 - t), begin = a.kv_len[2 * s];
+    uint32_t kvh = h / (a.heads / a.kv_heads), end = a.kv_len[2 * s + 1] - (a.seq[s + 1] - 1 - t), begin = a.kv_len[2 * s], first = end;
+    uint64_t word = a.tree ? a.tree[t] : 0;
+    if (word) { /* from here on positions, as in the reference: places are looked up */
+        first = end - 1 - sr_tree_own(word);
+        end   = first + sr_tree_bits(word);
+    }
     if (a.window && end > a.window && end - a.window > begin)
         begin = end - a.window;
     for (uint32_t d = lane; d < a.hd; d += 32) {
@@ -49,7 +56,7 @@ static __global__ void __launch_bounds__(WARPS * 32) attend(args a)
         uint32_t i = i0 + lane;
         float    x = -INFINITY;
         if (i < end) {
-            const uint8_t *k = position(a, s, kvh, i, false);
+            const uint8_t *k = position(a, s, kvh, sr_tree_place(word, first, i), false);
             float          dot = 0;
             for (uint32_t d = 0; d < a.hd; d++)
                 dot = fmaf(q[d], sr_file_at(a.kv.format_k, k, d), dot);
@@ -63,7 +70,7 @@ static __global__ void __launch_bounds__(WARPS * 32) attend(args a)
         for (uint32_t d = lane; d < a.hd; d += 32) /* a lane's own dimensions: no exchange */
             o[d] *= keep;
         for (uint32_t k = 0; k < 32 && i0 + k < end; k++) {
-            const uint8_t *v = position(a, s, kvh, i0 + k, true);
+            const uint8_t *v = position(a, s, kvh, sr_tree_place(word, first, i0 + k), true);
             float          w = __shfl_sync(~0u, p, (int)k);
             for (uint32_t d = lane; d < a.hd; d += 32)
                 o[d] = fmaf(w, sr_file_at(a.kv.format_v, v, d), o[d]);
@@ -82,6 +89,7 @@ void sr_attn_plain_launch(const sr_cudajob *j)
     a.out       = (float *)j->slot[op->out[0]];
     a.n         = j->count;
     a.seq       = j->batch->seq;
+    a.tree      = j->batch->tree;
     a.table     = j->batch->table + (size_t)op->w * j->max->seq * j->max->pages;
     a.kv_len    = j->batch->kv_len + (size_t)op->w * j->max->seq * 2;
     a.kv        = j->batch->kv[op->w];

@@ -196,7 +196,7 @@ template <int HD, int F> __device__ __forceinline__ void mask_mma(const sr_attnm
 #pragma unroll
         for (int e = 0; e < 2; e++) {
             uint32_t begin, end;
-            visible(a, w.seq, w.n_tok, row_of(w, n, t * 2 + e) / a.group, begin, end);
+            visible(a, w.seq, w.n_tok, a.tree ? a.tree + a.seq[w.seq] : NULL, row_of(w, n, t * 2 + e) / a.group, begin, end);
 #pragma unroll
             for (int m = 0; m < P::tile / 16; m++)
 #pragma unroll
@@ -205,6 +205,25 @@ template <int HD, int F> __device__ __forceinline__ void mask_mma(const sr_attnm
                     if (p < begin || p >= end)
                         st.s[m][n][2 * h + e] = -INFINITY;
                 }
+        }
+}
+
+/* What drafted rows do not see of their block. */
+template <int HD, int F> __device__ __forceinline__ void hide_mma(const sr_attnmma &a, const block_mma<HD, F> &w, rows_mma<HD, F> &st, uint32_t p0)
+{
+    using P = plan_mma<HD, F>;
+    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, tok0 = a.seq[w.seq];
+#pragma unroll
+    for (int n = 0; n < P::wide; n++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const uint32_t tok = row_of(w, n, t * 2 + e) / a.group;
+            const uint64_t word  = within(a.tree[tok0 + tok], a.window);
+            const uint32_t first = word ? a.kv_len[2 * w.seq + 1] - (w.n_tok - tok) - sr_tree_own(word) : ~0u;
+#pragma unroll
+            for (int i = 0; i < P::tile / 8; i++)
+                if (hidden_by(word, first, p0 + i * 8 + g))
+                    st.s[i / 2][n][i % 2 * 2 + e] = -INFINITY;
         }
 }
 
@@ -384,8 +403,7 @@ template <int HD, int F> __device__ __forceinline__ bool find_mma(const sr_attnm
         return false;
     const uint32_t row0 = (blocks - 1 - want) * P::rows, n_row = min(n_tok * a.group - row0, (uint32_t)P::rows);
     uint32_t lo, hi, all_lo, all_hi;
-    visible(a, seq, n_tok, row0 / a.group, lo, all_hi);
-    visible(a, seq, n_tok, (row0 + n_row - 1) / a.group, all_lo, hi);
+    visible_to(a.kv_len[2 * seq], a.kv_len[2 * seq + 1], a.window, n_tok, a.tree ? a.tree + a.seq[seq] : NULL, row0 / a.group, (row0 + n_row - 1) / a.group, lo, hi, all_lo, all_hi);
     if (threadIdx.x == 0) {
         w.seq    = seq, w.n_tok = n_tok;
         w.row0   = row0, w.n_row = n_row;
@@ -476,6 +494,8 @@ template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::thre
                 cap_mma(a, st);
             if (masked)
                 mask_mma(a, w, st, j * P::tile);
+            if (masked && a.tree)
+                hide_mma(a, w, st, j * P::tile);
             if (__any_sync(0xffffffff, top_mma(st) > st.most))
                 move_mma(st);
             weigh_first(st, x);

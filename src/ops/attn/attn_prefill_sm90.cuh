@@ -9,7 +9,7 @@
  *          product with V; the groups take turns in issuing products, so that one's softmax runs under the other's.
  *          Tiles go from the last to the first: those with a mask, if any, first.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over tiles, base 2.
- * Variants queries in registers up to head size 128, in shared memory above.
+ * Variants queries in registers up to head size 128, in shared memory above; TREES: rows may have words (ops/tree.h).
  * Archs    sm_90a.                                                                           */
 #ifndef SR_OPS_ATTN_PREFILL_SM90_CUH
 #define SR_OPS_ATTN_PREFILL_SM90_CUH
@@ -73,10 +73,10 @@ __device__ __forceinline__ void named_arrive(uint32_t id, uint32_t threads)
  * --------------------------------------------------------------------------------------------------------- */
 
 /* Item number `ticket`, by a whole warp: sequences from the last, rows from the last, kv heads fastest. */
-__device__ __forceinline__ item90 item_of(const sr_attnmma &a, uint32_t ticket)
+template <bool TREES> __device__ __forceinline__ item90 item_of(const sr_attnmma &a, uint32_t ticket)
 {
     const uint32_t lane = threadIdx.x % 32, n_seq = a.n->seq;
-    uint32_t want = ticket / a.kv_heads, skip;
+    uint32_t want = ticket / a.kv_heads, all_lo, all_hi;
     item90 it     = {};
     it.seq        = SR_NO_ITEM;
     for (uint32_t s0 = 0; s0 < n_seq; s0 += 32) {
@@ -100,11 +100,12 @@ __device__ __forceinline__ item90 item_of(const sr_attnmma &a, uint32_t ticket)
         uint32_t block = __shfl_sync(0xffffffff, sum - 1 - want, at);
         it.seq         = __shfl_sync(0xffffffff, s, at);
         it.head        = ticket % a.kv_heads;
-        it.n_tok       = a.seq[it.seq + 1] - a.seq[it.seq];
+        const uint32_t tok0 = a.seq[it.seq];
+        it.n_tok       = a.seq[it.seq + 1] - tok0;
         it.row0        = block * ITEM_ROWS;
         it.n_row       = min(it.n_tok * a.group - it.row0, (uint32_t)ITEM_ROWS);
-        visible(a, it.seq, it.n_tok, it.row0 / a.group, it.lo, skip);
-        visible(a, it.seq, it.n_tok, (it.row0 + it.n_row - 1) / a.group, skip, it.hi);
+        visible_to(a.kv_len[2 * it.seq], a.kv_len[2 * it.seq + 1], a.window, it.n_tok, TREES ? a.tree + tok0 : NULL, it.row0 / a.group,
+                   (it.row0 + it.n_row - 1) / a.group, it.lo, it.hi, all_lo, all_hi);
         break;
     }
     return it;
@@ -151,14 +152,14 @@ __device__ __forceinline__ void tile_load(const sr_attnmma &a, const CUtensorMap
     __syncwarp();
 }
 
-template <int HD, int F>
+template <int HD, int F, bool TREES>
 __device__ __forceinline__ void bring(const sr_attnmma &a, const CUtensorMap *map, uint8_t *k_tiles, uint8_t *v_tiles, shared90<HD, F> *sh)
 {
     using P             = plan90<HD, F>;
     const uint32_t lane = threadIdx.x % 32;
     uint32_t kn = 0, vn = 0, ticket = blockIdx.x;
     for (uint32_t n = 0;; n++) {
-        item90 it = item_of(a, ticket);
+        item90 it = item_of<TREES>(a, ticket);
         sr_bar_wait(&sh->item_free[n % 2], n / 2 % 2 ^ 1);
         if (lane == 0) {
             sh->item[n % 2] = it;
@@ -241,7 +242,7 @@ template <int HD, int F> __device__ __forceinline__ void raw_decode(const uint8_
 }
 
 /* One of four warps; the first hands out items.  Its share of a tile is its own from memory to f16: no barrier among them. */
-template <int HD, int F>
+template <int HD, int F, bool TREES>
 __device__ __forceinline__ void decode_tiles(const sr_attnmma &a, uint8_t *k_tiles, uint8_t *v_tiles, uint8_t *raw, shared90<HD, F> *sh)
 {
     using P             = plan90<HD, F>;
@@ -251,7 +252,7 @@ __device__ __forceinline__ void decode_tiles(const sr_attnmma &a, uint8_t *k_til
     for (uint32_t n = 0;; n++) {
         item90 it;
         if (warp == 0) {
-            it = item_of(a, ticket);
+            it = item_of<TREES>(a, ticket);
             sr_bar_wait(&sh->item_free[n % 2], n / 2 % 2 ^ 1);
             if (lane == 0) {
                 sh->item[n % 2] = it;
@@ -309,7 +310,13 @@ template <int HD, int F> struct rows90 {
     uint32_t p[tile / 4], q[plan90<HD, F>::q_regs ? HD / 4 : 1];
 };
 
-template <int HD, int F>
+/* Token of row g + 8 h of a warp. */
+__device__ __forceinline__ uint32_t token90(const sr_attnmma &a, const item90 &it, uint32_t group, int h)
+{
+    return (min(group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + h * 8, it.n_row - 1) + it.row0) / a.group;
+}
+
+template <int HD, int F, bool TREES>
 __device__ __forceinline__ void load_q90(const sr_attnmma &a, const item90 &it, rows90<HD, F> &st, uint8_t *q_smem, uint32_t group)
 {
     const uint32_t warp = threadIdx.x % 128 / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -317,7 +324,7 @@ __device__ __forceinline__ void load_q90(const sr_attnmma &a, const item90 &it, 
     for (int h = 0; h < 2; h++) {
         const uint32_t in = group * 64 + warp * 16 + g + h * 8, r = min(in, it.n_row - 1) + it.row0, tok = r / a.group;
         const float *x = a.qkv + (size_t)(a.seq[it.seq] + tok) * a.width + (size_t)(it.head * a.group + r - tok * a.group) * HD + t * 2;
-        visible(a, it.seq, it.n_tok, tok, st.r.begin[h], st.r.end[h]);
+        visible(a, it.seq, it.n_tok, TREES ? a.tree + a.seq[it.seq] : NULL, tok, st.r.begin[h], st.r.end[h]);
 #pragma unroll
         for (int k = 0; k < HD / 16; k++) {
             float2 u = *(const float2 *)(x + k * 16), v = *(const float2 *)(x + k * 16 + 8);
@@ -335,9 +342,9 @@ __device__ __forceinline__ void load_q90(const sr_attnmma &a, const item90 &it, 
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
         named_wait(1 + group, 128);
     }
-    uint32_t skip;
-    visible(a, it.seq, it.n_tok, it.row0 / a.group, skip, st.r.all_hi);
-    visible(a, it.seq, it.n_tok, (it.row0 + it.n_row - 1) / a.group, st.r.all_lo, skip);
+    uint32_t lo, hi;
+    visible_to(a.kv_len[2 * it.seq], a.kv_len[2 * it.seq + 1], a.window, it.n_tok, TREES ? a.tree + a.seq[it.seq] : NULL, it.row0 / a.group,
+               (it.row0 + it.n_row - 1) / a.group, lo, hi, st.r.all_lo, st.r.all_hi);
 }
 
 /* s = q . k, under way when it returns. */
@@ -410,7 +417,7 @@ template <int HD, int F> __device__ __forceinline__ void write90(const sr_attnmm
     }
 }
 
-template <int HD, int F>
+template <int HD, int F, bool TREES>
 __device__ __forceinline__ void multiply90(const sr_attnmma &a, uint8_t *k_tiles, uint8_t *v_tiles, uint8_t *q_smem, shared90<HD, F> *sh,
                                            uint32_t group)
 {
@@ -427,7 +434,10 @@ __device__ __forceinline__ void multiply90(const sr_attnmma &a, uint8_t *k_tiles
             break;
         rows90<HD, F> st;
         float keep[2];
-        load_q90<HD, F>(a, it, st, q_smem, group);
+        uint64_t words[2] = {0, 0}; /* asked for with the queries: in a masked tile everybody would wait for them */
+        for (int h = 0; TREES && h < 2; h++)
+            words[h] = within(a.tree[a.seq[it.seq] + token90(a, it, group, h)], a.window);
+        load_q90<HD, F, TREES>(a, it, st, q_smem, group);
         sr_bar_arrive(&sh->item_free[n % 2]);
 #pragma unroll
         for (int i = 0; i < HD / 2; i++)
@@ -441,7 +451,7 @@ __device__ __forceinline__ void multiply90(const sr_attnmma &a, uint8_t *k_tiles
         if (lane == 0)
             sr_bar_arrive(&sh->k_free[kn % P::stages]);
         kn++;
-        mask_tile<P::tile, P::split>(a, st.r, st.s, j * P::tile);
+        mask_tile<P::tile, P::split, TREES>(a, st.r, st.s, j * P::tile, words);
         weigh_tile<P::tile>(st.r, st.s, c, keep);
         pack_tile<P::tile, P::split>(st.s, st.p);
         while (j > first) {
@@ -458,7 +468,7 @@ __device__ __forceinline__ void multiply90(const sr_attnmma &a, uint8_t *k_tiles
                 sr_bar_arrive(&sh->k_free[kn % P::stages]);
             kn++;
             j--;
-            mask_tile<P::tile, P::split>(a, st.r, st.s, j * P::tile);
+            mask_tile<P::tile, P::split, TREES>(a, st.r, st.s, j * P::tile, words);
             weigh_tile<P::tile>(st.r, st.s, c, keep);
             sr_wg_wait<0>();
             sr_bar_arrive(&sh->v_free[vn % P::stages]);
@@ -481,7 +491,7 @@ __device__ __forceinline__ void multiply90(const sr_attnmma &a, uint8_t *k_tiles
 }
 #endif
 
-template <int HD, int F>
+template <int HD, int F, bool TREES>
 __global__ void __launch_bounds__(THREADS90, 1)
     prefill90_kernel(const __grid_constant__ sr_attnmma a, const __grid_constant__ CUtensorMap map)
 {
@@ -514,29 +524,29 @@ __global__ void __launch_bounds__(THREADS90, 1)
     if (group == GROUPS90) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(P::bring_regs));
         if constexpr (F != SR_F16)
-            decode_tiles<HD, F>(a, k_tiles, v_tiles, raw, sh);
+            decode_tiles<HD, F, TREES>(a, k_tiles, v_tiles, raw, sh);
         else if (threadIdx.x % 128 < 32)
-            bring<HD, F>(a, &map, k_tiles, v_tiles, sh);
+            bring<HD, F, TREES>(a, &map, k_tiles, v_tiles, sh);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(P::regs));
-        multiply90<HD, F>(a, k_tiles, v_tiles, q_smem, sh, group);
+        multiply90<HD, F, TREES>(a, k_tiles, v_tiles, q_smem, sh, group);
     }
 #endif
 }
 
-template <int HD, int F> static cudaError_t prefill90_start_of(const sr_attnmma *a, cudaLaunchConfig_t c, const CUtensorMap *map)
+template <int HD, int F, bool TREES> static cudaError_t prefill90_start_of(const sr_attnmma *a, cudaLaunchConfig_t c, const CUtensorMap *map)
 {
     c.blockDim         = dim3(THREADS90);
     c.dynamicSmemBytes = plan90<HD, F>::smem;
-    cudaError_t e      = cudaFuncSetAttribute(prefill90_kernel<HD, F>, cudaFuncAttributeMaxDynamicSharedMemorySize, plan90<HD, F>::smem);
-    return e ? e : cudaLaunchKernelEx(&c, prefill90_kernel<HD, F>, *a, *map);
+    cudaError_t e      = cudaFuncSetAttribute(prefill90_kernel<HD, F, TREES>, cudaFuncAttributeMaxDynamicSharedMemorySize, plan90<HD, F>::smem);
+    return e ? e : cudaLaunchKernelEx(&c, prefill90_kernel<HD, F, TREES>, *a, *map);
 }
 
 template <int HD> static cudaError_t prefill90_start(const sr_attnmma *a, cudaLaunchConfig_t c, const CUtensorMap *map, bool q8)
 {
     if constexpr (HD % 32 == 0)
         if (q8)
-            return prefill90_start_of<HD, SR_Q8_0>(a, c, map);
-    return q8 ? cudaErrorInvalidValue : prefill90_start_of<HD, SR_F16>(a, c, map);
+            return a->tree ? prefill90_start_of<HD, SR_Q8_0, true>(a, c, map) : prefill90_start_of<HD, SR_Q8_0, false>(a, c, map);
+    return q8 ? cudaErrorInvalidValue : a->tree ? prefill90_start_of<HD, SR_F16, true>(a, c, map) : prefill90_start_of<HD, SR_F16, false>(a, c, map);
 }
 #endif

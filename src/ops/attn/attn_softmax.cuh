@@ -26,8 +26,9 @@ template <int N, bool SPLIT> __device__ __forceinline__ constexpr uint32_t place
     return SPLIT ? i % (N / 4) / 4 * 16 + i / (N / 4) * 8 : i / 4 * 8;
 }
 
-/* Scores of the tile at p0: soft-capped, what a row may not see -infinity. */
-template <int N, bool SPLIT> __device__ __forceinline__ void mask_tile(const sr_attnmma &a, const softmax_rows &r, float s[N / 2], uint32_t p0)
+/* Scores of the tile at p0: soft-capped, what a row may not see -infinity.  words: within the window, of rows g and g + 8, if there are TREES. */
+template <int N, bool SPLIT, bool TREES>
+__device__ __forceinline__ void mask_tile(const sr_attnmma &a, const softmax_rows &r, float s[N / 2], uint32_t p0, const uint64_t words[2])
 {
     if (a.cap > 0)
 #pragma unroll
@@ -40,6 +41,14 @@ template <int N, bool SPLIT> __device__ __forceinline__ void mask_tile(const sr_
         uint32_t p = p0 + place_of<N, SPLIT>(i) + threadIdx.x % 4 * 2 + i % 2, h = i / 2 % 2;
         if (p < r.begin[h] || p >= r.end[h])
             s[i] = -INFINITY;
+    }
+#pragma unroll
+    for (int h = 0; TREES && h < 2; h++) {
+        const uint32_t first = words[h] ? r.end[h] - 1 - sr_tree_own(words[h]) : ~0u;
+#pragma unroll
+        for (int i = 0; i < N / 2; i++)
+            if (i / 2 % 2 == h && hidden_by(words[h], first, p0 + place_of<N, SPLIT>(i) + threadIdx.x % 4 * 2 + i % 2))
+                s[i] = -INFINITY;
     }
 }
 
