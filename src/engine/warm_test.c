@@ -225,7 +225,7 @@ static void steps_for_which_there_are_no_pages_are_left_out(void **state)
     close_world(w);
 }
 
-/* Loads with the n-th of a kind failing.  False: there are not so many, and it was loaded. */
+/* Loads with the n-th of a kind failing.  False: there are not so many. */
 static bool fails(const sr_loadcfg *c, sr_faultkind kind, uint64_t nth, sr_err *err)
 {
     sr_model *m = NULL;
@@ -234,7 +234,7 @@ static bool fails(const sr_loadcfg *c, sr_faultkind kind, uint64_t nth, sr_err *
     sr_status s     = sr_model_load(c, &m, err);
     bool      fired = sr_fault_fired(kind);
     sr_fault_arm(kind, 0);
-    assert_int_equal(fired, s != SR_OK);
+    assert_true(fired || s == SR_OK); /* a load does without some, threads that help for instance */
     sr_model_close(m);
     return fired;
 }
