@@ -30,6 +30,8 @@ enum { /* the last counters, by number, are kept for */
     SR_CUDA_MEET    = SR_CUDA_COUNTERS / 4 - 1  /* linear/chain.h: blocks that wait for each other; its top bit stays as it is left */
 };
 
+enum { SR_PRODUCTS_TABLE, SR_PRODUCTS_SKINNY, SR_PRODUCTS_S8, SR_PRODUCTS_F16 }; /* what is fastest; one kind wherever it has the format */
+
 typedef struct {
     int      arch;            /* of the code that runs */
     int      sms, smem_block; /* multiprocessors; shared memory a block may opt into */
@@ -37,6 +39,7 @@ typedef struct {
     bool     deterministic;
     bool     pdl;             /* programmatic dependent launch may be used */
     bool     chains;          /* kernels whose blocks wait for each other may be used (linear/chain.h) */
+    int      products;        /* SR_PRODUCTS_*: of many rows below sm_90a, for benches */
 } sr_cudainfo;
 
 typedef struct {

@@ -4,7 +4,8 @@
  * 2t+8..) a3 (row g+8, k 2t+8..)
  *                                               B b0 (k 2t.., col g) b1 (k 2t+8.., col g)
  *                                               C c0 c1 (row g, cols 2t, 2t+1) c2 c3 (row g+8)
- * Turing has m16n8k8 only: two of them do the same, on the same registers.
+ * Turing has m16n8k8 only: two of them do the same, on the same registers.  Of int8 m16n8k32 the fragments are these with four
+ * k in place of two (k 4t.., 4t+16..); Turing has m8n8k16 only, four of them do the same.
  * Source:  PTX ISA 9.0: mma, mbarrier, cp.async.bulk, griddepcontrol.
  */
 #ifndef SR_OPS_MMA_CUH
@@ -57,6 +58,55 @@ __device__ __forceinline__ void sr_mma0(float d[4], const sr_frag_a &a, uint32_t
     d[0] = d[1] = d[2] = d[3] = 0;
     sr_mma(d, a, b0, b1);
 }
+
+/* c += a . b over 8 inputs: registers 0 and 1 of A. */
+__device__ __forceinline__ void sr_mma8(float c[4], uint32_t a0, uint32_t a1, uint32_t b)
+{
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(b));
+}
+
+/* d = c + a . b in whole numbers, 16 inputs: registers 0 and 1 of A, or 2 and 3; every number of c is the same. */
+__device__ __forceinline__ void sr_mma_s8_16(int d[4], uint32_t a0, uint32_t a1, uint32_t b, int c)
+{
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%7,%7,%7};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a0), "r"(a1), "r"(b), "r"(c));
+#else
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%4,%4};" : "=r"(d[0]), "=r"(d[1]) : "r"(a0), "r"(b), "r"(c));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%4,%4};" : "=r"(d[2]), "=r"(d[3]) : "r"(a1), "r"(b), "r"(c));
+#endif
+}
+
+/* The same of 32 inputs. */
+__device__ __forceinline__ void sr_mma_s8(int d[4], const uint32_t a[4], uint32_t b0, uint32_t b1, int c)
+{
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(c));
+#else
+    sr_mma_s8_16(d, a[0], a[1], b0, c);
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};" : "+r"(d[0]), "+r"(d[1]) : "r"(a[2]), "r"(b1));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};" : "+r"(d[2]), "+r"(d[3]) : "r"(a[3]), "r"(b1));
+#endif
+}
+
+/* ---- copies of 16 bytes into shared memory that nobody waits for until he asks (sm_80) */
+
+#if __CUDA_ARCH__ >= 800
+__device__ __forceinline__ void sr_copy16(uint32_t smem, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem), "l"(from) : "memory");
+}
+__device__ __forceinline__ void sr_copy_commit(void) { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> __device__ __forceinline__ void sr_copy_wait(void) /* at most N groups are still under way */
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+#endif
 
 __device__ __forceinline__ uint32_t sr_half2_bits(half2 h) { return *(uint32_t *)&h; }
 __device__ __forceinline__ half2 sr_half2_of(uint32_t u) { return *(half2 *)&u; }

@@ -2,6 +2,8 @@
  *
  *   decoder<F> d;  d.open(tile, lane);  d.block(tile, lane, b, up, a);     b: 32 inputs of the tile, in order; a: steps 0 and 1; up: 1024 twice
  * (a register: an instruction holds one number of its own, and the mask or the selector is that)
+ * Where tiles come from far, what is read and what is made of it are two: d.fetch(tile, lane);  d.take(tile, lane, j) reads 64 inputs ahead of
+ * d.open();  d.codes(b, up, a).
  *
  * Codes become exact f16 integers by bits alone (1024 + q is q behind the exponent of 1024), scales and minimums are rounded to f16 once, the
  * weight q * s - m once more: 2^-12 of the weight on average.  About 2.3 instructions a Q4_K weight and lane.
@@ -74,18 +76,37 @@ template <uint32_t H0, uint32_t H1> __device__ __forceinline__ void codes_free(u
 __device__ __forceinline__ uint32_t byte_f16(uint32_t w, int i, uint32_t up) { return __byte_perm(w, up, 0x5050 + 0x0101 * i); }
 
 template <int F> struct decoder;
+/* Both at once, where tiles lie near. */
+#define READ_THERE                                                                                           \
+    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)                                    \
+    {                                                                                                        \
+        fetch(w, lane);                                                                                      \
+        open();                                                                                              \
+    }                                                                                                        \
+    __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8]) \
+    {                                                                                                        \
+        if (b % 2 == 0)                                                                                      \
+            take(w, lane, b / 2);                                                                            \
+        codes(b, up, a);                                                                                     \
+    }
 
 /* Q4_K, Q5_K. */
 template <int F> struct decoder_k45 {
     uint32_t sc[2][2], m[2][2]; /* [row half][first, second four blocks]: bytes */
     uint32_t d[2], d1024[2], dm[2], dm1024[2];
-    uint4 q;
+    uint4 head[2], q;
     uint32_t top;
-    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)
+    __device__ __forceinline__ void fetch(const uint8_t *w, uint32_t lane)
+    {
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            head[r] = at16(w + 2048 + r * 128 + lane / 4 * 16);
+    }
+    __device__ __forceinline__ void open(void)
     {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            uint4 h  = at16(w + 2048 + r * 128 + lane / 4 * 16);
+            const uint4 h = head[r];
             sc[r][0] = h.y & 0x3f3f3f3f;
             sc[r][1] = (h.w & 0x0f0f0f0f) | (h.y >> 2 & 0x30303030);
             m[r][0]  = h.z & 0x3f3f3f3f;
@@ -96,12 +117,13 @@ template <int F> struct decoder_k45 {
             dm1024[r] = mul2(dm[r], TWICE(H_M1024));
         }
     }
-    __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
+    __device__ __forceinline__ void take(const uint8_t *w, uint32_t lane, int j)
     {
-        if (b % 2 == 0) {
-            q   = at16(w + b / 2 * 512 + lane * 16);
-            top = F == SR_Q5_K ? at4(w + 2304 + lane * 16 + b / 2 * 4) : 0;
-        }
+        q   = at16(w + j * 512 + lane * 16);
+        top = F == SR_Q5_K ? at4(w + 2304 + lane * 16 + j * 4) : 0;
+    }
+    __device__ __forceinline__ void codes(int b, uint32_t up, uint32_t a[8])
+    {
         codes_of(b % 2 ? q.z : q.x, b % 2 ? q.w : q.y, up, a);
         if (F == SR_Q5_K)
 #pragma unroll
@@ -116,6 +138,7 @@ template <int F> struct decoder_k45 {
                 a[i] = fma2(a[i], s, o);
         }
     }
+    READ_THERE
 };
 template <> struct decoder<SR_Q4_K> : decoder_k45<SR_Q4_K> {};
 template <> struct decoder<SR_Q5_K> : decoder_k45<SR_Q5_K> {};
@@ -125,25 +148,29 @@ struct codes_k6 {
     uint4 sc[2];
     uint4 q;
     uint2 top;
-    __device__ __forceinline__ void open_scales(const uint8_t *w, uint32_t lane)
+    uint16_t factor[2]; /* f16 */
+    __device__ __forceinline__ void fetch(const uint8_t *w, uint32_t lane)
     {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const uint4 v = at16(w + 2048 + r * 128 + lane / 4 * 16);
-            sc[r]         = make_uint4(v.x ^ 0x80808080, v.y ^ 0x80808080, v.z ^ 0x80808080, v.w ^ 0x80808080);
+            sc[r]     = at16(w + 2048 + r * 128 + lane / 4 * 16);
+            factor[r] = *(const uint16_t *)(w + 3328 + r * 16 + lane / 4 * 2);
         }
     }
-    __device__ __forceinline__ uint16_t factor_bits(const uint8_t *w, uint32_t lane, int r) const
+    __device__ __forceinline__ void open_scales(void)
     {
-        return *(const uint16_t *)(w + 3328 + r * 16 + lane / 4 * 2);
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            sc[r] = make_uint4(sc[r].x ^ 0x80808080, sc[r].y ^ 0x80808080, sc[r].z ^ 0x80808080, sc[r].w ^ 0x80808080);
     }
-    /* Codes, 32 taken off. */
-    __device__ __forceinline__ void codes(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
+    __device__ __forceinline__ void take(const uint8_t *w, uint32_t lane, int j)
     {
-        if (b % 2 == 0) {
-            q   = at16(w + b / 2 * 512 + lane * 16);
-            top = at8(w + 2304 + b / 2 * 256 + lane * 8);
-        }
+        q   = at16(w + j * 512 + lane * 16);
+        top = at8(w + 2304 + j * 256 + lane * 8);
+    }
+    /* 32 taken off. */
+    __device__ __forceinline__ void codes_alone(int b, uint32_t up, uint32_t a[8])
+    {
         codes_of(b % 2 ? q.z : q.x, b % 2 ? q.w : q.y, up, a);
 #pragma unroll
         for (int i = 0; i < 4; i++)
@@ -165,45 +192,50 @@ struct codes_k6 {
 
 template <> struct decoder<SR_Q6_K> : codes_k6 {
     uint32_t d[2];
-    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)
+    __device__ __forceinline__ void open(void)
     {
-        open_scales(w, lane);
+        open_scales();
 #pragma unroll
         for (int r = 0; r < 2; r++)
-            d[r] = TWICE(factor_bits(w, lane, r));
+            d[r] = TWICE(factor[r]);
     }
-    __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
+    __device__ __forceinline__ void codes(int b, uint32_t up, uint32_t a[8])
     {
-        codes(w, lane, b, up, a);
+        codes_alone(b, up, a);
 #pragma unroll
         for (int i = 0; i < 4; i++)
             times(a, i / 2, i % 2, mul2(scale(i / 2, b, i % 2, up), d[i / 2]));
     }
+    READ_THERE
 };
 
 template <int F> struct decoder_0 {
     uint4 sc[2]; /* eight f16 a row */
-    uint4 q;
-    __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)
+    uint4 q[F == SR_Q8_0 ? 2 : 1];
+    __device__ __forceinline__ void fetch(const uint8_t *w, uint32_t lane)
     {
 #pragma unroll
         for (int r = 0; r < 2; r++)
             sc[r] = at16(w + (F == SR_Q8_0 ? 4096 : 2048) + r * 128 + lane / 4 * 16);
     }
-    __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
+    __device__ __forceinline__ void open(void) {}
+    __device__ __forceinline__ void take(const uint8_t *w, uint32_t lane, int j)
     {
-        if (F == SR_Q8_0) {
-            q = at16(w + b * 512 + lane * 16);
-            const uint32_t v[4] = {q.x, q.y, q.z, q.w};
+#pragma unroll
+        for (int i = 0; i < (F == SR_Q8_0 ? 2 : 1); i++)
+            q[i] = at16(w + (F == SR_Q8_0 ? j * 1024 + i * 512 : j * 512) + lane * 16);
+    }
+    __device__ __forceinline__ void codes(int b, uint32_t up, uint32_t a[8])
+    {
+        if constexpr (F == SR_Q8_0) {
+            const uint32_t v[4] = {q[b % 2].x, q[b % 2].y, q[b % 2].z, q[b % 2].w};
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 a[i / 2 * 4 + i % 2]     = add2(__byte_perm(v[i], up, 0x5250), TWICE(H_M1152));
                 a[i / 2 * 4 + i % 2 + 2] = add2(__byte_perm(v[i], up, 0x5351), TWICE(H_M1152));
             }
         } else {
-            if (b % 2 == 0)
-                q = at16(w + b / 2 * 512 + lane * 16);
-            codes_of(b % 2 ? q.z : q.x, b % 2 ? q.w : q.y, up, a);
+            codes_of(b % 2 ? q[0].z : q[0].x, b % 2 ? q[0].w : q[0].y, up, a);
             codes_free<H_M1032, H_M72>(a);
         }
 #pragma unroll
@@ -215,24 +247,35 @@ template <int F> struct decoder_0 {
                 a[i] = mul2(a[i], s);
         }
     }
+    READ_THERE
 };
 template <> struct decoder<SR_Q4_0> : decoder_0<SR_Q4_0> {};
 template <> struct decoder<SR_Q8_0> : decoder_0<SR_Q8_0> {};
 
 template <int F> struct decoder_half { /* a tile has two blocks */
-    __device__ __forceinline__ void open(const uint8_t *, uint32_t) {}
-    __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
+    uint4 q[4];
+    __device__ __forceinline__ void fetch(const uint8_t *, uint32_t) {}
+    __device__ __forceinline__ void open(void) {}
+    __device__ __forceinline__ void take(const uint8_t *w, uint32_t lane, int)
+    {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            q[i] = at16(w + i * 512 + lane * 16);
+    }
+    __device__ __forceinline__ void codes(int b, uint32_t, uint32_t a[8])
     {
 #pragma unroll
         for (int s = 0; s < 2; s++) {
-            uint4 v      = at16(w + (b % 2 * 2 + s) * 512 + lane * 16);
+            const uint4 v = q[b % 2 * 2 + s];
             a[s * 4]     = F == SR_BF16 ? bf16_f16(v.x) : v.x;
             a[s * 4 + 1] = F == SR_BF16 ? bf16_f16(v.y) : v.y;
             a[s * 4 + 2] = F == SR_BF16 ? bf16_f16(v.z) : v.z;
             a[s * 4 + 3] = F == SR_BF16 ? bf16_f16(v.w) : v.w;
         }
     }
+    READ_THERE
 };
 template <> struct decoder<SR_F16> : decoder_half<SR_F16> {};
 template <> struct decoder<SR_BF16> : decoder_half<SR_BF16> {};
+#undef READ_THERE
 #endif

@@ -80,14 +80,17 @@ template <> struct whole<SR_Q6_K> : codes_k6 {
     float d[2];
     __device__ __forceinline__ void open(const uint8_t *w, uint32_t lane)
     {
-        open_scales(w, lane);
+        fetch(w, lane);
+        open_scales();
 #pragma unroll
         for (int r = 0; r < 2; r++)
-            d[r] = __half2float(__ushort_as_half(factor_bits(w, lane, r)));
+            d[r] = __half2float(__ushort_as_half(factor[r]));
     }
     __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8])
     {
-        codes(w, lane, b, up, a);
+        if (b % 2 == 0)
+            take(w, lane, b / 2);
+        codes_alone(b, up, a);
 #pragma unroll
         for (int i = 0; i < 4; i++)
             times(a, i / 2, i % 2, scale(i / 2, b, i % 2, up));

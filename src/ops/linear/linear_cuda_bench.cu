@@ -1,26 +1,31 @@
 /* linear_cuda_bench - LINEAR's CUDA variants against f64 arithmetic on decoded weights, then times.
  *
+ *   strata-bench-linear-cuda [skinny | s8 | f16] ..    below sm_90a: products of many rows of that kind wherever it has the format
  *   strata-bench-linear-cuda check [N [FROM]]  odd shapes of every format, or of N from the FROM-th on; exits 1 if any is off
  *   strata-bench-linear-cuda prefill    many rows, TFLOP/s
  *   strata-bench-linear-cuda cuts N     N rows (more than 4): each way to cut the work that may be, expected and measured
+ *                                       below sm_90a [of one format]: skinny, and each form and cut of gemm_mma, microseconds
+ *   strata-bench-linear-cuda rates      what mma do in a loop without loads
  *   strata-bench-linear-cuda profile N  four launches of each matrix with N rows, for a profiler
  *   strata-bench-linear-cuda zerocopy   weights in page-locked memory, read over the bus
  *   strata-bench-linear-cuda lt         F16, BF16 and Q8_0 beside cuBLASLt's dense products (cublaslt_bench.h)
  *   strata-bench-linear-cuda [speed]    matrices of an 8B model, all layers in turn: more than L2 holds
  *
+ * The code that runs is what the driver takes of the build: CUDA_FORCE_PTX_JIT=1 has it compile what a Turing card would get.
+ *
  * Tolerance: x is rounded to f16 (2^-12 relative, a third of it on average), independent errors over the
  * inputs, against codes that reach twice the largest weight before their offset is taken off: 4 sigma
- * < 2^-10 * 2 * max|w| * |x|. */
+ * < 2^-10 * 2 * max|w| * |x|.  Where kernels make x int8 (as linear.h says that CPUs do) the arithmetic is on x so rounded, on the host in
+ * the same f32 operations; what is left is f32 sums, 2^-24 of sums of at most 32 max|w| |x| of 256 inputs: 2^-13 is far beyond them. */
 #include "ops/cuda_bench.h"
 #include "ops/linear/cublaslt_bench.h"
 #include "ops/linear/gemm90.h"
+#include "ops/linear/gemm_mma.h"
 #include "ops/linear/layout.h"
 #include "ops/linear/linear_cuda.h"
 #include "ops/linear/skinny.h"
+#include "ops/mma.cuh"
 
-#ifndef CODE_ARCH
-#define CODE_ARCH 90
-#endif
 static double read_limit = 4365e9; /* of an H200, measured by a kernel that only reads */
 static bool   over_bus;
 
@@ -169,18 +174,46 @@ static void launch(const bench_op *b, const sr_cudainfo *dev, uint32_t layer, ui
     sr_linear_mma_launch(&j);
 }
 
-/* Worst error over the tolerance; every output of `m` rows, or of some rows if the op is large. */
-static double worst(const bench_op *b, uint32_t m, uint32_t layer_row_step)
+/* The form that x takes for weight k in a launch of `rows`; 0: f16 of skinny or gemm90. */
+static uint32_t form_of(const bench_op *b, const sr_cudainfo *dev, uint32_t k, uint32_t rows)
 {
+    for (uint32_t i = 0; i < b->s.n_w; i++)
+        if (!sr_gemm_mma_way(dev, b->s.format[i], rows).form)
+            return 0;
+    return sr_gemm_mma_way(dev, b->s.format[k], rows).form;
+}
+
+/* A row of x as products take it. */
+static void rounded(uint32_t form, const float *x, uint32_t cols, float *to)
+{
+    const uint32_t n = form == SR_GEMM_MMA_S8K ? 256 : 32;
+    memcpy(to, x, cols * 4);
+    if (form != SR_GEMM_MMA_S8K && form != SR_GEMM_MMA_S8)
+        return;
+    for (uint32_t k = 0; k < cols; k += n) {
+        float top = 0;
+        for (uint32_t i = 0; i < n; i++)
+            top = fmaxf(top, fabsf(x[k + i]));
+        const float inv = top > 0 ? 127.0f / top : 0;
+        for (uint32_t i = 0; i < n; i++)
+            to[k + i] = rintf(x[k + i] * inv) * (top / 127.0f);
+    }
+}
+
+/* Worst error over the tolerance; every output of `m` rows, or of some rows if the op is large.  rows: of the launch. */
+static double worst(const bench_op *b, const sr_cudainfo *dev, uint32_t rows, uint32_t m, uint32_t layer_row_step)
+{
+    float *taken = (float *)malloc(b->s.cols * 4);
     size_t ny  = (size_t)b->m_room * b->width;
     float *y   = (float *)malloc(ny * 4);
     double bad = 0;
     CU(cudaMemcpy(y, b->base[1], ny * 4, cudaMemcpyDeviceToHost));
     for (uint32_t c = 0; c < b->m_room; c++)
-        for (uint32_t k = 0, at = 0; k < b->s.n_w; at += b->s.rows[k++])
+        for (uint32_t k = 0, at = 0; k < b->s.n_w; at += b->s.rows[k++]) {
+            const uint32_t form = form_of(b, dev, k, rows);
+            rounded(form, b->x + (size_t)c * b->s.cols, b->s.cols, taken);
             for (uint32_t r = 0; r < b->s.rows[k]; r += layer_row_step) {
-                const float *w = b->w + ((size_t)k * b->pool + r % b->pool) * b->s.cols,
-                            *x = b->x + (size_t)c * b->s.cols;
+                const float *w = b->w + ((size_t)k * b->pool + r % b->pool) * b->s.cols, *x = taken;
                 double sum = 0, xx = 0, top = 0;
                 size_t i = (size_t)c * b->width + at + r;
                 if (c >= m) { /* rows beyond the step's are left alone */
@@ -192,12 +225,14 @@ static double worst(const bench_op *b, uint32_t m, uint32_t layer_row_step)
                     xx += (double)x[e] * x[e];
                     top = fabs(w[e]) > top ? fabs(w[e]) : top;
                 }
-                double tol = 0x1p-9 * top * sqrt(xx) + 1e-6;
+                double tol = (form == SR_GEMM_MMA_S8K || form == SR_GEMM_MMA_S8 ? 0x1p-13 : 0x1p-9) * top * sqrt(xx) + 1e-6;
                 sum += (b->s.bias ? b->bias[at + r] : 0) + (b->s.residual ? b->z[i] : 0);
                 double e = fabs(y[i] - sum) / tol;
                 if (!(e <= bad))
                     bad = e > 0 ? e : 1e9;
             }
+        }
+    free(taken);
     free(y);
     return bad;
 }
@@ -217,7 +252,7 @@ static bool check_one(const shape *s, const sr_cudainfo *dev, uint32_t true_m)
         launch(&b, dev, 0, s->m, 0);
         CU(cudaGetLastError());
         CU(cudaDeviceSynchronize());
-        w = fmax(w, worst(&b, true_m, 1));
+        w = fmax(w, worst(&b, dev, s->m, true_m, 1));
     }
     op_close(&b);
     if (w <= 1)
@@ -264,6 +299,16 @@ static int check(sr_cudainfo dev, uint32_t formats, uint32_t from)
         for (uint32_t m = 65; m <= 300; m += 117, done++) { /* many rows of many inputs: sums meet over clusters */
             shape s = {1, 256 * (17 + below(40)), m, {16 * (1 + below(16))}, {FORMATS[f]}, true, true};
             wrong += !check_one(&s, &dev, m);
+        }
+        for (int i = 0; i < 6; i++, done++) { /* any rows, fewer of them than the bucket, mixtures */
+            shape s = {1 + below(3),
+                       256 * (1 + below(9)),
+                       1 + below(300),
+                       {16 * (1 + below(40)), 16 * (1 + below(9)), 16 * (1 + below(20))},
+                       {FORMATS[f], FORMATS[below(7)], FORMATS[i % 2 ? f : below(7)]},
+                       i % 2 == 0,
+                       i % 3 == 0};
+            wrong += !check_one(&s, &dev, 1 + below(s.m));
         }
     }
     printf("%u cases, %u wrong\n", done, wrong);
@@ -331,7 +376,7 @@ static void speed_of(const matrix *m, uint32_t n, const sr_cudainfo *dev, uint32
         CU(cudaMemcpy(b[i].count, &c, sizeof c, cudaMemcpyHostToDevice));
         launch(&b[i], dev, 0, 5, s);
         CU(cudaStreamSynchronize(s));
-        double w = worst(&b[i], 5, 509);
+        double w = worst(&b[i], dev, 5, 5, 509);
         if (w > 1)
             printf("WRONG %s: %.3g x tolerance\n", m[i].name, w);
         op_close(&b[i]);
@@ -525,6 +570,122 @@ static int vendor(const sr_cudainfo *dev)
     return 0;
 }
 
+/* A product of gemm_mma as the op would have it, but for form and cut. */
+static void tiled_of(const bench_op *b, uint32_t layer, uint32_t m, sr_gemm_mma *g)
+{
+    sr_gemm_mmax x = {};
+    uint32_t y0    = 0;
+    x.form         = g->form;
+    x.m            = m;
+    x.cols         = b->s.cols;
+    sr_gemm_mma_place(&x, (char *)b->scratch + SR_CUDA_COUNTERS);
+    g->format  = b->s.format[0];
+    g->tiles_k = b->s.cols / sr_tile_cols(g->format);
+    g->cols    = b->s.cols;
+    g->image   = x.image;
+    g->beside  = x.beside;
+    g->scale   = x.scale;
+    g->y       = (float *)b->base[1];
+    g->count   = &b->count->tok;
+    g->m       = m;
+    g->width   = b->width;
+    for (uint32_t k = 0; k < b->s.n_w; y0 += b->s.rows[k++])
+        g->part[g->n_part++] = {(const uint8_t *)b->ref[layer * 6 + k].p, NULL, 0, b->s.rows[k] / 16, y0};
+}
+
+/* Matrices of an 8B model, each in one format: skinny, then each form and cut; the launch that makes x is left out. */
+static int tiled_cuts(const sr_cudainfo *dev, uint32_t rows, const char *only)
+{
+    static const uint16_t formats[] = {SR_Q4_K, SR_Q6_K, SR_Q8_0, SR_F16};
+    static const struct {
+        bool s8;
+        uint32_t row_tiles, n;
+    } way[]                   = {{true, 1, 32}, {true, 1, 64}, {false, 1, 32}, {false, 1, 64}, {false, 2, 64}};
+    constexpr uint32_t LAYERS = 4;
+    cudaStream_t st;
+    CU(cudaStreamCreate(&st));
+    printf("%5u rows, us                    skinny", rows);
+    for (const auto &w : way)
+        printf(" %5s %ux%-3u", w.s8 ? "s8" : "f16", w.row_tiles, w.n);
+    printf("\n");
+    for (uint16_t F : formats) {
+        const matrix m[] = M8B(F, F, F);
+        for (uint32_t i = 0; i < 4 && (!only || !strcmp(only, sr_dtype_name(F))); i++) {
+            bench_op b;
+            shape one        = m[i].s;
+            sr_cudainfo slow = *dev;
+            slow.products    = SR_PRODUCTS_SKINNY;
+            one.m            = rows;
+            op_open(&b, &one, LAYERS, 48, dev);
+            sr_shape count = {rows, rows, 1, 1};
+            CU(cudaMemcpy(b.count, &count, sizeof count, cudaMemcpyHostToDevice));
+            const float us = bench_graph(st, 3, [&] {
+                for (uint32_t l = 0; l < LAYERS; l++)
+                    launch(&b, &slow, l, rows, st);
+            });
+            printf("%-5s %-20s %10.1f", sr_dtype_name(F), m[i].name, us / LAYERS);
+            for (const auto &w : way) {
+                if ((F == SR_F16 && (w.s8 || w.row_tiles > 1)) || ((F == SR_Q4_K || F == SR_Q6_K) && w.s8 && w.n > 32)) {
+                    printf(" %11s", "");
+                    continue;
+                }
+                const float us = bench_graph(st, 5, [&] {
+                    for (uint32_t l = 0; l < LAYERS; l++) {
+                        sr_gemm_mma g = {};
+                        g.form        = !w.s8 ? SR_GEMM_MMA_F16 : F == SR_Q8_0 ? SR_GEMM_MMA_S8 : SR_GEMM_MMA_S8K;
+                        g.row_tiles   = w.row_tiles;
+                        g.n           = w.n;
+                        tiled_of(&b, l, rows, &g);
+                        sr_gemm_mma_multiply(&g, st);
+                    }
+                });
+                printf(" %11.1f", us / LAYERS);
+            }
+            printf("\n");
+            fflush(stdout);
+            op_close(&b);
+        }
+    }
+    return 0;
+}
+
+/* ---- what tensor cores do ---------------------------------------------------------------------------- */
+
+/* Eight products of a warp that do not wait for each other, again and again; INT: of int8. */
+template <bool INT> static __global__ void __launch_bounds__(256) mma_loop(int *out, uint32_t times)
+{
+    float f[8][4] = {};
+    int d[8][4]   = {};
+    uint32_t a[4] = {threadIdx.x, threadIdx.x * 3, threadIdx.x * 5, threadIdx.x * 7};
+    for (uint32_t i = 0; i < times; i++)
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            if constexpr (INT)
+                sr_mma_int(d[k], a, threadIdx.x, i);
+            else
+                sr_mma(f[k], {{a[0], a[1], a[2], a[3]}}, threadIdx.x, i);
+    int sum = 0;
+    for (int k = 0; k < 32; k++)
+        sum += INT ? d[k / 4][k % 4] : __float_as_int(f[k / 4][k % 4]);
+    if (sum == 12345678)
+        *out = sum;
+}
+
+static int rates(const sr_cudainfo *dev)
+{
+    constexpr uint32_t TIMES = 4096;
+    int *out = (int *)bench_alloc(4);
+    cudaStream_t s;
+    CU(cudaStreamCreate(&s));
+    const uint32_t grid = (uint32_t)dev->sms * 2;
+    const double work   = (double)grid * 8 * TIMES * 8 * 2 * 16 * 8; /* of one input */
+    const float i8      = bench_graph(s, 11, [&] { mma_loop<true><<<grid, 256, 0, s>>>(out, TIMES); });
+    const float f16     = bench_graph(s, 11, [&] { mma_loop<false><<<grid, 256, 0, s>>>(out, TIMES); });
+    printf("mma int8, m%s: %.1f Top/s;  mma f16, m16n8k%d: %.1f TFLOP/s\n", dev->arch < 80 ? "8n8k16" : "16n8k32", work * 32 / i8 * 1e-6,
+           dev->arch < 80 ? 8 : 16, work * 16 / f16 * 1e-6);
+    return 0;
+}
+
 /* A few plain launches of each matrix, for a profiler. */
 static int profile(const sr_cudainfo *dev, uint32_t rows)
 {
@@ -545,14 +706,34 @@ static int profile(const sr_cudainfo *dev, uint32_t rows)
     return 0;
 }
 
+static __global__ void nothing(void) {}
+
+/* Of code compiled from PTX by the driver: what it was compiled for. */
+static int arch_of_code(void)
+{
+    cudaFuncAttributes a;
+    CU(cudaFuncGetAttributes(&a, nothing));
+    return a.ptxVersion;
+}
+
 int main(int argc, char **argv)
 {
-    sr_cudainfo dev = bench_device(CODE_ARCH);
-    dev.chains      = CODE_ARCH == 90;
+    static const char *const kinds[] = {"", "skinny", "s8", "f16"}; /* SR_PRODUCTS_* */
+    sr_cudainfo dev = bench_device(arch_of_code());
+    dev.chains      = dev.arch == 90;
+    for (int i = SR_PRODUCTS_SKINNY; argc > 1 && i <= SR_PRODUCTS_F16; i++)
+        if (!strcmp(argv[1], kinds[i])) {
+            dev.products = i;
+            argv++;
+            argc--;
+            break;
+        }
     if (argc > 1 && !strcmp(argv[1], "check"))
         return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : ~0u, argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0);
     if (argc > 2 && !strcmp(argv[1], "cuts"))
-        return cuts(&dev, (uint32_t)strtoul(argv[2], NULL, 10));
+        return dev.arch < 90 ? tiled_cuts(&dev, (uint32_t)strtoul(argv[2], NULL, 10), argc > 3 ? argv[3] : NULL) : cuts(&dev, (uint32_t)strtoul(argv[2], NULL, 10));
+    if (argc > 1 && !strcmp(argv[1], "rates"))
+        return rates(&dev);
     if (argc > 1 && !strcmp(argv[1], "profile"))
         return profile(&dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 16);
     if (argc > 1 && !strcmp(argv[1], "lt"))
@@ -561,5 +742,9 @@ int main(int argc, char **argv)
         return zerocopy(&dev);
     if (argc > 1 && !strcmp(argv[1], "prefill"))
         return prefill(&dev);
+    if (argc > 1 && strcmp(argv[1], "speed")) {
+        fprintf(stderr, "strata-bench-linear-cuda: \"%s\" is none of its commands\n", argv[1]);
+        return 2;
+    }
     return speed(&dev);
 }

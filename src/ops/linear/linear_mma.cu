@@ -1,8 +1,10 @@
-/* linear_mma: LINEAR on tensor cores, host side: an op becomes launches of skinny (few columns) or gemm90 (more).
+/* linear_mma: LINEAR on tensor cores, host side: an op becomes launches of skinny (few columns), gemm90 (more, sm_90a) or gemm_mma (more,
+ * elsewhere).
  *
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
 #include "ops/linear/between.h"
 #include "ops/linear/gemm90.h"
+#include "ops/linear/gemm_mma.h"
 #include "ops/linear/linear_cuda.h"
 #include "ops/linear/skinny.h"
 
@@ -219,6 +221,55 @@ static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows
     }
 }
 
+/* Parts of one format in a launch; parts that want another form of x have it made when it is their turn, unless it is `fed`: what that is made
+ * of may lie where y is written.  False: nothing was launched. */
+static bool multiply_tiled(const sr_cudajob *j, const sr_skinny *s, uint32_t rows, const sr_gemm_mmax *fed)
+{
+    sr_gemm_mmaway way[SR_SKINNY_PARTS];
+    for (uint32_t i = 0; i < s->n_part; i++) {
+        way[i] = sr_gemm_mma_way(j->dev, s->part[i].format, rows);
+        if (!way[i].form || (fed && way[i].form != way[0].form))
+            return false;
+    }
+    sr_gemm_mmax x = {};
+    x.x            = s->x;
+    x.x_stride     = s->x_stride;
+    if (fed)
+        x = *fed;
+    x.m     = rows;
+    x.cols  = s->cols;
+    x.count = s->count;
+    for (uint32_t i = 0; i < s->n_part;) {
+        sr_gemm_mma g = {};
+        if (x.form != way[i].form) {
+            x.form = way[i].form;
+            sr_gemm_mma_place(&x, (char *)j->scratch + SR_CUDA_COUNTERS);
+            sr_gemm_mma_image(&x, j->stream);
+        }
+        g.format    = s->part[i].format;
+        g.form      = way[i].form;
+        g.row_tiles = way[i].row_tiles;
+        g.n         = way[i].n;
+        g.tiles_k   = s->part[i].tiles_k;
+        g.cols      = s->cols;
+        g.image     = x.image;
+        g.beside    = x.beside;
+        g.scale     = x.scale;
+        g.z         = s->z;
+        g.y         = s->y;
+        g.count     = s->count;
+        g.m         = rows;
+        g.width     = s->width;
+        for (; i < s->n_part && s->part[i].format == g.format; i++) {
+            const sr_skinnypart *p = &s->part[i];
+            const uint32_t behind  = i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles;
+            g.part[g.n_part++]     = {p->p, p->bias, 0, behind - p->tile0, p->y0};
+        }
+        sr_gemm_mma_multiply(&g, j->stream);
+    }
+    return true;
+}
+
 void sr_linear_mma_launch(const sr_cudajob *j)
 {
     sr_skinny s    = {};
@@ -234,6 +285,8 @@ void sr_linear_mma_launch(const sr_cudajob *j)
         multiply_many(j, &s, rows, NULL);
         return;
     }
+    if (multiply_tiled(j, &s, rows, NULL))
+        return;
     s.alike   = j->dev->deterministic;
     s.arrived = (uint32_t *)j->scratch;
     s.partial = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
@@ -244,6 +297,8 @@ void sr_linear_mma_launch(const sr_cudajob *j)
     }
 }
 
+static_assert((int)SR_GEMM90_NORM == (int)SR_GEMM_MMA_NORM && (int)SR_GEMM90_SILU == (int)SR_GEMM_MMA_SILU && (int)SR_GEMM90_GELU == (int)SR_GEMM_MMA_GELU);
+
 /* A norm, or a gated unit, and the product of many rows behind it, of whose input nothing but the kernels' form is written. */
 extern "C" uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_t end)
 {
@@ -252,7 +307,7 @@ extern "C" uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_
     sr_cudajob next     = *j;
     sr_gemm90x x        = {};
     sr_skinny s         = {};
-    if (op + 1 >= end || !sr_passes(p, op) || o->dim[0] > SR_GEMM90_KEPT || o->dim[0] % 64)
+    if (op + 1 >= end || !sr_passes(p, op) || o->dim[0] % 64)
         return 0;
     uint32_t rows = sr_slot_rows(&p->slot[o->in[0]], j->n);
     if (sr_whole_norm(p, o)) {
@@ -264,12 +319,23 @@ extern "C" uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_
     else
         return 0;
     next.op = &p->op[op + 1];
-    if (!many(j->dev, rows) || (uintptr_t)x.norm % 16 || !sr_skinny_gather(&next, &s) || !s.n_part || s.cols != o->dim[0])
+    if ((uintptr_t)x.norm % 16 || !sr_skinny_gather(&next, &s) || !s.n_part || s.cols != o->dim[0])
         return 0;
     x.x        = (const float *)j->slot[o->in[0]];
     x.x_stride = p->slot[o->in[0]].width;
-    multiply_many(&next, &s, rows, &x);
-    return 2;
+    if (many(j->dev, rows)) {
+        if (o->dim[0] > SR_GEMM90_KEPT)
+            return 0;
+        multiply_many(&next, &s, rows, &x);
+        return 2;
+    }
+    sr_gemm_mmax t = {};
+    t.x            = x.x;
+    t.norm         = x.norm;
+    t.eps          = x.eps;
+    t.from         = x.from;
+    t.x_stride     = x.x_stride;
+    return multiply_tiled(&next, &s, rows, &t) ? 2 : 0;
 }
 
 /* The most partial sums of any number of rows: more rows need more slices. */
@@ -290,7 +356,7 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         size_t bytes = sr_skinny_scratch(&s);
         most         = bytes > most ? bytes : most;
     }
-    size_t gemm = many(d, rows) ? sr_gemm90_scratch(rows, op->dim[0]) : 0;
+    size_t gemm = many(d, rows) ? sr_gemm90_scratch(rows, op->dim[0]) : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0]) : 0;
     return SR_CUDA_COUNTERS + (gemm > most ? gemm : most);
 }
 
