@@ -6,6 +6,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "backend/cuda/internal.h"
 #include "ops/attn/attn_kit.h"
 #include "ops/embed/embed.h"
 #include "ops/glu/glu.h"
@@ -244,7 +245,23 @@ static void gates_sums_and_gathers_give_the_reference_s_bits(void)
     }
 }
 
-/* A product in double from the decoded weights.  A kernel may round x to f16 (2^-11 of each) and sums k
+/* The square of what rounding a number of x to int8 may add to it, from k on: of a step that is a 127th of the largest of 256 a twelfth. */
+static double int8_square(const float *x, uint32_t k)
+{
+    double top = 0;
+    for (uint32_t c = k / 256 * 256; c < k / 256 * 256 + 256; c++)
+        top = fmax(top, fabs((double)x[c]));
+    return top / 127 * top / 127 / 12;
+}
+
+/* Whether kernels of many rows may multiply codes by int8 (linear/gemm_mma.h). */
+static bool by_int8(uint16_t format, uint32_t rows)
+{
+    int arch = 0;
+    return rows > 16 && format != SR_F16 && format != SR_BF16 && format != SR_F32 && CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told") && arch < 90;
+}
+
+/* A product in double from the decoded weights.  A kernel may round x to f16 (2^-11 of each), or to int8, and sums k
  * products in f32 in any order; the CPU's reference, which rounds x to 8 bits, is no oracle here. */
 static void check_product(const kit *k, const float *got, uint32_t rows, const char *what, double *worst)
 {
@@ -257,8 +274,10 @@ static void check_product(const kit *k, const float *got, uint32_t rows, const c
             const sr_wref *ref = &k->wref[op->w + i], *bias = &k->wref[op->w + op->n_w + i];
             sr_decode_row(ref->format, (const char *)ref->p + r * sr_row_bytes(ref->format, op->dim[0]), w,
                           op->dim[0]);
+            const bool int8 = by_int8(ref->format, rows);
             for (uint32_t t = 0; t < rows && good; t++) {
                 const float *x = (const float *)k->base[0] + (size_t)t * op->dim[0];
+                double step    = 0, rounded = 0; /* int8: the square of a number's error; of the sum's */
                 double sum     = op->flags & SR_F_BIAS ? (double)((const float *)bias->p)[r] : 0,
                        size = fabs(sum), square = 0;
                 for (uint32_t c = 0; c < op->dim[0]; c++) {
@@ -266,6 +285,8 @@ static void check_product(const kit *k, const float *got, uint32_t rows, const c
                     sum += term;
                     size += fabs(term);
                     square += term * term;
+                    step = int8 && c % 256 == 0 ? int8_square(x, c) : step;
+                    rounded += (double)w[c] * (double)w[c] * step;
                 }
                 size_t at = (size_t)t * op->dim[1] + y0 + r;
                 if (op->epilogue != SR_NONE) {
@@ -274,7 +295,7 @@ static void check_product(const kit *k, const float *got, uint32_t rows, const c
                 }
                 /* Rounded factors (weight and x to f16, each 2^-11 at most) err independently: 6 sigma of
                  * their sum. */
-                double tol = 6 * sqrt(2 * square) * 0x1p-11 + size * op->dim[0] / 16 * 0x1p-24,
+                double tol = 6 * sqrt(2 * square * 0x1p-22 + rounded) + size * op->dim[0] / 16 * 0x1p-24,
                        e   = fabs((double)got[at] - sum);
                 *worst     = fmax(*worst, e / (tol + 1e-30));
                 good = CHECK(e <= tol + 1e-30, "%s: row %u column %u is %g, want %g +- %g (%u inputs)", what,
