@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../../tools/bisect.h"
+#include "backend/cuda/internal.h"
 #include "base/clock.h"
 #include "engine/tree_kit.h"
 
@@ -70,13 +71,17 @@ static void quantised_programs_agree_with_the_cpu_as_far_as_it_rounds(void)
 }
 
 /* One launch for several products, norms and gates (linear/chain.h) against op by op; of two devices in a process the first
- * has the chains.  Both round x to f16, once before and once after a norm's division: 2^-12 of each input. */
+ * has the chains.  Both round x to f16, once before and once after a norm's division: 2^-12 of each input.  Below sm_90a kernels of many
+ * rows round it to int8 (linear/gemm_mma.h): where x differs in its last bit some numbers come to another step, a 127th of the largest, and
+ * after a layer many do.  Then both are the same model as far as that rounding goes, which is the limit above. */
 static void rows_in_one_submit_agree_with_op_by_op(void)
 {
     static const uint32_t    rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 31, 33, 70, 128};
     static const char *const path[] = {DRAFT_BF16, DRAFT_Q8, BASE_Q4, "synth:tiny:q5_k_m",
                                         "synth:tiny-qwen2:q8_0", "synth:tiny:q4_0", "synth:tiny:f16", "synth:1.1b:q4_k_m"};
     double                   worst  = 0;
+    int                      arch   = 0;
+    CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told");
     gpu_device_close();
     for (size_t f = 0; f < sizeof path / sizeof *path; f++) {
         sr_model *whole = load(path[f], &sr_backend_cuda, 4, SR_F16), *parts = load(path[f], &sr_backend_cuda, 4, SR_F16);
@@ -87,7 +92,7 @@ static void rows_in_one_submit_agree_with_op_by_op(void)
             int32_t   tok[128];
             for (uint32_t i = 0; i < n; i++)
                 tok[i] = (int32_t)(7 + (i + n) * 131 % 1000);
-            if (CHECK(sr_bisect_whole(whole, parts, tok, n, 2e-2, &b, &err) == SR_OK, "%s", err.msg))
+            if (CHECK(sr_bisect_whole(whole, parts, tok, n, arch < 90 && n > 16 ? 1.5e-1 : 2e-2, &b, &err) == SR_OK, "%s", err.msg))
                 CHECK(b.op == ~0u, "%s, %u rows: logits differ by %.2e", path[f], n, b.worst);
             worst = b.worst > worst ? b.worst : worst;
         }
