@@ -355,7 +355,7 @@ static sr_status cuda_pin(sr_dev *d, void *p, size_t n, bool on, sr_err *err)
     return sr_raise(err, SR_NOMEM, "cuda:%d: %zu bytes cannot be page-locked: %s", d->index, n, cudaGetErrorString(rc));
 }
 
-/* The last pieces: an H200 takes 75 ms to slow down to what its power allows, and less when it is warm (notes/0051). */
+/* The last pieces: an H200 takes 75 ms to slow down to what its power allows, and less when it is warm (notes/0052). */
 static sr_status peak(sr_dev *d, bool int8, double *out, sr_err *err)
 {
     enum { COLD = 20, WARM = 16, LAST = 4 };

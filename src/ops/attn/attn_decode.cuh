@@ -595,6 +595,7 @@ template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaun
     case 0: return decode_start<HD, SR_F16, 1, 4, 1, false, 3>(a, c, kind);
     case SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, wide, 1, false, few>(a, c, kind);
     case SR_ATTN_BULK: return decode_start<HD, SR_F16, 1, 4, 1, true, many>(a, c, kind);
+    case SR_ATTN_BULK | SR_ATTN_TWO: return decode_start<HD, SR_F16, 1, 4, (HD > 128 ? 1 : 2), true, few>(a, c, kind);
     case SR_ATTN_BULK | SR_ATTN_ONE: return decode_start<HD, SR_F16, 1, 8, (HD > 128 ? 1 : 2), true, 1>(a, c, kind);
     case SR_ATTN_BULK | SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 2, true, few>(a, c, kind);
     }

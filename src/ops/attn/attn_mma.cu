@@ -8,7 +8,8 @@
 #include "ops/attn/attn_mma.h"
 
 enum { SHORT = 64, MANY = 4, Q8_MOST = 2048, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5,
-       BESIDE_MOST = 1024 }; /* positions that 16 splits of four runs of 16 see at once */
+       BESIDE_MOST = 1024 /* positions that 16 splits of four runs of 16 see at once */,
+       TWO_MOST = 1024 };
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
@@ -100,12 +101,14 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j, bool beside)
     const bool bulk      = j->dev->arch >= 90, few = bulk && !wide && !a->tree && in_eights(a, j);
     beside               = beside && few && a->kv.format_k == SR_F16 && j->op->dim[2] <= 128 && positions_of(j) <= BESIDE_MOST;
     b.early              = beside;
-    const uint32_t fit   = few ? 1 : j->op->dim[2] > 128 ? 2 : wide || !bulk ? 3 : MANY; /* blocks of a multiprocessor */
-    const uint32_t items = j->n->seq * a->kv_heads * b.chunks, blocks = fit * (uint32_t)j->dev->sms;
+    const uint32_t items = j->n->seq * a->kv_heads * b.chunks, sms = (uint32_t)j->dev->sms;
+    const bool two       = bulk && !wide && !few && a->kv.format_k == SR_F16 && j->op->dim[2] <= 128 && items <= 2 * sms && positions_of(j) <= TWO_MOST;
+    const uint32_t fit   = few ? 1 : j->op->dim[2] > 128 || two ? 2 : wide || !bulk ? 3 : MANY, /* blocks of a multiprocessor that have work */
+                   blocks = fit * sms;
     cut(&b, blocks, items, positions_of(j), few && items * SR_ATTN_FEW * 2 <= blocks); /* with more blocks than half, short ones bring nothing */
     cudaLaunchConfig_t c = config(j, &overlap, dim3(b.splits, a->kv_heads * b.chunks, j->n->seq));
     uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) |
-                    (beside ? SR_ATTN_BESIDE : few ? SR_ATTN_ONE : 0);
+                    (beside ? SR_ATTN_BESIDE : few ? SR_ATTN_ONE : two ? SR_ATTN_TWO : 0);
     if (kind == SR_ATTN_BULK && !a->tree && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&
         a->kv_heads * b.chunks * j->n->seq >= ALONE_WARPS * (uint32_t)j->dev->sms)
         kind |= SR_ATTN_ALONE;

@@ -44,7 +44,8 @@ enum {                 /* of a decode kernel */
     SR_ATTN_BULK  = 4, /* by bulk copies: sm_90 */
     SR_ATTN_ONE   = 8, /* few sequences: one block of eight warps a multiprocessor; with SR_ATTN_BULK, not SR_ATTN_WIDE */
     SR_ATTN_ALONE = 16, /* a warp for each (sequence, kv head, chunk), whose positions are not split; with SR_ATTN_BULK alone, head size 128 */
-    SR_ATTN_BESIDE = 32 /* blocks of four warps that fit beside a chain's (linear/chain.h); with SR_ATTN_BULK alone, head sizes up to 128 */
+    SR_ATTN_BESIDE = 32, /* blocks of four warps that fit beside a chain's (linear/chain.h); with SR_ATTN_BULK alone, head sizes up to 128 */
+    SR_ATTN_TWO    = 64 /* two runs of a warp under way, three blocks a multiprocessor; with SR_ATTN_BULK alone, head sizes up to 128 */
 };
 
 /* Decode: one file per head size.  Grid: splits, kv heads * chunks, sequences. */
