@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "ops/slots.h"
 
-enum { ALIGN = 256, MAX_ROWS = 65535 }; /* rows are the y of grids */
+enum { ALIGN = 256, MAX_ROWS = 65536 }; /* what the engine lets a step have; rows are the x of grids, whose y and z end at 65535 */
 
 struct sr_plan {
     sr_dev               *dev;
