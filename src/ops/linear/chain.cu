@@ -15,7 +15,8 @@ enum {
     WARPS = 1 << SR_CHAIN_WARPS_LOG,
     OWN   = 1280,     /* what kernel and system keep of a block's shared memory */
     SUMS  = 36 << 10, /* most bytes of sums: products with more rows (heads) are as well off by themselves */
-    STAGE = 4608,     /* most bytes of a stage of more than one tile: two of Q4_K */
+    STAGE = 4608,     /* most bytes of a stage of more than one tile, and of what is asked for before x: two tiles of Q4_K */
+    LARGE = 64 << 20, /* bytes of a chain's weights from which on four tiles on their way are better than two (notes/0051) */
     DEPTH = 2,        /* stages of a ring at least */
     MOST  = 4,        /* and at most */
     BESIDE_FORMATS = 1 << SR_Q4_K | 1 << SR_Q6_K     /* the instance whose 512 threads have 96 registers, so that 16384 are left */
@@ -49,6 +50,7 @@ static uint32_t cut_rings(sr_chain *c, uint32_t most, uint32_t room)
     c->depth = room / (WARPS * c->stage);
     if (c->depth > MOST)
         c->depth = MOST;
+    c->first = max_u(STAGE / c->stage, 1);
     return c->depth;
 }
 
@@ -56,6 +58,7 @@ static uint32_t cut_rings(sr_chain *c, uint32_t most, uint32_t room)
 static bool plan(sr_chain *c, const sr_cudainfo *d)
 {
     uint32_t x = 0, scale = 0, sums = 0, formats = 0, smem = (uint32_t)d->smem_block - OWN;
+    size_t bytes = 0;
     c->blocks = (uint32_t)d->sms;
     for (uint32_t i = 0; i < c->n; i++) {
         sr_chainlink *s = &c->link[i];
@@ -71,6 +74,7 @@ static bool plan(sr_chain *c, const sr_cudainfo *d)
             uint32_t format = SR_CHAIN_FORMAT(w->what);
             w->per          = 256 / sr_tile_cols(format);
             formats |= 1u << format;
+            bytes += (size_t)((k + 1 < s->n_part ? s->part[k + 1].tile0 : s->row_tiles) - w->tile0) * s->blocks_k * w->per * SR_CHAIN_BYTES(w->what);
         }
         x     = max_u(x, s->blocks_k * 9 * c->m * 64);
         scale = max_u(scale, s->blocks_k * c->m * 4);
@@ -83,9 +87,9 @@ static bool plan(sr_chain *c, const sr_cudainfo *d)
     c->at_ring    = c->at_sums + up128(sums);
     if (sums > SUMS || c->at_ring > smem)
         return false;
-    const uint32_t room = smem - c->at_ring;
-    c->beside = c->m == 1 && (formats & ~BESIDE_FORMATS) == 0 && room > SR_CUDA_BESIDE && cut_rings(c, STAGE, room - SR_CUDA_BESIDE) >= DEPTH;
-    if (!c->beside && cut_rings(c, STAGE, room) < DEPTH && cut_rings(c, 1, room) < DEPTH)
+    const uint32_t room = smem - c->at_ring, most = bytes >= LARGE && (formats & (formats - 1)) == 0 ? 1 : STAGE;
+    c->beside = c->m == 1 && (formats & ~BESIDE_FORMATS) == 0 && room > SR_CUDA_BESIDE && cut_rings(c, most, room - SR_CUDA_BESIDE) >= DEPTH;
+    if (!c->beside && cut_rings(c, most, room) < DEPTH && cut_rings(c, 1, room) < DEPTH)
         return false;
     c->smem = c->at_ring + WARPS * c->depth * c->stage;
     return true;

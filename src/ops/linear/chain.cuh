@@ -23,7 +23,7 @@ extern __device__ long long sr_chain_trace[512][32];
 #define MARK(e) (void)0
 #endif
 
-enum { WARPS_LOG = SR_CHAIN_WARPS_LOG, CHAIN_WARPS = 1 << WARPS_LOG, FIRST = 1 }; /* FIRST: stages asked for before x, which comes the later the more */
+enum { WARPS_LOG = SR_CHAIN_WARPS_LOG, CHAIN_WARPS = 1 << WARPS_LOG };
 
 #if RING
 /* ---- meeting ------------------------------------------------------------------------------------------------ */
@@ -389,7 +389,7 @@ __global__ void __launch_bounds__(C == 1 && !(FORMATS & HALVES) ? 640 : 32 << WA
             MARK(4 + 5 * i);
             d = divisor_of<C>(a, squares, C == 1 ? 0 : lane / 16);
         }
-        multiply<C, FORMATS>(c, s, i == ~0u ? FIRST : c.depth, f, smem + (size_t)s.k * 9 * C * 64, scale + s.k * C,
+        multiply<C, FORMATS>(c, s, i == ~0u ? c.first : c.depth, f, smem + (size_t)s.k * 9 * C * 64, scale + s.k * C,
                              sums + ((s.first - first) * groups + warp % groups) * C * 16, s.step * groups * C * 16);
         if (i == ~0u) {
             MARK(1);

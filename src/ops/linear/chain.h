@@ -55,7 +55,8 @@ typedef struct { /* a product */
 
 typedef struct {
     uint32_t n, blocks, m;                 /* products; blocks; rows of x */
-    uint32_t stage, depth, beside;         /* a warp's ring: bytes of a stage, stages; 1: SR_CUDA_BESIDE bytes are left */
+    uint32_t stage, depth, first;          /* a warp's ring: bytes of a stage, stages, how many are asked for before x, which comes the later the more */
+    uint32_t beside;                       /* 1: SR_CUDA_BESIDE bytes are left */
     uint32_t at_scale, at_squares, at_bar, at_sums, at_ring, smem; /* offsets in shared memory; x lies at 0 */
     const uint32_t *count;                 /* device: true rows of this step */
     uint32_t *meet;                        /* device: counter of the blocks' meetings (SR_CUDA_MEET) */
