@@ -410,11 +410,14 @@ static double tree_against_texts(sr_model *m, uint32_t n, int shape, uint32_t ea
 
 /* Sums of a drafted row's attention are in the order of places, not of positions, and its products are those of more rows: f16 factors, 2^-11 each, as in
  * a text that is cut otherwise.  In pages of Q8_0 a number near the middle of two steps, each 1/127 of the largest in its block, then comes down on the other side.
- * On a deterministic device a chain is a text to the bit. */
+ * Code below sm_90a rounds x to int8 in products of more than 16 rows, which a text cut otherwise shows as much of.  On a deterministic device a chain is a
+ * text to the bit. */
 static void a_tree_s_paths_have_the_logits_of_texts(void)
 {
     static const struct { const char *path; uint16_t kv; } with[] = {{DRAFT_BF16, SR_F16}, {BASE_Q4, SR_F16}, {DRAFT_Q8, SR_Q8_0}};
     static const uint32_t n[] = {2, 9, 30, 64};
+    int arch                  = 0;
+    CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told");
     gpu_device_close();
     for (size_t w = 0; w < SR_COUNT(with); w++) {
         double worst = 0, chain = 0, cut = 0, limit = with[w].kv == SR_Q8_0 ? 1.5e-1 : 5e-2;
@@ -429,6 +432,8 @@ static void a_tree_s_paths_have_the_logits_of_texts(void)
             }
             sr_model_close(m);
         }
+        if (arch < 90 && w) /* quantised */
+            limit = fmax(limit, fmin(1.5 * cut, 1));
         CHECK(worst < limit && chain == 0, "%s: logits differ by %.2e, of a chain on a deterministic device by %.2e", with[w].path, worst, chain);
         gpu_say("%s%.1e (%.1e)", w ? ", " : "logits within (a text cut otherwise) ", worst, cut);
     }

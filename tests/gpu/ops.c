@@ -261,12 +261,23 @@ static bool by_int8(uint16_t format, uint32_t rows)
     return rows > 16 && format != SR_F16 && format != SR_BF16 && format != SR_F32 && CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told") && arch < 90;
 }
 
+/* How large a weight's parts may be, by which its error goes: of Q4_K and Q5_K it is the difference of a code times a scale and a minimum, each of them
+ * rounded, so as large as any of its block, though it may itself be next to nothing. */
+static double part_of(uint16_t format, const float *w, uint32_t c)
+{
+    double most = fabs((double)w[c]);
+    for (uint32_t i = c & ~31u; (format == SR_Q4_K || format == SR_Q5_K) && i <= (c | 31u); i++)
+        most = fmax(most, fabs((double)w[i]));
+    return most;
+}
+
 /* A product in double from the decoded weights.  A kernel may round x to f16 (2^-11 of each), or to int8, and sums k
  * products in f32 in any order; the CPU's reference, which rounds x to 8 bits, is no oracle here. */
 static void check_product(const kit *k, const float *got, uint32_t rows, const char *what, double *worst)
 {
     const sr_op *op = &k->op;
     float *w        = sr_malloc(op->dim[0] * sizeof *w);
+    double *part    = sr_malloc(op->dim[0] * sizeof *part);
     uint32_t y0     = 0;
     bool good       = true;
     for (uint32_t i = 0; i < op->n_w; y0 += k->weight[op->w + i++].rows)
@@ -275,6 +286,8 @@ static void check_product(const kit *k, const float *got, uint32_t rows, const c
             sr_decode_row(ref->format, (const char *)ref->p + r * sr_row_bytes(ref->format, op->dim[0]), w,
                           op->dim[0]);
             const bool int8 = by_int8(ref->format, rows);
+            for (uint32_t c = 0; c < op->dim[0]; c++)
+                part[c] = part_of(ref->format, w, c);
             for (uint32_t t = 0; t < rows && good; t++) {
                 const float *x = (const float *)k->base[0] + (size_t)t * op->dim[0];
                 double step    = 0, rounded = 0; /* int8: the square of a number's error; of the sum's */
@@ -284,7 +297,7 @@ static void check_product(const kit *k, const float *got, uint32_t rows, const c
                     double term = (double)w[c] * (double)x[c];
                     sum += term;
                     size += fabs(term);
-                    square += term * term;
+                    square += part[c] * part[c] * (double)x[c] * (double)x[c];
                     step = int8 && c % 256 == 0 ? int8_square(x, c) : step;
                     rounded += (double)w[c] * (double)w[c] * step;
                 }
@@ -302,6 +315,7 @@ static void check_product(const kit *k, const float *got, uint32_t rows, const c
                              t, y0 + r, (double)got[at], sum, tol, op->dim[0]);
             }
         }
+    sr_free(part);
     sr_free(w);
 }
 
