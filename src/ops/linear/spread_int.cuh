@@ -9,7 +9,7 @@
  * column of x) and n / 2C % 2 (the half).  All others enter as zeros.  A lane (g, t) then has, in columns 2t and 2t + 1, both pieces of
  * one scale's sum for rows g and g + 8: scale number 4 / C * set + t / C, of column t % C.
  *
- * About 1.0 instructions per Q4_K weight and lane; skinny_spread.cuh's form needs 1.7.
+ * About 1.2 instructions per Q4_K weight and lane; skinny_spread.cuh's form needs 1.7.
  *
  * x        xs [block 0..7][column][piece][t][step] words of four int8, in a tile's order (layout.h); then [column] sixteen int32: sums
  *          over 16 inputs
