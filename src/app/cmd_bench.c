@@ -202,7 +202,12 @@ static double flops_of(const bench *b, const row *r)
     return sr_model_flops(b->s->model, &n, r->batch * end) / n.tok;
 }
 
-static void share(double v, char out[16]) { snprintf(out, 16, v >= 0 ? "%6.2f" : "", v); }
+static void share(double v, char out[16]) /* nothing where it is not known */
+{
+    *out = 0;
+    if (v >= 0)
+        snprintf(out, 16, "%6.2f", v);
+}
 
 static void json_share(sr_jsonw *w, const char *key, double v)
 {
