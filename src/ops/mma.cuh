@@ -125,6 +125,12 @@ __device__ __forceinline__ float sr_warp_top(float v) /* largest; v >= 0 */
     return v;
 #endif
 }
+/* Largest magnitude of eight numbers of each lane. */
+__device__ __forceinline__ float sr_warp_top8(const float4 &u, const float4 &v)
+{
+    return sr_warp_top(fmaxf(fmaxf(fmaxf(fabsf(u.x), fabsf(u.y)), fmaxf(fabsf(u.z), fabsf(u.w))),
+                             fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)))));
+}
 
 __device__ __forceinline__ uint32_t sr_smem(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 

@@ -89,19 +89,7 @@ template <bool INT8, class SUM> static __global__ void __launch_bounds__(THREADS
 
 static __device__ __forceinline__ void product(float *c, const sr_frag_a &a, const uint32_t *b) { sr_mma(c, a, b[0], b[1]); }
 
-static __device__ __forceinline__ void product(int *c, const sr_frag_a &a, const uint32_t *b)
-{
-#if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b[0]), "r"(b[1]));
-#else
-    for (int i = 0; i < 4; i++) /* rows 0-7 and 8-15, twice 16 inputs */
-        asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
-            : "+r"(c[i % 2 * 2]), "+r"(c[i % 2 * 2 + 1])
-            : "r"(a.r[i]), "r"(b[i / 2]));
-#endif
-}
+static __device__ __forceinline__ void product(int *c, const sr_frag_a &a, const uint32_t *b) { sr_mma_int(c, a.r, b[0], b[1]); }
 
 /* Warps of any card.  A round: 16 products of 16 rows by 8 columns. */
 template <bool INT8, class SUM> static __global__ void __launch_bounds__(THREADS, PER_SM) warps(uint32_t rounds, uint32_t *never)

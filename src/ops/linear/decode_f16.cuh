@@ -57,7 +57,7 @@ __device__ __forceinline__ void codes_of(uint32_t w0, uint32_t w1, uint32_t up, 
 /* Further bits of register i, as top_bits(). */
 __device__ __forceinline__ void codes_top(uint32_t t, int at, uint32_t mask, int i, uint32_t a[8])
 {
-    t = at <= 4 ? t << (4 - at & 31) : t >> (at - 4 & 31);
+    t = to_fourth(t, at);
     a[i] |= t & mask;
     a[i + 4] |= t & mask << 4;
 }

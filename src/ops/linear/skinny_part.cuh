@@ -70,9 +70,7 @@ __device__ __forceinline__ void x_store(const xload &x, uint8_t *at, uint32_t ro
 {
     const uint32_t lane = threadIdx.x % 32, b = lane / 4, t = lane % 4;
     const float4 u = x.u, v = x.v;
-    float top  = fmaxf(fmaxf(fmaxf(fabsf(u.x), fabsf(u.y)), fmaxf(fabsf(u.z), fabsf(u.w))),
-                       fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))));
-    uint32_t e = max(__float_as_uint(sr_warp_top(top)) >> 23, 12u); /* |x| < 2^(e - 126) */
+    uint32_t e = max(__float_as_uint(sr_warp_top8(u, v)) >> 23, 12u); /* |x| < 2^(e - 126) */
     float f = __uint_as_float((264 - e) << 23), f1 = f * 0.0625f;   /* the largest becomes 2^10 .. 2^11 */
     uint4 h  = make_uint4(sr_pack(u.x * f, u.y * f), sr_pack(u.z * f, u.w * f), sr_pack(v.x * f1, v.y * f1),
                           sr_pack(v.z * f1, v.w * f1));

@@ -45,11 +45,14 @@ __device__ __forceinline__ void nibbles(uint32_t w0, uint32_t w1, sr_frag_a &s0,
 __device__ __forceinline__ constexpr int fifth_at(int b, int i) { return i / 2 * 8 + b * 2 + i % 2; }
 __device__ __forceinline__ constexpr int high_at(int i) { return i / 2 * 8 + i % 2 * 2; }
 
+/* Bits of t at `at` at bit 4. */
+__device__ __forceinline__ uint32_t to_fourth(uint32_t t, int at) { return at <= 4 ? t << (4 - at & 31) : t >> (at - 4 & 31); }
+
 /* Bits of t at `at` (step 0) and at + 4 (step 1) go behind the nibble of register i. */
 __device__ __forceinline__ void top_bits(uint32_t t, int at, uint32_t mask, int i, sr_frag_a &s0,
                                          sr_frag_a &s1)
 {
-    t = at <= 4 ? t << (4 - at & 31) : t >> (at - 4 & 31);
+    t = to_fourth(t, at);
     s0.r[i] |= t & mask;
     s1.r[i] |= t & mask << 4;
 }

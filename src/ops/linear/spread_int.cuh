@@ -49,14 +49,11 @@ template <int C> __device__ __forceinline__ sr_ints<C> ints_of(const uint8_t *xs
 }
 
 /* Bytes of eight codes of a row, steps 0 and 1. */
-__device__ __forceinline__ void codes8(uint32_t w, uint32_t &s0, uint32_t &s1)
+__device__ __forceinline__ void bytes_of_nibbles(uint32_t w, uint32_t &s0, uint32_t &s1)
 {
     s0 = w & 0x0f0f0f0f;
     s1 = w >> 4 & 0x0f0f0f0f;
 }
-
-/* Bits of t at `at` of each byte go to bit 4. */
-__device__ __forceinline__ uint32_t above(uint32_t t, int at, uint32_t mask) { return (at <= 4 ? t << (4 - at & 31) : t >> (at - 4 & 31)) & mask; }
 
 /* The A operand of block b: registers (g, step 0), (g + 8, 0), (g, 1), (g + 8, 1). */
 template <int F> struct codes_int {
@@ -76,14 +73,14 @@ template <int F> struct codes_int {
             if (F == SR_Q6_K)
                 top = at8(w + 2304 + b / 2 * 256 + lane * 8);
         }
-        codes8(b % 2 ? word.z : word.x, a[0], a[2]);
-        codes8(b % 2 ? word.w : word.y, a[1], a[3]);
+        bytes_of_nibbles(b % 2 ? word.z : word.x, a[0], a[2]);
+        bytes_of_nibbles(b % 2 ? word.w : word.y, a[1], a[3]);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             if (F == SR_Q5_K)
-                a[i] |= above(top.x, i / 2 * 4 + b % 2 * 2 + i % 2, 0x10101010);
+                a[i] |= to_fourth(top.x, i / 2 * 4 + b % 2 * 2 + i % 2) & 0x10101010;
             if (F == SR_Q6_K)
-                a[i] |= above(b % 2 ? top.y : top.x, i / 2 * 4 + i % 2 * 2, 0x30303030);
+                a[i] |= to_fourth(b % 2 ? top.y : top.x, i / 2 * 4 + i % 2 * 2) & 0x30303030;
         }
     }
 };
@@ -240,9 +237,7 @@ template <int C> __device__ __forceinline__ void int_store(const float4 &u, cons
 {
     constexpr uint32_t ROW = sr_ints<C>::ROW;
     const uint32_t lane = threadIdx.x % 32, b = lane / 4, t = lane % 4;
-    float top  = fmaxf(fmaxf(fmaxf(fabsf(u.x), fabsf(u.y)), fmaxf(fabsf(u.z), fabsf(u.w))),
-                       fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))));
-    uint32_t e = max(__float_as_uint(sr_warp_top(top)) >> 23, INT_TOP + 2u); /* |x| < 2^(e - 126) */
+    uint32_t e = max(__float_as_uint(sr_warp_top8(u, v)) >> 23, INT_TOP + 2u); /* |x| < 2^(e - 126) */
     float f    = __uint_as_float((253 + INT_TOP - e) << 23);
     uint2 high, low;
     int s0, s1;
