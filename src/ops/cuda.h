@@ -24,6 +24,7 @@
 #include "ops/op.h"
 
 enum { SR_CUDA_COUNTERS = 1 << 16 };
+enum { SR_CUDA_PAIRS = 2 << 20 }; /* up to here products take little longer in pairs, if at all (notes/0056) */
 enum { SR_CUDA_BESIDE = 38 << 10 }; /* shared memory that a chain (linear/chain.h) leaves to a block of attention's (attn/) beside it */
 enum { /* the last counters, by number, are kept for */
     SR_CUDA_TICKETS = SR_CUDA_COUNTERS / 4 - 3, /* attn/: items taken, blocks that found none */
@@ -39,6 +40,7 @@ typedef struct {
     bool     deterministic;
     bool     pdl;             /* programmatic dependent launch may be used */
     bool     chains;          /* kernels whose blocks wait for each other may be used (linear/chain.h) */
+    uint32_t pairs;           /* most weights of a product that takes x in 22 bits (linear/gemm90.h); SR_CUDA_PAIRS, others for benches */
     int      products;        /* SR_PRODUCTS_*: of many rows below sm_90a, for benches */
 } sr_cudainfo;
 

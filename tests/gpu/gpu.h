@@ -13,7 +13,7 @@
 extern const sr_backend sr_backend_cuda;
 
 typedef struct { const char *name; void (*run)(void); } gpu_test;
-extern const gpu_test gpu_op_tests[], gpu_model_tests[], gpu_offload_tests[], gpu_transit_tests[], gpu_timing_tests[], gpu_device_tests[]; /* closed by a NULL name */
+extern const gpu_test gpu_op_tests[], gpu_model_tests[], gpu_alone_tests[], gpu_offload_tests[], gpu_transit_tests[], gpu_timing_tests[], gpu_device_tests[]; /* closed by a NULL name */
 
 /* A failed check is reported and counted; the test goes on only where that makes sense. */
 void gpu_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

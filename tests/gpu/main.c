@@ -222,7 +222,7 @@ static bool wanted(const char *name, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    const gpu_test *const list[] = {gpu_op_tests, gpu_model_tests, gpu_offload_tests, gpu_transit_tests, gpu_timing_tests, gpu_device_tests};
+    const gpu_test *const list[] = {gpu_op_tests, gpu_model_tests, gpu_alone_tests, gpu_offload_tests, gpu_transit_tests, gpu_timing_tests, gpu_device_tests};
     uint32_t ran = 0, bad = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc == 2 && strcmp(argv[1], "--lose") == 0)

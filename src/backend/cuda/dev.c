@@ -235,7 +235,8 @@ static sr_status cuda_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     d->info.smem_block = (int)p.sharedMemPerBlockOptin;
     d->info.l2         = (size_t)p.l2CacheSize;
     /* Overlapping a kernel's start with its forerunner's end is in sm_90's own code only; PTX of older targets must not opt in. */
-    d->info.pdl = d->info.arch >= 90;
+    d->info.pdl   = d->info.arch >= 90;
+    d->info.pairs = SR_CUDA_PAIRS;
     if (budget(d, err) || sr_cudaqueues_open(d, err))
         goto fail;
     /* Where waits are kernels of their own, one of them could hold a place that a chain needs. */

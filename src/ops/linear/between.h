@@ -31,6 +31,16 @@ static inline bool sr_passes(const sr_program *p, uint32_t i)
            !sr_read_later(p, i + 1, o->out[0], i + 1);
 }
 
+/* Whether an op's products are small enough to take x in 22 bits: they take little longer than their launch even so.  A head may have four times as
+ * many weights: it is one of many launches, and has few rows. */
+static inline bool sr_small(const sr_program *p, const sr_op *o, uint64_t most)
+{
+    uint64_t weights = 0;
+    for (uint32_t k = 0; k < o->n_w; k++)
+        weights += (uint64_t)p->weight[o->w + k].rows * p->weight[o->w + k].cols;
+    return weights <= (p->slot[o->in[0]].rows == SR_ROWS_OUT ? 4 : 1) * most;
+}
+
 static inline bool sr_whole_norm(const sr_program *p, const sr_op *o)
 {
     return o->code == SR_OP_NORM && o->dim[1] == 0 && o->dim[2] == 1 && o->dim[0] == p->slot[o->in[0]].width &&

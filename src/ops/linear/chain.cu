@@ -109,19 +109,29 @@ static bool whole(const sr_cudajob *j, const sr_op *o)
     return true;
 }
 
+/* Whether a row of x is a pair: whole numbers are, halves are not. */
+static bool in_pairs(const sr_cudajob *j, const sr_op *o)
+{
+    for (uint32_t k = 0; k < o->n_w; k++)
+        if (j->weight[o->w + k].format == SR_F16 || j->weight[o->w + k].format == SR_BF16)
+            return false;
+    return sr_small(j->prog, o, j->dev->pairs);
+}
+
 /* What the op multiplies and where it stores, into the chain's next product; false: not to be had. */
 static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
 {
     sr_cudajob one  = *j;
     sr_skinny s     = {};
     sr_chainlink *a = &c->link[c->n];
-    uint32_t m      = sr_slot_rows(&j->prog->slot[o->in[0]], j->n);
+    uint32_t m      = sr_slot_rows(&j->prog->slot[o->in[0]], j->n), pair = m == 1 && in_pairs(j, o);
     one.op          = o;
     if (!whole(j, o) || !sr_skinny_gather(&one, &s) || !s.n_part || s.n_part > SR_CHAIN_PARTS || !s.count || s.cols % 256 ||
-        m == 0 || m > SR_CHAIN_COLS || (c->n && (c->m != m || c->count != s.count)))
+        m == 0 || m > SR_CHAIN_COLS || (c->n && (c->m != m + pair || c->pair != pair || c->count != s.count)))
         return false;
     *a           = sr_chainlink{};
-    c->m         = m;
+    c->m         = m + pair;
+    c->pair      = pair;
     c->count     = s.count;
     a->blocks_k  = s.blocks_k;
     a->cols      = s.cols;

@@ -134,8 +134,9 @@ __device__ __forceinline__ void stage_done(const sr_chain &c, flow &f)
 /* ---- inputs ------------------------------------------------------------------------------------------------- */
 
 /* x into shared memory, normed if the product wants it, but for the norm's division: squares gets what it needs,
- * [warp][C].  Warps take 256-blocks of a column in turn, four at a time so that their loads overlap. */
-template <int C, bool INT> __device__ __forceinline__ void stage(const sr_chainlink &a, uint8_t *xs, float *scale, float *squares)
+ * [warp][C].  Warps take 256-blocks of a column in turn, four at a time so that their loads overlap.  pair: column 1 is what column 0's whole
+ * numbers lack. */
+template <int C, bool INT> __device__ __forceinline__ void stage(const sr_chainlink &a, uint32_t pair, uint8_t *xs, float *scale, float *squares)
 {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float sum[C] = {};
@@ -146,7 +147,7 @@ template <int C, bool INT> __device__ __forceinline__ void stage(const sr_chainl
             xload x[4], w = {};
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                x[j] = x_load(a.x + (size_t)c * a.x_stride, a.cols, kb + j * CHAIN_WARPS);
+                x[j] = x_load(a.x + (pair ? 0 : (size_t)c * a.x_stride), a.cols, kb + j * CHAIN_WARPS);
             if (a.norm)
                 w = x_weights(a.norm, a.cols, kb);
 #pragma unroll 1 /* what a chain's code is long costs more than moving three loads on */
@@ -155,6 +156,8 @@ template <int C, bool INT> __device__ __forceinline__ void stage(const sr_chainl
                     sum[c] += x_times(x[0], w);
                     w = x_weights(a.norm, a.cols, k + CHAIN_WARPS);
                 }
+                if (INT && c == 1 && pair)
+                    int_lack(x[0].u, x[0].v);
                 if constexpr (INT)
                     int_store<C>(x[0].u, x[0].v, xs + (size_t)k * sr_ints<C>::STEP + c * INT_BLOCK, scale + k * C + c);
                 else
@@ -310,9 +313,9 @@ __device__ __forceinline__ void multiply(const sr_chain &c, const share &s, uint
 }
 
 /* Row tiles' sums, by warps in turn: the two halves of a warp take every second group, or the gate and the up tile; then
- * half h has column h. */
+ * half h has column h.  pair: both are one column's. */
 template <int C>
-__device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t first, uint32_t last, uint32_t m, const float *sums, float s,
+__device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t pair, uint32_t first, uint32_t last, uint32_t m, const float *sums, float s,
                                        float z)
 {
     const uint32_t lane = threadIdx.x % 32, half = lane / 16, r = lane % 16, groups = 1u << a.groups_log,
@@ -326,6 +329,8 @@ __device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t first, ui
 #pragma unroll
             for (int c = 0; c < C; c++)
                 v[c] += p[((step == 1 && groups > 1 ? i ^ half : i) * C + c) * 16];
+        if (C == 2 && pair)
+            v[0] = v[C - 1] = v[0] + v[C - 1];
         float mine = C == 1 ? v[0] : half ? v[C - 1] : v[0], other = C == 1 ? v[0] : half ? v[0] : v[C - 1];
         other = __shfl_xor_sync(0xffffffff, other, 16);
         if (a.glu) {
@@ -379,9 +384,9 @@ __global__ void __launch_bounds__(C == 1 && !(FORMATS & HALVES) ? 640 : 32 << WA
             if (i)
                 meet(c.meet, c.blocks);
             MARK(3 + 5 * i);
-            stage<C, !(FORMATS & HALVES)>(a, smem, scale, squares);
+            stage<C, !(FORMATS & HALVES)>(a, C == 2 ? c.pair : 0, smem, scale, squares);
             if (a.z && first + warp < s.end) { /* of the row tile this warp will finish */
-                uint32_t tile, column = C == 1 ? 0 : min(lane / 16, c.m - 1);
+                uint32_t tile, column = C == 1 ? 0 : min(lane / 16, c.m - 1 - c.pair);
                 const sr_chainpart &w = part_of_row(a, first + warp, &tile);
                 z                     = __ldcg(a.z + (size_t)column * a.width + w.y0 + tile * 16 + lane % 16);
             }
@@ -402,7 +407,7 @@ __global__ void __launch_bounds__(C == 1 && !(FORMATS & HALVES) ? 640 : 32 << WA
         MARK(5 + 5 * i);
         __syncthreads();
         MARK(6 + 5 * i);
-        finish<C>(a, first, s.end, min(rows, c.m), sums, d, z);
+        finish<C>(a, C == 2 ? c.pair : 0, first, s.end, min(rows, c.m - c.pair), sums, d, z);
         MARK(7 + 5 * i);
         if (i + 1 == c.n)
             return;

@@ -19,6 +19,9 @@
  *
  * All blocks must be resident at once: one chain runs on a device at a time (the backend sees to it).
  *
+ * One row of small products (SR_CUDA_PAIRS) is two columns: its whole numbers of 15 bits, and as such numbers what they lack.  Alone it then has the
+ * numbers that it has among others (gemm90.h, pairs).
+ *
  * Owns:    nothing.   Threads: as cuda.h.   Errors: cudaGetLastError().
  */
 #ifndef SR_OPS_LINEAR_CHAIN_H
@@ -54,7 +57,7 @@ typedef struct { /* a product */
 } sr_chainlink;
 
 typedef struct {
-    uint32_t n, blocks, m;                 /* products; blocks; rows of x */
+    uint32_t n, blocks, m, pair;           /* products; blocks; columns: rows of x, but that pair 1 is one row in two of them */
     uint32_t stage, depth, first;          /* a warp's ring: bytes of a stage, stages, how many are asked for before x, which comes the later the more */
     uint32_t beside;                       /* 1: SR_CUDA_BESIDE bytes are left */
     uint32_t at_scale, at_squares, at_bar, at_sums, at_ring, smem; /* offsets in shared memory; x lies at 0 */

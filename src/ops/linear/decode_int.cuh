@@ -5,7 +5,7 @@
  *
  * Q4_K, Q5_K   a = q * scale * 2^-24, whole multiples of 2^-24 below 2^-13: exact.  Codes are f16 subnormals as they are; the minimums are
  *              one more product, with the sums of x over 32 inputs (gemm90.h): minimums() has its A fragment.
- * Q6_K         a = (q - 32) * scale: exact up to 2048, then rounded to f16 once.
+ * Q6_K         a = (q - 32) * scale: exact up to 2048, then rounded to f16 once; a second fragment, of what that took, makes it exact.
  * About 1.3 instructions a Q4_K weight and lane.
  * Source: layout.h for where codes lie.                                                                                       */
 #ifndef SR_OPS_LINEAR_DECODE_INT_CUH
@@ -94,6 +94,19 @@ template <> struct whole<SR_Q6_K> : codes_k6 {
 #pragma unroll
         for (int i = 0; i < 4; i++)
             times(a, i / 2, i % 2, scale(i / 2, b, i % 2, up));
+    }
+    /* The same, and what a lacks for its roundings: -1, 0 or 1. */
+    __device__ __forceinline__ void block(const uint8_t *w, uint32_t lane, int b, uint32_t up, uint32_t a[8], uint32_t lack[8])
+    {
+        if (b % 2 == 0)
+            take(w, lane, b / 2);
+        codes_alone(b, up, a);
+#pragma unroll
+        for (int i = 0; i < 8; i++) { /* step i / 4, row half i % 2 */
+            const uint32_t s = scale(i % 2, b, i / 4, up), v = mul2(a[i], s);
+            lack[i] = fma2(a[i], s, v ^ 0x80008000); /* of infinitely many digits, less v */
+            a[i]    = v;
+        }
     }
 };
 #endif

@@ -8,20 +8,23 @@
 #include "ops/linear/gemm90.h"
 #include "ops/mma.cuh"
 
+static __device__ float4 times(float4 v, float4 w) { return make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w); }
+
 /* Four inputs 4t .. 4t + 3 of a step, from column k of a row on; eight threads that follow each other have those of a 32-block, or
- * none of them is `there`. */
-static __device__ void put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k, float4 v, float f, bool there)
+ * none of them is `there`.  What they lack as f16 numbers is returned. */
+static __device__ float4 put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k, float4 v, bool there)
 {
-    const uint32_t c = k % 64 / 16 * 2, lo = sr_pack(v.x * f, v.y * f), hi = sr_pack(v.z * f, v.w * f);
+    const uint32_t c = k % 64 / 16 * 2, lo = sr_pack(v.x, v.y), hi = sr_pack(v.z, v.w);
     uint8_t *block = tile + (size_t)(k / 256) * sr_gemm90_block(n), *p = block + k % 256 / 64 * n * 128 + row * 128 + k % 16;
     if (there) {
         *(uint32_t *)(p + (c ^ row % 8) * 16)       = lo;
         *(uint32_t *)(p + ((c + 1) ^ row % 8) * 16) = hi;
     }
+    const float2 a    = __half22float2(sr_half2_of(lo)), b = __half22float2(sr_half2_of(hi));
+    const float4 lack = make_float4(v.x - a.x, v.y - a.y, v.z - b.x, v.w - b.y);
     if (n > 64)
-        return;
-    const float2 a = __half22float2(sr_half2_of(lo)), b = __half22float2(sr_half2_of(hi));
-    float sum      = (a.x + a.y) + (b.x + b.y);
+        return lack;
+    float sum = (a.x + a.y) + (b.x + b.y);
     for (int j = 4; j; j /= 2)
         sum += __shfl_xor_sync(0xffffffff, sum, j);
     if (there && k % 32 == 0) {
@@ -30,6 +33,17 @@ static __device__ void put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k, 
         *(half *)(p + row % 8 * 16)         = top;
         *(half *)(p + ((row % 8) ^ 1) * 16) = __float2half_rn(sum - __half2float(top));
     }
+    return lack;
+}
+
+/* The same of row r's column, or pair of them: the factor makes the largest number near 2^11, so that the low number of one 2^-11 times as large is still no subnormal. */
+static __device__ void put_row(const sr_gemm90x &g, uint32_t r, uint32_t k, float4 v, float f, bool there)
+{
+    const uint32_t c  = r << g.pairs;
+    uint8_t *tile     = g.image + (size_t)(c / g.n) * g.blocks_k * sr_gemm90_block(g.n);
+    const float4 lack = put(tile, g.n, c % g.n, k, times(v, make_float4(f, f, f, f)), there);
+    if (g.pairs)
+        (void)put(tile, g.n, c % g.n + 1, k, lack, there);
 }
 
 static __device__ float top_of(float4 v) { return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))); }
@@ -54,8 +68,6 @@ template <bool SUM> static __device__ float of_block(float v)
     }
     return v;
 }
-
-static __device__ float4 times(float4 v, float4 w) { return make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w); }
 
 /* Columns k .. k + 3 of a row: x and, of a gated unit, the other half, of a norm the weights. */
 struct columns {
@@ -123,18 +135,22 @@ template <int FROM, int THREADS> static __global__ void __launch_bounds__(THREAD
     float f    = __uint_as_float((264 - e) << 23) * s;
     if (threadIdx.x + blockIdx.y == 0)
         g.scale[r] = __uint_as_float((e - 10) << 23);
-    uint8_t *tile = g.image + (size_t)(r / g.n) * g.blocks_k * sr_gemm90_block(g.n);
 #pragma unroll
     for (int i = 0; i < KEEP; i++)
         if (first + i * THREADS * 4 < end) /* warps stay whole */
-            put(tile, g.n, r % g.n, k0 + i * THREADS * 4, value<FROM>(v[i]), f, k0 + i * THREADS * 4 < end);
+            put_row(g, r, k0 + i * THREADS * 4, value<FROM>(v[i]), f, k0 + i * THREADS * 4 < end);
     for (uint32_t k = k0 + KEEP * THREADS * 4; k - k0 < end - first; k += THREADS * 4)
-        put(tile, g.n, r % g.n, k, value<FROM>(k < end ? read<FROM>(g, x, k) : none), f, k < end);
+        put_row(g, r, k, value<FROM>(k < end ? read<FROM>(g, x, k) : none), f, k < end);
 }
 
 static size_t up(size_t v, size_t to) { return (v + to - 1) / to * to; }
 
-uint32_t sr_gemm90_cols(uint32_t m) { return m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : m <= 64 ? 64 : m <= 128 ? 128 : 256; }
+uint32_t sr_gemm90_cols(uint32_t m, uint32_t pairs)
+{
+    if (pairs)
+        return m <= 8 ? 16 : m <= 16 ? 32 : 64;
+    return m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : m <= 64 ? 64 : m <= 128 ? 128 : 256;
+}
 
 /* ---- cutting up ---------------------------------------------------------------------------------------- */
 
@@ -179,7 +195,7 @@ typedef struct {
 
 static sizes sizes_of(const sr_gemm90 *g, uint32_t formats)
 {
-    const uint32_t n = sr_gemm90_cols(g->m);
+    const uint32_t n = sr_gemm90_cols(g->m, g->pairs);
     sizes z          = {n, sr_gemm90_groups(n), sr_gemm90_tile_k(formats), sr_gemm90_piece_k(n, formats), 0, sr_gemm90_piece(n, formats)};
     for (uint32_t i = 0; i < g->n_part; i++) {
         const uint32_t bytes = sr_tile_bytes(g->part[i].format);
@@ -243,21 +259,21 @@ double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint3
     }
     g->steps     = div_up(tiles_k, 1u << split_log);
     g->x_pieces  = tiles_k * (z.tile_k / z.x_k);
-    g->col_tiles = div_up(g->m, z.n);
+    g->col_tiles = div_up(g->m << g->pairs, z.n);
     g->units     = group * g->col_tiles;
     const uint32_t room = clusters_at_once(cluster_log, d);
     g->grid      = (g->units < room ? g->units : room) << cluster_log;
     if (!g->grid || g->steps < 1u << cluster_log || (all_log && g->units > room) || !rings(g, &z, (uint32_t)d->smem_block))
         return -1;
-    const uint32_t kept = div_up(z.n / 2, 1u << cluster_log); /* numbers of a thread that a block of a cluster adds up */
-    if (all_log && ((kept << all_log) * fours * 512 > g->at_bar || 1u << all_log > z.n))
+    const uint32_t kept = div_up(z.n / 2 >> g->pairs, 1u << cluster_log); /* numbers of a thread that a block of a cluster adds up */
+    if (all_log && ((kept << all_log) * fours * 512 > g->at_bar || 1u << all_log > z.n >> g->pairs))
         return -1;
     return clocks(g, &z, d);
 }
 
 void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
 {
-    const uint32_t n = sr_gemm90_cols(g->m), groups = sr_gemm90_groups(n);
+    const uint32_t n = sr_gemm90_cols(g->m, g->pairs), groups = sr_gemm90_groups(n);
     uint32_t tiles = 1, split = 0, cluster = 0;
     double least   = -1;
     for (uint32_t c = 0; c <= 3; c++)
@@ -267,7 +283,7 @@ void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
                 uint32_t units = 0;
                 for (uint32_t i = 0; i < g->n_part; i++)
                     units += div_up(g->part[i].row_tiles, t);
-                const uint32_t rounds = div_up(units * div_up(g->m, n), room);
+                const uint32_t rounds = div_up(units * div_up(g->m << g->pairs, n), room);
                 const double now      = (rounds == before && t % 4) || (rounds > 1 && c + s) ? -1 : sr_gemm90_cut(g, formats, d, t, s, c);
                 before                = rounds;
                 if (now >= 0 && (least < 0 || now < least)) {
@@ -281,15 +297,17 @@ void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
     (void)sr_gemm90_cut(g, formats, d, tiles, split, cluster);
 }
 
-size_t sr_gemm90_scratch(uint32_t m, uint32_t cols)
+size_t sr_gemm90_scratch(uint32_t m, uint32_t cols, bool pairs)
 {
-    return up((size_t)m * 4, 1024) + up(m, SR_GEMM90_COLS) * up(cols, 256) * 2;
+    const size_t one = up(m, SR_GEMM90_COLS) * 512, two = pairs ? up(2 * (size_t)m, 64) * sr_gemm90_block(1) : 0; /* bytes for 256 inputs */
+    return up((size_t)m * 4, 1024) + up(cols, 256) / 256 * (two > one ? two : one);
 }
 
 void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *scratch)
 {
-    x->n       = sr_gemm90_cols(g->m);
+    x->n       = sr_gemm90_cols(g->m, g->pairs);
     x->m       = g->m;
+    x->pairs   = g->pairs;
     x->count   = g->count;
     x->scale   = (float *)scratch;
     x->image   = (uint8_t *)scratch + up((size_t)g->m * 4, 1024);
@@ -368,7 +386,7 @@ void sr_gemm90_multiply(const sr_gemm90 *g, uint32_t formats, bool pdl, cudaStre
     configure(&c, attr, pdl, g->cluster_log, stream);
     c.gridDim          = dim3(g->grid);
     c.dynamicSmemBytes = g->smem;
-    uint32_t n         = sr_gemm90_cols(g->m);
+    uint32_t n         = sr_gemm90_cols(g->m, g->pairs);
     c.blockDim         = dim3(sr_gemm90_groups(n) * 128 + 128); /* shape90 */
     switch (n) {
     case 8:

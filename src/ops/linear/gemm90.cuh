@@ -1,10 +1,10 @@
 /* gemm90: y[m][rows] = x[m][cols] . W^T (+ bias) (+ z), weights decoded in registers (gemm90.h)
- * Shapes   as gemm90.h; N = 8 .. 256 columns a block.
+ * Shapes   as gemm90.h; N = 8 .. 256 columns a block; in pairs 16 to 64.
  * Roofline bytes = weights + m*(cols + rows)*4 up to some 100 columns, beyond 2*m*rows*cols against 989 TFLOP/s of f16.
  * Target   H200, 8B Q4_K_M: 32 columns in 80 us a layer, 128 in 200; 2048 tokens: 60 % of the f16 peak (notes/0011).
  * Mapping  two producer warps for weights (a bulk copy a row tile) and one for x; a warp decodes its row tile 64 inputs ahead of
  *          the products that take it from registers.  Weights are asked for before the launch before has ended.
- * Variants an instance per N and format, and two for the mixtures of Q4_K_M and Q5_K_M.
+ * Variants an instance per N and format, and two for the mixtures of Q4_K_M and Q5_K_M; the same in pairs, but for formats of which there are none.
  * Archs    sm_90a.                                                                                                   */
 #ifndef SR_OPS_LINEAR_GEMM90_CUH
 #define SR_OPS_LINEAR_GEMM90_CUH
@@ -22,7 +22,8 @@ template <int N, uint32_t FORMATS> struct shape90 {
     static constexpr int w_blocks = sr_gemm90_tile_k(FORMATS) / 32, x_blocks = sr_gemm90_piece_k(N, FORMATS) / 32;
     static constexpr int together = 2;                     /* blocks whose products are asked for at once */
     static constexpr uint32_t x_stage = sr_gemm90_piece(N, FORMATS);
-    static constexpr bool exact   = sr_gemm90_exact(N, FORMATS);
+    static constexpr bool exact   = sr_gemm90_exact(N, FORMATS), pairs = (FORMATS & SR_GEMM90_PAIRS) != 0;
+    static constexpr int rows     = N >> pairs; /* of x */
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -189,36 +190,45 @@ template <int N, int F, uint32_t FORMATS>
 __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, state90<N> &st)
 {
     constexpr int together = N == 32 ? 1 : 2; /* there are no registers for two */
+    constexpr bool rounds  = F == SR_Q6_K && shape90<N, FORMATS>::pairs; /* what codes times scales lack is multiplied, too */
     const uint32_t lane = threadIdx.x % 32;
     const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + st.tile;
-    uint32_t a[2][together][8], low[4];
-    float t[N / 2], u[N / 2];
     whole<F> dec;
+    uint32_t a[2][together][8], lack[2][rounds ? together : 1][8], low[4];
+    const auto block = [&](int b, int i, int at) {
+        if constexpr (rounds)
+            dec.block(w, lane, b, st.up, a[at][i], lack[at][i]);
+        else
+            dec.block(w, lane, b, st.up, a[at][i]);
+    };
+    float t[N / 2], u[N / 2];
     sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
     dec.open(w, lane);
 #pragma unroll
     for (int i = 0; i < together; i++)
-        dec.block(w, lane, i, st.up, a[0][i]);
+        block(i, i, 0);
     if constexpr (F != SR_Q6_K)
         dec.minimums(lane, st.up, low);
     sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
     const uint32_t op = sr_deep(sr_smem(smem) + (st.x.at << g.split_log) * shape90<N, FORMATS>::x_stage + st.phase);
 #pragma unroll
     for (int b = 0; b < 8; b += together) {
-        uint32_t(&now)[together][8] = a[b / together % 2], (&next)[together][8] = a[b / together % 2 ^ 1];
+        const int now = b / together % 2;
         sr_wg_fence();
         if (F != SR_Q6_K && b == 0)
             sr_wgmma_deep<N>(u, low, op + (N * 512 >> 4), 0);
 #pragma unroll
         for (int i = 0; i < together * 2; i++) {
             const uint32_t in = ((b + i / 2) / 2 * (N * 128) >> 4) + (b * 2 + i) % 4 * 2;
-            sr_wgmma_deep<N>(t, now[i / 2] + i % 2 * 4, op + in, b + i > 0);
+            sr_wgmma_deep<N>(t, a[now][i / 2] + i % 2 * 4, op + in, b + i > 0);
+            if constexpr (rounds)
+                sr_wgmma_deep<N>(t, lack[now][i / 2] + i % 2 * 4, op + in, 1);
         }
         sr_wg_commit();
-        sr_wg_wait<1>(); /* the products before these have read `next` */
+        sr_wg_wait<1>(); /* the products before these have read the other half of a */
 #pragma unroll
         for (int i = 0; i < together && b + together < 8; i++)
-            dec.block(w, lane, b + together + i, st.up, next[i]);
+            block(b + together + i, i, now ^ 1);
     }
     free90(bar.w_empty + st.w.at);
     st.w.next(g.w_depth);
@@ -249,7 +259,7 @@ __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &ba
 {
 #define CASE(F)                                                                                              \
     if constexpr ((FORMATS & ONE90(F)) != 0)                                                                 \
-        if (FORMATS == ONE90(F) || format == F) {                                                            \
+        if ((FORMATS & ~SR_GEMM90_PAIRS) == ONE90(F) || format == F) {                                                            \
             if constexpr (shape90<N, FORMATS>::exact)                                                        \
                 stage90_int<N, F, FORMATS>(g, bar, smem, st);                                                \
             else                                                                                             \
@@ -276,26 +286,29 @@ __device__ __forceinline__ seat90 seat90_of(const sr_gemm90 &g)
     return {group >> g.split_log, group & ((1u << g.split_log) - 1), (g.tiles + 3) / 4};
 }
 
-/* Where numbers d[j] of this thread go, and what is added to them there. */
-struct target90 {
+/* Where numbers d[j] of this thread go, and what is added to them there.  PAIRS: rows of x are columns here, d[j] is the sum of what was d[2 j], d[2 j + 1]. */
+template <bool PAIRS> struct target90 {
     uint32_t c0, columns; /* the first; of this unit's, those that are true */
     float bias[2];
     const float *z;
     float *y;
     bool mine;
-    static __device__ __forceinline__ uint32_t column(uint32_t j) { return j / 4 * 8 + j % 2; } /* from c0 on */
+    static __device__ __forceinline__ uint32_t column(uint32_t j) { return PAIRS ? j / 2 * 4 : j / 4 * 8 + j % 2; } /* from c0 on */
+    static __device__ __forceinline__ uint32_t half_of(uint32_t j) { return (PAIRS ? j : j / 2) % 2; } /* row g or g + 8 of the row tile */
     __device__ __forceinline__ bool there(uint32_t j) const { return mine && c0 + column(j) < columns; }
-    __device__ __forceinline__ size_t at(const sr_gemm90 &g, uint32_t j) const { return (size_t)column(j) * g.width + j / 2 % 2 * 8; }
+    __device__ __forceinline__ size_t at(const sr_gemm90 &g, uint32_t j) const { return (size_t)column(j) * g.width + half_of(j) * 8; }
 };
-template <int N> __device__ __forceinline__ target90 target90_of(const sr_gemm90 &g, const unit90 &s, uint32_t four, uint32_t n)
+template <int N, uint32_t FORMATS>
+__device__ __forceinline__ target90<shape90<N, FORMATS>::pairs> target90_of(const sr_gemm90 &g, const unit90 &s, uint32_t four, uint32_t n)
 {
+    using P                   = shape90<N, FORMATS>;
     const sr_gemm90part &part = g.part[s.part];
     const uint32_t lane = threadIdx.x % 32, tile = four * 4 + threadIdx.x / 32 % 4, row = (s.row_tile + tile) * 16 + lane / 4;
-    target90 t;
+    target90<P::pairs> t;
     t.mine          = tile < s.tiles;
-    t.c0            = lane % 4 * 2;
-    t.columns       = n - s.column * N;
-    const size_t at = (size_t)(s.column * N + t.c0) * g.width + part.y0 + row;
+    t.c0            = P::pairs ? lane % 4 : lane % 4 * 2;
+    t.columns       = n - s.column * P::rows;
+    const size_t at = (size_t)(s.column * P::rows + t.c0) * g.width + part.y0 + row;
     t.z             = g.z ? g.z + at : NULL;
     t.y             = g.y + at;
     t.bias[0]       = part.bias && t.mine ? __ldg(part.bias + row) : 0;
@@ -304,26 +317,26 @@ template <int N> __device__ __forceinline__ target90 target90_of(const sr_gemm90
 }
 
 /* What is added to d[j0] .. d[j1 - 1]; asked for before it is needed. */
-template <int MOST>
-__device__ __forceinline__ void beside90(const sr_gemm90 &g, const target90 &t, uint32_t j0, uint32_t j1, float *more)
+template <int MOST, class T>
+__device__ __forceinline__ void beside90(const sr_gemm90 &g, const T &t, uint32_t j0, uint32_t j1, float *more)
 {
 #pragma unroll
     for (int i = 0; i < MOST; i++) /* loads that wait for nothing */
         more[i] = t.z && j0 + i < j1 && t.there(j0 + i) ? __ldcg(t.z + t.at(g, j0 + i)) : 0;
 #pragma unroll
     for (int i = 0; i < MOST; i++)
-        more[i] += (j0 + i) / 2 % 2 ? t.bias[1] : t.bias[0];
+        more[i] += T::half_of(j0 + i) ? t.bias[1] : t.bias[0];
 }
 
 /* y of v[i], which is d[j0 + i].  scale: in shared memory, from the unit's first column on. */
-template <int MOST>
-__device__ __forceinline__ void store90(const sr_gemm90 &g, const target90 &t, const float *scale, uint32_t j0, uint32_t j1, const float *v,
+template <int MOST, class T>
+__device__ __forceinline__ void store90(const sr_gemm90 &g, const T &t, const float *scale, uint32_t j0, uint32_t j1, const float *v,
                                         const float *more)
 {
 #pragma unroll
     for (int i = 0; i < MOST; i++)
         if (j0 + i < j1 && t.there(j0 + i))
-            t.y[t.at(g, j0 + i)] = fmaf(v[i], scale[t.c0 + target90::column(j0 + i)], more[i]);
+            t.y[t.at(g, j0 + i)] = fmaf(v[i], scale[t.c0 + T::column(j0 + i)], more[i]);
 }
 
 /* All who share a unit are here. */
@@ -335,12 +348,11 @@ __device__ __forceinline__ void meet90(const sr_gemm90 &g, const seat90 &seat)
         asm volatile("bar.sync 1, %0;" ::"r"((seat.fours << g.split_log) * 128) : "memory");
 }
 
-/* Sums of those who share a unit's inputs become one: each gets some numbers, d[j] of all threads, from the others, and adds them up in the
+/* Sums of those who share a unit's inputs become one: each gets some numbers, d[j] (E of them) of all threads, from the others, and adds them up in the
  * order of the inputs.  They lie where the rings were. */
-template <int N>
-__device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const seat90 &seat, const target90 &t, const float *scale, const state90<N> &st)
+template <int N, uint32_t E, class T>
+__device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const seat90 &seat, const T &t, const float *scale, const state90<N> &st)
 {
-    constexpr uint32_t E = N / 2;
     constexpr int at_once = N <= 16 ? 4 : N <= 32 ? 8 : 16;
     const uint32_t all_log = g.cluster_log + g.split_log, all = 1u << all_log, rank = rank90(g), mine = (rank << g.split_log) + seat.phase,
                    base = sr_smem(smem) + (seat.four * 128 + threadIdx.x % 128) * 4, hop = seat.fours * 512;
@@ -402,8 +414,8 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
         st.tile = ((min(seat.four * 4 + threadIdx.x / 32 % 4, s.tiles - 1) << g.split_log) + seat.phase) * part.bytes;
         float *scale = scales90<N>(g, smem, seat, even);
         even         = !even;
-        for (uint32_t i = threadIdx.x % 128; i < N; i += 128) /* while the first tiles are on their way */
-            scale[i] = s.column * N + i < n ? __ldcg(g.scale + s.column * N + i) : 0;
+        for (uint32_t i = threadIdx.x % 128; i < P::rows; i += 128) /* while the first tiles are on their way */
+            scale[i] = s.column * P::rows + i < n ? __ldcg(g.scale + s.column * P::rows + i) : 0;
 #pragma unroll
         for (int j = 0; j < N / 2; j++)
             st.d[j] = 0;
@@ -412,15 +424,20 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
             any_stage90<N, FORMATS>(g, bar, smem, part.format, st);
         if (k1 < s.k1) /* a last step in which others' inputs end */
             skip90<N, FORMATS>(g, bar, st);
-        const target90 t = target90_of<N>(g, s, seat.four, n);
+        constexpr int E = P::rows / 2; /* sums of this thread */
+        const auto t    = target90_of<N, FORMATS>(g, s, seat.four, n);
+        if constexpr (P::pairs)
+#pragma unroll
+            for (int j = 0; j < E; j++)
+                st.d[j] = st.d[2 * j] + st.d[2 * j + 1];
         if (g.split_log + g.cluster_log) { /* such a block has one unit */
-            join90<N>(g, smem, seat, t, scale, st);
+            join90<N, E>(g, smem, seat, t, scale, st);
             return;
         }
         asm volatile("bar.sync %0, 128;" ::"r"(threadIdx.x / 128 + 1) : "memory");
-        constexpr int some = N / 2 < 16 ? N / 2 : 16;
+        constexpr int some = E < 16 ? E : 16;
 #pragma unroll
-        for (int j = 0; j < N / 2; j += some) {
+        for (int j = 0; j < E; j += some) {
             float more[some];
             beside90<some>(g, t, j, j + some, more);
             store90<some>(g, t, scale, j, j + some, st.d + j, more);
@@ -447,7 +464,7 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     __syncthreads();
     sr_pdl_launch();
     /* Neither weights nor the count are written by launches that may still run. */
-    const uint32_t warp = threadIdx.x / 32, n = g.count ? min(__ldcg(g.count), g.m) : g.m, columns = (n + N - 1) / N;
+    const uint32_t warp = threadIdx.x / 32, n = g.count ? min(__ldcg(g.count), g.m) : g.m, columns = (n + shape90<N, FORMATS>::rows - 1) / shape90<N, FORMATS>::rows;
     if (warp >= groups * 4) {
         if constexpr (groups == 2)
             asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
@@ -482,29 +499,43 @@ template <int N, uint32_t FORMATS> static cudaError_t gemm90_start(const cudaLau
     return e ? e : cudaLaunchKernelEx(c, gemm90_kernel<N, FORMATS>, *g);
 }
 
-template <int N> static cudaError_t gemm90_start_formats(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats)
+/* Instances of formats that may be in pairs; PAIRS: 0, or that bit. */
+template <int N, uint32_t PAIRS> static cudaError_t gemm90_start_either(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats)
 {
     switch (formats) {
     case ONE90(SR_Q4_K):
-        return gemm90_start<N, ONE90(SR_Q4_K)>(c, g);
+        return gemm90_start<N, PAIRS | ONE90(SR_Q4_K)>(c, g);
     case ONE90(SR_Q5_K):
-        return gemm90_start<N, ONE90(SR_Q5_K)>(c, g);
+        return gemm90_start<N, PAIRS | ONE90(SR_Q5_K)>(c, g);
     case ONE90(SR_Q6_K):
-        return gemm90_start<N, ONE90(SR_Q6_K)>(c, g);
+        return gemm90_start<N, PAIRS | ONE90(SR_Q6_K)>(c, g);
+    case ONE90(SR_F16):
+        return gemm90_start<N, PAIRS | ONE90(SR_F16)>(c, g);
+    case ONE90(SR_BF16):
+        return gemm90_start<N, PAIRS | ONE90(SR_BF16)>(c, g);
+    case SR_GEMM90_MIX4:
+        return gemm90_start<N, PAIRS | SR_GEMM90_MIX4>(c, g);
+    case SR_GEMM90_MIX5:
+        return gemm90_start<N, PAIRS | SR_GEMM90_MIX5>(c, g);
+    default:
+        return cudaErrorInvalidValue;
+    }
+}
+
+template <int N> static cudaError_t gemm90_start_formats(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats)
+{
+    if (formats & SR_GEMM90_PAIRS) {
+        if constexpr (N >= 16 && N <= 64)
+            return gemm90_start_either<N, SR_GEMM90_PAIRS>(c, g, formats & ~SR_GEMM90_PAIRS);
+        return cudaErrorInvalidValue;
+    }
+    switch (formats) {
     case ONE90(SR_Q4_0):
         return gemm90_start<N, ONE90(SR_Q4_0)>(c, g);
     case ONE90(SR_Q8_0):
         return gemm90_start<N, ONE90(SR_Q8_0)>(c, g);
-    case ONE90(SR_F16):
-        return gemm90_start<N, ONE90(SR_F16)>(c, g);
-    case ONE90(SR_BF16):
-        return gemm90_start<N, ONE90(SR_BF16)>(c, g);
-    case SR_GEMM90_MIX4:
-        return gemm90_start<N, SR_GEMM90_MIX4>(c, g);
-    case SR_GEMM90_MIX5:
-        return gemm90_start<N, SR_GEMM90_MIX5>(c, g);
     default:
-        return cudaErrorInvalidValue;
+        return gemm90_start_either<N, 0>(c, g, formats);
     }
 }
 #endif

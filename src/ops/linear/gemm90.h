@@ -13,6 +13,11 @@
  * inputs N rows of 128 bytes.  Of 16 inputs, input 4t + 2h + e lies at 2t + e + 8h, as tiles have them.  Up to 64 columns each 256 inputs
  * are followed by another N rows, whose first numbers are the sums of x over 32 inputs: eight f16, and eight that are what those lack.
  *
+ * Pairs     a row of x may be two columns: its f16 numbers, and as f16 what those lack, 22 bits together.  A thread of wgmma's result has both
+ * and adds them up before anything else.  Weights are the whole numbers that they are (K-quants; F16 and BF16 are numbers of f16 anyway), so that a
+ * row's numbers are the same, but for the order of f32 sums, whatever the rows beside it (notes/0056).  Twice the columns, by 64 at most: for products
+ * that take no longer than their launch, or little longer (between.h).  None of Q4_0 and Q8_0, whose factors of 32 weights are rounded with them.
+ *
  * Owns:    nothing.   Threads: one owner per device.   Errors: cudaGetLastError().
  */
 #ifndef SR_OPS_LINEAR_GEMM90_H
@@ -25,6 +30,7 @@ enum { SR_GEMM90_COLS = 256, SR_GEMM90_DEPTH = 16, SR_GEMM90_BARS = 4 * 8 * SR_G
                                                                                                 * barriers */
 /* Formats as bits; parts of these share a launch, any other mixture has launches of its own. */
 enum { SR_GEMM90_MIX4 = 1u << SR_Q4_K | 1u << SR_Q6_K, SR_GEMM90_MIX5 = 1u << SR_Q5_K | 1u << SR_Q6_K };
+#define SR_GEMM90_PAIRS (1u << 31) /* beside formats: in pairs */
 
 typedef struct {
     const uint8_t *p;
@@ -47,6 +53,7 @@ typedef struct sr_gemm90 {
     float *y;
     const uint32_t *count; /* device: rows of this step, or NULL: m */
     uint32_t m, width;
+    uint32_t pairs;        /* 1: in pairs */
 } sr_gemm90;
 
 /* Where x comes from: a slot; or what an op before would have written there, which is computed on the way. */
@@ -61,6 +68,7 @@ typedef struct { /* x to image */
     float *scale;
     const uint32_t *count;
     uint32_t m, n, x_stride, cols, blocks_k; /* n: columns of a tile */
+    uint32_t pairs;
 } sr_gemm90x;
 
 /* What kernels and their host side both go by.  Bytes of the image for n columns and 256 inputs; warpgroups that multiply; inputs of a tile of
@@ -68,22 +76,22 @@ typedef struct { /* x to image */
 #define BOTH static __host__ __device__ constexpr inline
 BOTH uint32_t sr_gemm90_block(uint32_t n) { return n <= 64 ? n * 640 : n * 512; }
 BOTH uint32_t sr_gemm90_groups(uint32_t n) { return n <= 32 ? 4 : 2; }
-BOTH uint32_t sr_gemm90_tile_k(uint32_t formats) { return formats == 1u << SR_F16 || formats == 1u << SR_BF16 ? 64 : 256; }
+BOTH uint32_t sr_gemm90_tile_k(uint32_t formats) { return formats & (1u << SR_F16 | 1u << SR_BF16) ? 64 : 256; }
 BOTH uint32_t sr_gemm90_piece_k(uint32_t n, uint32_t formats) { return n == 256 ? 64 : n == 128 && sr_gemm90_tile_k(formats) == 256 ? 128 : sr_gemm90_tile_k(formats); }
 BOTH uint32_t sr_gemm90_piece(uint32_t n, uint32_t formats) /* bytes */
 {
     return sr_gemm90_piece_k(n, formats) == 256 ? sr_gemm90_block(n) : n * sr_gemm90_piece_k(n, formats) * 2;
 }
-BOTH bool sr_gemm90_exact(uint32_t n, uint32_t formats) { return n <= 64 && !(formats & ~(1u << SR_Q4_K | 1u << SR_Q5_K | 1u << SR_Q6_K)); }
+BOTH bool sr_gemm90_exact(uint32_t n, uint32_t formats) { return n <= 64 && !(formats & ~(1u << SR_Q4_K | 1u << SR_Q5_K | 1u << SR_Q6_K | SR_GEMM90_PAIRS)); }
 #undef BOTH
-uint32_t sr_gemm90_cols(uint32_t m); /* N for m columns: 8, 16, 32, 64, 128 or 256 */
+uint32_t sr_gemm90_cols(uint32_t m, uint32_t pairs); /* N for m rows of x: 8, 16, 32, 64, 128 or 256; in pairs 16, 32 or 64 */
 /* How many of the first n parts one launch may take; *formats: as bits. */
 uint32_t sr_gemm90_share(const sr_gemm90part *p, uint32_t n, uint32_t *formats);
 /* Sets everything that follows from the parts, their formats, m, blocks_k and the device, for the cut that should take least. */
 void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d);
 /* The same for the cut given; the clocks that it should take, or a negative number: it cannot be. */
 double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint32_t tiles, uint32_t split_log, uint32_t cluster_log);
-size_t sr_gemm90_scratch(uint32_t m, uint32_t cols); /* for m and fewer columns */
+size_t sr_gemm90_scratch(uint32_t m, uint32_t cols, bool pairs); /* for m and fewer rows of x; pairs: in pairs or not */
 void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *scratch);
 void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream);
 void sr_gemm90_multiply(const sr_gemm90 *g, uint32_t formats, bool pdl, cudaStream_t stream);

@@ -16,8 +16,11 @@
  * Tolerance: x is rounded to f16 (2^-12 relative, a third of it on average), independent errors over the
  * inputs, against codes that reach twice the largest weight before their offset is taken off: 4 sigma
  * < 2^-10 * 2 * max|w| * |x|.  Where kernels make x int8 (as linear.h says that CPUs do) the arithmetic is on x so rounded, on the host in
- * the same f32 operations; what is left is f32 sums, 2^-24 of sums of at most 32 max|w| |x| of 256 inputs: 2^-13 is far beyond them. */
+ * the same f32 operations; what is left is f32 sums, 2^-24 of sums of at most 32 max|w| |x| of 256 inputs: 2^-13 is far beyond them.
+ * In pairs (gemm90.h) x has 22 bits and weights are not rounded: f32 sums are left, 2^-17. */
 #include "ops/cuda_bench.h"
+#include "ops/linear/between.h"
+#include "ops/linear/chain.h"
 #include "ops/linear/cublaslt_bench.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/gemm_mma.h"
@@ -200,6 +203,15 @@ static void rounded(uint32_t form, const float *x, uint32_t cols, float *to)
     }
 }
 
+/* Whether a launch of `rows` is in pairs (gemm90.h). */
+static bool in_pairs(const bench_op *b, const sr_cudainfo *dev, uint32_t rows)
+{
+    for (uint32_t k = 0; k < b->s.n_w; k++)
+        if (b->s.format[k] == SR_Q4_0 || b->s.format[k] == SR_Q8_0)
+            return false;
+    return dev->arch == 90 && !dev->deterministic && rows > SR_CHAIN_COLS && sr_small(&b->prog, &b->op, dev->pairs);
+}
+
 /* Worst error over the tolerance; every output of `m` rows, or of some rows if the op is large.  rows: of the launch. */
 static double worst(const bench_op *b, const sr_cudainfo *dev, uint32_t rows, uint32_t m, uint32_t layer_row_step)
 {
@@ -225,7 +237,7 @@ static double worst(const bench_op *b, const sr_cudainfo *dev, uint32_t rows, ui
                     xx += (double)x[e] * x[e];
                     top = fabs(w[e]) > top ? fabs(w[e]) : top;
                 }
-                double tol = (form == SR_GEMM_MMA_S8K || form == SR_GEMM_MMA_S8 ? 0x1p-13 : 0x1p-9) * top * sqrt(xx) + 1e-6;
+                double tol = (form == SR_GEMM_MMA_S8K || form == SR_GEMM_MMA_S8 ? 0x1p-13 : in_pairs(b, dev, rows) ? 0x1p-17 : 0x1p-9) * top * sqrt(xx) + 1e-6;
                 sum += (b->s.bias ? b->bias[at + r] : 0) + (b->s.residual ? b->z[i] : 0);
                 double e = fabs(y[i] - sum) / tol;
                 if (!(e <= bad))
@@ -270,16 +282,17 @@ static int check(sr_cudainfo dev, uint32_t formats, uint32_t from)
     static const uint32_t ms[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130};
     uint32_t done = 0, wrong = 0;
     for (size_t f = from; f < sizeof FORMATS / sizeof *FORMATS && f - from < formats; f++) {
-        for (size_t i = 0; i < sizeof ms / sizeof *ms; i++, done++) {
+        for (size_t i = 0; i < 2 * sizeof ms / sizeof *ms; i++, done++) {
+            dev.pairs      = i % 2 ? SR_CUDA_PAIRS : 0;
             uint32_t depth = sr_tile_cols(FORMATS[f]);
             shape s        = {1,
-                              depth * (1 + below(i % 4 == 0 ? 4096 / depth : 1024 / depth)),
-                              ms[i],
+                              depth * (1 + below(i / 2 % 4 == 0 ? 4096 / depth : 1024 / depth)),
+                              ms[i / 2],
                               {16 * (1 + below(20))},
                               {FORMATS[f]},
-                              i % 3 == 0,
-                              i % 2 == 0};
-            wrong += !check_one(&s, &dev, ms[i]);
+                              i / 2 % 3 == 0,
+                              i / 2 % 2 == 0};
+            wrong += !check_one(&s, &dev, s.m);
         }
         for (int i = 0; i < 6;
              i++, done++) { /* several weights, fewer rows than the bucket, both orders of sums */
@@ -296,11 +309,13 @@ static int check(sr_cudainfo dev, uint32_t formats, uint32_t from)
             dev.deterministic = false;
             dev.chains        = true;
         }
-        for (uint32_t m = 65; m <= 300; m += 117, done++) { /* many rows of many inputs: sums meet over clusters */
+        for (uint32_t m = 5; m <= 300; m += m < 65 ? 12 : 117, done++) { /* many rows of many inputs: sums meet over clusters */
+            dev.pairs = m % 2 ? SR_CUDA_PAIRS : 0;
             shape s = {1, 256 * (17 + below(40)), m, {16 * (1 + below(16))}, {FORMATS[f]}, true, true};
             wrong += !check_one(&s, &dev, m);
         }
-        for (int i = 0; i < 6; i++, done++) { /* any rows, fewer of them than the bucket, mixtures */
+        for (int i = 0; i < 12; i++, done++) { /* any rows, fewer of them than the bucket, mixtures */
+            dev.pairs = i % 4 < 2 ? SR_CUDA_PAIRS : 0;
             shape s = {1 + below(3),
                        256 * (1 + below(9)),
                        1 + below(300),
@@ -721,6 +736,7 @@ int main(int argc, char **argv)
     static const char *const kinds[] = {"", "skinny", "s8", "f16"}; /* SR_PRODUCTS_* */
     sr_cudainfo dev = bench_device(arch_of_code());
     dev.chains      = dev.arch == 90;
+    dev.pairs       = SR_CUDA_PAIRS;
     for (int i = SR_PRODUCTS_SKINNY; argc > 1 && i <= SR_PRODUCTS_F16; i++)
         if (!strcmp(argv[1], kinds[i])) {
             dev.products = i;

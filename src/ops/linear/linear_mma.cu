@@ -3,6 +3,7 @@
  *
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
 #include "ops/linear/between.h"
+#include "ops/linear/chain.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/gemm_mma.h"
 #include "ops/linear/linear_cuda.h"
@@ -183,9 +184,18 @@ static sr_skinnydev dev_of(const sr_cudainfo *d)
 
 enum { FEW = 4 }; /* beyond so many rows decoding the weights once is cheaper (notes/0040) */
 
-static bool many(const sr_cudainfo *d, uint32_t rows)
+/* Whether an op's products are in pairs (gemm90.h). */
+static bool paired(const sr_cudajob *j, const sr_op *op, const sr_skinny *s)
 {
-    return rows > FEW && d->arch == 90 && !d->deterministic;
+    for (uint32_t k = 0; k < s->n_part; k++)
+        if (s->part[k].format == SR_Q4_0 || s->part[k].format == SR_Q8_0)
+            return false;
+    return sr_small(j->prog, op, j->dev->pairs);
+}
+
+static bool many(const sr_cudainfo *d, uint32_t rows, bool pairs)
+{
+    return rows > (pairs ? (uint32_t)SR_CHAIN_COLS : (uint32_t)FEW) && d->arch == 90 && !d->deterministic;
 }
 
 /* x: NULL, or where the inputs come from (x, from, norm, eps, x_stride). */
@@ -195,6 +205,7 @@ static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows
     sr_gemm90x x = {};
     sr_gemm90part part[SR_SKINNY_PARTS];
     g.m        = rows;
+    g.pairs    = paired(j, j->op, s);
     g.z        = s->z;
     g.y        = s->y;
     g.count    = s->count;
@@ -216,6 +227,7 @@ static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows
         g.n_part = sr_gemm90_share(part + i, s->n_part - i, &formats);
         for (uint32_t k = 0; k < g.n_part; k++)
             g.part[k] = part[i + k];
+        formats |= g.pairs ? SR_GEMM90_PAIRS : 0;
         sr_gemm90_plan(&g, formats, j->dev);
         sr_gemm90_multiply(&g, formats, j->dev->pdl, j->stream);
     }
@@ -281,7 +293,7 @@ void sr_linear_mma_launch(const sr_cudajob *j)
     }
     if (!s.n_part)
         return;
-    if (many(j->dev, rows)) {
+    if (many(j->dev, rows, paired(j, j->op, &s))) {
         multiply_many(j, &s, rows, NULL);
         return;
     }
@@ -323,7 +335,7 @@ extern "C" uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_
         return 0;
     x.x        = (const float *)j->slot[o->in[0]];
     x.x_stride = p->slot[o->in[0]].width;
-    if (many(j->dev, rows)) {
+    if (many(j->dev, rows, paired(j, next.op, &s))) {
         if (o->dim[0] > SR_GEMM90_KEPT)
             return 0;
         multiply_many(&next, &s, rows, &x);
@@ -356,7 +368,8 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         size_t bytes = sr_skinny_scratch(&s);
         most         = bytes > most ? bytes : most;
     }
-    size_t gemm = many(d, rows) ? sr_gemm90_scratch(rows, op->dim[0]) : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0]) : 0;
+    const bool pairs = sr_small(p, op, d->pairs); /* whatever their formats become while loading */
+    size_t gemm = many(d, rows, pairs) ? sr_gemm90_scratch(rows, op->dim[0], pairs) : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0]) : 0;
     return SR_CUDA_COUNTERS + (gemm > most ? gemm : most);
 }
 

@@ -232,6 +232,18 @@ __device__ __forceinline__ void pieces(const float4 &x, float f, uint32_t &high,
     sum  = (int)(l[0] + l[1] + l[2] + l[3] - 4 * 0x4b400000u);
 }
 
+/* What the whole numbers of these 256 inputs lack, 15 bits more, in place of them. */
+__device__ __forceinline__ void int_lack(float4 &u, float4 &v)
+{
+    constexpr float UNIT = 12582912.0f; /* as pieces() */
+    const uint32_t e = max(__float_as_uint(sr_warp_top8(u, v)) >> 23, INT_TOP + 2u);
+    const float f = __uint_as_float((253 + INT_TOP - e) << 23), back = __uint_as_float((e + 1 - INT_TOP) << 23);
+    float *x[8] = {&u.x, &u.y, &u.z, &u.w, &v.x, &v.y, &v.z, &v.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        *x[i] = fmaf(UNIT - fmaf(*x[i], f, UNIT), back, *x[i]);
+}
+
 /* 256 inputs of column c (u: 4t.. of block lane / 4, v: 16 + 4t..) into shared memory; *scale: what the whole numbers are to be multiplied by. */
 template <int C> __device__ __forceinline__ void int_store(const float4 &u, const float4 &v, uint8_t *at, float *scale)
 {
