@@ -14,7 +14,7 @@ static size_t scratch_of(const char *model, uint16_t kv, const sr_shape *max)
     sr_gguf      *g   = NULL;
     sr_compiled  *c   = NULL;
     sr_err        err = {0};
-    sr_dev        d   = {.info = {.arch = 90, .sms = 132, .smem_block = 232448, .l2 = 60 << 20, .pdl = true, .chains = true}};
+    sr_dev        d   = {.info = {.arch = 90, .sms = 132, .smem_block = 232448, .l2 = 60 << 20, .pdl = true, .chains = true, .pairs = SR_CUDA_PAIRS}};
     sr_compilecfg cfg = {.page_tokens = 16, .kv_format_k = kv, .kv_format_v = kv};
     if (sr_synth_open(model, false, &g, &err) || sr_compile(g, &cfg, &c, &err))
         fail_msg("%s", err.msg);

@@ -88,7 +88,7 @@ static bool plan(sr_chain *c, const sr_cudainfo *d)
     if (sums > SUMS || c->at_ring > smem)
         return false;
     const uint32_t room = smem - c->at_ring, most = bytes >= LARGE && (formats & (formats - 1)) == 0 ? 1 : STAGE;
-    c->beside = c->m == 1 && (formats & ~BESIDE_FORMATS) == 0 && room > SR_CUDA_BESIDE && cut_rings(c, most, room - SR_CUDA_BESIDE) >= DEPTH;
+    c->beside = c->m - c->pair == 1 && (formats & ~BESIDE_FORMATS) == 0 && room > SR_CUDA_BESIDE && cut_rings(c, most, room - SR_CUDA_BESIDE) >= DEPTH;
     if (!c->beside && cut_rings(c, most, room) < DEPTH && cut_rings(c, 1, room) < DEPTH)
         return false;
     c->smem = c->at_ring + WARPS * c->depth * c->stage;

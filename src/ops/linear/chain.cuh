@@ -134,20 +134,21 @@ __device__ __forceinline__ void stage_done(const sr_chain &c, flow &f)
 /* ---- inputs ------------------------------------------------------------------------------------------------- */
 
 /* x into shared memory, normed if the product wants it, but for the norm's division: squares gets what it needs,
- * [warp][C].  Warps take 256-blocks of a column in turn, four at a time so that their loads overlap.  pair: column 1 is what column 0's whole
+ * [warp][C].  Warps take 256-blocks of a column in turn, four at a time so that their loads overlap.  PAIR: column 1 is what column 0's whole
  * numbers lack. */
-template <int C, bool INT> __device__ __forceinline__ void stage(const sr_chainlink &a, uint32_t pair, uint8_t *xs, float *scale, float *squares)
+template <int C, bool PAIR, bool INT> __device__ __forceinline__ void stage(const sr_chainlink &a, uint8_t *xs, float *scale, float *squares)
 {
+    constexpr int rows  = PAIR ? 1 : C;
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    float sum[C] = {};
+    float sum[rows] = {};
 #pragma unroll 1
     for (uint32_t kb = warp; kb < a.blocks_k; kb += 4 * CHAIN_WARPS) {
 #pragma unroll
-        for (int c = 0; c < C; c++) {
+        for (int c = 0; c < rows; c++) {
             xload x[4], w = {};
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                x[j] = x_load(a.x + (pair ? 0 : (size_t)c * a.x_stride), a.cols, kb + j * CHAIN_WARPS);
+                x[j] = x_load(a.x + (size_t)c * a.x_stride, a.cols, kb + j * CHAIN_WARPS);
             if (a.norm)
                 w = x_weights(a.norm, a.cols, kb);
 #pragma unroll 1 /* what a chain's code is long costs more than moving three loads on */
@@ -156,11 +157,13 @@ template <int C, bool INT> __device__ __forceinline__ void stage(const sr_chainl
                     sum[c] += x_times(x[0], w);
                     w = x_weights(a.norm, a.cols, k + CHAIN_WARPS);
                 }
-                if (INT && c == 1 && pair)
-                    int_lack(x[0].u, x[0].v);
                 if constexpr (INT)
                     int_store<C>(x[0].u, x[0].v, xs + (size_t)k * sr_ints<C>::STEP + c * INT_BLOCK, scale + k * C + c);
-                else
+                if constexpr (PAIR) {
+                    int_lack(x[0].u, x[0].v);
+                    int_store<C>(x[0].u, x[0].v, xs + (size_t)k * sr_ints<C>::STEP + INT_BLOCK, scale + k * C + 1);
+                }
+                if constexpr (!INT)
                     x_store<0>(x[0], xs + (size_t)k * 9 * C * 64 + c * 64, C * 64, scale + k * C + c);
 #pragma unroll
                 for (int j = 0; j < 3; j++)
@@ -169,7 +172,7 @@ template <int C, bool INT> __device__ __forceinline__ void stage(const sr_chainl
         }
     }
 #pragma unroll
-    for (int c = 0; c < C; c++) {
+    for (int c = 0; c < rows; c++) {
         float v = sr_lanes_sum(sum[c]);
         if (lane == 0)
             squares[warp * C + c] = v;
@@ -313,9 +316,9 @@ __device__ __forceinline__ void multiply(const sr_chain &c, const share &s, uint
 }
 
 /* Row tiles' sums, by warps in turn: the two halves of a warp take every second group, or the gate and the up tile; then
- * half h has column h.  pair: both are one column's. */
-template <int C>
-__device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t pair, uint32_t first, uint32_t last, uint32_t m, const float *sums, float s,
+ * half h has column h.  PAIR: both are one column's. */
+template <int C, bool PAIR>
+__device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t first, uint32_t last, uint32_t m, const float *sums, float s,
                                        float z)
 {
     const uint32_t lane = threadIdx.x % 32, half = lane / 16, r = lane % 16, groups = 1u << a.groups_log,
@@ -329,7 +332,7 @@ __device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t pair, uin
 #pragma unroll
             for (int c = 0; c < C; c++)
                 v[c] += p[((step == 1 && groups > 1 ? i ^ half : i) * C + c) * 16];
-        if (C == 2 && pair)
+        if (PAIR)
             v[0] = v[C - 1] = v[0] + v[C - 1];
         float mine = C == 1 ? v[0] : half ? v[C - 1] : v[0], other = C == 1 ? v[0] : half ? v[0] : v[C - 1];
         other = __shfl_xor_sync(0xffffffff, other, 16);
@@ -355,8 +358,8 @@ __device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t pair, uin
 #endif
 
 /* Registers for 640 threads are 96 each: of 512 threads they leave 16384 to a block beside them (chain.h). */
-template <int C, uint32_t FORMATS>
-__global__ void __launch_bounds__(C == 1 && !(FORMATS & HALVES) ? 640 : 32 << WARPS_LOG, 1) chain_kernel(const __grid_constant__ sr_chain c)
+template <int C, bool PAIR, uint32_t FORMATS>
+__global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 : 32 << WARPS_LOG, 1) chain_kernel(const __grid_constant__ sr_chain c)
 {
 #if RING
     extern __shared__ __align__(128) uint8_t smem[];
@@ -384,15 +387,15 @@ __global__ void __launch_bounds__(C == 1 && !(FORMATS & HALVES) ? 640 : 32 << WA
             if (i)
                 meet(c.meet, c.blocks);
             MARK(3 + 5 * i);
-            stage<C, !(FORMATS & HALVES)>(a, C == 2 ? c.pair : 0, smem, scale, squares);
+            stage<C, PAIR, !(FORMATS & HALVES)>(a, smem, scale, squares);
             if (a.z && first + warp < s.end) { /* of the row tile this warp will finish */
-                uint32_t tile, column = C == 1 ? 0 : min(lane / 16, c.m - 1 - c.pair);
+                uint32_t tile, column = C == 1 || PAIR ? 0 : min(lane / 16, c.m - 1);
                 const sr_chainpart &w = part_of_row(a, first + warp, &tile);
                 z                     = __ldcg(a.z + (size_t)column * a.width + w.y0 + tile * 16 + lane % 16);
             }
             __syncthreads();
             MARK(4 + 5 * i);
-            d = divisor_of<C>(a, squares, C == 1 ? 0 : lane / 16);
+            d = divisor_of<C>(a, squares, C == 1 || PAIR ? 0 : lane / 16);
         }
         multiply<C, FORMATS>(c, s, i == ~0u ? c.first : c.depth, f, smem + (size_t)s.k * 9 * C * 64, scale + s.k * C,
                              sums + ((s.first - first) * groups + warp % groups) * C * 16, s.step * groups * C * 16);
@@ -407,7 +410,7 @@ __global__ void __launch_bounds__(C == 1 && !(FORMATS & HALVES) ? 640 : 32 << WA
         MARK(5 + 5 * i);
         __syncthreads();
         MARK(6 + 5 * i);
-        finish<C>(a, C == 2 ? c.pair : 0, first, s.end, min(rows, c.m - c.pair), sums, d, z);
+        finish<C, PAIR>(a, first, s.end, min(rows, PAIR ? 1 : c.m), sums, d, z);
         MARK(7 + 5 * i);
         if (i + 1 == c.n)
             return;
@@ -415,9 +418,9 @@ __global__ void __launch_bounds__(C == 1 && !(FORMATS & HALVES) ? 640 : 32 << WA
 #endif
 }
 
-template <int C, uint32_t FORMATS> static cudaError_t chain_go(const cudaLaunchConfig_t *config, const sr_chain *c)
+template <int C, bool PAIR, uint32_t FORMATS> static cudaError_t chain_go(const cudaLaunchConfig_t *config, const sr_chain *c)
 {
-    auto kernel   = chain_kernel<C, FORMATS>;
+    auto kernel   = chain_kernel<C, PAIR, FORMATS>;
     int bytes     = (int)config->dynamicSmemBytes;
     cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     if (!e)
@@ -427,7 +430,10 @@ template <int C, uint32_t FORMATS> static cudaError_t chain_go(const cudaLaunchC
 
 template <uint32_t FORMATS> static cudaError_t chain_start(const cudaLaunchConfig_t *config, const sr_chain *c)
 {
-    return c->m == 1 ? chain_go<1, FORMATS>(config, c) : chain_go<2, FORMATS>(config, c);
+    if constexpr (!(FORMATS & HALVES))
+        if (c->pair)
+            return chain_go<2, true, FORMATS>(config, c);
+    return c->m == 1 ? chain_go<1, false, FORMATS>(config, c) : chain_go<2, false, FORMATS>(config, c);
 }
 
 /* The start of an instance that knows `formats`, if FORMATS do. */
