@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "backend/cuda/internal.h"
 #include "engine/internal.h"
 
 #define BASE_Q4 "models/strata-demo-base-Q4_K_M.gguf"
@@ -88,12 +89,14 @@ static bool run(sr_model *m, uint32_t salt, text *t, uint32_t n, bool greedy, fl
     return ok;
 }
 
-/* Each text alone, then the first n of them at once.  A greedy answer becomes another where two logits are nearer to each other than their distance moves
- * with the number of rows: 4.9e-3 on average as long as products took x in 11 bits and many rows' weights were rounded to f16, and 6.5e-4 where neither is (computed
- * with a model of the roundings: notes/0056), which is what f16 keys, values, queries and weights of attention leave.  The limits are between. */
+/* Each text alone, then the first n of them at once.  A greedy answer becomes another where two logits are nearer to each other than their distance
+ * moves with the number of rows: 1.9e-3 to 3.4e-3 on average as long as products took x in 11 bits and many rows' weights were rounded to f16, and
+ * 4.0e-4 to 4.8e-4 since, which is what keys, values, queries and weights of attention in f16 leave (notes/0056).  The limits are between.  Code below
+ * sm_90a rounds x to int8 in products of more than 16 rows: as much as one such text cut in two ways. */
 static void logits_owe_little_to_the_texts_beside(void)
 {
     static const uint32_t at_once[] = {3, 12, 32, TEXTS};
+    int arch     = 0;
     sr_err err   = {0};
     sr_model *m  = NULL;
     sr_loadcfg c = {.path = BASE_Q4, .be = &sr_backend_cuda, .ctx = 256, .max_seqs = TEXTS, .out_rows = TEXTS, .max_step_tokens = 2048};
@@ -101,6 +104,8 @@ static void logits_owe_little_to_the_texts_beside(void)
     for (uint32_t i = 0; i < TEXTS; i++)
         for (uint32_t k = 0; k < LENGTH; k++)
             t[i].tok[k] = (int32_t)(100 + (i * 61 + k * 131 + i * k * 7) % 7000);
+    CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told");
+    const double most = arch < 90 ? 1 : 5e-3, most_moved = arch < 90 ? 3e-1 : 1e-3;
     gpu_device_close(); /* of two devices in a process the first has the chains */
     if (!CHECK(sr_model_load(&c, &m, &err) == SR_OK, "%s", err.msg)) {
         sr_free(t);
@@ -126,8 +131,9 @@ static void logits_owe_little_to_the_texts_beside(void)
                 moved += fabs(((double)a[first] - (double)a[second]) - ((double)b[first] - (double)b[second])) / (n * STEPS);
                 other += best_of(b, vocab, vocab) != first;
             }
-        gpu_say("%s%u: %.1e, %.1e, %u of %u", k ? "; " : "texts at once, log-probabilities within, the two likeliest move by, others ", n, worst, moved, other, n * STEPS);
-        CHECK(!ok || (worst < 7e-3 && moved < 1.5e-3), "%u at once: log-probabilities differ by %.2e, the two likeliest move by %.2e", n, worst, moved);
+        gpu_say("%s%u: %.1e, %.1e, %u of %u", k ? "; " : "texts at once: log-probabilities within, the two likeliest move by, others ", n, worst, moved,
+                other, n * STEPS);
+        CHECK(!ok || (worst < most && moved < most_moved), "%u at once: log-probabilities differ by %.2e, the two likeliest move by %.2e", n, worst, moved);
     }
     sr_free(among);
     sr_free(alone);

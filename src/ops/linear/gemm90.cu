@@ -36,7 +36,7 @@ static __device__ float4 put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k
     return lack;
 }
 
-/* The same of row r's column, or pair of them: the factor makes the largest number near 2^11, so that the low number of one 2^-11 times as large is still no subnormal. */
+/* The same of row r's column, or pair of them.  The largest number is near 2^11: what one lacks is no subnormal down to 2^-14 of it. */
 static __device__ void put_row(const sr_gemm90x &g, uint32_t r, uint32_t k, float4 v, float f, bool there)
 {
     const uint32_t c  = r << g.pairs;

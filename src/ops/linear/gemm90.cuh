@@ -286,7 +286,7 @@ __device__ __forceinline__ seat90 seat90_of(const sr_gemm90 &g)
     return {group >> g.split_log, group & ((1u << g.split_log) - 1), (g.tiles + 3) / 4};
 }
 
-/* Where numbers d[j] of this thread go, and what is added to them there.  PAIRS: rows of x are columns here, d[j] is the sum of what was d[2 j], d[2 j + 1]. */
+/* Where numbers d[j] of this thread go, and what is added to them there.  PAIRS: d[j] is the sum of what was d[2 j], d[2 j + 1], a row of x a column. */
 template <bool PAIRS> struct target90 {
     uint32_t c0, columns; /* the first; of this unit's, those that are true */
     float bias[2];
@@ -464,7 +464,8 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     __syncthreads();
     sr_pdl_launch();
     /* Neither weights nor the count are written by launches that may still run. */
-    const uint32_t warp = threadIdx.x / 32, n = g.count ? min(__ldcg(g.count), g.m) : g.m, columns = (n + shape90<N, FORMATS>::rows - 1) / shape90<N, FORMATS>::rows;
+    constexpr uint32_t rows = shape90<N, FORMATS>::rows;
+    const uint32_t warp = threadIdx.x / 32, n = g.count ? min(__ldcg(g.count), g.m) : g.m, columns = (n + rows - 1) / rows;
     if (warp >= groups * 4) {
         if constexpr (groups == 2)
             asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");

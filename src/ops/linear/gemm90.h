@@ -82,7 +82,7 @@ BOTH uint32_t sr_gemm90_piece(uint32_t n, uint32_t formats) /* bytes */
 {
     return sr_gemm90_piece_k(n, formats) == 256 ? sr_gemm90_block(n) : n * sr_gemm90_piece_k(n, formats) * 2;
 }
-BOTH bool sr_gemm90_exact(uint32_t n, uint32_t formats) { return n <= 64 && !(formats & ~(1u << SR_Q4_K | 1u << SR_Q5_K | 1u << SR_Q6_K | SR_GEMM90_PAIRS)); }
+BOTH bool sr_gemm90_exact(uint32_t n, uint32_t formats) { return n <= 64 && !(formats & ~(SR_GEMM90_MIX4 | SR_GEMM90_MIX5 | SR_GEMM90_PAIRS)); }
 #undef BOTH
 uint32_t sr_gemm90_cols(uint32_t m, uint32_t pairs); /* N for m rows of x: 8, 16, 32, 64, 128 or 256; in pairs 16, 32 or 64 */
 /* How many of the first n parts one launch may take; *formats: as bits. */

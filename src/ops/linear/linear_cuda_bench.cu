@@ -237,7 +237,8 @@ static double worst(const bench_op *b, const sr_cudainfo *dev, uint32_t rows, ui
                     xx += (double)x[e] * x[e];
                     top = fabs(w[e]) > top ? fabs(w[e]) : top;
                 }
-                double tol = (form == SR_GEMM_MMA_S8K || form == SR_GEMM_MMA_S8 ? 0x1p-13 : in_pairs(b, dev, rows) ? 0x1p-17 : 0x1p-9) * top * sqrt(xx) + 1e-6;
+                const double share = form == SR_GEMM_MMA_S8K || form == SR_GEMM_MMA_S8 ? 0x1p-13 : in_pairs(b, dev, rows) ? 0x1p-17 : 0x1p-9;
+                double tol         = share * top * sqrt(xx) + 1e-6;
                 sum += (b->s.bias ? b->bias[at + r] : 0) + (b->s.residual ? b->z[i] : 0);
                 double e = fabs(y[i] - sum) / tol;
                 if (!(e <= bad))

@@ -369,7 +369,9 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         most         = bytes > most ? bytes : most;
     }
     const bool pairs = sr_small(p, op, d->pairs); /* whatever their formats become while loading */
-    size_t gemm = many(d, rows, pairs) ? sr_gemm90_scratch(rows, op->dim[0], pairs) : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0]) : 0;
+    size_t gemm      = many(d, rows, pairs)                 ? sr_gemm90_scratch(rows, op->dim[0], pairs)
+                       : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0])
+                                                           : 0;
     return SR_CUDA_COUNTERS + (gemm > most ? gemm : most);
 }
 
