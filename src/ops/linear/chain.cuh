@@ -4,7 +4,7 @@
  * Target   H200, 8B Q4_K_M, 1 row: a layer's four products within 1.3 of reading their weights.
  * Mapping  a block of 16 warps per multiprocessor, which has whole row tiles.  Warps are `groups` along the inputs times
  *          16 / groups along the rows; each has its inputs of a row tile at a time through a ring of its own.  x, as whole numbers
- *          (spread_int.cuh; f16 for F16 and BF16), is staged by all; sums of a product meet in shared memory behind its last tile.
+ *          (spread_int.cuh; f16 for F16 and BF16), is staged by those that multiply it; sums of a product meet in shared memory behind its last tile.
  * Latency  what a block must fetch between products (x, z) is asked for before anything else there; code and
  *          constants are kept few, since each product meets them cold.
  * Archs    sm_90.                                                                               */
@@ -134,28 +134,29 @@ __device__ __forceinline__ void stage_done(const sr_chain &c, flow &f)
 /* ---- inputs ------------------------------------------------------------------------------------------------- */
 
 /* x into shared memory, normed if the product wants it, but for the norm's division: squares gets what it needs,
- * [warp][C].  Warps take 256-blocks of a column in turn, four at a time so that their loads overlap.  PAIR: column 1 is what column 0's whole
- * numbers lack. */
-template <int C, bool PAIR, bool INT> __device__ __forceinline__ void stage(const sr_chainlink &a, uint8_t *xs, float *scale, float *squares)
+ * [warp][C].  The warps that share inputs take 256-blocks of them in turn, four at a time so that their loads overlap.  PAIR: column 1 is
+ * what column 0's whole numbers lack. */
+template <int C, bool PAIR, bool INT>
+__device__ __forceinline__ void stage(const sr_chainlink &a, const share &s, uint8_t *xs, float *scale, float *squares)
 {
     constexpr int rows  = PAIR ? 1 : C;
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, step = CHAIN_WARPS >> a.groups_log, last = s.k + s.n_k;
     float sum[rows] = {};
 #pragma unroll 1
-    for (uint32_t kb = warp; kb < a.blocks_k; kb += 4 * CHAIN_WARPS) {
+    for (uint32_t kb = s.k + (warp >> a.groups_log); kb < last; kb += 4 * step) {
 #pragma unroll
         for (int c = 0; c < rows; c++) {
             xload x[4], w = {};
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                x[j] = x_load(a.x + (size_t)c * a.x_stride, a.cols, kb + j * CHAIN_WARPS);
+                x[j] = x_load(a.x + (size_t)c * a.x_stride, last * 256, kb + j * step);
             if (a.norm)
-                w = x_weights(a.norm, a.cols, kb);
+                w = x_weights(a.norm, last * 256, kb);
 #pragma unroll 1 /* what a chain's code is long costs more than moving three loads on */
-            for (uint32_t k = kb, end = min(a.blocks_k, kb + 4 * CHAIN_WARPS); k < end; k += CHAIN_WARPS) {
+            for (uint32_t k = kb, end = min(last, kb + 4 * step); k < end; k += step) {
                 if (a.norm) {
                     sum[c] += x_times(x[0], w);
-                    w = x_weights(a.norm, a.cols, k + CHAIN_WARPS);
+                    w = x_weights(a.norm, last * 256, k + step);
                 }
                 if constexpr (INT)
                     int_store<C>(x[0].u, x[0].v, xs + (size_t)k * sr_ints<C>::STEP + c * INT_BLOCK, scale + k * C + c);
@@ -179,14 +180,34 @@ template <int C, bool PAIR, bool INT> __device__ __forceinline__ void stage(cons
     }
 }
 
+/* The warps that share inputs have staged them: those of a block that have their x first multiply while others still wait for it. */
+__device__ __forceinline__ void staged(const sr_chainlink &a)
+{
+    const uint32_t group = threadIdx.x / 32 & ((1u << a.groups_log) - 1), warps = CHAIN_WARPS >> a.groups_log;
+    if (warps == 1)
+        __syncwarp();
+    else
+        asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "r"(warps * 32) : "memory"); /* 0 is __syncthreads' */
+}
+
+/* The norm's weights, which nobody has read since the last token, into L2: a line of 32 a thread, in all blocks. */
+__device__ __forceinline__ void norm_ahead(const sr_chainlink &a)
+{
+    const uint32_t k = (blockIdx.x + threadIdx.x * gridDim.x) * 32;
+    if (a.norm && k < a.cols)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(a.norm + k));
+}
+
 /* What the norm divides by, inverted, of column c; 1 without a norm. */
 template <int C> __device__ __forceinline__ float divisor_of(const sr_chainlink &a, const float *squares, uint32_t c)
 {
+    if (!a.norm)
+        return 1;
     float v = squares[threadIdx.x % CHAIN_WARPS * C + c];
 #pragma unroll
     for (int j = 1; j < CHAIN_WARPS; j *= 2)
         v += __shfl_xor_sync(0xffffffff, v, j);
-    return a.norm ? 1.0f / sqrtf(v / (float)a.cols + a.eps) : 1;
+    return rsqrtf(__fdividef(v, (float)a.cols) + a.eps); /* two units in the last place; exact ones are longer, and code met cold */
 }
 
 /* ---- products and sums -------------------------------------------------------------------------------------- */
@@ -381,21 +402,20 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
     for (uint32_t i = ~0u;; i++) { /* ~0: before the first product its first tiles are asked for */
         const sr_chainlink &a = c.link[i == ~0u ? 0 : i];
         const uint32_t first = (blockIdx.x * a.rows_block + min(blockIdx.x, a.rows_extra)) << a.glu, groups = 1u << a.groups_log;
-        float z = 0, d = 0;
+        float z = 0;
         if (i != ~0u) {
             s = share_of(a);
             if (i)
                 meet(c.meet, c.blocks);
             MARK(3 + 5 * i);
-            stage<C, PAIR, !(FORMATS & HALVES)>(a, smem, scale, squares);
+            stage<C, PAIR, !(FORMATS & HALVES)>(a, s, smem, scale, squares);
             if (a.z && first + warp < s.end) { /* of the row tile this warp will finish */
                 uint32_t tile, column = C == 1 || PAIR ? 0 : min(lane / 16, c.m - 1);
                 const sr_chainpart &w = part_of_row(a, first + warp, &tile);
                 z                     = __ldcg(a.z + (size_t)column * a.width + w.y0 + tile * 16 + lane % 16);
             }
-            __syncthreads();
+            staged(a);
             MARK(4 + 5 * i);
-            d = divisor_of<C>(a, squares, C == 1 || PAIR ? 0 : lane / 16);
         }
         multiply<C, FORMATS>(c, s, i == ~0u ? c.first : c.depth, f, smem + (size_t)s.k * 9 * C * 64, scale + s.k * C,
                              sums + ((s.first - first) * groups + warp % groups) * C * 16, s.step * groups * C * 16);
@@ -407,9 +427,12 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
             rows = __ldcg(c.count);
             continue;
         }
+        if (i + 1 < c.n)
+            norm_ahead(c.link[i + 1]);
         MARK(5 + 5 * i);
         __syncthreads();
         MARK(6 + 5 * i);
+        const float d = divisor_of<C>(a, squares, C == 1 || PAIR ? 0 : lane / 16);
         finish<C, PAIR>(a, first, s.end, min(rows, PAIR ? 1 : c.m), sums, d, z);
         MARK(7 + 5 * i);
         if (i + 1 == c.n)

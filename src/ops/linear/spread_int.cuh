@@ -23,7 +23,7 @@ enum { INT_BLOCK = 64, INT_TOP = 14 }; /* bytes of a 32-block of a column; bits 
 template <int C> struct sr_ints { /* where a lane finds x of a tile, and which of its blocks it brings */
     static constexpr int ROW = C * INT_BLOCK, STEP = 9 * ROW, G = 4 / C; /* bytes from block to block, from tile to tile; blocks of a set */
     const uint8_t *x, *half, *sum;
-    uint32_t mask[G], mask16[2][(G + 1) / 2]; /* 1 or 0: the lane brings this block of a set; this half of it, with scales of 16 */
+    uint32_t mask[G]; /* 1 or 0: the lane brings block i of a set; with scales of 16, half i % 2 of its block i / 2 */
     __device__ __forceinline__ void next(void)
     {
         x += STEP;
@@ -34,17 +34,14 @@ template <int C> struct sr_ints { /* where a lane finds x of a tile, and which o
 
 template <int C> __device__ __forceinline__ sr_ints<C> ints_of(const uint8_t *xs, uint32_t lane)
 {
-    const uint32_t n = lane / 4, t = lane % 4, at = n / 2 % C * INT_BLOCK + n % 2 * 32 + t * 8, s = n / (2 * C) % 2;
+    const uint32_t n = lane / 4, t = lane % 4, at = n / 2 % C * INT_BLOCK + n % 2 * 32 + t * 8;
     sr_ints<C> v;
     v.x    = xs + n / (2 * C) * v.ROW + at;
-    v.half = xs + n / (4 * C) * v.ROW + at + s * 4;
+    v.half = xs + n / (4 * C) * v.ROW + at + n / (2 * C) % 2 * 4;
     v.sum  = xs + 8 * v.ROW + t % C * INT_BLOCK;
 #pragma unroll
     for (int i = 0; i < v.G; i++)
         v.mask[i] = n / (2 * C) == i;
-#pragma unroll
-    for (int i = 0; i < 2 * ((v.G + 1) / 2); i++)
-        v.mask16[i % 2][i / 2] = n / (4 * C) == i / 2 && s == i % 2;
     return v;
 }
 
@@ -111,7 +108,7 @@ __device__ __forceinline__ void int_products(const uint8_t *w, const sr_ints<C> 
         const int k = b / G, i = b % G;
         uint32_t a[4];
         codes.block(w, lane, b, a);
-        sr_mma_int(p[k], a, b0[k] * (SIXTEEN ? x.mask16[0][i % 2] : x.mask[i % x.G]), b1[k] * (SIXTEEN ? x.mask16[1][i % 2] : x.mask[i % x.G]));
+        sr_mma_int(p[k], a, b0[k] * x.mask[SIXTEEN ? 2 * i : i], b1[k] * x.mask[SIXTEEN ? 2 * i + 1 : i]);
     }
 #pragma unroll
     for (int k = 0; k < SETS; k++) {
