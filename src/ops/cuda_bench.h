@@ -22,21 +22,26 @@
         }                                                                                                    \
     } while (0)
 
-static inline sr_cudainfo bench_device(int arch_of_code)
+static __global__ void bench_nothing(void) {}
+
+/* The device, and the architecture that this program's code was compiled for; of code that the driver compiled from PTX, the PTX's. */
+static inline sr_cudainfo bench_device(void)
 {
+    cudaFuncAttributes a;
     cudaDeviceProp p;
     sr_cudainfo d = {};
     int clock = 0, driver = 0;
     CU(cudaGetDeviceProperties(&p, 0));
+    CU(cudaFuncGetAttributes(&a, bench_nothing));
     CU(cudaDeviceGetAttribute(&clock, cudaDevAttrClockRate, 0));
     CU(cudaDriverGetVersion(&driver));
-    d.arch       = arch_of_code;
+    d.arch       = a.ptxVersion;
     d.sms        = p.multiProcessorCount;
     d.smem_block = (int)p.sharedMemPerBlockOptin;
     d.l2         = (size_t)p.l2CacheSize;
-    d.pdl        = arch_of_code >= 90;
+    d.pdl        = d.arch >= 90;
     printf("# %s, %d multiprocessors, %d MHz at most, L2 %zu MB, driver for CUDA %d.%d, code for sm_%d\n",
-           p.name, d.sms, clock / 1000, d.l2 >> 20, driver / 1000, driver % 1000 / 10, arch_of_code);
+           p.name, d.sms, clock / 1000, d.l2 >> 20, driver / 1000, driver % 1000 / 10, d.arch);
     return d;
 }
 

@@ -13,9 +13,6 @@
 #include "ops/mma.cuh"
 #include "ops/tree.h"
 
-#ifndef CODE_ARCH
-#define CODE_ARCH 90
-#endif
 #define READ_LIMIT 4365e9 /* of an H200, measured by a kernel that only reads */
 #define SEQS 128
 enum { NO_WORDS, CHAINS, STARS, TREES }; /* NO_WORDS: batch.tree is NULL */
@@ -370,9 +367,9 @@ static double work(const shape *s)
 
 static int check(sr_cudainfo dev, uint32_t cases, uint32_t from)
 {
-    const int archs[] = {CODE_ARCH, 75};
+    const int archs[] = {dev.arch, 75}, codes = dev.arch > 75 ? 2 : 1;
     uint32_t all      = 0;
-    for (int code = 0; code < (CODE_ARCH > 75 ? 2 : 1); code++) { /* the kernels that such a card would get, too */
+    for (int code = 0; code < codes; code++) { /* the kernels that such a card would get, too */
         uint32_t wrong = 0, trees = 0;
         double most    = 0;
         seed           = 0x9e3779b97f4a7c15u + from;
@@ -575,7 +572,7 @@ static double peak(const sr_cudainfo *dev)
 
 int main(int argc, char **argv)
 {
-    sr_cudainfo dev = bench_device(CODE_ARCH);
+    sr_cudainfo dev = bench_device();
     if (argc > 1 && !strcmp(argv[1], "check"))
         return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 90, argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0);
     if (argc < 2 || argv[1][0] == 'p')

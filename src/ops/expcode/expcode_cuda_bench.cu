@@ -5,9 +5,6 @@
 #include "ops/expcode/expcode_cuda.h"
 #include "ops/linear/layout.h"
 
-#ifndef CODE_ARCH
-#define CODE_ARCH 90
-#endif
 #define BUS 55e9
 
 typedef struct { const char *name; uint32_t rows, cols; } matrix;
@@ -69,7 +66,7 @@ int main(void)
     static const matrix m[] = {{"k 1024x4096", 1024, 4096}, {"q 4096x4096", 4096, 4096}, {"gate 14336x4096", 14336, 4096}, {"down 4096x14336", 4096, 14336}};
     cudaStream_t s;
     bool         ok = true;
-    bench_device(CODE_ARCH);
+    bench_device();
     CU(cudaStreamCreate(&s));
     for (int i = 0; i < 4; i++)
         ok &= run(SR_BF16, &m[i], s);

@@ -8,9 +8,6 @@
 #include "ops/linear/chain.h"
 #include "ops/linear/linear_cuda.h"
 
-#ifndef CODE_ARCH
-#define CODE_ARCH 90
-#endif
 #define READ_LIMIT 4365e9
 
 enum { X, A, H, GU, ACT, QKV, SLOTS, OPS = 7, WEIGHTS = 9 };
@@ -180,7 +177,7 @@ int main(void)
                                    {"70B Q4_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q4_K, SR_Q4_K},
                                    {"70B Q4_K, v and down Q6_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q6_K, SR_Q6_K},
                                    {"1.1B Q4_K", 2048, 5632, 256, 48, SR_Q4_K, SR_Q4_K, SR_Q4_K}};
-    sr_cudainfo dev = bench_device(CODE_ARCH);
+    sr_cudainfo dev = bench_device();
     cudaStream_t s;
     CU(cudaStreamCreate(&s));
     for (const model &m : models) {

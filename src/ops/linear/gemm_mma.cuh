@@ -515,10 +515,9 @@ __global__ void __launch_bounds__((cut<F, FORM, R, NT>::threads), (cut<F, FORM, 
 template <int F, int FORM, int R, int NT> static cudaError_t gemm_mma_start(const cudaLaunchConfig_t *c, const sr_gemm_mma *g)
 {
     cudaLaunchConfig_t with = *c;
-    cudaFuncAttributes a;
-    cudaError_t e = cudaFuncGetAttributes(&a, gemm_mma_kernel<F, FORM, R, NT>);
-    with.dynamicSmemBytes = cut<F, FORM, R, NT>::stage * (a.ptxVersion >= 80 ? cut<F, FORM, R, NT>::depth : 2);
-    if (!e && with.dynamicSmemBytes > 48 << 10)
+    cudaError_t e           = cudaSuccess;
+    with.dynamicSmemBytes   = cut<F, FORM, R, NT>::stage * (g->arch >= 80 ? cut<F, FORM, R, NT>::depth : 2);
+    if (with.dynamicSmemBytes > 48 << 10)
         e = cudaFuncSetAttribute(gemm_mma_kernel<F, FORM, R, NT>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)with.dynamicSmemBytes);
     if (!e)
         e = cudaFuncSetAttribute(gemm_mma_kernel<F, FORM, R, NT>, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);

@@ -44,7 +44,7 @@ typedef struct {
     const float *z;                  /* as y, or NULL */
     float *y;
     const uint32_t *count;           /* device: rows of this step, or NULL: m */
-    uint32_t m, width;
+    uint32_t m, width, arch;         /* arch: of the code */
 } sr_gemm_mma;
 
 typedef struct { /* x to image */

@@ -651,6 +651,7 @@ static int tiled_cuts(const sr_cudainfo *dev, uint32_t rows, const char *only)
                         g.form        = !w.s8 ? SR_GEMM_MMA_F16 : F == SR_Q8_0 ? SR_GEMM_MMA_S8 : SR_GEMM_MMA_S8K;
                         g.row_tiles   = w.row_tiles;
                         g.n           = w.n;
+                        g.arch        = (uint32_t)dev->arch;
                         tiled_of(&b, l, rows, &g);
                         sr_gemm_mma_multiply(&g, st);
                     }
@@ -722,20 +723,10 @@ static int profile(const sr_cudainfo *dev, uint32_t rows)
     return 0;
 }
 
-static __global__ void nothing(void) {}
-
-/* Of code compiled from PTX by the driver: what it was compiled for. */
-static int arch_of_code(void)
-{
-    cudaFuncAttributes a;
-    CU(cudaFuncGetAttributes(&a, nothing));
-    return a.ptxVersion;
-}
-
 int main(int argc, char **argv)
 {
     static const char *const kinds[] = {"", "skinny", "s8", "f16"}; /* SR_PRODUCTS_* */
-    sr_cudainfo dev = bench_device(arch_of_code());
+    sr_cudainfo dev = bench_device();
     dev.chains      = dev.arch == 90;
     dev.pairs       = SR_CUDA_PAIRS;
     for (int i = SR_PRODUCTS_SKINNY; argc > 1 && i <= SR_PRODUCTS_F16; i++)

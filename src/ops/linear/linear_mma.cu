@@ -272,6 +272,7 @@ static bool multiply_tiled(const sr_cudajob *j, const sr_skinny *s, uint32_t row
         g.count     = s->count;
         g.m         = rows;
         g.width     = s->width;
+        g.arch      = (uint32_t)j->dev->arch;
         for (; i < s->n_part && s->part[i].format == g.format; i++) {
             const sr_skinnypart *p = &s->part[i];
             const uint32_t behind  = i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles;
