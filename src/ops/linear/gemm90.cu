@@ -6,6 +6,7 @@
 
 #include "ops/glu/act.cuh"
 #include "ops/linear/gemm90.h"
+#include "ops/linear/skinny_part.cuh"
 #include "ops/mma.cuh"
 
 static __device__ float4 times(float4 v, float4 w) { return make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w); }
@@ -37,12 +38,12 @@ static __device__ float4 put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k
 }
 
 /* The same of row r's column, or pair of them.  The largest number is near 2^11: what one lacks is no subnormal down to 2^-14 of it. */
-static __device__ void put_row(const sr_gemm90x &g, uint32_t r, uint32_t k, float4 v, float f, bool there)
+template <bool PAIRS> static __device__ void put_row(const sr_gemm90x &g, uint32_t r, uint32_t k, float4 v, float f, bool there)
 {
-    const uint32_t c  = r << g.pairs;
+    const uint32_t c  = r << PAIRS;
     uint8_t *tile     = g.image + (size_t)(c / g.n) * g.blocks_k * sr_gemm90_block(g.n);
     const float4 lack = put(tile, g.n, c % g.n, k, times(v, make_float4(f, f, f, f)), there);
-    if (g.pairs)
+    if (PAIRS)
         (void)put(tile, g.n, c % g.n + 1, k, lack, there);
 }
 
@@ -100,7 +101,7 @@ template <int FROM> static __device__ float4 value(const columns &c)
 /* A block per row; of a gated unit's rows, whose activations are most of the work, gridDim.y blocks that have a run of columns each.  The row's
  * bound is read by all of them, which takes less than their meeting would.  What has been read stays in registers, columns beyond
  * KEEP * 4 * THREADS are read twice. */
-template <int FROM, int THREADS> static __global__ void __launch_bounds__(THREADS) image_kernel(const __grid_constant__ sr_gemm90x g)
+template <int FROM, int THREADS, bool PAIRS> static __global__ void __launch_bounds__(THREADS) image_kernel(const __grid_constant__ sr_gemm90x g)
 {
     constexpr int KEEP   = 4;
     constexpr bool GATED = FROM == SR_GEMM90_SILU || FROM == SR_GEMM90_GELU;
@@ -138,9 +139,50 @@ template <int FROM, int THREADS> static __global__ void __launch_bounds__(THREAD
 #pragma unroll
     for (int i = 0; i < KEEP; i++)
         if (first + i * THREADS * 4 < end) /* warps stay whole */
-            put_row(g, r, k0 + i * THREADS * 4, value<FROM>(v[i]), f, k0 + i * THREADS * 4 < end);
+            put_row<PAIRS>(g, r, k0 + i * THREADS * 4, value<FROM>(v[i]), f, k0 + i * THREADS * 4 < end);
     for (uint32_t k = k0 + KEEP * THREADS * 4; k - k0 < end - first; k += THREADS * 4)
-        put_row(g, r, k, value<FROM>(k < end ? read<FROM>(g, x, k) : none), f, k < end);
+        put_row<PAIRS>(g, r, k, value<FROM>(k < end ? read<FROM>(g, x, k) : none), f, k < end);
+}
+
+/* Few columns: x as skinny_tile.cuh takes it, with a factor for 256 inputs and row, so that a warp has what it needs for them; but for a norm's
+ * factor, for which a block has a row. */
+template <int FROM> static __global__ void __launch_bounds__(512) few_image_kernel(const __grid_constant__ sr_gemm90x g)
+{
+    constexpr int MOST  = FROM == SR_GEMM90_NORM ? SR_GEMM90_KEPT / 256 / 16 : 1; /* of 256 inputs that a warp has */
+    const uint32_t r    = blockIdx.x, warps = blockDim.x / 32, first = (FROM == SR_GEMM90_NORM ? 0 : blockIdx.y * warps) + threadIdx.x / 32;
+    const float *x      = g.x + (size_t)r * g.x_stride;
+    xload w[MOST], v[MOST];
+    float sum = 0;
+    if (FROM == SR_GEMM90_NORM)
+#pragma unroll
+        for (int i = 0; i < MOST; i++)
+            w[i] = x_weights(g.norm, g.cols, first + i * warps);
+    sr_pdl_launch();
+    sr_pdl_wait();
+    if (g.count && r >= __ldcg(g.count))
+        return;
+#pragma unroll
+    for (int i = 0; i < MOST; i++) {
+        v[i] = x_load(x, g.cols, first + i * warps);
+        if (FROM == SR_GEMM90_SILU || FROM == SR_GEMM90_GELU)
+            w[i] = x_load(x + g.cols, g.cols, first + i * warps);
+    }
+#pragma unroll
+    for (int i = 0; i < MOST; i++) {
+        if (FROM == SR_GEMM90_SILU || FROM == SR_GEMM90_GELU)
+            v[i] = {value<FROM>({v[i].u, w[i].u}), value<FROM>({v[i].v, w[i].v})};
+        if (FROM == SR_GEMM90_NORM)
+            sum += x_times(v[i], w[i]);
+    }
+    const float s = FROM == SR_GEMM90_NORM ? 1.0f / sqrtf(of_block<true>(sum) / (float)g.cols + g.eps) : 1.0f;
+#pragma unroll
+    for (int i = 0; i < MOST; i++) {
+        const uint32_t k = first + i * warps;
+        if (FROM == SR_GEMM90_NORM)
+            v[i] = {times(v[i].u, make_float4(s, s, s, s)), times(v[i].v, make_float4(s, s, s, s))};
+        if (k < g.blocks_k)
+            x_store<0>(v[i], g.image + (size_t)k * sr_gemm90_block(g.n) + r * 64, g.n * 64, g.scale + k * g.n + r);
+    }
 }
 
 static size_t up(size_t v, size_t to) { return (v + to - 1) / to * to; }
@@ -190,13 +232,14 @@ static uint32_t clusters_at_once(uint32_t log, const sr_cudainfo *d)
 
 /* Pieces of x and tiles of the weights: inputs, bytes of the largest. */
 typedef struct {
-    uint32_t n, groups, tile_k, x_k, tile, x_piece;
+    uint32_t n, seats, wide, tile_k, x_k, tile, x_piece;
 } sizes;
 
 static sizes sizes_of(const sr_gemm90 *g, uint32_t formats)
 {
     const uint32_t n = sr_gemm90_cols(g->m, g->pairs);
-    sizes z          = {n, sr_gemm90_groups(n), sr_gemm90_tile_k(formats), sr_gemm90_piece_k(n, formats), 0, sr_gemm90_piece(n, formats)};
+    sizes z          = {n, sr_gemm90_seats(n), sr_gemm90_wide(n), sr_gemm90_tile_k(formats), sr_gemm90_piece_k(n, formats),
+                        0, sr_gemm90_piece(n, formats)};
     for (uint32_t i = 0; i < g->n_part; i++) {
         const uint32_t bytes = sr_tile_bytes(g->part[i].format);
         z.tile               = bytes > z.tile ? bytes : z.tile;
@@ -204,23 +247,24 @@ static sizes sizes_of(const sr_gemm90 *g, uint32_t formats)
     return z;
 }
 
-/* Stages of weights and of x by turns, for about as many inputs. */
+/* Stages of weights and of x by turns, for about as many inputs; few columns: each has both. */
 static bool rings(sr_gemm90 *g, const sizes *z, uint32_t smem)
 {
-    const uint32_t x_stage = z->x_piece << g->split_log;
-    g->w_stage             = (g->tiles * z->tile) << g->split_log;
+    const bool few        = sr_gemm90_few(z->n);
+    const uint32_t behind = SR_GEMM90_BARS + (few ? g->blocks_k : 2 * z->seats) * z->n * 4; /* barriers; factors for 256 inputs, or twice a seat */
+    g->x_stage            = z->x_piece << g->split_log;
+    g->w_stage            = (g->tiles * z->tile) << g->split_log;
     g->x_depth = g->w_depth = 0;
-    const uint32_t behind = SR_GEMM90_BARS + 2 * z->groups * z->n * 4; /* barriers, and scales of a column tile twice a warpgroup */
     for (uint32_t left = smem - OWN - behind;;) {
-        const bool w         = g->w_depth * z->tile_k <= g->x_depth * z->x_k;
-        const uint32_t bytes = w ? g->w_stage : x_stage;
+        const bool w         = few || g->w_depth * z->tile_k <= g->x_depth * z->x_k;
+        const uint32_t bytes = few ? g->w_stage + g->x_stage : w ? g->w_stage : g->x_stage;
         if (left < bytes || (w ? g->w_depth : g->x_depth) == SR_GEMM90_DEPTH)
             break;
         left -= bytes;
         g->w_depth += w;
-        g->x_depth += !w;
+        g->x_depth += few || !w;
     }
-    g->at_w   = g->x_depth * x_stage;
+    g->at_w   = g->x_depth * g->x_stage;
     g->at_bar = (g->at_w + g->w_depth * g->w_stage + 15) & ~15u;
     g->smem   = g->at_bar + behind;
     return g->w_depth >= 2 && g->x_depth >= 2;
@@ -229,12 +273,12 @@ static bool rings(sr_gemm90 *g, const sizes *z, uint32_t smem)
 /* Clocks of a multiprocessor (measured on an H200: notes/0040): what limits a step, and what there is besides. */
 static double clocks(const sr_gemm90 *g, const sizes *z, const sr_cudainfo *d)
 {
-    const double split = 1u << g->split_log, part = z->tile_k / 256.0, fours = (g->tiles + 3) / 4, at_once = g->grid >> g->cluster_log,
+    const double split = 1u << g->split_log, part = z->tile_k / 256.0, fours = div_up(g->tiles, z->wide) * z->wide / 4.0, at_once = g->grid >> g->cluster_log,
                  rounds = ceil(g->units / at_once), busy = g->units / (rounds * at_once) * g->grid / d->sms,
-                 tile    = z->n <= 8 ? 145 : z->n <= 16 ? 154 : z->n <= 32 ? 181 : z->n <= 64 ? 256 : z->n <= 128 ? 385 : 600,
+                 tile    = z->n <= 8 ? 80 : z->n <= 16 ? 154 : z->n <= 32 ? 181 : z->n <= 64 ? 256 : z->n <= 128 ? 385 : 600,
                  bytes_w = g->tiles * z->tile * split, bytes_x = (double)z->x_piece * (z->tile_k / z->x_k) * split,
                  issue = fours * 4 * split * tile * part, memory = bytes_w * busy / 18, l2 = (bytes_w + bytes_x) * busy / 40,
-                 alone = (800 + 7.0 * z->n) * part;
+                 alone = (sr_gemm90_few(z->n) ? 600 : 800 + 7.0 * z->n) * part;
     const double step  = fmax(fmax(issue, memory), fmax(l2, alone)) + 0.15 * l2 + 16.0 * g->tiles + 250,
                  steps = ceil((double)g->steps / (1u << g->cluster_log)),
                  join  = (g->cluster_log ? 5500 : 0) + (split > 1 ? 300 : 0) + (split > 1 || g->cluster_log ? 16 * z->n * fours : 0);
@@ -244,13 +288,13 @@ static double clocks(const sr_gemm90 *g, const sizes *z, const sr_cudainfo *d)
 double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint32_t tiles, uint32_t split_log, uint32_t cluster_log)
 {
     const sizes z         = sizes_of(g, formats);
-    const uint32_t tiles_k = g->part[0].tiles_k, fours = (tiles + 3) / 4, all_log = split_log + cluster_log;
+    const uint32_t tiles_k = g->part[0].tiles_k, rows = div_up(tiles, z.wide), all_log = split_log + cluster_log;
     uint32_t group        = 0;
     g->tiles              = tiles;
     g->split_log          = split_log;
     g->cluster_log        = cluster_log;
     g->twice_1024         = 0x64006400;
-    if (!tiles || fours << split_log > z.groups || (split_log && z.x_k != z.tile_k))
+    if (!tiles || rows << split_log > z.seats || (split_log && z.x_k != z.tile_k))
         return -1;
     for (uint32_t i = 0; i < g->n_part; i++) {
         g->part[i].group0 = group;
@@ -266,25 +310,25 @@ double sr_gemm90_cut(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d, uint3
     if (!g->grid || g->steps < 1u << cluster_log || (all_log && g->units > room) || !rings(g, &z, (uint32_t)d->smem_block))
         return -1;
     const uint32_t kept = div_up(z.n / 2 >> g->pairs, 1u << cluster_log); /* numbers of a thread that a block of a cluster adds up */
-    if (all_log && ((kept << all_log) * fours * 512 > g->at_bar || 1u << all_log > z.n >> g->pairs))
+    if (all_log && ((kept << all_log) * rows * z.wide * 128 > g->at_bar || 1u << all_log > (sr_gemm90_few(z.n) ? 16 : z.n >> g->pairs)))
         return -1;
     return clocks(g, &z, d);
 }
 
 void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
 {
-    const uint32_t n = sr_gemm90_cols(g->m, g->pairs), groups = sr_gemm90_groups(n);
+    const uint32_t n = sr_gemm90_cols(g->m, g->pairs), seats = sr_gemm90_seats(n), wide = sr_gemm90_wide(n);
     uint32_t tiles = 1, split = 0, cluster = 0;
     double least   = -1;
     for (uint32_t c = 0; c <= 3; c++)
-        for (uint32_t s = 0; groups >> s; s++) {
+        for (uint32_t s = 0; seats >> s; s++) {
             const uint32_t room = clusters_at_once(c, d);
-            for (uint32_t t = 1, before = 0; room && t <= (groups >> s) * 4; t++) { /* the fewest row tiles for each number of rounds, or fours */
+            for (uint32_t t = 1, before = 0; room && t <= (seats >> s) * wide; t++) { /* fewest row tiles for each number of rounds, or whole seats */
                 uint32_t units = 0;
                 for (uint32_t i = 0; i < g->n_part; i++)
                     units += div_up(g->part[i].row_tiles, t);
                 const uint32_t rounds = div_up(units * div_up(g->m << g->pairs, n), room);
-                const double now      = (rounds == before && t % 4) || (rounds > 1 && c + s) ? -1 : sr_gemm90_cut(g, formats, d, t, s, c);
+                const double now      = (rounds == before && (wide == 1 || t % wide)) || (rounds > 1 && c + s) ? -1 : sr_gemm90_cut(g, formats, d, t, s, c);
                 before                = rounds;
                 if (now >= 0 && (least < 0 || now < least)) {
                     least   = now;
@@ -297,10 +341,17 @@ void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
     (void)sr_gemm90_cut(g, formats, d, tiles, split, cluster);
 }
 
+/* Bytes of x's factors. */
+static size_t factors(uint32_t m, uint32_t pairs, uint32_t cols)
+{
+    const uint32_t n = sr_gemm90_cols(m, pairs);
+    return up(sr_gemm90_few(n) ? up(cols, 256) / 256 * n * 4 : (size_t)m * 4, 1024);
+}
+
 size_t sr_gemm90_scratch(uint32_t m, uint32_t cols, bool pairs)
 {
-    const size_t one = up(m, SR_GEMM90_COLS) * 512, two = pairs ? up(2 * (size_t)m, 64) * sr_gemm90_block(1) : 0; /* bytes for 256 inputs */
-    return up((size_t)m * 4, 1024) + up(cols, 256) / 256 * (two > one ? two : one);
+    const size_t one = up(m, SR_GEMM90_COLS) * 512, two = pairs ? up(2 * (size_t)m, 64) * (sr_gemm90_block(64) / 64) : 0; /* bytes for 256 inputs */
+    return factors(m, 0, cols) + up(cols, 256) / 256 * (two > one ? two : one);
 }
 
 void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *scratch)
@@ -310,7 +361,7 @@ void sr_gemm90_place(sr_gemm90 *g, sr_gemm90x *x, void *scratch)
     x->pairs   = g->pairs;
     x->count   = g->count;
     x->scale   = (float *)scratch;
-    x->image   = (uint8_t *)scratch + up((size_t)g->m * 4, 1024);
+    x->image   = (uint8_t *)scratch + factors(g->m, g->pairs, g->blocks_k * 256);
     x->blocks_k = g->blocks_k;
     g->scale   = x->scale;
     g->image   = x->image;
@@ -337,10 +388,38 @@ static void configure(cudaLaunchConfig_t *c, cudaLaunchAttribute attr[2], bool p
 
 /* Failures stay in cudaGetLastError(). */
 
-template <int FROM> static void image(cudaLaunchConfig_t *c, const sr_gemm90x *x)
+template <int FROM, bool PAIRS> static void image(cudaLaunchConfig_t *c, const sr_gemm90x *x)
 {
     c->blockDim = dim3(x->cols <= 4096 ? 256 : 1024);
-    (void)(x->cols <= 4096 ? cudaLaunchKernelEx(c, image_kernel<FROM, 256>, *x) : cudaLaunchKernelEx(c, image_kernel<FROM, 1024>, *x));
+    (void)(x->cols <= 4096 ? cudaLaunchKernelEx(c, image_kernel<FROM, 256, PAIRS>, *x) : cudaLaunchKernelEx(c, image_kernel<FROM, 1024, PAIRS>, *x));
+}
+template <int FROM> static void image(cudaLaunchConfig_t *c, const sr_gemm90x *x)
+{
+    if (x->pairs)
+        image<FROM, true>(c, x);
+    else
+        image<FROM, false>(c, x);
+}
+
+static void few_image(cudaLaunchConfig_t *c, const sr_gemm90x *x)
+{
+    const bool norm = x->from == SR_GEMM90_NORM;
+    c->blockDim     = dim3(norm ? 512 : 256);
+    c->gridDim      = dim3(x->m, norm ? 1 : div_up(x->blocks_k, 8));
+    switch (x->from) {
+    case SR_GEMM90_NORM:
+        (void)cudaLaunchKernelEx(c, few_image_kernel<SR_GEMM90_NORM>, *x);
+        break;
+    case SR_GEMM90_SILU:
+        (void)cudaLaunchKernelEx(c, few_image_kernel<SR_GEMM90_SILU>, *x);
+        break;
+    case SR_GEMM90_GELU:
+        (void)cudaLaunchKernelEx(c, few_image_kernel<SR_GEMM90_GELU>, *x);
+        break;
+    default:
+        (void)cudaLaunchKernelEx(c, few_image_kernel<SR_GEMM90_SLOT>, *x);
+        break;
+    }
 }
 
 void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream)
@@ -348,6 +427,10 @@ void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream)
     cudaLaunchAttribute attr[2];
     cudaLaunchConfig_t c;
     configure(&c, attr, pdl, 0, stream);
+    if (sr_gemm90_few(x->n)) {
+        few_image(&c, x);
+        return;
+    }
     const bool gated     = x->from == SR_GEMM90_SILU || x->from == SR_GEMM90_GELU;
     const uint32_t parts = gated && x->m <= 128 ? 128 / x->m : 1;
     c.gridDim            = dim3(x->m, parts < 4 ? parts : 4); /* eight take as long as four */

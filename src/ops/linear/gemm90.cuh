@@ -10,20 +10,24 @@
 #define SR_OPS_LINEAR_GEMM90_CUH
 #include "ops/linear/decode_f16.cuh"
 #include "ops/linear/decode_int.cuh"
+#include "ops/linear/few_tile.cuh"
 #include "ops/linear/gemm90.h"
 #include "ops/wgmma.cuh"
 
 #define ONE90(F) (1u << (F))
 
-/* How a block is made up: warpgroups that multiply, a row tile a warp; 32-blocks of a stage of weights (a tile) and of x. */
+/* How a block is made up: warpgroups that multiply, a row tile a warp; 32-blocks of a stage of weights (a tile) and of x; lanes of a seat (seat90);
+ * what sums are in units of. */
 template <int N, uint32_t FORMATS> struct shape90 {
+    static constexpr bool few     = sr_gemm90_few(N), exact = sr_gemm90_exact(N, FORMATS), pairs = (FORMATS & SR_GEMM90_PAIRS) != 0;
     static constexpr int askers   = 2; /* warps that ask for weights; another does for x */
     static constexpr int groups   = sr_gemm90_groups(N), threads = groups * 128 + 128;
     static constexpr int w_blocks = sr_gemm90_tile_k(FORMATS) / 32, x_blocks = sr_gemm90_piece_k(N, FORMATS) / 32;
     static constexpr int together = 2;                     /* blocks whose products are asked for at once */
     static constexpr uint32_t x_stage = sr_gemm90_piece(N, FORMATS);
-    static constexpr bool exact   = sr_gemm90_exact(N, FORMATS), pairs = (FORMATS & SR_GEMM90_PAIRS) != 0;
     static constexpr int rows     = N >> pairs; /* of x */
+    static constexpr uint32_t lanes = sr_gemm90_wide(N) * 32;
+    static constexpr float unit   = few && sr_gemm90_tile_k(FORMATS) == 256 ? 0x1p-24f : 1.0f;
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -108,13 +112,19 @@ __device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, u
     landed90(g, bar.w_full, r, g.w_depth);
 }
 
-/* A stage is what the warpgroups need at a time: a piece of x for each of those that share a row tile's inputs. */
+/* A stage is what the seats need at a time: a piece of x for each of those that share a row tile's inputs.  Few columns: one ring for it and the
+ * weights, of whose stages each holds both. */
 template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(const sr_gemm90 &g, uint8_t *smem, uint32_t columns)
 {
     using P                = shape90<N, FORMATS>;
     const bars90 bar       = bars90_of(g, smem);
     constexpr uint32_t per = P::w_blocks / P::x_blocks, in_block = 8 / P::x_blocks; /* stages of a tile; pieces of a 256-block */
+    uint64_t *const full = P::few ? bar.w_full : bar.x_full, *const empty = P::few ? bar.w_empty : bar.x_empty;
     ring90 r               = {0, 1};
+    if (P::few && columns) { /* factors of all of x */
+        sr_bar_expect(bar.x_full, N * 4 * g.blocks_k);
+        sr_bulk_load(smem + g.at_bar + SR_GEMM90_BARS, g.scale, N * 4 * g.blocks_k, bar.x_full);
+    }
     for (uint32_t u = cluster90(g); u < g.units; u += clusters90(g)) {
         const unit90 s = unit90_of(g, u);
         if (s.column >= columns)
@@ -122,22 +132,24 @@ template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(c
         const uint8_t *image = g.image + (size_t)s.column * g.blocks_k * sr_gemm90_block(N);
         for (uint32_t k = s.k0 * per; k < s.k1 * per; k++, r.next(g.x_depth)) {
             const uint32_t at = k << g.split_log, n = min(g.x_pieces - min(g.x_pieces, at), 1u << g.split_log);
-            sr_bar_wait(bar.x_empty + r.at, r.parity);
-            sr_bar_expect(bar.x_full + r.at, n * P::x_stage);
+            sr_bar_wait(empty + r.at, r.parity);
+            sr_bar_expect(full + r.at, n * P::x_stage);
             for (uint32_t i = 0; i < n; i++)
                 sr_bulk_load(smem + ((r.at << g.split_log) + i) * P::x_stage,
                              image + (size_t)((at + i) / in_block) * sr_gemm90_block(N) + (at + i) % in_block * P::x_stage, P::x_stage,
-                             bar.x_full + r.at);
+                             full + r.at);
         }
     }
-    landed90(g, bar.x_full, r, g.x_depth);
+    landed90(g, full, r, g.x_depth);
+    if (P::few && columns)
+        sr_bar_wait(bar.x_full, 0);
 }
 
 /* What a warp is at. */
 template <int N> struct state90 {
     float d[N / 2];
     ring90 w, x;
-    uint32_t tile, phase; /* bytes from a stage of weights to the warp's tile, from a stage of x to the warpgroup's piece */
+    uint32_t tile, phase; /* bytes from a stage of weights to the warp's tile, from a stage of x to the seat's piece */
     uint32_t up; /* 1024 twice; in a register, and not known to be the same in all lanes: otherwise it is moved to one again and again */
 };
 
@@ -243,24 +255,58 @@ __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &ba
     }
 }
 
-/* A step of which nothing is this warpgroup's. */
+/* A warp alone, by mma, with a tile and x of it in one stage: wgmma of 8 columns takes as long as of 32 (notes/0053).  factor: those of the tile's
+ * inputs for the lane's columns. */
+template <int N, int F, uint32_t FORMATS>
+__device__ __forceinline__ void stage90_few(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, const float *factor, state90<N> &st)
+{
+    constexpr int NT    = N / 8;
+    const uint32_t lane = threadIdx.x % 32;
+    const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + st.tile, *x = smem + st.w.at * g.x_stage + st.phase + lane * 16;
+    float sum[NT][4]    = {};
+    sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
+    if constexpr (F == SR_Q4_K || F == SR_Q5_K)
+        few_k45<F, NT>(w, x, lane, st.up, sum);
+    else {
+        sr_cols<NT> at = {x, N * 64, {}};
+#pragma unroll
+        for (int i = 1; i < NT; i++)
+            at.off[i] = i * 512;
+        tile_multiply<F, NT>(w, at, lane, 0, sum);
+    }
+#pragma unroll
+    for (int nt = 0; nt < NT; nt++) {
+        const float2 f = *(const float2 *)(factor + nt * 8);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            st.d[nt * 4 + i] = fmaf(sum[nt][i], i % 2 ? f.y : f.x, st.d[nt * 4 + i]);
+    }
+    free90(bar.w_empty + st.w.at);
+    st.w.next(g.w_depth);
+}
+
+/* A step of which nothing is this seat's. */
 template <int N, uint32_t FORMATS> __device__ __forceinline__ void skip90(const sr_gemm90 &g, const bars90 &bar, state90<N> &st)
 {
     sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
     free90(bar.w_empty + st.w.at);
     st.w.next(g.w_depth);
+    if constexpr (shape90<N, FORMATS>::few)
+        return;
     sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
     free90(bar.x_empty + st.x.at);
     st.x.next(g.x_depth);
 }
 
 template <int N, uint32_t FORMATS>
-__device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, uint32_t format, state90<N> &st)
+__device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, uint32_t format, const float *factor, state90<N> &st)
 {
 #define CASE(F)                                                                                              \
     if constexpr ((FORMATS & ONE90(F)) != 0)                                                                 \
-        if ((FORMATS & ~SR_GEMM90_PAIRS) == ONE90(F) || format == F) {                                                            \
-            if constexpr (shape90<N, FORMATS>::exact)                                                        \
+        if ((FORMATS & ~SR_GEMM90_PAIRS) == ONE90(F) || format == F) {                                       \
+            if constexpr (shape90<N, FORMATS>::few)                                                          \
+                stage90_few<N, F, FORMATS>(g, bar, smem, factor, st);                                        \
+            else if constexpr (shape90<N, FORMATS>::exact)                                                   \
                 stage90_int<N, F, FORMATS>(g, bar, smem, st);                                                \
             else                                                                                             \
                 stage90<N, F, FORMATS>(g, bar, smem, st);                                                    \
@@ -276,35 +322,45 @@ __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &ba
 #undef CASE
 }
 
-/* Warpgroups take row tiles by fours, and inputs by turns: each of `split` that share four row tiles a tile of a step. */
+/* Seats are warpgroups, with four row tiles each, or with few columns warps, with one.  `split` seats share their row tiles' inputs, and have a tile
+ * of a step each. */
 struct seat90 {
-    uint32_t four, phase, fours; /* fours: of the block */
+    uint32_t at, phase, rows; /* at: which of the block's `rows` runs of row tiles */
 };
-__device__ __forceinline__ seat90 seat90_of(const sr_gemm90 &g)
+template <int N> __device__ __forceinline__ seat90 seat90_of(const sr_gemm90 &g)
 {
-    const uint32_t group = __shfl_sync(0xffffffff, threadIdx.x / 128, 0); /* one for all lanes, as the compiler sees now */
-    return {group >> g.split_log, group & ((1u << g.split_log) - 1), (g.tiles + 3) / 4};
+    constexpr uint32_t wide = sr_gemm90_wide(N);
+    const uint32_t seat     = __shfl_sync(0xffffffff, threadIdx.x / (wide * 32), 0); /* one for all lanes, as the compiler sees now */
+    return {seat >> g.split_log, seat & ((1u << g.split_log) - 1), (g.tiles + wide - 1) / wide};
+}
+/* The warp's row tile, of the unit's. */
+template <int N> __device__ __forceinline__ uint32_t tile90(const seat90 &seat)
+{
+    constexpr uint32_t wide = sr_gemm90_wide(N);
+    return seat.at * wide + threadIdx.x / 32 % wide;
 }
 
-/* Where numbers d[j] of this thread go, and what is added to them there.  PAIRS: d[j] is the sum of what was d[2 j], d[2 j + 1], a row of x a column. */
-template <bool PAIRS> struct target90 {
+/* Where numbers d[j] of this thread go, and what is added to them there.  PAIRS: d[j] is the sum of what was d[2 j], d[2 j + 1], a row of x a column.
+ * SCALED: what is summed up still wants its column's factor. */
+template <bool PAIRS, bool SCALED> struct target90 {
     uint32_t c0, columns; /* the first; of this unit's, those that are true */
     float bias[2];
     const float *z;
     float *y;
     bool mine;
+    static constexpr bool scaled = SCALED;
     static __device__ __forceinline__ uint32_t column(uint32_t j) { return PAIRS ? j / 2 * 4 : j / 4 * 8 + j % 2; } /* from c0 on */
     static __device__ __forceinline__ uint32_t half_of(uint32_t j) { return (PAIRS ? j : j / 2) % 2; } /* row g or g + 8 of the row tile */
     __device__ __forceinline__ bool there(uint32_t j) const { return mine && c0 + column(j) < columns; }
     __device__ __forceinline__ size_t at(const sr_gemm90 &g, uint32_t j) const { return (size_t)column(j) * g.width + half_of(j) * 8; }
 };
 template <int N, uint32_t FORMATS>
-__device__ __forceinline__ target90<shape90<N, FORMATS>::pairs> target90_of(const sr_gemm90 &g, const unit90 &s, uint32_t four, uint32_t n)
+__device__ __forceinline__ target90<shape90<N, FORMATS>::pairs, !shape90<N, FORMATS>::few> target90_of(const sr_gemm90 &g, const unit90 &s, uint32_t tile, uint32_t n)
 {
     using P                   = shape90<N, FORMATS>;
     const sr_gemm90part &part = g.part[s.part];
-    const uint32_t lane = threadIdx.x % 32, tile = four * 4 + threadIdx.x / 32 % 4, row = (s.row_tile + tile) * 16 + lane / 4;
-    target90<P::pairs> t;
+    const uint32_t lane = threadIdx.x % 32, row = (s.row_tile + tile) * 16 + lane / 4;
+    target90<P::pairs, !P::few> t;
     t.mine          = tile < s.tiles;
     t.c0            = P::pairs ? lane % 4 : lane % 4 * 2;
     t.columns       = n - s.column * P::rows;
@@ -336,16 +392,16 @@ __device__ __forceinline__ void store90(const sr_gemm90 &g, const T &t, const fl
 #pragma unroll
     for (int i = 0; i < MOST; i++)
         if (j0 + i < j1 && t.there(j0 + i))
-            t.y[t.at(g, j0 + i)] = fmaf(v[i], scale[t.c0 + T::column(j0 + i)], more[i]);
+            t.y[t.at(g, j0 + i)] = T::scaled ? fmaf(v[i], scale[t.c0 + T::column(j0 + i)], more[i]) : v[i] + more[i];
 }
 
 /* All who share a unit are here. */
-__device__ __forceinline__ void meet90(const sr_gemm90 &g, const seat90 &seat)
+template <int N> __device__ __forceinline__ void meet90(const sr_gemm90 &g, const seat90 &seat)
 {
     if (g.cluster_log)
         asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
     else
-        asm volatile("bar.sync 1, %0;" ::"r"((seat.fours << g.split_log) * 128) : "memory");
+        asm volatile("bar.sync 1, %0;" ::"r"((seat.rows << g.split_log) * sr_gemm90_wide(N) * 32) : "memory");
 }
 
 /* Sums of those who share a unit's inputs become one: each gets some numbers, d[j] (E of them) of all threads, from the others, and adds them up in the
@@ -353,10 +409,11 @@ __device__ __forceinline__ void meet90(const sr_gemm90 &g, const seat90 &seat)
 template <int N, uint32_t E, class T>
 __device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const seat90 &seat, const T &t, const float *scale, const state90<N> &st)
 {
+    constexpr uint32_t lanes = sr_gemm90_wide(N) * 32;
     constexpr int at_once = N <= 16 ? 4 : N <= 32 ? 8 : 16;
     const uint32_t all_log = g.cluster_log + g.split_log, all = 1u << all_log, rank = rank90(g), mine = (rank << g.split_log) + seat.phase,
-                   base = sr_smem(smem) + (seat.four * 128 + threadIdx.x % 128) * 4, hop = seat.fours * 512;
-    meet90(g, seat); /* nobody reads rings any more */
+                   base = sr_smem(smem) + (seat.at * lanes + threadIdx.x % lanes) * 4, hop = seat.rows * lanes * 4;
+    meet90<N>(g, seat); /* nobody reads rings any more */
 #pragma unroll
     for (uint32_t j = 0; j < E; j++) {
         const uint32_t owner = ((((j + 1) << all_log) - 1) / E) >> g.split_log, low = owner * E >> g.cluster_log;
@@ -367,7 +424,7 @@ __device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const 
     const uint32_t j0 = mine * E >> all_log, j1 = (mine + 1) * E >> all_log, low = rank * E >> g.cluster_log;
     float more[at_once];
     beside90<at_once>(g, t, j0, j1, more);
-    meet90(g, seat);
+    meet90<N>(g, seat);
     for (uint32_t j = j0; j < j1; j += at_once) {
         float v[at_once] = {};
         if (j > j0)
@@ -385,11 +442,11 @@ __device__ __forceinline__ void join90(const sr_gemm90 &g, uint8_t *smem, const 
     }
 }
 
-/* A warpgroup's copy of a unit's scales; units take two by turns, so that nobody still reads what the next unit's are written to. */
+/* A seat's copy of a unit's scales; units take two by turns, so that nobody still reads what the next unit's are written to. */
 template <int N> __device__ __forceinline__ float *scales90(const sr_gemm90 &g, uint8_t *smem, const seat90 &seat, bool even)
 {
-    constexpr uint32_t groups = sr_gemm90_groups(N);
-    return (float *)(smem + g.at_bar + SR_GEMM90_BARS) + ((even ? groups : 0) + (seat.four << g.split_log) + seat.phase) * N;
+    constexpr uint32_t seats = sr_gemm90_seats(N);
+    return (float *)(smem + g.at_bar + SR_GEMM90_BARS) + ((even ? seats : 0) + (seat.at << g.split_log) + seat.phase) * N;
 }
 
 template <int N, uint32_t FORMATS>
@@ -397,10 +454,10 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
 {
     using P           = shape90<N, FORMATS>;
     const bars90 bar  = bars90_of(g, smem);
-    const seat90 seat = seat90_of(g);
+    const seat90 seat = seat90_of<N>(g);
     state90<N> st;
     bool even = false;
-    if (seat.four >= seat.fours)
+    if (seat.at >= seat.rows)
         return;
     st.w     = {0, 0};
     st.x     = {0, 0};
@@ -411,30 +468,47 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
         const sr_gemm90part &part = g.part[s.part];
         if (s.column >= columns)
             continue;
-        st.tile = ((min(seat.four * 4 + threadIdx.x / 32 % 4, s.tiles - 1) << g.split_log) + seat.phase) * part.bytes;
-        float *scale = scales90<N>(g, smem, seat, even);
+        const uint32_t tile = tile90<N>(seat);
+        st.tile             = ((min(tile, s.tiles - 1) << g.split_log) + seat.phase) * part.bytes;
+        float *scale = P::few ? NULL : scales90<N>(g, smem, seat, even);
         even         = !even;
-        for (uint32_t i = threadIdx.x % 128; i < P::rows; i += 128) /* while the first tiles are on their way */
+        for (uint32_t i = threadIdx.x % P::lanes; !P::few && i < P::rows; i += P::lanes) /* while the first tiles are on their way */
             scale[i] = s.column * P::rows + i < n ? __ldcg(g.scale + s.column * P::rows + i) : 0;
 #pragma unroll
         for (int j = 0; j < N / 2; j++)
             st.d[j] = 0;
-        const uint32_t mine = (part.tiles_k - seat.phase + (1u << g.split_log) - 1) >> g.split_log, k1 = min(s.k1, mine);
+        const uint32_t mine = (part.tiles_k - seat.phase + (1u << g.split_log) - 1) >> g.split_log;
+        uint32_t k1         = P::few && tile >= s.tiles ? s.k0 : min(s.k1, mine);
+        if (P::few) { /* what comes from a shuffle is kept, not worked out again for each step */
+            k1      = __shfl_sync(0xffffffff, k1, 0);
+            st.tile = __shfl_sync(0xffffffff, st.tile, 0);
+            sr_bar_wait(bar.x_full, 0);
+        }
+        const float *factor = (const float *)(smem + g.at_bar + SR_GEMM90_BARS) + threadIdx.x % 4 * 2; /* few columns: of each 256 inputs */
         for (uint32_t k = s.k0; k < k1; k++)
-            any_stage90<N, FORMATS>(g, bar, smem, part.format, st);
+            any_stage90<N, FORMATS>(g, bar, smem, part.format, factor + ((k << g.split_log) + seat.phase) / (8 / P::w_blocks) * N, st);
         if (k1 < s.k1) /* a last step in which others' inputs end */
             skip90<N, FORMATS>(g, bar, st);
+        for (uint32_t k = max(k1, s.k0) + 1; P::few && k < s.k1; k++) /* a warp that has no row tile */
+            skip90<N, FORMATS>(g, bar, st);
         constexpr int E = P::rows / 2; /* sums of this thread */
-        const auto t    = target90_of<N, FORMATS>(g, s, seat.four, n);
+        const auto t    = target90_of<N, FORMATS>(g, s, tile, n);
         if constexpr (P::pairs)
 #pragma unroll
             for (int j = 0; j < E; j++)
                 st.d[j] = st.d[2 * j] + st.d[2 * j + 1];
+        if constexpr (P::few)
+#pragma unroll
+            for (int j = 0; j < E; j++)
+                st.d[j] *= 1 / P::unit;
         if (g.split_log + g.cluster_log) { /* such a block has one unit */
             join90<N, E>(g, smem, seat, t, scale, st);
             return;
         }
-        asm volatile("bar.sync %0, 128;" ::"r"(threadIdx.x / 128 + 1) : "memory");
+        if constexpr (P::few)
+            __syncwarp();
+        else
+            asm volatile("bar.sync %0, 128;" ::"r"(threadIdx.x / 128 + 1) : "memory");
         constexpr int some = E < 16 ? E : 16;
 #pragma unroll
         for (int j = 0; j < E; j += some) {
@@ -454,8 +528,8 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
     constexpr int groups = shape90<N, FORMATS>::groups, askers = shape90<N, FORMATS>::askers;
     const bars90 bar     = bars90_of(g, smem);
     if (threadIdx.x < SR_GEMM90_DEPTH) {
-        sr_bar_init(bar.w_full + threadIdx.x, askers);
-        const uint32_t readers = (g.tiles + 3) / 4 * 128 << g.split_log;
+        sr_bar_init(bar.w_full + threadIdx.x, askers + shape90<N, FORMATS>::few);
+        const uint32_t wide = sr_gemm90_wide(N), readers = (g.tiles + wide - 1) / wide * wide * 32 << g.split_log;
         sr_bar_init(bar.w_empty + threadIdx.x, readers);
         sr_bar_init(bar.x_full + threadIdx.x, 1);
         sr_bar_init(bar.x_empty + threadIdx.x, readers);

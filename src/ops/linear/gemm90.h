@@ -1,4 +1,4 @@
-/* gemm90.h - a matrix times more than a few columns on sm_90a: weights become f16 in registers and are multiplied by wgmma.
+/* gemm90.h - a matrix times more than a few columns on sm_90a: weights become f16 in registers and are multiplied by wgmma, up to 8 columns by mma.
  *
  *     y [m][rows] = x [m][cols] . W^T        W in tiles (layout.h), up to four weights side by side
  *
@@ -8,10 +8,14 @@
  * a unit's inputs, a range each.  Sums meet in (distributed) shared memory, in the order of the inputs: nothing is joined through memory, and
  * no block waits for one that may not be there.
  *
+ * Up to 8 columns each warp multiplies alone, since wgmma takes as long for 8 columns as for 32: `split` is then of warps, up to 16 of them, and
+ * one ring has stages of tiles and of x for them.
+ *
  * x is made f16 by a launch of its own (that of the norm or gated unit before the product,
  * if it can be), with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
  * inputs N rows of 128 bytes.  Of 16 inputs, input 4t + 2h + e lies at 2t + e + 8h, as tiles have them.  Up to 64 columns each 256 inputs
  * are followed by another N rows, whose first numbers are the sums of x over 32 inputs: eight f16, and eight that are what those lack.
+ * Up to 8 columns: B operands of mma and sums over 16 inputs (skinny_tile.cuh), with a factor per 256 inputs and row.
  *
  * Pairs     a row of x may be two columns: its f16 numbers, and as f16 what those lack, 22 bits together.  A thread of wgmma's result has both
  * and adds them up before anything else.  Weights are the whole numbers that they are (K-quants; F16 and BF16 are numbers of f16 anyway), so that a
@@ -45,10 +49,10 @@ typedef struct sr_gemm90 {
     uint32_t tiles, split_log, cluster_log;    /* how the work is cut: above */
     uint32_t steps, x_pieces;                  /* of `split` tiles along the inputs; pieces of x of a column tile */
     uint32_t col_tiles, units, grid;
-    uint32_t x_depth, w_depth, w_stage, at_w, at_bar, smem; /* rings: stages; bytes of a stage; offsets in shared memory */
+    uint32_t x_depth, w_depth, w_stage, x_stage, at_w, at_bar, smem; /* rings: stages; bytes of a stage; offsets in shared memory */
     uint32_t twice_1024;   /* 1024 twice, as f16: a constant would be folded into instructions that have no room for it */
     const uint8_t *image;
-    const float *scale;    /* [m] what a row of x was multiplied by, inverted */
+    const float *scale;    /* [m] what a row of x was multiplied by, inverted; up to 8 columns [blocks_k][N] */
     const float *z;        /* as y, or NULL */
     float *y;
     const uint32_t *count; /* device: rows of this step, or NULL: m */
@@ -71,18 +75,25 @@ typedef struct { /* x to image */
     uint32_t pairs;
 } sr_gemm90x;
 
-/* What kernels and their host side both go by.  Bytes of the image for n columns and 256 inputs; warpgroups that multiply; inputs of a tile of
+/* What kernels and their host side both go by.  Whether warps multiply alone; bytes of the image for n columns and 256 inputs; warpgroups that
+ * multiply; warps of a seat (what has row tiles of its own: gemm90.cuh), and seats; inputs of a tile of
  * weights and of a piece of x; whether codes times scales are multiplied as the whole numbers that they are (decode_int.cuh). */
 #define BOTH static __host__ __device__ constexpr inline
-BOTH uint32_t sr_gemm90_block(uint32_t n) { return n <= 64 ? n * 640 : n * 512; }
+BOTH bool sr_gemm90_few(uint32_t n) { return n <= 8; }
+BOTH uint32_t sr_gemm90_block(uint32_t n) { return sr_gemm90_few(n) ? n * 576 : n <= 64 ? n * 640 : n * 512; }
 BOTH uint32_t sr_gemm90_groups(uint32_t n) { return n <= 32 ? 4 : 2; }
+BOTH uint32_t sr_gemm90_wide(uint32_t n) { return sr_gemm90_few(n) ? 1 : 4; }
+BOTH uint32_t sr_gemm90_seats(uint32_t n) { return sr_gemm90_groups(n) * 4 / sr_gemm90_wide(n); }
 BOTH uint32_t sr_gemm90_tile_k(uint32_t formats) { return formats & (1u << SR_F16 | 1u << SR_BF16) ? 64 : 256; }
 BOTH uint32_t sr_gemm90_piece_k(uint32_t n, uint32_t formats) { return n == 256 ? 64 : n == 128 && sr_gemm90_tile_k(formats) == 256 ? 128 : sr_gemm90_tile_k(formats); }
 BOTH uint32_t sr_gemm90_piece(uint32_t n, uint32_t formats) /* bytes */
 {
     return sr_gemm90_piece_k(n, formats) == 256 ? sr_gemm90_block(n) : n * sr_gemm90_piece_k(n, formats) * 2;
 }
-BOTH bool sr_gemm90_exact(uint32_t n, uint32_t formats) { return n <= 64 && !(formats & ~(SR_GEMM90_MIX4 | SR_GEMM90_MIX5 | SR_GEMM90_PAIRS)); }
+BOTH bool sr_gemm90_exact(uint32_t n, uint32_t formats)
+{
+    return !sr_gemm90_few(n) && n <= 64 && !(formats & ~(SR_GEMM90_MIX4 | SR_GEMM90_MIX5 | SR_GEMM90_PAIRS));
+}
 #undef BOTH
 uint32_t sr_gemm90_cols(uint32_t m, uint32_t pairs); /* N for m rows of x: 8, 16, 32, 64, 128 or 256; in pairs 16, 32 or 64 */
 /* How many of the first n parts one launch may take; *formats: as bits. */

@@ -3,7 +3,7 @@
  *   strata-bench-linear-cuda [skinny | s8 | f16] ..    below sm_90a: products of many rows of that kind wherever it has the format
  *   strata-bench-linear-cuda check [N [FROM]]  odd shapes of every format, or of N from the FROM-th on; exits 1 if any is off
  *   strata-bench-linear-cuda prefill    many rows, TFLOP/s
- *   strata-bench-linear-cuda cuts N     N rows (more than 4): each way to cut the work that may be, expected and measured
+ *   strata-bench-linear-cuda cuts N     N rows (more than 2): each way to cut the work that may be, expected and measured
  *                                       below sm_90a [of one format]: skinny, and each form and cut of gemm_mma, microseconds
  *   strata-bench-linear-cuda rates      what mma do in a loop without loads
  *   strata-bench-linear-cuda profile N  four launches of each matrix with N rows, for a profiler
@@ -502,7 +502,7 @@ static int cuts(const sr_cudainfo *dev, uint32_t rows)
         sr_gemm90_plan(&g, formats, dev);
         printf("%s, %u rows: takes %u tiles, split %u, cluster %u\n", m[i].name, rows, g.tiles, 1u << g.split_log, 1u << g.cluster_log);
         for (uint32_t c = 0; c <= 3; c++)
-            for (uint32_t s = 0; s <= 2; s++)
+            for (uint32_t s = 0; s <= 4; s++)
                 for (uint32_t t = 1, units = 0; t <= 16; t++) {
                     const double said = sr_gemm90_cut(&g, formats, dev, t, s, c);
                     if (said < 0 || g.units == units)

@@ -182,7 +182,7 @@ static sr_skinnydev dev_of(const sr_cudainfo *d)
     return v;
 }
 
-enum { FEW = 4 }; /* beyond so many rows decoding the weights once is cheaper (notes/0040) */
+enum { FEW = 2 }; /* beyond so many rows decoding the weights once is cheaper (notes/0040, 0053) */
 
 /* Whether an op's products are in pairs (gemm90.h). */
 static bool paired(const sr_cudajob *j, const sr_op *op, const sr_skinny *s)
