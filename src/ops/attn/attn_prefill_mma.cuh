@@ -11,6 +11,8 @@
  *          Warps 4 to 7 are half a tile ahead of 0 to 3, with each of which one shares a scheduler: they weigh scores at different times.
  *          Each half tells the other that it has ended a tile, and waits for the other's word only where it needs it.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over tiles, base 2.
+ * Tiles    those that all rows see whole, nearly all, have products of their own: the weights of all blocks of sixteen positions but the last are made
+ *          between the last block's, and what other tiles need takes no registers.  Steps with words (ops/tree.h) have an instance of their own.
  * Softmax  the products with keys start from minus the row's reference, so that they give exponents at once.  The reference is at most MOST below
  *          the largest score so far, and moves only when a score exceeds it by more: weights are up to 2^MOST, and most tiles need
  *          neither the largest score of a row nor a change of the sums.  Whether it moves depends on the row alone.
@@ -110,6 +112,20 @@ __device__ __forceinline__ void scores_mma(rows_mma<HD, F> &st, uint32_t at, uin
     }
 }
 
+/* Step k of the products of the tile's block m of sixteen positions; queries in registers. */
+template <int HD, int F> __device__ __forceinline__ void scores_step(rows_mma<HD, F> &st, uint32_t at, int k, int m)
+{
+    using P = plan_mma<HD, F>;
+    sr_frag_a b;
+    load_four<false>(b.r, (at ^ k * 32) + m * 16 * P::pitch);
+#pragma unroll
+    for (int n = 0; n < P::wide; n++)
+        if (k == 0)
+            mma_from(st.s[m][n], b, st.q[k][n], st.start[n]);
+        else
+            sr_mma(st.s[m][n], b, st.q[k][n][0], st.q[k][n][1]);
+}
+
 /* Weights as the products with keys left their scores, as the second factor of those with V. */
 __device__ __forceinline__ uint32_t turned(uint32_t p)
 {
@@ -118,39 +134,64 @@ __device__ __forceinline__ uint32_t turned(uint32_t p)
     return r;
 }
 
-/* Two scores of block m of sixteen positions become weights, in f16. */
-template <int HD, int F> __device__ __forceinline__ void weigh_mma(rows_mma<HD, F> &st, int m, int n, int h)
+/* Two scores of block m of sixteen positions become weights, in f16; they are added to `sum`, or are its first. */
+template <int HD, int F> __device__ __forceinline__ void weigh_mma(rows_mma<HD, F> &st, int m, int n, int h, float sum[plan_mma<HD, F>::wide][2], bool first)
 {
     const float x = power2(st.s[m][n][2 * h]), y = power2(st.s[m][n][2 * h + 1]);
-    st.l[n][0] += x;
-    st.l[n][1] += y;
+    sum[n][0]     = first ? x : sum[n][0] + x;
+    sum[n][1]     = first ? y : sum[n][1] + y;
     st.p[m][n][h] = turned(sr_pack(x, y));
 }
 
-/* The weights of the first block of sixteen positions, which are not summed yet: references may move. */
-template <int HD, int F> __device__ __forceinline__ void weigh_first(rows_mma<HD, F> &st, float2 x[plan_mma<HD, F>::wide][2])
+/* Weights from .. to - 1, in pairs, of all blocks but the last. */
+template <int HD, int F> __device__ __forceinline__ void weigh_some(rows_mma<HD, F> &st, int from, int to, float sum[plan_mma<HD, F>::wide][2])
+{
+    constexpr int wide = plan_mma<HD, F>::wide;
+#pragma unroll
+    for (int i = from; i < to; i++)
+        weigh_mma(st, i / 2 / wide, i / 2 % wide, i % 2, sum, i / 2 / wide + i % 2 == 0);
+}
+
+/* Scores of a tile that all rows see whole and, between the products of its last block, the weights of the others.  False: references may have to
+ * move; `sum` of a lane's weights tells as well as the largest of their scores would, and surely if one has to. */
+template <int HD, int F>
+__device__ __forceinline__ bool plain_mma(const sr_attnmma &a, rows_mma<HD, F> &st, uint32_t at, const carried<HD, F> &c, float sum[plan_mma<HD, F>::wide][2])
+{
+    using P = plan_mma<HD, F>;
+    constexpr int last = P::tile / 16 - 1, steps = HD / 16, all = last * P::wide * 2;
+#pragma unroll
+    for (int k = 0; k < steps; k++)
+#pragma unroll
+        for (int m = 0; m < last; m++)
+            scores_step(st, at, k, m);
+    if (__builtin_expect(a.group == 0, 0)) { /* never.  Without a branch ptxas asks for the next keys, and weighs, behind all products */
+        tile_end(c);
+        asm volatile("trap;");
+    }
+#pragma unroll
+    for (int k = 0; k < steps; k++) {
+        scores_step(st, at, k, last);
+        weigh_some(st, k * all / steps, (k + 1) * all / steps, sum);
+    }
+    float top = 0, most = 0;
+#pragma unroll
+    for (int n = 0; n < P::wide; n++) {
+        const float x = fmaxf(fmaxf(st.s[last][n][0], st.s[last][n][1]), fmaxf(st.s[last][n][2], st.s[last][n][3]));
+        top  = n ? fmaxf(top, x) : x;
+        most = n ? fmaxf(most, fmaxf(sum[n][0], sum[n][1])) : fmaxf(sum[n][0], sum[n][1]);
+    }
+    return !__any_sync(0xffffffff, top > MOST || most > 255.75f); /* 2^MOST, less than power2() may be off by */
+}
+
+/* Sums of a tile to those of all. */
+template <int HD, int F> __device__ __forceinline__ void sum_mma(rows_mma<HD, F> &st, const float sum[plan_mma<HD, F>::wide][2])
 {
 #pragma unroll
     for (int n = 0; n < plan_mma<HD, F>::wide; n++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            x[n][h]       = make_float2(power2(st.s[0][n][2 * h]), power2(st.s[0][n][2 * h + 1]));
-            st.p[0][n][h] = turned(sr_pack(x[n][h].x, x[n][h].y));
-        }
+        st.l[n][0] += sum[n][0], st.l[n][1] += sum[n][1];
 }
 
-template <int HD, int F> __device__ __forceinline__ void sum_first(rows_mma<HD, F> &st, const float2 x[plan_mma<HD, F>::wide][2])
-{
-#pragma unroll
-    for (int n = 0; n < plan_mma<HD, F>::wide; n++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            st.l[n][0] += x[n][h].x;
-            st.l[n][1] += x[n][h].y;
-        }
-}
-
-/* The outputs' sums; a block's weights are made between the products with the block before. */
+/* The outputs' sums; the last block's weights are made between the products with the first. */
 template <int HD, int F>
 __device__ __forceinline__ void values_mma(rows_mma<HD, F> &st, uint32_t at, const block_mma<HD, F> &w, carried<HD, F> &c)
 {
@@ -165,10 +206,10 @@ __device__ __forceinline__ void values_mma(rows_mma<HD, F> &st, uint32_t at, con
 #pragma unroll
             for (int n = 0; n < P::wide; n++)
                 sr_mma(st.o[m][n], v, st.p[k][n][0], st.p[k][n][1]);
-            if (k + 1 < P::tile / 16)
+            if (k == 0)
 #pragma unroll
                 for (int i = m * all / steps; i < (m + 1) * all / steps; i++)
-                    weigh_mma(st, k + 1, i / 2, i % 2);
+                    weigh_mma(st, P::tile / 16 - 1, i / 2, i % 2, st.l, false);
             tile_go_on(w, c, k * steps + m + 1, P::tile / 16 * steps);
         }
 }
@@ -186,8 +227,14 @@ template <int HD, int F> __device__ __forceinline__ void cap_mma(const sr_attnmm
                 st.s[m][n][i] = fmaf(capped(st.s[m][n][i] - st.start[n][i], a.scale, a.cap), SR_LOG2E, st.start[n][i]);
 }
 
+/* Token of row r of the block's. */
+template <int HD, int F> __device__ __forceinline__ uint32_t token_of(const sr_attnmma &a, const block_mma<HD, F> &w, uint32_t r)
+{
+    return w.tok0 + (uint32_t)(((float)(r - w.tok0 * a.group) + 0.5f) * w.each); /* (r - ..) / group: both are small */
+}
+
 /* What a row may not see becomes -infinity. */
-template <int HD, int F> __device__ __forceinline__ void mask_mma(const sr_attnmma &a, const block_mma<HD, F> &w, rows_mma<HD, F> &st, uint32_t p0)
+template <int HD, int F, bool TREES> __device__ __forceinline__ void mask_mma(const sr_attnmma &a, const block_mma<HD, F> &w, rows_mma<HD, F> &st, uint32_t p0)
 {
     using P = plan_mma<HD, F>;
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -196,7 +243,7 @@ template <int HD, int F> __device__ __forceinline__ void mask_mma(const sr_attnm
 #pragma unroll
         for (int e = 0; e < 2; e++) {
             uint32_t begin, end;
-            visible(a, w.seq, w.n_tok, a.tree ? a.tree + a.seq[w.seq] : NULL, row_of(w, n, t * 2 + e) / a.group, begin, end);
+            visible(a, w.seq, w.n_tok, TREES ? a.tree + w.first : NULL, token_of(a, w, row_of(w, n, t * 2 + e)), begin, end);
 #pragma unroll
             for (int m = 0; m < P::tile / 16; m++)
 #pragma unroll
@@ -212,13 +259,13 @@ template <int HD, int F> __device__ __forceinline__ void mask_mma(const sr_attnm
 template <int HD, int F> __device__ __forceinline__ void hide_mma(const sr_attnmma &a, const block_mma<HD, F> &w, rows_mma<HD, F> &st, uint32_t p0)
 {
     using P = plan_mma<HD, F>;
-    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, tok0 = a.seq[w.seq];
+    const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
     for (int n = 0; n < P::wide; n++)
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-            const uint32_t tok = row_of(w, n, t * 2 + e) / a.group;
-            const uint64_t word  = within(a.tree[tok0 + tok], a.window);
+            const uint32_t tok   = token_of(a, w, row_of(w, n, t * 2 + e));
+            const uint64_t word  = within(a.tree[w.first + tok], a.window);
             const uint32_t first = word ? a.kv_len[2 * w.seq + 1] - (w.n_tok - tok) - sr_tree_own(word) : ~0u;
 #pragma unroll
             for (int i = 0; i < P::tile / 8; i++)
@@ -296,14 +343,11 @@ template <int HD, int F>
 __device__ __forceinline__ void bring_q_mma(const sr_attnmma &a, const block_mma<HD, F> &w, float scale, uint8_t *smem, uint32_t from, uint32_t n)
 {
     using P = plan_mma<HD, F>;
-    const float *all    = a.qkv + (size_t)a.seq[w.seq] * a.width + (size_t)blockIdx.x * a.group * HD;
-    const uint32_t tok0 = w.row0 / a.group, head0 = w.row0 - tok0 * a.group;
-    const float each    = 1.0f / (float)a.group;
-#pragma unroll 6
+    const float *all = a.qkv + (size_t)w.first * a.width + (size_t)blockIdx.x * a.group * HD;
+#pragma unroll (P::rows * P::chunks <= 12 * P::threads ? 12 : 6) /* all of a thread's are under way at once, if they find room in registers */
     for (uint32_t i = threadIdx.x; i < n * P::chunks; i += P::threads) {
-        const uint32_t in = i / P::chunks, k = i - in * P::chunks, r = head0 + min(from + in, w.n_row - 1),
-                       tok = (uint32_t)(((float)r + 0.5f) * each); /* r / group: both are small */
-        *(uint4 *)(smem + swizzled(in, k, P::pitch)) = query_chunk(all + (size_t)(tok0 + tok) * a.width + (r - tok * a.group) * HD + k * 8, scale);
+        const uint32_t in = i / P::chunks, k = i - in * P::chunks, r = w.row0 + min(from + in, w.n_row - 1), tok = token_of(a, w, r);
+        *(uint4 *)(smem + swizzled(in, k, P::pitch)) = query_chunk(all + (size_t)tok * a.width + (r - tok * a.group) * HD + k * 8, scale);
     }
 }
 
@@ -352,12 +396,12 @@ template <int HD, int F> __device__ __forceinline__ void write_mma(const sr_attn
                 l += __shfl_xor_sync(0xffffffff, l, y);
             inv[n][e] = __fdividef(1.0f, l);
         }
-    float *all = a.out + ((size_t)a.seq[w.seq] * a.kv_heads + blockIdx.x) * a.group * HD + g;
+    float *all = a.out + ((size_t)w.first * a.kv_heads + blockIdx.x) * a.group * HD + g;
 #pragma unroll
     for (int n = 0; n < P::wide; n++)
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-            const uint32_t r = row_of(w, n, t * 2 + e), tok = r / a.group;
+            const uint32_t r = row_of(w, n, t * 2 + e), tok = token_of(a, w, r);
             float *y = all + ((size_t)tok * a.group * a.kv_heads + r - tok * a.group) * HD;
             if ((threadIdx.x / 32 * P::wide + n) * 8 + t * 2 + e < w.n_row)
 #pragma unroll
@@ -386,7 +430,7 @@ template <int HD, int F> __device__ __forceinline__ void begin_mma(rows_mma<HD, 
 }
 
 /* Which rows are this block's, counted from the end: within a sequence the longest rows come first.  False: none. */
-template <int HD, int F> __device__ __forceinline__ bool find_mma(const sr_attnmma &a, block_mma<HD, F> &w)
+template <int HD, int F, bool TREES> __device__ __forceinline__ bool find_mma(const sr_attnmma &a, block_mma<HD, F> &w)
 {
     using P       = plan_mma<HD, F>;
     uint32_t want = blockIdx.y, seq = a.n->seq, n_tok = 0, blocks = 0;
@@ -403,25 +447,26 @@ template <int HD, int F> __device__ __forceinline__ bool find_mma(const sr_attnm
         return false;
     const uint32_t row0 = (blocks - 1 - want) * P::rows, n_row = min(n_tok * a.group - row0, (uint32_t)P::rows);
     uint32_t lo, hi, all_lo, all_hi;
-    visible_to(a.kv_len[2 * seq], a.kv_len[2 * seq + 1], a.window, n_tok, a.tree ? a.tree + a.seq[seq] : NULL, row0 / a.group, (row0 + n_row - 1) / a.group, lo, hi, all_lo, all_hi);
+    visible_to(a.kv_len[2 * seq], a.kv_len[2 * seq + 1], a.window, n_tok, TREES ? a.tree + a.seq[seq] : NULL, row0 / a.group, (row0 + n_row - 1) / a.group, lo, hi, all_lo, all_hi);
     if (threadIdx.x == 0) {
-        w.seq    = seq, w.n_tok = n_tok;
+        w.seq    = seq, w.n_tok = n_tok, w.first = a.seq[seq];
         w.row0   = row0, w.n_row = n_row;
         w.lo     = lo, w.hi = hi;
         w.all_lo = all_lo, w.all_hi = all_hi;
+        w.tok0   = row0 / a.group, w.each = 1.0f / (float)a.group;
     }
     __syncthreads();
     return true;
 }
 
-template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::threads, 1) prefill_kernel(const __grid_constant__ sr_attnmma a)
+template <int HD, int F, bool TREES> __global__ void __launch_bounds__(plan_mma<HD, F>::threads, 1) prefill_kernel(const __grid_constant__ sr_attnmma a)
 {
     using P = plan_mma<HD, F>;
     extern __shared__ __align__(1024) uint8_t tiles[]; /* of K, of V, then queries; addresses of chunks are made by exclusive or */
     __shared__ block_mma<HD, F> w;
     sr_pdl_wait();
     sr_pdl_launch();
-    if (!find_mma(a, w))
+    if (!find_mma<HD, F, TREES>(a, w))
         return;
     const uint8_t *keys = (const uint8_t *)a.kv.base + a.layer * a.kv.stride.layer + blockIdx.x * a.kv.stride.head, *values = keys + a.kv.stride.kv;
     rows_mma<HD, F> st;
@@ -470,7 +515,10 @@ template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::thre
     uint32_t k_here = 0, v_here = 0; /* where this tile's keys and values lie */
     if (P::ahead)
         __syncthreads();
-    for (uint32_t left = j - w.lo / P::tile;; j--, left--) { /* from the last tile: those with a mask, if any, first */
+    const uint32_t last = w.lo / P::tile;
+    int seldom          = max((int)last + 1, tile_told(c)); /* behind tiles up to this one there is something to do: one branch for all that */
+    int other           = (int)j; /* tiles up to this one are not plain: with a mask, a soft-cap, or rows that have seen nothing yet */
+    for (;; j--) { /* from the last tile: those with a mask, if any, first */
         const uint32_t after = k_here == 2 * P::bytes ? 0 : k_here + P::bytes, before = k_here == 0 ? 2 * P::bytes : k_here - P::bytes;
         uint8_t *k_next = tiles + (!P::ahead ? 0 : early ? after : before), *v_next = tiles + v_smem + (P::ahead ? P::bytes - v_here : 0);
         if (!P::ahead)
@@ -481,39 +529,62 @@ template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::thre
             bar_wait(EARLY, P::threads);
             bar_come(LATE, P::threads);
         }
-        const bool masked = j * P::tile < w.all_lo || j * P::tile + P::tile > w.all_hi;
+        float sum[P::wide][2];
         /* Tiles behind the last are the nearest, in vain. */
-        tile_begin(w, c, P::ahead ? keys : values, P::ahead ? j - 2 + early : j, P::ahead ? k_next : v_next);
-        scores_mma(st, at_k + k_here, at_q, w, c);
-        float2 x[P::wide][2];
-        const bool moves = __any_sync(0xffffffff, top_mma(st) > st.most);
-        weigh_first(st, x); /* between the last products and the answer, for nearly all tiles */
-        tile_end(c);
-        if (__builtin_expect(moves || masked || a.cap > 0, 0)) {
+        const uint32_t next = P::ahead ? j - 2 + early : j;
+        const bool tried    = P::ahead && (int)j > other;
+        if constexpr (P::ahead)
+            if (__builtin_expect(tried, 1)) {
+                tile_begin(w, c, keys, next, k_next);
+                const bool plain = plain_mma(a, st, at_k + k_here, c, sum);
+                tile_end(c);
+                if (__builtin_expect(plain, 1)) {
+                    sum_mma(st, sum);
+                    if (early)
+                        bar_wait(LATE, P::threads);
+                    tile_begin(w, c, values, j - 1, v_next);
+                    values_mma(st, at_v + v_here, w, c);
+                    tile_end(c); /* in front of the branch: behind it the compiler would load only there */
+                    goto done;
+                }
+            }
+        { /* with its own products, not to take registers from those of plain tiles */
+            const bool masked = j * P::tile < w.all_lo || j * P::tile + P::tile > w.all_hi;
+            if (!tried)
+                tile_begin(w, c, P::ahead ? keys : values, next, P::ahead ? k_next : v_next);
+            scores_mma(st, at_k + k_here, at_q, w, c);
+            if (!tried)
+                tile_end(c);
             if (a.cap > 0)
                 cap_mma(a, st);
             if (masked)
-                mask_mma(a, w, st, j * P::tile);
-            if (masked && a.tree)
+                mask_mma<HD, F, TREES>(a, w, st, j * P::tile);
+            if (TREES && masked)
                 hide_mma(a, w, st, j * P::tile);
             if (__any_sync(0xffffffff, top_mma(st) > st.most))
                 move_mma(st);
-            weigh_first(st, x);
+            weigh_some(st, 0, (P::tile / 16 - 1) * P::wide * 2, sum);
+            sum_mma(st, sum);
+            if (!P::ahead)
+                tile_clear(w, j, v_next);
+            if (early || !P::ahead)
+                bar_wait(P::ahead ? LATE : 0, P::threads);
+            tile_begin(w, c, P::ahead ? values : keys, j - 1, P::ahead ? v_next : k_next);
+            values_mma(st, at_v + v_here, w, c);
+            tile_end(c);
+            const bool again = !P::ahead || a.cap > 0 || st.most != MOST || j * P::tile > w.all_hi || (j - 1) * P::tile < w.all_lo;
+            other = again ? (int)j - 1 : (int)((w.all_lo + P::tile - 1) / P::tile) - 1;
         }
-        sum_first(st, x);
-        if (!P::ahead)
-            tile_clear(w, j, v_next);
-        if (early || !P::ahead)
-            bar_wait(P::ahead ? LATE : 0, P::threads);
-        tile_begin(w, c, P::ahead ? values : keys, j - 1, P::ahead ? v_next : k_next);
-        values_mma(st, at_v + v_here, w, c);
-        tile_end(c); /* in front of the branch: behind it the compiler would load only there */
-        if (!left)
-            break;
-        tile_tell(a, w, c, j);
+    done: __attribute__((unused)); /* above head size 128 */
+        if (__builtin_expect((int)j <= seldom, 0)) {
+            if (j == last)
+                break;
+            tile_tell(a, w, c, j);
+            if (P::ahead && j == last + 1)
+                tile_clear(w, last, v_next);
+            seldom = max((int)last + 1, tile_told(c));
+        }
         if (P::ahead) {
-            if (__builtin_expect(left == 1, 0))
-                tile_clear(w, j - 1, v_next);
             k_here = after;
             v_here = P::bytes - v_here;
         }
@@ -521,19 +592,21 @@ template <int HD, int F> __global__ void __launch_bounds__(plan_mma<HD, F>::thre
     write_mma(a, w, st);
 }
 
-template <int HD, int F> static cudaError_t prefill_start_of(const sr_attnmma *a, cudaLaunchConfig_t c)
+template <int HD, int F, bool TREES> static cudaError_t prefill_start_of(const sr_attnmma *a, cudaLaunchConfig_t c)
 {
     c.blockDim         = dim3(plan_mma<HD, F>::threads);
     c.dynamicSmemBytes = plan_mma<HD, F>::smem;
-    cudaError_t e      = cudaFuncSetAttribute(prefill_kernel<HD, F>, cudaFuncAttributeMaxDynamicSharedMemorySize, plan_mma<HD, F>::smem);
-    return e ? e : cudaLaunchKernelEx(&c, prefill_kernel<HD, F>, *a);
+    cudaError_t e      = cudaFuncSetAttribute(prefill_kernel<HD, F, TREES>, cudaFuncAttributeMaxDynamicSharedMemorySize, plan_mma<HD, F>::smem);
+    return e ? e : cudaLaunchKernelEx(&c, prefill_kernel<HD, F, TREES>, *a);
 }
 
 template <int HD> static cudaError_t prefill_start(const sr_attnmma *a, cudaLaunchConfig_t c, bool q8)
 {
     if constexpr (HD % 32 == 0)
         if (q8)
-            return prefill_start_of<HD, SR_Q8_0>(a, c);
-    return q8 ? cudaErrorInvalidValue : prefill_start_of<HD, SR_F16>(a, c);
+            return a->tree ? prefill_start_of<HD, SR_Q8_0, true>(a, c) : prefill_start_of<HD, SR_Q8_0, false>(a, c);
+    if (q8)
+        return cudaErrorInvalidValue;
+    return a->tree ? prefill_start_of<HD, SR_F16, true>(a, c) : prefill_start_of<HD, SR_F16, false>(a, c);
 }
 #endif

@@ -52,9 +52,12 @@ template <int F> __device__ constexpr bool by_itself(void)
 /* What a block does, in shared memory: looked at too seldom to keep it in registers. */
 template <int HD, int F> struct block_mma {
     uint32_t seq, n_tok;     /* the sequence, its tokens in this step */
+    uint32_t first;          /* of them, in the step */
     uint32_t row0, n_row;    /* the block's first row of its, how many it has */
     uint32_t lo, hi;         /* positions that some row sees */
     uint32_t all_lo, all_hi; /* that all rows see: a tile within needs no mask */
+    uint32_t tok0;           /* token of its first row */
+    float each;              /* 1 / group */
     /* Where runs of 16 positions lie, counted in runs from the layer's and head's first in page 0.  Runs that nobody sees are told as the
      * nearest that somebody does: they may be read. */
     uint32_t run[TOLD];
@@ -96,6 +99,12 @@ template <int HD, int F> __device__ __forceinline__ void tell_first(const sr_att
         run_look(a, w, c, at);
         run_tell(a, w, c, at);
     }
+}
+
+/* The last tile at which tile_tell() has something to do. */
+template <int HD, int F> __device__ __forceinline__ int tile_told(const carried<HD, F> &c)
+{
+    return (c.told + 1) * (TOLD / 2) / (plan_mma<HD, F>::tile / RUN);
 }
 
 /* When the tiles still to be brought have left the upper half, looks up the one in front of the lower, and a tile later tells it in the upper's
