@@ -247,7 +247,7 @@ void sr_units_rate(const sr_units *s, const sr_profile *p, uint32_t threads, uin
 {
     double ends  = sr_profile_ends(p, tokens);
     double none  = 0;
-    bool   joins = sr_profile_joins(p, tokens);
+    bool   joins = sr_profile_joins(p);
     memcpy(out, s->u, s->n * sizeof *out);
     for (uint32_t i = 0; i < s->n; i++) {
         rates_of(s->part[i], p, threads, tokens, false, &out[i].dev_read, &out[i].dev_flops, &none);

@@ -186,5 +186,31 @@ __device__ __forceinline__ void sr_bulk_load(void *dst, const void *src, uint32_
         "l"(src), "r"(bytes), "r"(sr_smem(bar))
         : "memory");
 }
+/* Into another block's shared memory (a cluster's: its address from here is sr_smem's and the offset); its barrier `bar` counts the bytes. */
+__device__ __forceinline__ void sr_store_there(uint32_t to, uint32_t v, uint32_t bar)
+{
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(to), "r"(v), "r"(bar) : "memory");
+}
+__device__ __forceinline__ void sr_store_there(uint32_t to, uint2 v, uint32_t bar)
+{
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.u32 [%0], {%1, %2}, [%3];" ::"r"(to), "r"(v.x), "r"(v.y),
+                 "r"(bar)
+                 : "memory");
+}
+__device__ __forceinline__ uint32_t sr_cluster_rank(void)
+{
+    uint32_t r;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+    return r;
+}
+__device__ __forceinline__ uint32_t sr_cluster_offset(const void *smem, uint32_t rank) /* from here to block `rank` */
+{
+    uint32_t there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(sr_smem(smem)), "r"(rank));
+    return there - sr_smem(smem);
+}
+/* A meeting of all threads of a cluster. */
+__device__ __forceinline__ void sr_cluster_arrive(void) { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void sr_cluster_wait(void) { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 #endif
 #endif

@@ -75,8 +75,8 @@ void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *out);
 typedef struct { double dev_read, dev_flops, cpu_read, cpu_flops, cpu_beside; } sr_formatrates; /* cpu_beside: while a copy goes on */
 /* Seconds that a device's product of so few rows takes beside what goes with its size, which dev_read then leaves out; 0: not known. */
 double sr_profile_ends(const sr_profile *p, uint32_t tokens);
-/* Whether a device takes norms and gated units with the product behind them, in one launch, in steps of so many tokens. */
-bool sr_profile_joins(const sr_profile *p, uint32_t tokens);
+/* Whether a device takes norms and gated units with the product behind them, in one launch, in steps of few tokens. */
+bool sr_profile_joins(const sr_profile *p);
 sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens);
 uint32_t sr_profile_borrowed(const sr_profile *p, bool device, uint32_t format); /* the format whose figures stand in; `format`: its own */
 #endif

@@ -186,12 +186,12 @@ static void two_sizes_of_a_product_tell_what_does_not_go_with_its_size(void **st
              "\"gemv_gbs\":{\"Q4_K\":{\"8\":%.9g},\"F16\":{\"8\":4000}},\"gemv_4096_gbs\":{\"8\":%.9g}}," HOST "}}", 4 * bytes / 8e-6 * 1e-9, bytes / 5e-6 * 1e-9);
     if (parse(text, &p, &err))
         fail_msg("%s", err.msg);
-    assert_true(fabs(sr_profile_ends(&p, 8) - 4e-6) < 1e-10 && !sr_profile_joins(&p, 8) && !sr_profile_joins(&p, 1));
+    assert_true(fabs(sr_profile_ends(&p, 8) - 4e-6) < 1e-10 && !sr_profile_joins(&p));
     assert_true(fabs(sr_profile_rates(&p, 0, SR_Q4_K, 8).dev_read / (bytes / 1e-6) - 1) < 1e-4);
     assert_true(fabs(sr_profile_rates(&p, 0, SR_F16, 8).dev_read / (8192 * 8192 * 2 / (8192 * 8192 * 2 / 4e12 - 4e-6)) - 1) < 1e-4);
     assert_true(sr_profile_ends(&p, 128) == 0); /* a prompt's products are known by size */
-    p.dev.arch = 90;                            /* up to two rows are chained, from five on norms come with their product */
-    assert_true(sr_profile_ends(&p, 2) == 0 && sr_profile_ends(&p, 3) > 0 && sr_profile_joins(&p, 2) && !sr_profile_joins(&p, 4) && sr_profile_joins(&p, 5));
+    p.dev.arch = 90;                            /* up to four rows are chained, from five on norms come with their product */
+    assert_true(sr_profile_ends(&p, 4) == 0 && sr_profile_ends(&p, 5) > 0 && sr_profile_joins(&p));
     p.dev.small.n = 0;
     assert_true(sr_profile_ends(&p, 8) == 0 && fabs(sr_profile_rates(&p, 0, SR_F16, 8).dev_read - 4e12) < 1e6);
 }

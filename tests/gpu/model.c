@@ -78,7 +78,8 @@ static void rows_in_one_submit_agree_with_op_by_op(void)
 {
     static const uint32_t    rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 31, 33, 70, 128};
     static const char *const path[] = {DRAFT_BF16, DRAFT_Q8, BASE_Q4, "synth:tiny:q5_k_m",
-                                        "synth:tiny-qwen2:q8_0", "synth:tiny:q4_0", "synth:tiny:f16", "synth:1.1b:q4_k_m"};
+                                        "synth:tiny-qwen2:q8_0", "synth:tiny:q4_0", "synth:tiny:f16", "synth:1.1b:q4_k_m",
+                                        "synth:1.1b:q5_k_m", "synth:1.1b:q4_0", "synth:1.1b:q8_0", "synth:1.1b:bf16"};
     double                   worst  = 0;
     int                      arch   = 0;
     CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told");

@@ -8,6 +8,16 @@
 static uint32_t max_u(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
+static uint32_t instance_cols(uint32_t m) { return m <= 2 ? m : (uint32_t)SR_CHAIN_COLS; } /* columns of the instance for m rows of x */
+
+static uint32_t formats_of(const sr_chain *c)
+{
+    uint32_t formats = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        for (uint32_t k = 0; k < c->link[i].n_part; k++)
+            formats |= 1u << SR_CHAIN_FORMAT(c->link[i].part[k].what);
+    return formats;
+}
 
 /* ---- cutting up --------------------------------------------------------------------------------------------- */
 
@@ -19,6 +29,7 @@ enum {
     LARGE = 64 << 20, /* bytes of a chain's weights from which on four tiles on their way are better than two (notes/0051) */
     DEPTH = 2,        /* stages of a ring at least */
     MOST  = 4,        /* and at most */
+    HALVES = 1 << SR_F16 | 1 << SR_BF16,
     BESIDE_FORMATS = 1 << SR_Q4_K | 1 << SR_Q6_K     /* the instance whose 512 threads have 96 registers, so that 16384 are left */
 };
 
@@ -54,45 +65,101 @@ static uint32_t cut_rings(sr_chain *c, uint32_t most, uint32_t room)
     return c->depth;
 }
 
-/* Cuts the products up and lays shared memory out.  False: there is no room. */
-static bool plan(sr_chain *c, const sr_cudainfo *d)
+/* A product of `found` into the chain: as a link, or where x is more than `most` 256-blocks as several, each with some of the inputs, whose
+ * sums come together before anything else is done with them.  False: a norm needs all of x at once, or there are too many. */
+static bool cut_inputs(const sr_chainlink *whole, uint32_t most, sr_chain *c)
 {
-    uint32_t x = 0, scale = 0, sums = 0, formats = 0, smem = (uint32_t)d->smem_block - OWN;
+    const uint32_t n = div_up(whole->blocks_k, most);
+    if (c->n + n > SR_CHAIN_LINKS || (n > 1 && (whole->norm || c->m - c->pair == 1)))
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        sr_chainlink *s  = &c->link[c->n++];
+        const uint32_t k = whole->blocks_k * i / n;
+        *s               = *whole;
+        s->row_k         = whole->blocks_k;
+        s->blocks_k      = whole->blocks_k * (i + 1) / n - k;
+        s->cols          = s->blocks_k * 256;
+        s->x             = whole->x + k * 256;
+        s->later         = i > 0;
+        s->more          = i + 1 < n;
+        for (uint32_t j = 0; j < s->n_part; j++)
+            s->part[j].p += (size_t)k * s->part[j].per * SR_CHAIN_BYTES(s->part[j].what);
+    }
+    return true;
+}
+
+/* The row tiles of a product and its warps, the same for all of its links: `s` is the first, which has the fewest inputs.  Bytes of sums; 0: more row
+ * tiles than a warp's lanes can know. */
+static uint32_t cut_rows(const sr_chain *c, sr_chainlink *s)
+{
+    const uint32_t unit = s->row_tiles >> s->glu;
+    s->rows_block       = unit / c->blocks;
+    s->rows_extra       = unit % c->blocks;
+    s->groups_log       = groups_log(s);
+    const uint32_t rows = (s->rows_block + (s->rows_extra > 0)) << s->glu;
+    return div_up(rows, WARPS >> s->groups_log) > 32 ? 0 : rows * instance_cols(c->m) * 64 << s->groups_log;
+}
+
+/* Cuts the products of `found` up, with no more than `most` 256-blocks of x at a time, and lays shared memory out.  False: there is no room. */
+static bool lay_out(const sr_chain *found, uint32_t most, const sr_cudainfo *d, sr_chain *c)
+{
+    const uint32_t smem = (uint32_t)d->smem_block - OWN, columns = instance_cols(found->m);
+    uint32_t x = 0, scale = 0, sums = 0, formats = formats_of(found);
     size_t bytes = 0;
-    c->blocks = (uint32_t)d->sms;
-    for (uint32_t i = 0; i < c->n; i++) {
-        sr_chainlink *s = &c->link[i];
-        uint32_t unit   = s->row_tiles >> s->glu, rows;
-        s->rows_block   = unit / c->blocks;
-        s->rows_extra   = unit % c->blocks;
-        s->groups_log   = groups_log(s);
-        rows            = (s->rows_block + (s->rows_extra > 0)) << s->glu;
-        if (div_up(rows, WARPS >> s->groups_log) > 32) /* more than a warp's lanes can know */
+    *c           = *found;
+    c->n         = 0;
+    c->blocks    = (uint32_t)d->sms;
+    for (uint32_t i = 0; i < found->n; i++) {
+        const uint32_t first = c->n;
+        if (!cut_inputs(&found->link[i], most, c))
+            return false;
+        sr_chainlink *s = &c->link[first];
+        sums            = cut_rows(c, s);
+        if (!sums || sums > SUMS)
             return false;
         for (uint32_t k = 0; k < s->n_part; k++) {
-            sr_chainpart *w = &s->part[k];
-            uint32_t format = SR_CHAIN_FORMAT(w->what);
-            w->per          = 256 / sr_tile_cols(format);
-            formats |= 1u << format;
-            bytes += (size_t)((k + 1 < s->n_part ? s->part[k + 1].tile0 : s->row_tiles) - w->tile0) * s->blocks_k * w->per * SR_CHAIN_BYTES(w->what);
+            const sr_chainpart *w = &s->part[k];
+            bytes += (size_t)((k + 1 < s->n_part ? s->part[k + 1].tile0 : s->row_tiles) - w->tile0) * s->row_k * w->per * SR_CHAIN_BYTES(w->what);
         }
-        x     = max_u(x, s->blocks_k * 9 * c->m * 64);
-        scale = max_u(scale, s->blocks_k * c->m * 4);
-        sums  = max_u(sums, rows * c->m * 64 << s->groups_log);
+        const uint32_t longest = c->link[c->n - 1].blocks_k;
+        for (uint32_t k = first; k < c->n; k++) {
+            sr_chainlink *l = &c->link[k];
+            l->rows_block   = s->rows_block;
+            l->rows_extra   = s->rows_extra;
+            l->groups_log   = s->groups_log;
+            l->at_sums      = up128(longest * SR_CHAIN_X(columns, formats & HALVES));
+        }
+        x     = max_u(x, s->at_sums + up128(sums));
+        scale = max_u(scale, longest * columns * 4);
     }
-    c->at_scale   = up128(x);
+    c->twin       = c->m - c->pair > 1 && d->sms % 2 == 0 && !(formats & HALVES);
+    c->at_scale   = x;
     c->at_squares = c->at_scale + up128(scale);
-    c->at_bar     = c->at_squares + up128(WARPS * c->m * 4);
-    c->at_sums    = c->at_bar + 8 * WARPS * MOST;
-    c->at_ring    = c->at_sums + up128(sums);
-    if (sums > SUMS || c->at_ring > smem)
+    c->at_bar     = c->at_squares + up128(2 * WARPS * 4);
+    c->at_ring    = c->at_bar + up128(8 * (WARPS * MOST + 2));
+    if (c->at_ring > smem)
         return false;
-    const uint32_t room = smem - c->at_ring, most = bytes >= LARGE && (formats & (formats - 1)) == 0 ? 1 : STAGE;
-    c->beside = c->m - c->pair == 1 && (formats & ~BESIDE_FORMATS) == 0 && room > SR_CUDA_BESIDE && cut_rings(c, most, room - SR_CUDA_BESIDE) >= DEPTH;
-    if (!c->beside && cut_rings(c, most, room) < DEPTH && cut_rings(c, 1, room) < DEPTH)
+    const uint32_t room = smem - c->at_ring, chunk = bytes >= LARGE && (formats & (formats - 1)) == 0 ? 1 : STAGE;
+    c->beside = c->m - c->pair == 1 && (formats & ~BESIDE_FORMATS) == 0 && room > SR_CUDA_BESIDE &&
+                cut_rings(c, chunk, room - SR_CUDA_BESIDE) >= DEPTH;
+    if (!c->beside && cut_rings(c, chunk, room) < DEPTH && cut_rings(c, 1, room) < DEPTH)
         return false;
     c->smem = c->at_ring + WARPS * c->depth * c->stage;
     return true;
+}
+
+/* With as much of x at a time as leaves room for the rings. */
+static bool plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
+{
+    uint32_t longest = 0, normed = 1;
+    for (uint32_t i = 0; i < found->n; i++) {
+        longest = max_u(longest, found->link[i].blocks_k);
+        normed  = max_u(normed, found->link[i].norm ? found->link[i].blocks_k : 1);
+    }
+    for (uint32_t n = 1; n <= SR_CHAIN_LINKS; n++)
+        if (lay_out(found, max_u(div_up(longest, n), normed), d, c))
+            return true;
+    return false;
 }
 
 /* ---- finding ------------------------------------------------------------------------------------------------ */
@@ -127,7 +194,8 @@ static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
     uint32_t m      = sr_slot_rows(&j->prog->slot[o->in[0]], j->n), pair = m == 1 && in_pairs(j, o);
     one.op          = o;
     if (!whole(j, o) || !sr_skinny_gather(&one, &s) || !s.n_part || s.n_part > SR_CHAIN_PARTS || !s.count || s.cols % 256 ||
-        m == 0 || m > SR_CHAIN_COLS || (c->n && (c->m != m + pair || c->pair != pair || c->count != s.count)))
+        m == 0 || m > SR_CHAIN_COLS || (m > 2 && sr_small(j->prog, o, j->dev->pairs)) ||
+        (c->n && (c->m != m + pair || c->pair != pair || c->count != s.count)))
         return false;
     *a           = sr_chainlink{};
     c->m         = m + pair;
@@ -145,6 +213,7 @@ static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
     for (uint32_t k = 0; k < SR_CHAIN_PARTS; k++) {
         const sr_skinnypart *w = &s.part[k];
         a->part[k].p           = w->p;
+        a->part[k].per         = k < s.n_part ? 256 / sr_tile_cols(w->format) : 0;
         a->part[k].bias        = w->bias;
         a->part[k].tile0       = k < s.n_part ? w->tile0 : ~0u;
         a->part[k].y0          = w->y0;
@@ -192,26 +261,23 @@ static uint32_t take(const sr_cudajob *j, uint32_t i, uint32_t end, sr_chain *c)
 
 static sr_chainstart start_of(const sr_chain *c)
 {
-    uint32_t formats = 0;
-    for (uint32_t i = 0; i < c->n; i++)
-        for (uint32_t k = 0; k < c->link[i].n_part; k++)
-            formats |= 1u << SR_CHAIN_FORMAT(c->link[i].part[k].what);
-    sr_chainstart s = sr_chain_start_k(formats);
-    s               = s ? s : sr_chain_start_0(formats);
+    const uint32_t formats = formats_of(c);
+    sr_chainstart s        = sr_chain_start_k(formats);
+    s                      = s ? s : sr_chain_start_0(formats);
     return s ? s : sr_chain_start_h(formats);
 }
 
-/* The longest chain from `op` on; the op behind it, or 0. */
+/* The longest chain from `op` on, cut up; the op behind it, or 0. */
 static uint32_t find(const sr_cudajob *j, uint32_t op, uint32_t end, sr_chain *c)
 {
+    sr_chain found = {}, longer;
     uint32_t next = op, last = 0;
-    while (c->n < SR_CHAIN_LINKS && next < end) {
-        uint32_t behind = take(j, next, end, c);
+    while (found.n < SR_CHAIN_PRODUCTS && next < end) {
+        uint32_t behind = take(j, next, end, &found);
         if (!behind)
             break;
-        sr_chain longer = *c;
-        longer.n++;
-        if (!start_of(&longer) || !plan(&longer, j->dev))
+        found.n++;
+        if (!start_of(&found) || !plan(&found, j->dev, &longer))
             break;
         *c   = longer;
         last = next = behind;
@@ -241,16 +307,21 @@ extern "C" uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end
     if (behind <= op + 1) /* a lone product: its own kernel is as good */
         return 0;
     c.meet = (uint32_t *)j->scratch + SR_CUDA_MEET;
-    cudaLaunchAttribute attr                        = {};
-    cudaLaunchConfig_t config                       = {};
-    attr.id                                         = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attr.val.programmaticStreamSerializationAllowed = 1;
-    config.gridDim                                  = dim3(c.blocks);
-    config.blockDim                                 = dim3(32 * WARPS);
-    config.dynamicSmemBytes                         = c.smem;
-    config.stream                                   = j->stream;
-    config.attrs                                    = &attr;
-    config.numAttrs                                 = d->pdl ? 1 : 0;
+    cudaLaunchAttribute attr[2] = {};
+    cudaLaunchConfig_t config   = {};
+    config.gridDim              = dim3(c.blocks);
+    config.blockDim             = dim3(32 * WARPS);
+    config.dynamicSmemBytes     = c.smem;
+    config.stream               = j->stream;
+    config.attrs                = attr;
+    if (d->pdl) {
+        attr[config.numAttrs].id                                           = cudaLaunchAttributeProgrammaticStreamSerialization;
+        attr[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (c.twin) {
+        attr[config.numAttrs].id               = cudaLaunchAttributeClusterDimension;
+        attr[config.numAttrs++].val.clusterDim = {2, 1, 1};
+    }
     (void)start_of(&c)(&config, &c); /* a failure stays in cudaGetLastError() */
     return behind - op;
 }

@@ -1,5 +1,5 @@
 /* chain: up to four products one after the other in one launch, norms and glu in between (chain.h)
- * Shapes   per product: 1 or 2 rows of x, weights in tiles of 16 rows, as many inputs as fit into shared memory.
+ * Shapes   per product: 1 row of x (several: chain_rows.cuh), weights in tiles of 16 rows, as many inputs as fit into shared memory.
  * Roofline bytes = weights; x of every product passes L2 once per multiprocessor.
  * Target   H200, 8B Q4_K_M, 1 row: a layer's four products within 1.3 of reading their weights.
  * Mapping  a block of 16 warps per multiprocessor, which has whole row tiles.  Warps are `groups` along the inputs times
@@ -15,7 +15,7 @@
 #include "ops/linear/spread_int.cuh"
 
 #ifdef SR_CHAIN_TRACE /* where a block's time goes: chain_cuda_bench.cu */
-extern __device__ long long sr_chain_trace[512][32];
+extern __device__ long long sr_chain_trace[512][64];
 #define MARK(e)                                                                                              \
     if (threadIdx.x == 0)                                                                                    \
     sr_chain_trace[blockIdx.x][e] = clock64()
@@ -78,7 +78,7 @@ __device__ __forceinline__ share share_of(const sr_chainlink &a)
     const sr_chainpart &w = part_of_row(a, s.first + min(lane, max(s.n, 1u) - 1) * s.step, &tile);
     s.what  = w.what;
     s.tiles = s.n_k * w.per;
-    s.p     = w.p + ((size_t)tile * a.blocks_k + s.k) * w.per * SR_CHAIN_BYTES(w.what);
+    s.p     = w.p + ((size_t)tile * a.row_k + s.k) * w.per * SR_CHAIN_BYTES(w.what);
     return s;
 }
 
@@ -212,24 +212,29 @@ template <int C> __device__ __forceinline__ float divisor_of(const sr_chainlink 
 
 /* ---- products and sums -------------------------------------------------------------------------------------- */
 
-/* What a lane has of a row tile's sums with C columns becomes 16 C sums in shared memory. */
-template <int C, bool INT> __device__ __forceinline__ void row_out(const float acc[4], float *sums)
+/* What a lane has of a row tile's sums with C columns becomes 16 C sums in shared memory; add: they come to those that are there. */
+template <int C, bool INT> __device__ __forceinline__ void row_out(const float acc[4], float *sums, bool add)
 {
     const uint32_t lane = threadIdx.x % 32, t = lane % 4;
-    if constexpr (INT) { /* acc: rows g and g + 8 of column t % C, in parts: half of the lanes get row g, the others g + 8 */
+    const auto out      = [&](uint32_t i, float v) { sums[i] = add ? sums[i] + v : v; };
+    if constexpr (INT && C == 4) { /* acc: rows g and g + 8 of column t */
+        out(t * 16 + lane / 4, acc[0]);
+        out(t * 16 + lane / 4 + 8, acc[1]);
+    } else if constexpr (INT) { /* of column t % C, in parts: half of the lanes get row g, the others g + 8 */
         const bool upper = t & C;
         float mine       = upper ? acc[1] : acc[0];
         mine += __shfl_xor_sync(0xffffffff, upper ? acc[0] : acc[1], C);
         if (C == 1)
             mine += __shfl_xor_sync(0xffffffff, mine, 2);
         if (C == 2 || t < 2)
-            sums[t % C * 16 + lane / 4 + upper * 8] = mine;
-    } else if (t == 0) /* columns 0 and 1 of an mma's accumulators */
+            out(t % C * 16 + lane / 4 + upper * 8, mine);
+    } else /* columns 2t and 2t + 1 of an mma's accumulators */
 #pragma unroll
-        for (int i = 0; i < C; i++) {
-            sums[i * 16 + lane / 4]     = acc[i];
-            sums[i * 16 + lane / 4 + 8] = acc[2 + i];
-        }
+        for (int i = 0; i < 2; i++)
+            if (2 * t + i < C) {
+                out((2 * t + i) * 16 + lane / 4, acc[i]);
+                out((2 * t + i) * 16 + lane / 4 + 8, acc[2 + i]);
+            }
 }
 
 /* One tile of a format the kernel knows. */
@@ -280,7 +285,7 @@ __device__ __forceinline__ void multiply_halves(uint32_t what, const uint8_t *ti
         tile += SR_CHAIN_BYTES(what);
         if (++i % 4)
             continue;
-        const float v0 = scale[0], v1 = scale[C - 1];
+        const float v0 = scale[lane * 2 % C], v1 = scale[(lane * 2 + 1) % C];
         acc[0]   = fmaf(at[0][0], v0, acc[0]);
         acc[1]   = fmaf(at[0][1], v1, acc[1]);
         acc[2]   = fmaf(at[0][2], v0, acc[2]);
@@ -294,7 +299,7 @@ __device__ __forceinline__ void multiply_halves(uint32_t what, const uint8_t *ti
 /* The warp's row tiles: their products with its inputs become 16 C sums each in shared memory.  No rows: tiles are asked for, no more. */
 template <int C, uint32_t FORMATS>
 __device__ __forceinline__ void multiply(const sr_chain &c, const share &s, uint32_t most, flow &f, const uint8_t *xs, const float *scales,
-                                         float *sums, uint32_t step)
+                                         float *sums, bool add)
 {
     constexpr bool INT  = !(FORMATS & HALVES);
     const uint32_t lane = threadIdx.x % 32;
@@ -329,8 +334,8 @@ __device__ __forceinline__ void multiply(const sr_chain &c, const share &s, uint
         stage_done(c, f);
         left -= n;
         if (left == 0) {
-            row_out<C, INT>(acc, sums);
-            sums += step;
+            row_out<C, INT>(acc, sums, add);
+            sums += CHAIN_WARPS * C * 16;
             row++;
         }
     }
@@ -385,7 +390,7 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
 #if RING
     extern __shared__ __align__(128) uint8_t smem[];
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    float *scale = (float *)(smem + c.at_scale), *squares = (float *)(smem + c.at_squares), *sums = (float *)(smem + c.at_sums);
+    float *scale = (float *)(smem + c.at_scale), *squares = (float *)(smem + c.at_squares);
     MARK(0);
     flow f;
     share s;
@@ -401,8 +406,8 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
 #pragma unroll 1
     for (uint32_t i = ~0u;; i++) { /* ~0: before the first product its first tiles are asked for */
         const sr_chainlink &a = c.link[i == ~0u ? 0 : i];
-        const uint32_t first = (blockIdx.x * a.rows_block + min(blockIdx.x, a.rows_extra)) << a.glu, groups = 1u << a.groups_log;
-        float z = 0;
+        const uint32_t first = (blockIdx.x * a.rows_block + min(blockIdx.x, a.rows_extra)) << a.glu;
+        float z = 0, *sums = (float *)(smem + a.at_sums);
         if (i != ~0u) {
             s = share_of(a);
             if (i)
@@ -418,7 +423,7 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
             MARK(4 + 5 * i);
         }
         multiply<C, FORMATS>(c, s, i == ~0u ? c.first : c.depth, f, smem + (size_t)s.k * 9 * C * 64, scale + s.k * C,
-                             sums + ((s.first - first) * groups + warp % groups) * C * 16, s.step * groups * C * 16);
+                             sums + warp * C * 16, false);
         if (i == ~0u) {
             MARK(1);
             sr_pdl_launch();
@@ -441,27 +446,4 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
 #endif
 }
 
-template <int C, bool PAIR, uint32_t FORMATS> static cudaError_t chain_go(const cudaLaunchConfig_t *config, const sr_chain *c)
-{
-    auto kernel   = chain_kernel<C, PAIR, FORMATS>;
-    int bytes     = (int)config->dynamicSmemBytes;
-    cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    if (!e)
-        e = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-    return e ? e : cudaLaunchKernelEx(config, kernel, *c);
-}
-
-template <uint32_t FORMATS> static cudaError_t chain_start(const cudaLaunchConfig_t *config, const sr_chain *c)
-{
-    if constexpr (!(FORMATS & HALVES))
-        if (c->pair)
-            return chain_go<2, true, FORMATS>(config, c);
-    return c->m == 1 ? chain_go<1, false, FORMATS>(config, c) : chain_go<2, false, FORMATS>(config, c);
-}
-
-/* The start of an instance that knows `formats`, if FORMATS do. */
-template <uint32_t FORMATS> static sr_chainstart chain_of(uint32_t formats)
-{
-    return (formats & ~FORMATS) == 0 ? chain_start<FORMATS> : NULL;
-}
 #endif

@@ -7,15 +7,17 @@
  * on x as it is read, a glu on sums as they are stored, so that neither is a pass of its own.  The ring of each
  * warp (skinny.h) does not end with a product: while a block waits for the others, and while attention runs
  * before the chain, the next product's weights are on their way, up to what shared memory holds (some 20 MB over
- * an H200, 5 us of its bandwidth).  With one row of Q4_K and Q6_K weights memory and registers are left for a block of attention's, where the
- * ring does not become too short by it: attention then waits beside this chain for its end, and the next chain's blocks come as
- * this one's leave, while attention runs.
+ * an H200, 5 us of its bandwidth).  With several rows blocks are clusters of two, each of which makes half of x ready for both; where x has no room
+ * beside the rings, the product is several links, each with some of its inputs, whose sums come together.  With one row of Q4_K and Q6_K weights
+ * memory and registers are left for a block of attention's, where the ring does not become too short by it: attention then waits beside this chain
+ * for its end, and the next chain's blocks come as this one's leave, while attention runs.
  *
  * A chain is found in the ops of one submit: a run of LINEARs, each but the first fed by the one before it, with
  * nothing but a norm of whole rows or a glu between.  The slot between a norm or glu and its product is not
  * written: chains are used only where no other op reads it.  Everything else goes op by op, to the same results
  * within rounding: other architectures than sm_90's own code, deterministic devices, more than SR_CHAIN_COLS
- * rows, weights not whole and in tiles on the device, mixtures of formats without an instance.
+ * rows, weights not whole and in tiles on the device, mixtures of formats without an instance, small products of three rows and more
+ * (gemm90.h, pairs).
  *
  * All blocks must be resident at once: one chain runs on a device at a time (the backend sees to it).
  *
@@ -29,13 +31,16 @@
 #include "ops/cuda.h"
 #include "ops/linear/layout.h"
 
-enum { SR_CHAIN_LINKS = 4, SR_CHAIN_PARTS = 3, SR_CHAIN_COLS = 2, SR_CHAIN_WARPS_LOG = 4 };
+enum { SR_CHAIN_PRODUCTS = 4, SR_CHAIN_LINKS = 8, SR_CHAIN_PARTS = 3, SR_CHAIN_COLS = 4, SR_CHAIN_WARPS_LOG = 4 };
 
 /* What a kernel knows of a weight's tiles in a word: bytes of one, how many are a stage, format. */
 #define SR_CHAIN_WHAT(bytes, chunk, format) ((bytes) | (chunk) << 16 | (uint32_t)(format) << 24)
 #define SR_CHAIN_BYTES(what) ((what) & 0xffff)
 #define SR_CHAIN_CHUNK(what) ((what) >> 16 & 0xff)
 #define SR_CHAIN_FORMAT(what) ((what) >> 24)
+
+/* Bytes of 256 inputs of x in shared memory: two each, and sums of them, which four columns of whole numbers do without (spread_int.cuh). */
+#define SR_CHAIN_X(columns, halves) ((columns) * 64 * ((columns) == 4 && !(halves) ? 8 : 9))
 
 typedef struct { /* a weight of a product */
     const uint8_t *p;
@@ -44,29 +49,31 @@ typedef struct { /* a weight of a product */
     uint32_t what, per;                 /* SR_CHAIN_WHAT; tiles to a 256-block */
 } sr_chainpart;
 
-typedef struct { /* a product */
+typedef struct { /* a product, or some of its inputs */
     uint32_t rows_block, rows_extra;       /* row tiles of a block (with glu pairs of them); one more for the first rows_extra */
     uint32_t groups_log, blocks_k, cols;   /* log2 of the warps that share a row tile; 256-blocks of inputs; inputs */
+    uint32_t row_k, later, more;           /* 256-blocks from row tile to row tile; 1: not the product's first inputs; not its last */
     uint32_t glu, glu_gelu;                /* 1: y = act(gate) * up of the two parts, whose row tiles go in turn */
     uint32_t width, x_stride;              /* of y and z; of x */
     float eps;
     const float *norm, *x, *z;             /* norm: weights of an RMS norm over x, or NULL; z: as y, or NULL */
     float *y;
     sr_chainpart part[SR_CHAIN_PARTS];
-    uint32_t n_part, row_tiles;
+    uint32_t n_part, row_tiles, at_sums;   /* at_sums: offset in shared memory */
 } sr_chainlink;
 
 typedef struct {
-    uint32_t n, blocks, m, pair;           /* products; blocks; columns: rows of x, but that pair 1 is one row in two of them */
+    uint32_t n, blocks, m, pair;           /* links; blocks; columns: rows of x, but that pair 1 is one row in two of them */
+    uint32_t twin;                         /* 1: blocks are clusters of two, each of which makes half of x ready for both */
     uint32_t stage, depth, first;          /* a warp's ring: bytes of a stage, stages, how many are asked for before x, which comes the later the more */
     uint32_t beside;                       /* 1: SR_CUDA_BESIDE bytes are left */
-    uint32_t at_scale, at_squares, at_bar, at_sums, at_ring, smem; /* offsets in shared memory; x lies at 0 */
+    uint32_t at_scale, at_squares, at_bar, at_ring, smem; /* offsets in shared memory; x lies at 0 */
     const uint32_t *count;                 /* device: true rows of this step */
     uint32_t *meet;                        /* device: counter of the blocks' meetings (SR_CUDA_MEET) */
     sr_chainlink link[SR_CHAIN_LINKS];
 } sr_chain;
 
-/* NULL: no instance knows all these formats.  chain_k.cu, chain_0.cu, chain_h.cu have the instances. */
+/* NULL: no instance knows all these formats.  chain_k.cu, chain_0.cu, chain_h.cu have the instances of chain.cuh (one row) and chain_rows.cuh. */
 typedef cudaError_t (*sr_chainstart)(const cudaLaunchConfig_t *, const sr_chain *);
 sr_chainstart sr_chain_start_k(uint32_t formats), sr_chain_start_0(uint32_t formats), sr_chain_start_h(uint32_t formats);
 #endif

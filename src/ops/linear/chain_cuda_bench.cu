@@ -1,8 +1,11 @@
 /* chain_cuda_bench - a layer's products as one chain against one launch each, and where a chain's time goes.
  *
- *   strata-bench-chain-cuda     layers of 8B, 70B and 1.1B, 1 and 2 rows: us a layer, share of the read limit
+ *   strata-bench-chain-cuda            layers of 8B, 70B and 1.1B, 1 to 4 rows: us a layer, share of the read limit
+ *   strata-bench-chain-cuda check M    one chain of 8B Q4_K with M rows, not timed: for the sanitizer, which faults at a kernel of clusters
+ *                                      behind those that --launch-count lets it look at
  *
- * Random bytes as weights (scales are small f16 numbers); results are judged by tests/gpu, not here.  Built with
+ * Random bytes as weights (scales are small f16 numbers).  Both forms' outputs are compared, each with x rounded its way; more than 2e-2 of their
+ * root mean square apart ends the program with 1.  Built with
  * -DSR_CHAIN_TRACE it also prints the clocks between the marks of chain.cuh, median over blocks. */
 #include "ops/cuda_bench.h"
 #include "ops/linear/chain.h"
@@ -33,6 +36,12 @@ static __global__ void fill(uint32_t *p, size_t n)
 {
     for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
         p[i] = ((uint32_t)i * 2654435761u ^ (uint32_t)(i >> 16) * 40503u) & 0x1fff1fffu; /* as halves: below 2^-7 */
+}
+
+static __global__ void fill_x(float *p, uint32_t n) /* -1 to 1, every 97th eight times that */
+{
+    for (uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+        p[i] = (float)(int32_t)(i * 2654435761u ^ i << 13) * 0x1p-31f * (i % 97 ? 1 : 8);
 }
 
 static sr_op op_of(uint16_t code, uint16_t in, uint16_t out, uint32_t w, uint32_t n_w, uint32_t d0, uint32_t d1, uint16_t z)
@@ -125,6 +134,41 @@ static void run(const layer_bench *b, const sr_cudainfo *dev, uint32_t layer, ui
     }
 }
 
+/* The largest difference between a chain's outputs and those of one launch each, of their root mean square. */
+static double difference(const layer_bench *b, const model *m, sr_cudainfo dev, uint32_t rows, cudaStream_t s)
+{
+    static const int slot[] = {X, QKV};
+    const size_t n[2]       = {(size_t)rows * m->dim, (size_t)rows * (m->dim + 2 * m->kv)};
+    const sr_shape shape    = {rows, rows, rows, 1};
+    double worst            = 0;
+    float *y[2][2];
+    CU(cudaMemcpy(b->count, &shape, sizeof shape, cudaMemcpyHostToDevice));
+    for (int chains = 0; chains < 2; chains++) {
+        dev.chains = chains;
+        fill_x<<<64, 256, 0, s>>>((float *)b->base[A], 8 * m->dim);
+        fill_x<<<64, 256, 0, s>>>((float *)b->base[X], 8 * m->dim);
+        run(b, &dev, 0, rows, s);
+        CU(cudaStreamSynchronize(s));
+        for (int k = 0; k < 2; k++) {
+            y[chains][k] = (float *)malloc(n[k] * sizeof(float));
+            CU(cudaMemcpy(y[chains][k], b->base[slot[k]], n[k] * sizeof(float), cudaMemcpyDeviceToHost));
+        }
+    }
+    for (int k = 0; k < 2; k++) {
+        double squares = 0, most = 0;
+        for (size_t i = 0; i < n[k]; i++) {
+            const double d = fabs((double)y[0][k][i] - y[1][k][i]);
+            squares += (double)y[0][k][i] * y[0][k][i];
+            most = d <= most ? most : d; /* what is no number stays */
+        }
+        most /= sqrt(squares / (double)n[k]);
+        worst = most <= worst ? worst : most;
+        free(y[0][k]);
+        free(y[1][k]);
+    }
+    return worst;
+}
+
 static float time_of(const layer_bench *b, const model *m, sr_cudainfo dev, bool chains, uint32_t rows, cudaStream_t s)
 {
     sr_shape n = {rows, rows, rows, 1};
@@ -140,7 +184,7 @@ static float time_of(const layer_bench *b, const model *m, sr_cudainfo dev, bool
 }
 
 #ifdef SR_CHAIN_TRACE
-__device__ long long sr_chain_trace[512][32];
+__device__ long long sr_chain_trace[512][64];
 static int by_clock(const void *a, const void *b)
 {
     long long x = *(const long long *)a, y = *(const long long *)b;
@@ -149,11 +193,11 @@ static int by_clock(const void *a, const void *b)
 
 static void show_trace(const sr_cudainfo *dev)
 {
-    static long long t[512][32];
+    static long long t[512][64];
     CU(cudaMemcpyFromSymbol(t, sr_chain_trace, sizeof t));
     static const char *const mark[] = {"ring asked", "forerunner", "met", "x staged", "products", "all", "sums"};
     printf("   clocks (median, largest over blocks):");
-    for (int e = 1; e < 32; e++) {
+    for (int e = 1; e < 64; e++) {
         long long d[512];
         int n = 0;
         for (int i = 0; i < dev->sms; i++)
@@ -168,7 +212,7 @@ static void show_trace(const sr_cudainfo *dev)
 }
 #endif
 
-int main(void)
+int main(int n_arg, char **arg)
 {
     static const model models[] = {{"8B Q4_K", 4096, 14336, 1024, 24, SR_Q4_K, SR_Q4_K, SR_Q4_K},
                                    {"8B Q4_K, v and down Q6_K", 4096, 14336, 1024, 24, SR_Q4_K, SR_Q6_K, SR_Q6_K},
@@ -178,16 +222,30 @@ int main(void)
                                    {"70B Q4_K, v and down Q6_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q6_K, SR_Q6_K},
                                    {"1.1B Q4_K", 2048, 5632, 256, 48, SR_Q4_K, SR_Q4_K, SR_Q4_K}};
     sr_cudainfo dev = bench_device();
+    const uint32_t only = n_arg == 3 && !strcmp(arg[1], "check") ? (uint32_t)(arg[2][0] - '0') : 0;
+    bool apart          = false;
+    if (n_arg > 1 && (only < 1 || only > SR_CHAIN_COLS || arg[2][1])) {
+        fprintf(stderr, "usage: %s [check M], M rows from 1 to %d\n", arg[0], SR_CHAIN_COLS);
+        return 2;
+    }
     cudaStream_t s;
     CU(cudaStreamCreate(&s));
     for (const model &m : models) {
         layer_bench b;
         open(&b, &m, &dev);
+        if (only) {
+            dev.chains     = true;
+            const double d = difference(&b, &m, dev, only, s);
+            printf("%s, %u rows: outputs differ by %.1e\n", m.name, only, d);
+            return !(d < 2e-2);
+        }
         printf("%s: a layer's four products, us (share of the read limit)\n", m.name);
-        for (uint32_t rows : {1u, 2u}) {
+        for (uint32_t rows = 1; rows <= SR_CHAIN_COLS; rows++) {
+            const double d = difference(&b, &m, dev, rows, s);
             float one = time_of(&b, &m, dev, false, rows, s), all = time_of(&b, &m, dev, true, rows, s);
-            printf("%4u rows  apart %7.2f (%.3f)  chain %7.2f (%.3f)\n", rows, one, b.bytes / READ_LIMIT * 1e6 / one, all,
-                   b.bytes / READ_LIMIT * 1e6 / all);
+            printf("%4u rows  apart %7.2f (%.3f)  chain %7.2f (%.3f)  outputs differ by %.1e\n", rows, one, b.bytes / READ_LIMIT * 1e6 / one, all,
+                   b.bytes / READ_LIMIT * 1e6 / all, d);
+            apart |= !(d < 2e-2);
 #ifdef SR_CHAIN_TRACE
             show_trace(&dev);
 #endif
@@ -195,5 +253,5 @@ int main(void)
         fflush(stdout);
         close(&b);
     }
-    return 0;
+    return apart;
 }

@@ -1,4 +1,4 @@
-#include "ops/linear/chain.cuh"
+#include "ops/linear/chain_rows.cuh"
 
 sr_chainstart sr_chain_start_k(uint32_t formats)
 {

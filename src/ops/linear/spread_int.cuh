@@ -1,4 +1,4 @@
-/* spread_int.cuh - one tile of each quantised format against C = 1 or 2 columns, in whole numbers.
+/* spread_int.cuh - one tile of each quantised format against C = 1, 2 or 4 columns, in whole numbers.
  *
  * x of 256 inputs becomes whole numbers below 2^14 with one factor (a power of two), each in two int8 pieces: 256 high + low.  Codes are int8
  * as they are (one AND a register), so a 32-block is one mma m16n8k32; its products with x, their sums and those times the 6-bit scales
@@ -9,10 +9,13 @@
  * column of x) and n / 2C % 2 (the half).  All others enter as zeros.  A lane (g, t) then has, in columns 2t and 2t + 1, both pieces of
  * one scale's sum for rows g and g + 8: scale number 4 / C * set + t / C, of column t % C.
  *
+ * Four columns take all of an mma: nothing is to be entered as zero.  What a tile subtracts then comes from mma, too, whose A is the minimum, or
+ * what codes are less by, in every input: sums of x need not be kept.  Scales of 16 inputs: the 16 others of an mma are that subtraction.
+ *
  * About 1.2 instructions per Q4_K weight and lane; skinny_spread.cuh's form needs 1.7.
  *
- * x        xs [block 0..7][column][piece][t][step] words of four int8, in a tile's order (layout.h); then [column] sixteen int32: sums
- *          over 16 inputs
+ * x        xs [block 0..7][column][piece][t][step] words of four int8, in a tile's order (layout.h); then, with one or two columns, [column]
+ *          sixteen int32: sums over 16 inputs
  * Source:  PTX ISA, mma.m16n8k32 fragments (A: rows g, g+8 x inputs 4t.., then those of 16 + 4t..; B, C as mma.cuh).                    */
 #ifndef SR_OPS_LINEAR_SPREAD_INT_CUH
 #define SR_OPS_LINEAR_SPREAD_INT_CUH
@@ -21,7 +24,7 @@
 enum { INT_BLOCK = 64, INT_TOP = 14 }; /* bytes of a 32-block of a column; bits of x */
 
 template <int C> struct sr_ints { /* where a lane finds x of a tile, and which of its blocks it brings */
-    static constexpr int ROW = C * INT_BLOCK, STEP = 9 * ROW, G = 4 / C; /* bytes from block to block, from tile to tile; blocks of a set */
+    static constexpr int ROW = C * INT_BLOCK, STEP = (C == 4 ? 8 : 9) * ROW, G = 4 / C; /* bytes from block to block, from tile to tile; blocks of a set */
     const uint8_t *x, *half, *sum;
     uint32_t mask[G]; /* 1 or 0: the lane brings block i of a set; with scales of 16, half i % 2 of its block i / 2 */
     __device__ __forceinline__ void next(void)
@@ -203,11 +206,100 @@ template <int F, int C> __device__ __forceinline__ void int_0(const uint8_t *w, 
     }
 }
 
+/* ---- four columns --------------------------------------------------------------------------------------------- */
+
+template <int F> __device__ __forceinline__ void int_k45_four(const uint8_t *w, const sr_ints<4> &x, uint32_t lane, float at[2])
+{
+    const kscales s[2] = {kscales_of(at16(w + 2048 + lane / 4 * 16)), kscales_of(at16(w + 2176 + lane / 4 * 16))};
+    codes_int<F> codes;
+    float sum[2] = {0, 0};
+    int two[2]   = {0, 0}, least[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int b = 0; b < 8; b++) {
+        const uint2 u = at8(x.x + b * x.ROW);
+        uint32_t a[4], m[2];
+        int p[4] = {0, 0, 0, 0};
+        codes.block(w, lane, b, a);
+        sr_mma_int(p, a, u.x, u.y);
+#pragma unroll
+        for (int r = 0; r < 2; r++) { /* two blocks: 2 x 32 x 31 x 2^14 x 63 is below 2^31 */
+            m[r] = __byte_perm((uint32_t)(s[r].m >> b / 4 * 32), 0, b % 4 * 0x1111);
+            two[r] += (p[2 * r] * 256 + p[2 * r + 1]) * byte_of((uint32_t)(s[r].sc >> b / 4 * 32), b % 4);
+            if (b % 2) {
+                sum[r] += (float)two[r];
+                two[r] = 0;
+            }
+        }
+        const uint32_t minimums[4] = {m[0], m[1], m[0], m[1]};
+        sr_mma_int(least, minimums, u.x, u.y);
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        at[r] = fmaf(sum[r], s[r].d, -s[r].dmin * (float)(least[2 * r] * 256 + least[2 * r + 1]));
+}
+
+/* Scales of 16: an mma of 32 inputs is 16 of the codes and the same 16 of what they are less by. */
+__device__ __forceinline__ void int_k6_four(const uint8_t *w, const sr_ints<4> &x, uint32_t lane, float at[2])
+{
+    const uint4 sc[2] = {at16(w + 2048 + lane / 4 * 16), at16(w + 2176 + lane / 4 * 16)};
+    codes_int<SR_Q6_K> codes;
+    at[0] = at[1] = 0;
+#pragma unroll
+    for (int b = 0; b < 8; b++) {
+        const uint2 u = at8(x.x + b * x.ROW);
+        uint32_t a[4];
+        codes.block(w, lane, b, a);
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const uint32_t less[4] = {a[2 * h], a[2 * h + 1], 0xe0e0e0e0, 0xe0e0e0e0}, bs = h ? u.y : u.x;
+            int p[4];
+            sr_mma_s8(p, less, bs, bs, 0);
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const uint32_t four = b / 2 == 0 ? sc[r].x : b / 2 == 1 ? sc[r].y : b / 2 == 2 ? sc[r].z : sc[r].w;
+                at[r] += (float)((p[2 * r] * 256 + p[2 * r + 1]) * signed_byte_of(four, b % 2 * 2 + h)); /* 16 x 32 x 2^14 x 128 is 2^30 */
+            }
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        at[r] *= __half2float(*(const half *)(w + 3328 + r * 16 + lane / 4 * 2));
+}
+
+template <int F> __device__ __forceinline__ void int_0_four(const uint8_t *w, const sr_ints<4> &x, uint32_t lane, float at[2])
+{
+    constexpr uint32_t LESS = F == SR_Q8_0 ? 0x80808080 : 0xf8f8f8f8, less[4] = {LESS, LESS, LESS, LESS};
+    const uint8_t *scales = w + (F == SR_Q8_0 ? 4096 : 2048) + lane / 4 * 16;
+    const uint4 d[2]      = {at16(scales), at16(scales + 128)};
+    codes_int<F> codes;
+    at[0] = at[1] = 0;
+#pragma unroll
+    for (int b = 0; b < 8; b++) {
+        const uint2 u = at8(x.x + b * x.ROW);
+        uint32_t a[4];
+        int p[4];
+        codes.block(w, lane, b, a);
+        sr_mma_s8(p, less, u.x, u.y, 0);
+        sr_mma_int(p, a, u.x, u.y);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const float2 two = __half22float2(sr_half2_of(b / 2 == 0 ? d[r].x : b / 2 == 1 ? d[r].y : b / 2 == 2 ? d[r].z : d[r].w));
+            at[r]            = fmaf((float)(p[2 * r] * 256 + p[2 * r + 1]), b % 2 ? two.y : two.x, at[r]);
+        }
+    }
+}
+
 /* at[row half]: what the lane knows of the tile's sum for column lane % C, in units of x's factor; lanes of a quad with the same column have
  * parts of it. */
 template <int F, int C> __device__ __forceinline__ void tile_multiply_int(const uint8_t *w, const sr_ints<C> &x, uint32_t lane, float at[2])
 {
-    if constexpr (F == SR_Q4_K || F == SR_Q5_K)
+    if constexpr (C == 4 && (F == SR_Q4_K || F == SR_Q5_K))
+        int_k45_four<F>(w, x, lane, at);
+    else if constexpr (C == 4 && F == SR_Q6_K)
+        int_k6_four(w, x, lane, at);
+    else if constexpr (C == 4)
+        int_0_four<F>(w, x, lane, at);
+    else if constexpr (F == SR_Q4_K || F == SR_Q5_K)
         int_k45<F, C>(w, x, lane, at);
     else if constexpr (F == SR_Q6_K)
         int_k6<C>(w, x, lane, at);
@@ -215,18 +307,16 @@ template <int F, int C> __device__ __forceinline__ void tile_multiply_int(const 
         int_0<F, C>(w, x, lane, at);
 }
 
-/* Four whole numbers, as the low bits of f32 numbers with exponent 23, into words of low and of high pieces. */
+/* Four whole numbers, more by 2^15, as the low bits of f32 numbers with exponent 23, into words of low and of high pieces. */
 __device__ __forceinline__ void pieces(const float4 &x, float f, uint32_t &high, uint32_t &low, int &sum)
 {
-    constexpr float UNIT = 12582912.0f; /* 2^23 + 2^22: units in the last place are whole numbers, negative ones too */
-    const float4 o = {x.x, x.z, x.y, x.w}; /* a tile's order */
-    const uint32_t l[4] = {__float_as_uint(fmaf(o.x, f, UNIT)), __float_as_uint(fmaf(o.y, f, UNIT)), __float_as_uint(fmaf(o.z, f, UNIT)),
-                           __float_as_uint(fmaf(o.w, f, UNIT))},
-                   h[4] = {__float_as_uint(fmaf(o.x, f, UNIT + 128)), __float_as_uint(fmaf(o.y, f, UNIT + 128)),
-                           __float_as_uint(fmaf(o.z, f, UNIT + 128)), __float_as_uint(fmaf(o.w, f, UNIT + 128))};
-    low  = __byte_perm(__byte_perm(l[0], l[1], 0x0040), __byte_perm(l[2], l[3], 0x0040), 0x5410);
-    high = __byte_perm(__byte_perm(h[0], h[1], 0x0051), __byte_perm(h[2], h[3], 0x0051), 0x5410);
-    sum  = (int)(l[0] + l[1] + l[2] + l[3] - 4 * 0x4b400000u);
+    constexpr float UNIT = 12582912.0f + 32768.0f; /* 2^23 + 2^22: units in the last place are whole numbers, negative ones too */
+    const uint32_t l[4]  = {__float_as_uint(fmaf(x.x, f, UNIT)), __float_as_uint(fmaf(x.z, f, UNIT)), __float_as_uint(fmaf(x.y, f, UNIT)),
+                            __float_as_uint(fmaf(x.w, f, UNIT))}, /* a tile's order */
+                   a = __byte_perm(l[0], l[1], 0x5410), b = __byte_perm(l[2], l[3], 0x5410);
+    low  = __byte_perm(a, b, 0x6420);
+    high = __byte_perm(a + 0x00800080, b + 0x00800080, 0x7531) ^ 0x80808080; /* rounded; no sum of 16 bits reaches the next */
+    sum  = (int)(l[0] + l[1] + l[2] + l[3] - 4 * 0x4b408000u);
 }
 
 /* What the whole numbers of these 256 inputs lack, 15 bits more, in place of them. */
@@ -241,8 +331,15 @@ __device__ __forceinline__ void int_lack(float4 &u, float4 &v)
         *x[i] = fmaf(UNIT - fmaf(*x[i], f, UNIT), back, *x[i]);
 }
 
-/* 256 inputs of column c (u: 4t.. of block lane / 4, v: 16 + 4t..) into shared memory; *scale: what the whole numbers are to be multiplied by. */
-template <int C> __device__ __forceinline__ void int_store(const float4 &u, const float4 &v, uint8_t *at, float *scale)
+struct here { /* the stores of int_store: into the own block's memory */
+    __device__ __forceinline__ void store(void *to, uint2 v) const { *(uint2 *)to = v; }
+    __device__ __forceinline__ void store(float *to, float v) const { *to = v; }
+};
+
+/* 256 inputs of column c (u: 4t.. of block lane / 4, v: 16 + 4t..) by to.store() into shared memory; *scale: what the whole numbers
+ * are to be multiplied by. */
+template <int C, class TO = here>
+__device__ __forceinline__ void int_store(const float4 &u, const float4 &v, uint8_t *at, float *scale, const TO &to = TO())
 {
     constexpr uint32_t ROW = sr_ints<C>::ROW;
     const uint32_t lane = threadIdx.x % 32, b = lane / 4, t = lane % 4;
@@ -252,16 +349,18 @@ template <int C> __device__ __forceinline__ void int_store(const float4 &u, cons
     int s0, s1;
     pieces(u, f, high.x, low.x, s0);
     pieces(v, f, high.y, low.y, s1);
+    to.store(at + b * ROW + t * 8, high);
+    to.store(at + b * ROW + 32 + t * 8, low);
+    if constexpr (C < 4) {
 #pragma unroll
-    for (int j = 1; j < 4; j *= 2) {
-        s0 += __shfl_xor_sync(0xffffffff, s0, j);
-        s1 += __shfl_xor_sync(0xffffffff, s1, j);
+        for (int j = 1; j < 4; j *= 2) {
+            s0 += __shfl_xor_sync(0xffffffff, s0, j);
+            s1 += __shfl_xor_sync(0xffffffff, s1, j);
+        }
+        if (t == 0)
+            to.store(at + 8 * ROW + b * 8, make_uint2(s0, s1));
     }
-    *(uint2 *)(at + b * ROW + t * 8)      = high;
-    *(uint2 *)(at + b * ROW + 32 + t * 8) = low;
-    if (t == 0)
-        *(int2 *)(at + 8 * ROW + b * 8) = make_int2(s0, s1);
     if (lane == 0) /* what is no number stays none: whole numbers do not know it */
-        *scale = __uint_as_float(e == 255 ? 0x7fc00000 : (e + 1 - INT_TOP) << 23);
+        to.store(scale, __uint_as_float(e == 255 ? 0x7fc00000 : (e + 1 - INT_TOP) << 23));
 }
 #endif
