@@ -223,7 +223,7 @@ static double going_on(const sr_profile *p, uint32_t threads)
     return p->together.by_alone.n && c ? SR_MIN(sr_curve_threads(&p->together.by_alone, threads) / sr_curve_threads(c, threads), 1) : 1;
 }
 
-/* sm_90's kernels do: chained up to four rows, fed from five on (ops/linear: SR_CHAIN_COLS, FEW). */
+/* sm_90's kernels do: chained up to four rows, fed from five on (ops/linear: SR_CHAIN_COLS). */
 bool sr_profile_joins(const sr_profile *p) { return p->dev.arch == 90; }
 
 static bool chained(const sr_profile *p, uint32_t tokens) { return p->dev.arch == 90 && tokens <= 4; }

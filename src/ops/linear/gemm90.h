@@ -32,6 +32,7 @@
 
 enum { SR_GEMM90_COLS = 256, SR_GEMM90_DEPTH = 16, SR_GEMM90_BARS = 4 * 8 * SR_GEMM90_DEPTH }; /* columns of a tile, and stages of a ring, at most; bytes of
                                                                                                 * barriers */
+enum { SR_GEMM90_LEAST = 3 }; /* rows of x from which on decoding the weights once is cheaper than skinny's way (notes/0040, 0053) */
 /* Formats as bits; parts of these share a launch, any other mixture has launches of its own. */
 enum { SR_GEMM90_MIX4 = 1u << SR_Q4_K | 1u << SR_Q6_K, SR_GEMM90_MIX5 = 1u << SR_Q5_K | 1u << SR_Q6_K };
 #define SR_GEMM90_PAIRS (1u << 31) /* beside formats: in pairs */

@@ -20,7 +20,6 @@
  * In pairs (gemm90.h) x has 22 bits and weights are not rounded: f32 sums are left, 2^-17. */
 #include "ops/cuda_bench.h"
 #include "ops/linear/between.h"
-#include "ops/linear/chain.h"
 #include "ops/linear/cublaslt_bench.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/gemm_mma.h"
@@ -209,7 +208,7 @@ static bool in_pairs(const bench_op *b, const sr_cudainfo *dev, uint32_t rows)
     for (uint32_t k = 0; k < b->s.n_w; k++)
         if (b->s.format[k] == SR_Q4_0 || b->s.format[k] == SR_Q8_0)
             return false;
-    return dev->arch == 90 && !dev->deterministic && rows > SR_CHAIN_COLS && sr_small(&b->prog, &b->op, dev->pairs);
+    return dev->arch == 90 && !dev->deterministic && rows >= SR_GEMM90_LEAST && sr_small(&b->prog, &b->op, dev->pairs);
 }
 
 /* Worst error over the tolerance; every output of `m` rows, or of some rows if the op is large.  rows: of the launch. */

@@ -3,7 +3,6 @@
  *
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
 #include "ops/linear/between.h"
-#include "ops/linear/chain.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/gemm_mma.h"
 #include "ops/linear/linear_cuda.h"
@@ -182,8 +181,6 @@ static sr_skinnydev dev_of(const sr_cudainfo *d)
     return v;
 }
 
-enum { FEW = 2 }; /* beyond so many rows decoding the weights once is cheaper (notes/0040, 0053) */
-
 /* Whether an op's products are in pairs (gemm90.h). */
 static bool paired(const sr_cudajob *j, const sr_op *op, const sr_skinny *s)
 {
@@ -193,10 +190,7 @@ static bool paired(const sr_cudajob *j, const sr_op *op, const sr_skinny *s)
     return sr_small(j->prog, op, j->dev->pairs);
 }
 
-static bool many(const sr_cudainfo *d, uint32_t rows, bool pairs)
-{
-    return rows > (pairs ? (uint32_t)SR_CHAIN_COLS : (uint32_t)FEW) && d->arch == 90 && !d->deterministic;
-}
+static bool many(const sr_cudainfo *d, uint32_t rows) { return rows >= SR_GEMM90_LEAST && d->arch == 90 && !d->deterministic; }
 
 /* x: NULL, or where the inputs come from (x, from, norm, eps, x_stride). */
 static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows, const sr_gemm90x *fed)
@@ -294,7 +288,7 @@ void sr_linear_mma_launch(const sr_cudajob *j)
     }
     if (!s.n_part)
         return;
-    if (many(j->dev, rows, paired(j, j->op, &s))) {
+    if (many(j->dev, rows)) {
         multiply_many(j, &s, rows, NULL);
         return;
     }
@@ -336,7 +330,7 @@ extern "C" uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_
         return 0;
     x.x        = (const float *)j->slot[o->in[0]];
     x.x_stride = p->slot[o->in[0]].width;
-    if (many(j->dev, rows, paired(j, next.op, &s))) {
+    if (many(j->dev, rows)) {
         if (o->dim[0] > SR_GEMM90_KEPT)
             return 0;
         multiply_many(&next, &s, rows, &x);
@@ -370,7 +364,7 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         most         = bytes > most ? bytes : most;
     }
     const bool pairs = sr_small(p, op, d->pairs); /* whatever their formats become while loading */
-    size_t gemm      = many(d, rows, pairs)                 ? sr_gemm90_scratch(rows, op->dim[0], pairs)
+    size_t gemm      = many(d, rows)                       ? sr_gemm90_scratch(rows, op->dim[0], pairs)
                        : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0])
                                                            : 0;
     return SR_CUDA_COUNTERS + (gemm > most ? gemm : most);
