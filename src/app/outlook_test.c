@@ -217,13 +217,13 @@ static void agrees_with_the_closed_form_on_a_t4(void **state)
     close_model(&m, &u);
 }
 
-/* What the engine was measured at on an H200 (bench/results/h200-plan-error.json: 8B few_beside, 3B few_rows; 70B h200-sums-in-shared-memory.json), from what strata probe measured there. */
+/* What the engine was measured at on an H200 (bench/results/h200-chains-of-rows.json; h200-plan-error.json: 32 rows, 3B), from what strata probe measured there. */
 static void the_h200_profile_gives_what_was_measured_there(void **state)
 {
     (void)state;
     static const struct { const char *model; uint32_t batch, depth; double tok_s; } row[] = {
-        {"synth:8b:Q4_K_M", 1, 32, 532.5}, {"synth:8b:Q8_0", 1, 32, 399.8}, {"synth:8b:F16", 1, 32, 246.5}, {"synth:8b:Q4_K_M", 4, 16, 1465.3}, {"synth:8b:Q4_K_M", 8, 16, 3101.4},
-        {"synth:8b:Q4_K_M", 32, 16, 9995.1}, {"synth:llama3.2-3b:Q4_K_M", 1, 32, 856.7}, {"synth:llama3.2-3b:Q4_K_M", 4, 16, 2166.7}, {"synth:70b:Q4_K_M", 1, 16, 79.9}};
+        {"synth:8b:Q4_K_M", 1, 256, 554.3}, {"synth:8b:Q8_0", 1, 0, 419.2}, {"synth:8b:F16", 1, 0, 249.6}, {"synth:8b:Q4_K_M", 4, 256, 1902.3}, {"synth:8b:Q4_K_M", 8, 256, 3344.5},
+        {"synth:8b:Q4_K_M", 32, 16, 9995.1}, {"synth:llama3.2-3b:Q4_K_M", 1, 32, 856.7}, {"synth:70b:Q4_K_M", 1, 0, 80.6}};
     read_profile("h200");
     for (size_t i = 0; i < SR_COUNT(row); i++) {
         sr_planmodel m;
@@ -239,8 +239,8 @@ static void the_h200_profile_gives_what_was_measured_there(void **state)
     }
 }
 
-/* Three and four rows of sm_90 are not chained and not fed: two norms and a gated unit of every layer are launches of their own. */
-static void steps_of_a_few_rows_launch_what_others_join(void **state)
+/* On sm_90 two norms and a gated unit of every layer are chained (up to four rows) or fed to the product behind them: they are launches elsewhere. */
+static void steps_on_sm_90_join_norms_and_gated_units_with_products(void **state)
 {
     (void)state;
     sr_planmodel m;
@@ -248,14 +248,16 @@ static void steps_of_a_few_rows_launch_what_others_join(void **state)
     read_profile("h200");
     open_model("synth:8b:Q4_K_M", &m, &u);
     sr_unit *out = sr_calloc(u.n, sizeof *out);
-    uint32_t n[3] = {0};
-    for (uint32_t i = 0; i < 3; i++) {
-        static const uint32_t rows[] = {2, 4, 5};
-        sr_units_rate(&u, &profile, 0, rows[i], false, out);
+    static const struct { uint32_t arch, rows; } step[] = {{90, 2}, {90, 4}, {90, 5}, {80, 4}};
+    uint32_t n[SR_COUNT(step)] = {0};
+    for (uint32_t i = 0; i < SR_COUNT(step); i++) {
+        profile.dev.arch = step[i].arch;
+        sr_units_rate(&u, &profile, 0, step[i].rows, false, out);
         for (uint32_t k = 0; k < u.n; k++)
             n[i] += out[k].launches;
     }
-    assert_true(n[0] == n[2] && n[1] == n[0] + 3 * 32 + 1); /* and the norm before the head */
+    profile.dev.arch = 90;
+    assert_true(n[0] == n[1] && n[1] == n[2] && n[3] == n[0] + 3 * 32 + 1); /* and the norm before the head */
     uint32_t prompt = 0;
     sr_units_rate(&u, &profile, 0, 5, true, out);
     for (uint32_t k = 0; k < u.n; k++)
@@ -439,7 +441,7 @@ int main(void)
         cmocka_unit_test(units_are_all_bytes_of_the_file), cmocka_unit_test(a_mixture_has_the_bytes_that_its_file_would_have),
         cmocka_unit_test(every_shipped_machine_plans_every_model_within_its_budget), cmocka_unit_test(more_memory_and_more_bandwidth_never_predict_slower),
         cmocka_unit_test(agrees_with_the_closed_form_on_a_t4), cmocka_unit_test(the_h200_profile_gives_what_was_measured_there),
-        cmocka_unit_test(steps_of_a_few_rows_launch_what_others_join),
+        cmocka_unit_test(steps_on_sm_90_join_norms_and_gated_units_with_products),
         cmocka_unit_test(what_lies_in_ram_as_something_else_is_planned_so), cmocka_unit_test(options_of_weights_in_ram_that_make_no_sense_are_refused),
         cmocka_unit_test(a_change_that_cannot_hurt_does_not), cmocka_unit_test(what_does_not_fit_says_by_how_much),
         cmocka_unit_test(a_limited_machine_plans_as_the_whole_one_with_these_budgets),
