@@ -42,7 +42,8 @@ serve() { # ARGUMENTS...: sets server, port
 }
 asks() { # the answer: head and body
     exec 3<>"/dev/tcp/127.0.0.1/${port:-0}"
-    printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 33\r\n\r\n{"prompt":"Once","max_tokens": 4}' >&3
+    local body='{"prompt":"Once","max_tokens":4,"ignore_eos":true}' # a drawn token may end an answer
+    printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' ${#body} "$body" >&3
     cat <&3 >"$dir/answer"
     exec 3>&-
 }
