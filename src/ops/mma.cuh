@@ -212,5 +212,10 @@ __device__ __forceinline__ uint32_t sr_cluster_offset(const void *smem, uint32_t
 /* A meeting of all threads of a cluster. */
 __device__ __forceinline__ void sr_cluster_arrive(void) { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 __device__ __forceinline__ void sr_cluster_wait(void) { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+__device__ __forceinline__ void sr_cluster_meet(void)
+{
+    sr_cluster_arrive();
+    sr_cluster_wait();
+}
 #endif
 #endif

@@ -15,24 +15,16 @@
 /* Columns of x that are there. */
 template <int C> __device__ __forceinline__ uint32_t columns_of(const sr_chain &c) { return C < 4 ? C : c.m; }
 
-/* A lane's eight inputs of 256, if they are there. */
-__device__ __forceinline__ xload x_ask(const float *p, bool there)
+/* A lane's eight of 256 numbers, if they are there; FIXED: no kernel writes them, a norm's weights. */
+template <bool FIXED> __device__ __forceinline__ xload ask_eight(const float *p, bool there)
 {
-    xload x = {};
+    const float4 *from = (const float4 *)p;
+    xload x            = {};
     if (there) {
-        x.u = __ldcg((const float4 *)p);
-        x.v = __ldcg((const float4 *)(p + 16));
+        x.u = FIXED ? __ldg(from) : __ldcg(from);
+        x.v = FIXED ? __ldg(from + 4) : __ldcg(from + 4);
     }
     return x;
-}
-__device__ __forceinline__ xload weights_ask(const float *p, bool there)
-{
-    xload w = {};
-    if (there) {
-        w.u = __ldg((const float4 *)p);
-        w.v = __ldg((const float4 *)(p + 16));
-    }
-    return w;
 }
 
 /* A store into shared memory, and with `there` also as far away, in the twin's, where the barrier `bar` counts its bytes. */
@@ -84,16 +76,16 @@ __device__ __forceinline__ void stage_rows(const sr_chain &c, const sr_chainlink
     xload x[AHEAD], w = {};
 #pragma unroll
     for (int j = 0; j < AHEAD; j++)
-        x[j] = x_ask(from + j * step * 256, first + j * step < a.blocks_k);
+        x[j] = ask_eight<false>(from + j * step * 256, first + j * step < a.blocks_k);
     if (a.norm)
-        w = weights_ask(norm, first < a.blocks_k);
+        w = ask_eight<true>(norm, first < a.blocks_k);
 #pragma unroll 1 /* what a chain's code is long costs more than moving loads on */
     for (uint32_t k = warp < each * columns ? first : ~0u; k < a.blocks_k; k += step) {
         from += step * 256;
         if (a.norm) {
             sum += x_times(x[0], w);
             norm += step * 256;
-            w = weights_ask(norm, k + step < a.blocks_k);
+            w = ask_eight<true>(norm, k + step < a.blocks_k);
         }
         if constexpr (INT)
             int_store<C>(x[0].u, x[0].v, xs + k * sr_ints<C>::STEP + column * INT_BLOCK, scale + k * C + column, to);
@@ -102,7 +94,7 @@ __device__ __forceinline__ void stage_rows(const sr_chain &c, const sr_chainlink
 #pragma unroll
         for (int j = 0; j + 1 < AHEAD; j++)
             x[j] = x[j + 1];
-        x[AHEAD - 1] = x_ask(from + (AHEAD - 1) * step * 256, k + AHEAD * step < a.blocks_k);
+        x[AHEAD - 1] = ask_eight<false>(from + (AHEAD - 1) * step * 256, k + AHEAD * step < a.blocks_k);
     }
     sum = sr_lanes_sum(sum);
     if (lane == 0)
@@ -201,8 +193,7 @@ template <int C, uint32_t FORMATS> __global__ void __launch_bounds__(32 << WARPS
             if (i && !a.later)
                 meet(c.meet, c.blocks);
             else if (i && c.twin) { /* the twin has done with x */
-                sr_cluster_arrive();
-                sr_cluster_wait();
+                sr_cluster_meet();
             }
             MARK(3 + 5 * i);
             stage_rows<C, !(FORMATS & HALVES)>(c, a, smem, scale, squares, twin);

@@ -399,7 +399,7 @@ __device__ __forceinline__ void store90(const sr_gemm90 &g, const T &t, const fl
 template <int N> __device__ __forceinline__ void meet90(const sr_gemm90 &g, const seat90 &seat)
 {
     if (g.cluster_log)
-        asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+        sr_cluster_meet();
     else
         asm volatile("bar.sync 1, %0;" ::"r"((seat.rows << g.split_log) * sr_gemm90_wide(N) * 32) : "memory");
 }
@@ -553,7 +553,7 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
         }
         if (g.cluster_log) { /* the first meet90() is a producer's, too */
             __syncwarp();
-            asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+            sr_cluster_arrive();
         }
         return;
     }
