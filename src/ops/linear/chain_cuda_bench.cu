@@ -220,6 +220,7 @@ int main(int n_arg, char **arg)
                                    {"8B F16", 4096, 14336, 1024, 8, SR_F16, SR_F16, SR_F16},
                                    {"70B Q4_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q4_K, SR_Q4_K},
                                    {"70B Q4_K, v and down Q6_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q6_K, SR_Q6_K},
+                                   {"70B Q4_K, v Q5_K, down Q6_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q5_K, SR_Q6_K},
                                    {"1.1B Q4_K", 2048, 5632, 256, 48, SR_Q4_K, SR_Q4_K, SR_Q4_K}};
     sr_cudainfo dev = bench_device();
     const uint32_t only = n_arg == 3 && !strcmp(arg[1], "check") ? (uint32_t)(arg[2][0] - '0') : 0;
