@@ -8,6 +8,7 @@
 static uint32_t max_u(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
+static uint32_t twins_log(const sr_chain *c) { return c->m == 1; } /* log2 of the blocks that share row tiles and have some of their inputs each */
 static uint32_t instance_cols(uint32_t m) { return m <= 2 ? m : (uint32_t)SR_CHAIN_COLS; } /* columns of the instance for m rows of x */
 
 static uint32_t formats_of(const sr_chain *c)
@@ -28,18 +29,18 @@ enum {
     STAGE = 4608,     /* most bytes of a stage of more than one tile, and of what is asked for before x: two tiles of Q4_K */
     LARGE = 64 << 20, /* bytes of a chain's weights from which on four tiles on their way are better than two (notes/0051) */
     DEPTH = 2,        /* stages of a ring at least */
+    MIXED = 3,        /* one row, a long chain of several formats: stages of one tile, if there are so many of them (notes/0060) */
     MOST  = 4,        /* and at most */
-    HALVES = 1 << SR_F16 | 1 << SR_BF16,
-    BESIDE_FORMATS = 1 << SR_Q4_K | 1 << SR_Q6_K     /* the instance whose 512 threads have 96 registers, so that 16384 are left */
+    HALVES = 1 << SR_F16 | 1 << SR_BF16
 };
 
 /* The groups of warps along the inputs with which the busiest warp has least to do; of equals the fewest, since each row
  * tile's end costs time. */
-static uint32_t groups_log(const sr_chainlink *s)
+static uint32_t groups_log(const sr_chainlink *s, uint32_t twins)
 {
     uint32_t rows = (s->rows_block + (s->rows_extra > 0)) << s->glu, best = 0, least = ~0u;
-    for (uint32_t g = 0; g <= SR_CHAIN_WARPS_LOG && 1u << g <= s->blocks_k; g++) {
-        uint32_t most = div_up(s->blocks_k, 1u << g) * div_up(rows, WARPS >> g);
+    for (uint32_t g = 0; g <= SR_CHAIN_WARPS_LOG && 1u << (g + twins) <= s->blocks_k; g++) {
+        uint32_t most = div_up(s->blocks_k, 1u << (g + twins)) * div_up(rows, WARPS >> g);
         if (most < least) {
             least = most;
             best  = g;
@@ -65,6 +66,13 @@ static uint32_t cut_rings(sr_chain *c, uint32_t most, uint32_t room)
     return c->depth;
 }
 
+/* The same, with room for a block of attention's beside if there may be one; false: fewer than `least` stages. */
+static bool cut_memory(sr_chain *c, uint32_t most, uint32_t least, uint32_t room, bool may)
+{
+    c->beside = may && room > SR_CUDA_BESIDE && cut_rings(c, most, room - SR_CUDA_BESIDE) >= least;
+    return c->beside || cut_rings(c, most, room) >= least;
+}
+
 /* A product of `found` into the chain: as a link, or where x is more than `most` 256-blocks as several, each with some of the inputs, whose
  * sums come together before anything else is done with them.  False: a norm needs all of x at once, or there are too many. */
 static bool cut_inputs(const sr_chainlink *whole, uint32_t most, sr_chain *c)
@@ -88,16 +96,16 @@ static bool cut_inputs(const sr_chainlink *whole, uint32_t most, sr_chain *c)
     return true;
 }
 
-/* The row tiles of a product and its warps, the same for all of its links: `s` is the first, which has the fewest inputs.  Bytes of sums; 0: more row
- * tiles than a warp's lanes can know. */
+/* The row tiles of a product, for a block or for twins, and its warps, the same for all of its links: `s` is the first, which has the fewest inputs.
+ * Bytes of sums; 0: more row tiles than a warp's lanes can know. */
 static uint32_t cut_rows(const sr_chain *c, sr_chainlink *s)
 {
-    const uint32_t unit = s->row_tiles >> s->glu;
-    s->rows_block       = unit / c->blocks;
-    s->rows_extra       = unit % c->blocks;
-    s->groups_log       = groups_log(s);
-    const uint32_t rows = (s->rows_block + (s->rows_extra > 0)) << s->glu;
-    return div_up(rows, WARPS >> s->groups_log) > 32 ? 0 : rows * instance_cols(c->m) * 64 << s->groups_log;
+    const uint32_t unit = s->row_tiles >> s->glu, log = twins_log(c);
+    s->rows_block       = unit / (c->blocks >> log);
+    s->rows_extra       = unit % (c->blocks >> log);
+    s->groups_log       = groups_log(s, log);
+    const uint32_t most = s->rows_block + (s->rows_extra > 0), here = div_up(most, 1u << log) << s->glu;
+    return div_up(most << s->glu, WARPS >> s->groups_log) > 32 ? 0 : here * instance_cols(c->m) * 64 << (s->groups_log + log);
 }
 
 /* Cuts the products of `found` up, with no more than `most` 256-blocks of x at a time, and lays shared memory out.  False: there is no room. */
@@ -108,20 +116,20 @@ static bool lay_out(const sr_chain *found, uint32_t most, const sr_cudainfo *d, 
     size_t bytes = 0;
     *c           = *found;
     c->n         = 0;
-    c->blocks    = (uint32_t)d->sms;
+    c->blocks    = (uint32_t)d->sms & ~twins_log(c);
     for (uint32_t i = 0; i < found->n; i++) {
         const uint32_t first = c->n;
         if (!cut_inputs(&found->link[i], most, c))
             return false;
         sr_chainlink *s = &c->link[first];
         sums            = cut_rows(c, s);
-        if (!sums || sums > SUMS)
+        if (!sums || sums > SUMS || s->blocks_k >> twins_log(c) == 0)
             return false;
         for (uint32_t k = 0; k < s->n_part; k++) {
             const sr_chainpart *w = &s->part[k];
             bytes += (size_t)((k + 1 < s->n_part ? s->part[k + 1].tile0 : s->row_tiles) - w->tile0) * s->row_k * w->per * SR_CHAIN_BYTES(w->what);
         }
-        const uint32_t longest = c->link[c->n - 1].blocks_k;
+        const uint32_t longest = div_up(c->link[c->n - 1].blocks_k, 1u << twins_log(c));
         for (uint32_t k = first; k < c->n; k++) {
             sr_chainlink *l = &c->link[k];
             l->rows_block   = s->rows_block;
@@ -132,17 +140,17 @@ static bool lay_out(const sr_chain *found, uint32_t most, const sr_cudainfo *d, 
         x     = max_u(x, s->at_sums + up128(sums));
         scale = max_u(scale, longest * columns * 4);
     }
-    c->twin       = c->m - c->pair > 1 && d->sms % 2 == 0 && !(formats & HALVES);
+    c->twin       = c->m == 1 || (c->m - c->pair > 1 && d->sms % 2 == 0 && !(formats & HALVES));
     c->at_scale   = x;
     c->at_squares = c->at_scale + up128(scale);
     c->at_bar     = c->at_squares + up128(2 * WARPS * 4);
-    c->at_ring    = c->at_bar + up128(8 * (WARPS * MOST + 2));
+    c->at_ring    = c->at_bar + up128(8 * (WARPS * MOST + 1) + 4 * WARPS);
     if (c->at_ring > smem)
         return false;
-    const uint32_t room = smem - c->at_ring, chunk = bytes >= LARGE && (formats & (formats - 1)) == 0 ? 1 : STAGE;
-    c->beside = c->m - c->pair == 1 && (formats & ~BESIDE_FORMATS) == 0 && room > SR_CUDA_BESIDE &&
-                cut_rings(c, chunk, room - SR_CUDA_BESIDE) >= DEPTH;
-    if (!c->beside && cut_rings(c, chunk, room) < DEPTH && cut_rings(c, 1, room) < DEPTH)
+    const bool mixed = formats & (formats - 1), large = bytes >= LARGE, may = c->m - c->pair == 1 && !(formats & HALVES);
+    const uint32_t room = smem - c->at_ring;
+    if (!(large && mixed && c->m == 1 && cut_memory(c, 1, MIXED, room, may)) && !cut_memory(c, large && !mixed ? 1 : STAGE, DEPTH, room, may) &&
+        cut_rings(c, 1, room) < DEPTH)
         return false;
     c->smem = c->at_ring + WARPS * c->depth * c->stage;
     return true;
@@ -288,7 +296,7 @@ static uint32_t find(const sr_cudajob *j, uint32_t op, uint32_t end, sr_chain *c
 static bool may_begin(const sr_cudajob *j, uint32_t op)
 {
     uint32_t code = j->prog->op[op].code;
-    return j->dev->chains && !j->dev->deterministic && (code == SR_OP_LINEAR || code == SR_OP_NORM);
+    return j->dev->chains && !j->dev->deterministic && j->dev->sms > 1 && (code == SR_OP_LINEAR || code == SR_OP_NORM);
 }
 
 extern "C" bool sr_chain_beside_cuda(const sr_cudajob *j, uint32_t op, uint32_t end)

@@ -1,10 +1,11 @@
 /* chain: up to four products one after the other in one launch, norms and glu in between (chain.h)
- * Shapes   per product: 1 row of x (several: chain_rows.cuh), weights in tiles of 16 rows, as many inputs as fit into shared memory.
+ * Shapes   per product: 1 row of x (several: chain_rows.cuh), weights in tiles of 16 rows, inputs of which half fits into shared memory.
  * Roofline bytes = weights; x of every product passes L2 once per multiprocessor.
  * Target   H200, 8B Q4_K_M, 1 row: a layer's four products within 1.3 of reading their weights.
- * Mapping  a block of 16 warps per multiprocessor, which has whole row tiles.  Warps are `groups` along the inputs times
- *          16 / groups along the rows; each has its inputs of a row tile at a time through a ring of its own.  x, as whole numbers
- *          (spread_int.cuh; f16 for F16 and BF16), is staged by those that multiply it; sums of a product meet in shared memory behind its last tile.
+ * Mapping  a block of 16 warps per multiprocessor; two of them, twins, have the same whole row tiles and half of their inputs each (a block of small
+ *          products has row tiles of its own).  Warps are `groups` along the block's inputs times 16 / groups along the rows; each has its
+ *          inputs of a row tile at a time through a ring of its own.  x, as whole numbers (spread_int.cuh; f16 for F16 and BF16), is staged by those
+ *          that multiply it; sums of a product meet in the memory of the block that finishes the row tile.
  * Latency  what a block must fetch between products (x, z) is asked for before anything else there; code and
  *          constants are kept few, since each product meets them cold.
  * Archs    sm_90.                                                                               */
@@ -53,6 +54,17 @@ __device__ __forceinline__ const sr_chainpart &part_of_row(const sr_chainlink &a
     return a.part[part];
 }
 
+/* Row tiles are a block's, or with T = 1 those of a cluster of two (twins), of whose inputs each has half: the first one, and how many. */
+template <uint32_t T> __device__ __forceinline__ uint32_t first_row(const sr_chainlink &a)
+{
+    const uint32_t unit = blockIdx.x >> T;
+    return (unit * a.rows_block + min(unit, a.rows_extra)) << a.glu;
+}
+template <uint32_t T> __device__ __forceinline__ uint32_t rows_of(const sr_chainlink &a)
+{
+    return (a.rows_block + ((blockIdx.x >> T) < a.rows_extra)) << a.glu;
+}
+
 /* A warp's row tiles and inputs of a product.  Lane i knows the i-th row tile's weight: what each row would have to look up
  * is looked up for all of them at once. */
 struct share {
@@ -62,18 +74,18 @@ struct share {
     const uint8_t *p;
 };
 
-__device__ __forceinline__ share share_of(const sr_chainlink &a)
+template <uint32_t T> __device__ __forceinline__ share share_of(const sr_chainlink &a)
 {
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, extra = min(blockIdx.x, a.rows_extra),
-                   group = warp & ((1u << a.groups_log) - 1), row0 = (blockIdx.x * a.rows_block + extra) << a.glu;
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, row0 = first_row<T>(a), groups_log = a.groups_log + T,
+                   group = (warp & ((1u << a.groups_log) - 1)) + ((blockIdx.x & T) << a.groups_log);
     share s;
     uint32_t tile;
     s.first = row0 + (warp >> a.groups_log);
-    s.end   = row0 + ((a.rows_block + (blockIdx.x < a.rows_extra)) << a.glu);
+    s.end   = row0 + rows_of<T>(a);
     s.step  = CHAIN_WARPS >> a.groups_log;
     s.n     = s.first < s.end ? (s.end - s.first + s.step - 1) >> (WARPS_LOG - a.groups_log) : 0;
-    s.k     = a.blocks_k * group >> a.groups_log;
-    s.n_k   = (a.blocks_k * (group + 1) >> a.groups_log) - s.k;
+    s.k     = a.blocks_k * group >> groups_log;
+    s.n_k   = (a.blocks_k * (group + 1) >> groups_log) - s.k;
 
     const sr_chainpart &w = part_of_row(a, s.first + min(lane, max(s.n, 1u) - 1) * s.step, &tile);
     s.what  = w.what;
@@ -93,7 +105,7 @@ struct flow {
 };
 
 /* Asks for tiles, the next row's or product's too, until `most` stages are on their way or there are no more. */
-__device__ __forceinline__ void ask(const sr_chain &c, flow &f, uint32_t most)
+template <uint32_t T> __device__ __forceinline__ void ask(const sr_chain &c, flow &f, uint32_t most)
 {
 #pragma unroll 1
     for (; f.asked < most; f.asked++) {
@@ -101,7 +113,7 @@ __device__ __forceinline__ void ask(const sr_chain &c, flow &f, uint32_t most)
             while (f.row == f.s.n) {
                 if (f.link + 1 == c.n)
                     return;
-                f.s   = share_of(c.link[++f.link]);
+                f.s   = share_of<T>(c.link[++f.link]);
                 f.row = 0;
             }
             f.what = __shfl_sync(0xffffffff, f.s.what, f.row);
@@ -133,51 +145,58 @@ __device__ __forceinline__ void stage_done(const sr_chain &c, flow &f)
 
 /* ---- inputs ------------------------------------------------------------------------------------------------- */
 
-/* x into shared memory, normed if the product wants it, but for the norm's division: squares gets what it needs,
- * [warp][C].  The warps that share inputs take 256-blocks of them in turn, four at a time so that their loads overlap.  PAIR: column 1 is
- * what column 0's whole numbers lack. */
-template <int C, bool PAIR, bool INT>
-__device__ __forceinline__ void stage(const sr_chainlink &a, const share &s, uint8_t *xs, float *scale, float *squares)
+/* A lane's eight of 256 numbers, if they are there; FIXED: no kernel writes them, a norm's weights. */
+template <bool FIXED> __device__ __forceinline__ xload ask_eight(const float *p, bool there)
 {
-    constexpr int rows  = PAIR ? 1 : C;
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, step = CHAIN_WARPS >> a.groups_log, last = s.k + s.n_k;
-    float sum[rows] = {};
-#pragma unroll 1
-    for (uint32_t kb = s.k + (warp >> a.groups_log); kb < last; kb += 4 * step) {
+    const float4 *from = (const float4 *)p;
+    xload x            = {};
+    if (there) {
+        x.u = FIXED ? __ldg(from) : __ldcg(from);
+        x.v = FIXED ? __ldg(from + 4) : __ldcg(from + 4);
+    }
+    return x;
+}
+
+/* x into shared memory, normed if the product wants it, but for the norm's division: the lane's sum of squares for that is returned.  The warps that
+ * share inputs take 256-blocks of them in turn, the loads of AHEAD of them on their way.  PAIR: column 1 is what column 0's whole numbers lack. */
+template <int C, bool PAIR, bool INT> __device__ __forceinline__ float stage(const sr_chainlink &a, const share &s, uint8_t *xs, float *scale)
+{
+    constexpr int AHEAD = PAIR ? 1 : 2;
+    const uint32_t lane = threadIdx.x % 32, first = threadIdx.x / 32 >> a.groups_log, step = CHAIN_WARPS >> a.groups_log,
+                   mine = (s.k + first) * 256 + lane / 4 * 32 + lane % 4 * 4;
+    const float *from = a.x + mine, *norm = a.norm + mine;
+    float sum         = 0;
+    xload x[AHEAD], w = {};
 #pragma unroll
-        for (int c = 0; c < rows; c++) {
-            xload x[4], w = {};
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                x[j] = x_load(a.x + (size_t)c * a.x_stride, last * 256, kb + j * step);
-            if (a.norm)
-                w = x_weights(a.norm, last * 256, kb);
-#pragma unroll 1 /* what a chain's code is long costs more than moving three loads on */
-            for (uint32_t k = kb, end = min(last, kb + 4 * step); k < end; k += step) {
-                if (a.norm) {
-                    sum[c] += x_times(x[0], w);
-                    w = x_weights(a.norm, last * 256, k + step);
-                }
-                if constexpr (INT)
-                    int_store<C>(x[0].u, x[0].v, xs + (size_t)k * sr_ints<C>::STEP + c * INT_BLOCK, scale + k * C + c);
-                if constexpr (PAIR) {
-                    int_lack(x[0].u, x[0].v);
-                    int_store<C>(x[0].u, x[0].v, xs + (size_t)k * sr_ints<C>::STEP + INT_BLOCK, scale + k * C + 1);
-                }
-                if constexpr (!INT)
-                    x_store<0>(x[0], xs + (size_t)k * 9 * C * 64 + c * 64, C * 64, scale + k * C + c);
-#pragma unroll
-                for (int j = 0; j < 3; j++)
-                    x[j] = x[j + 1];
+    for (int j = 0; j < AHEAD; j++)
+        x[j] = ask_eight<false>(from + j * step * 256, first + j * step < s.n_k);
+    if (a.norm)
+        w = ask_eight<true>(norm, first < s.n_k);
+#pragma unroll 1 /* what a chain's code is long costs more than moving loads on */
+    for (uint32_t k = first; k < s.n_k;) {
+        if (a.norm)
+            sum += x_times(x[0], w);
+        if constexpr (INT) {
+            const float top = sr_warp_top8(x[0].u, x[0].v);
+            int_store<C>(x[0].u, x[0].v, top, xs + k * sr_ints<C>::STEP, scale + k * C);
+            if constexpr (PAIR) {
+                int_lack(x[0].u, x[0].v, top);
+                int_store<C>(x[0].u, x[0].v, sr_warp_top8(x[0].u, x[0].v), xs + k * sr_ints<C>::STEP + INT_BLOCK, scale + k * C + 1);
             }
-        }
-    }
+        } else
+            x_store<0>(x[0], xs + k * 9 * C * 64, C * 64, scale + k * C);
+        if ((k += step) >= s.n_k) /* mostly the first time */
+            break;
+        from += step * 256;
+        norm += step * 256;
 #pragma unroll
-    for (int c = 0; c < rows; c++) {
-        float v = sr_lanes_sum(sum[c]);
-        if (lane == 0)
-            squares[warp * C + c] = v;
+        for (int j = 0; j + 1 < AHEAD; j++)
+            x[j] = x[j + 1];
+        x[AHEAD - 1] = ask_eight<false>(from + (AHEAD - 1) * step * 256, k + (AHEAD - 1) * step < s.n_k);
+        if (a.norm)
+            w = ask_eight<true>(norm, true);
     }
+    return sum;
 }
 
 /* The warps that share inputs have staged them: those of a block that have their x first multiply while others still wait for it. */
@@ -198,25 +217,22 @@ __device__ __forceinline__ void norm_ahead(const sr_chainlink &a)
         asm volatile("prefetch.global.L2 [%0];" ::"l"(a.norm + k));
 }
 
-/* What the norm divides by, inverted, of column c; 1 without a norm. */
-template <int C> __device__ __forceinline__ float divisor_of(const sr_chainlink &a, const float *squares, uint32_t c)
+/* What the norm divides by, inverted; 1 without a norm. */
+template <uint32_t T> __device__ __forceinline__ float divisor_of(const sr_chainlink &a, const float *squares)
 {
     if (!a.norm)
         return 1;
-    float v = squares[threadIdx.x % CHAIN_WARPS * C + c];
-#pragma unroll
-    for (int j = 1; j < CHAIN_WARPS; j *= 2)
-        v += __shfl_xor_sync(0xffffffff, v, j);
+    const uint32_t lane = threadIdx.x % 32;
+    const float v       = sr_lanes_sum(lane < CHAIN_WARPS << T ? squares[lane] : 0);
     return rsqrtf(__fdividef(v, (float)a.cols) + a.eps); /* two units in the last place; exact ones are longer, and code met cold */
 }
 
 /* ---- products and sums -------------------------------------------------------------------------------------- */
 
-/* What a lane has of a row tile's sums with C columns becomes 16 C sums in shared memory; add: they come to those that are there. */
-template <int C, bool INT> __device__ __forceinline__ void row_out(const float acc[4], float *sums, bool add)
+/* What a lane has of a row tile's sums with C columns becomes 16 C sums, by out(number, sum). */
+template <int C, bool INT, class OUT> __device__ __forceinline__ void row_out(const float acc[4], const OUT &out)
 {
     const uint32_t lane = threadIdx.x % 32, t = lane % 4;
-    const auto out      = [&](uint32_t i, float v) { sums[i] = add ? sums[i] + v : v; };
     if constexpr (INT && C == 4) { /* acc: rows g and g + 8 of column t */
         out(t * 16 + lane / 4, acc[0]);
         out(t * 16 + lane / 4 + 8, acc[1]);
@@ -296,10 +312,11 @@ __device__ __forceinline__ void multiply_halves(uint32_t what, const uint8_t *ti
     } while (--n);
 }
 
-/* The warp's row tiles: their products with its inputs become 16 C sums each in shared memory.  No rows: tiles are asked for, no more. */
-template <int C, uint32_t FORMATS>
+/* The warp's row tiles: their products with its inputs; what lanes have of the row-th of them goes to out(row, acc).  No rows: tiles are asked for,
+ * no more. */
+template <int C, uint32_t T, uint32_t FORMATS, class OUT>
 __device__ __forceinline__ void multiply(const sr_chain &c, const share &s, uint32_t most, flow &f, const uint8_t *xs, const float *scales,
-                                         float *sums, bool add)
+                                         const OUT &out)
 {
     constexpr bool INT  = !(FORMATS & HALVES);
     const uint32_t lane = threadIdx.x % 32;
@@ -310,7 +327,7 @@ __device__ __forceinline__ void multiply(const sr_chain &c, const share &s, uint
     const float *scale = NULL;
 #pragma unroll 1
     for (uint32_t row = 0;;) {
-        ask(c, f, most);
+        ask<T>(c, f, most);
         if (row == s.n)
             return;
         if (left == 0) {
@@ -333,25 +350,41 @@ __device__ __forceinline__ void multiply(const sr_chain &c, const share &s, uint
             multiply_halves<C, FORMATS>(what, f.ring + f.at * c.stage, n, 4 * s.n_k - left, cols, scale, at, acc);
         stage_done(c, f);
         left -= n;
-        if (left == 0) {
-            row_out<C, INT>(acc, sums, add);
-            sums += CHAIN_WARPS * C * 16;
-            row++;
-        }
+        if (left == 0)
+            out(row++, acc);
     }
+}
+
+/* A sum to where it is added to others, `away` from here in a twin's memory or 0, and counted there. */
+template <uint32_t T> __device__ __forceinline__ void put(float *to, float v, uint32_t away, uint64_t *bar)
+{
+    if (T)
+        sr_store_there(sr_smem(to) + away, __float_as_uint(v), sr_smem(bar) + away);
+    else
+        *to = v;
+}
+
+/* Twins finish every second one of their row tiles (with a glu pairs of them) each.  Sums of which a block has: the row tile of number `at`; all. */
+template <uint32_t T> __device__ __forceinline__ uint32_t own_row(const sr_chainlink &a, uint32_t at)
+{
+    return first_row<T>(a) + ((at >> a.glu << T | (blockIdx.x & T)) << a.glu);
+}
+template <uint32_t T> __device__ __forceinline__ uint32_t own_rows(const sr_chainlink &a)
+{
+    return ((rows_of<T>(a) >> a.glu) + T - (blockIdx.x & T)) >> T << a.glu;
 }
 
 /* Row tiles' sums, by warps in turn: the two halves of a warp take every second group, or the gate and the up tile; then
  * half h has column h.  PAIR: both are one column's. */
-template <int C, bool PAIR>
-__device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t first, uint32_t last, uint32_t m, const float *sums, float s,
-                                       float z)
+template <int C, bool PAIR, uint32_t T>
+__device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t m, const float *sums, float s, float z)
 {
-    const uint32_t lane = threadIdx.x % 32, half = lane / 16, r = lane % 16, groups = 1u << a.groups_log,
+    const uint32_t lane = threadIdx.x % 32, half = lane / 16, r = lane % 16, groups = 1u << (a.groups_log + T), n = own_rows<T>(a),
                    step = groups == 1 || a.glu ? 1 : 2, column = C == 1 ? 0 : half;
 #pragma unroll 1
-    for (uint32_t row = first + (threadIdx.x / 32 << a.glu); row < last; row += CHAIN_WARPS << a.glu) {
-        const float *p = sums + (size_t)(row - first + (a.glu ? half : 0)) * groups * C * 16 + r;
+    for (uint32_t at = threadIdx.x / 32 << a.glu; at < n; at += CHAIN_WARPS << a.glu) {
+        const uint32_t row = own_row<T>(a, at);
+        const float *p     = sums + (size_t)(at + (a.glu ? half : 0)) * groups * C * 16 + r;
         float v[C]     = {};
 #pragma unroll 4
         for (uint32_t i = step == 2 ? half : 0; i < groups; i += step)
@@ -374,7 +407,7 @@ __device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t first, ui
         float sum             = (step == 2 ? mine + other : mine) * s;
         if (w.bias)
             sum += w.bias[tile * 16 + r];
-        if (row >= first + CHAIN_WARPS && a.z && column < m) /* the first one has come before the products */
+        if (at >= CHAIN_WARPS && a.z && column < m) /* the first one has come before the products */
             z = __ldcg(a.z + (size_t)column * a.width + y);
         if (column < m && half < C)
             a.y[(size_t)column * a.width + y] = a.z ? sum + z : sum;
@@ -388,61 +421,91 @@ template <int C, bool PAIR, uint32_t FORMATS>
 __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 : 32 << WARPS_LOG, 1) chain_kernel(const __grid_constant__ sr_chain c)
 {
 #if RING
+    constexpr uint32_t T = PAIR ? 0 : 1; /* twins; small products have a short x */
+    constexpr bool INT   = !(FORMATS & HALVES);
     extern __shared__ __align__(128) uint8_t smem[];
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, rank = blockIdx.x & T;
     float *scale = (float *)(smem + c.at_scale), *squares = (float *)(smem + c.at_squares);
+    uint64_t *bars = (uint64_t *)(smem + c.at_bar), *twin = bars + CHAIN_WARPS * c.depth;
+    uint32_t *rows = (uint32_t *)(twin + 1) + warp; /* true ones of this step */
+    const uint32_t away = T ? sr_cluster_offset(smem, rank ^ 1) : 0;
     MARK(0);
     flow f;
     share s;
-    f.bar  = (uint64_t *)(smem + c.at_bar) + warp * c.depth;
+    f.bar  = bars + warp * c.depth;
     f.ring = smem + c.at_ring + (size_t)warp * c.depth * c.stage;
     f.at = f.parity = f.asked = f.left = f.row = f.s.n = s.n = s.k = 0;
     f.link = ~0u;
     if (lane < c.depth)
         sr_bar_init(f.bar + lane, 1);
+    if (T && threadIdx.x == 0)
+        sr_bar_init(twin, 1);
     sr_bar_fence();
     __syncwarp();
-    uint32_t rows = 0;
 #pragma unroll 1
     for (uint32_t i = ~0u;; i++) { /* ~0: before the first product its first tiles are asked for */
         const sr_chainlink &a = c.link[i == ~0u ? 0 : i];
-        const uint32_t first = (blockIdx.x * a.rows_block + min(blockIdx.x, a.rows_extra)) << a.glu;
         float z = 0, *sums = (float *)(smem + a.at_sums);
+        uint32_t k = 0; /* of the block's 256-blocks of inputs the warp's first */
         if (i != ~0u) {
-            s = share_of(a);
+            s = share_of<T>(a);
+            k = s.k - (a.blocks_k * rank >> T);
             if (i)
                 meet(c.meet, c.blocks);
             MARK(3 + 5 * i);
-            stage<C, PAIR, !(FORMATS & HALVES)>(a, s, smem, scale, squares);
-            if (a.z && first + warp < s.end) { /* of the row tile this warp will finish */
-                uint32_t tile, column = C == 1 || PAIR ? 0 : min(lane / 16, c.m - 1);
-                const sr_chainpart &w = part_of_row(a, first + warp, &tile);
-                z                     = __ldcg(a.z + (size_t)column * a.width + w.y0 + tile * 16 + lane % 16);
+            if (T && threadIdx.x == 0) /* both blocks' sums of the row tiles that are finished here; their squares */
+                sr_bar_expect(twin, (own_rows<T>(a) * C * 64 << (a.groups_log + 1)) + (a.norm ? 2 * CHAIN_WARPS * 4 : 0));
+            float square = stage<C, PAIR, INT>(a, s, smem + (size_t)k * 9 * C * 64, scale + k * C);
+            if (a.norm) {
+                square = sr_lanes_sum(square);
+                if (lane <= T)
+                    put<T>(squares + rank * CHAIN_WARPS + warp, square, lane == rank ? 0 : away, twin);
+            }
+            if ((warp << a.glu) < own_rows<T>(a) && a.z) { /* of the row tile this warp will finish */
+                uint32_t tile;
+                const sr_chainpart &w = part_of_row(a, own_row<T>(a, warp << a.glu), &tile);
+                z                     = __ldcg(a.z + w.y0 + tile * 16 + lane % 16);
             }
             staged(a);
             MARK(4 + 5 * i);
         }
-        multiply<C, FORMATS>(c, s, i == ~0u ? c.first : c.depth, f, smem + (size_t)s.k * 9 * C * 64, scale + s.k * C,
-                             sums + warp * C * 16, false);
+        const auto sum_up = [&](uint32_t row, const float acc[4]) { /* into the memory of the block that finishes the row tile: twins in turn */
+            row              = row * s.step + (warp >> a.groups_log);
+            const uint32_t n = row >> a.glu, at = n >> T << a.glu | (row & a.glu), to = (n & T) == rank ? 0 : away;
+            float *p         = sums + ((at << T | rank) << a.groups_log | (warp & ((1u << a.groups_log) - 1))) * C * 16;
+            row_out<C, INT>(acc, [&](uint32_t j, float v) { put<T>(p + j, v, to, twin); });
+        };
+        multiply<C, T, FORMATS>(c, s, i == ~0u ? c.first : c.depth, f, smem + (size_t)k * 9 * C * 64, scale + k * C, sum_up);
         if (i == ~0u) {
             MARK(1);
+            if (T)
+                sr_cluster_arrive();
             sr_pdl_launch();
+            if (T)
+                sr_cluster_wait(); /* the twin is there */
             sr_pdl_wait();
             MARK(2);
-            rows = __ldcg(c.count);
+            if (lane == 0)
+                *rows = __ldcg(c.count);
             continue;
         }
         if (i + 1 < c.n)
             norm_ahead(c.link[i + 1]);
         MARK(5 + 5 * i);
-        __syncthreads();
-        MARK(6 + 5 * i);
-        const float d = divisor_of<C>(a, squares, C == 1 || PAIR ? 0 : lane / 16);
-        finish<C, PAIR>(a, first, s.end, min(rows, PAIR ? 1 : c.m), sums, d, z);
+        if (!T)
+            __syncthreads();
+        if (!T || (warp << a.glu) < max(own_rows<T>(a), 1u)) { /* warp 0 in any case: a count has ended when the next begins */
+            if (T)
+                sr_bar_wait(twin, i & 1); /* once a link */
+            MARK(6 + 5 * i);
+            finish<C, PAIR, T>(a, min(*rows, 1u), sums, divisor_of<T>(a, squares), z);
+        }
         MARK(7 + 5 * i);
         if (i + 1 == c.n)
-            return;
+            break;
     }
+    if (T) /* what the twin sends has come: nothing of it is on its way to a block that has ended */
+        sr_bar_wait(twin, c.n - 1 & 1);
 #endif
 }
 

@@ -7,10 +7,13 @@
  * on x as it is read, a glu on sums as they are stored, so that neither is a pass of its own.  The ring of each
  * warp (skinny.h) does not end with a product: while a block waits for the others, and while attention runs
  * before the chain, the next product's weights are on their way, up to what shared memory holds (some 20 MB over
- * an H200, 5 us of its bandwidth).  With several rows blocks are clusters of two, each of which makes half of x ready for both; where x has no room
- * beside the rings, the product is several links, each with some of its inputs, whose sums come together.  With one row of Q4_K and Q6_K weights
- * memory and registers are left for a block of attention's, where the ring does not become too short by it: attention then waits beside this chain
- * for its end, and the next chain's blocks come as this one's leave, while attention runs.
+ * an H200, 5 us of its bandwidth).
+ *
+ * Blocks are clusters of two, twins.  With one row (but of small products) they have the same row tiles and half of their inputs each, so that a block
+ * reads, rounds and keeps half of x; sums go to the twin that finishes their row tile.  With several rows each has row tiles of its own and makes half
+ * of x ready for both; where x has no room beside the rings, the product is several links, each with some of its inputs, whose sums come together.
+ * With one row of quantised weights memory and registers are left for a block of attention's, where the ring does not become too short by it:
+ * attention then waits beside this chain for its end, and the next chain's blocks come as this one's leave, while attention runs.
  *
  * A chain is found in the ops of one submit: a run of LINEARs, each but the first fed by the one before it, with
  * nothing but a norm of whole rows or a glu between.  The slot between a norm or glu and its product is not
@@ -50,8 +53,8 @@ typedef struct { /* a weight of a product */
 } sr_chainpart;
 
 typedef struct { /* a product, or some of its inputs */
-    uint32_t rows_block, rows_extra;       /* row tiles of a block (with glu pairs of them); one more for the first rows_extra */
-    uint32_t groups_log, blocks_k, cols;   /* log2 of the warps that share a row tile; 256-blocks of inputs; inputs */
+    uint32_t rows_block, rows_extra;       /* row tiles of a block, of two with one row (with glu pairs of them); one more for the first rows_extra */
+    uint32_t groups_log, blocks_k, cols;   /* log2 of a block's warps that share a row tile; 256-blocks of inputs; inputs */
     uint32_t row_k, later, more;           /* 256-blocks from row tile to row tile; 1: not the product's first inputs; not its last */
     uint32_t glu, glu_gelu;                /* 1: y = act(gate) * up of the two parts, whose row tiles go in turn */
     uint32_t width, x_stride;              /* of y and z; of x */
@@ -64,7 +67,7 @@ typedef struct { /* a product, or some of its inputs */
 
 typedef struct {
     uint32_t n, blocks, m, pair;           /* links; blocks; columns: rows of x, but that pair 1 is one row in two of them */
-    uint32_t twin;                         /* 1: blocks are clusters of two, each of which makes half of x ready for both */
+    uint32_t twin;                         /* 1: blocks are clusters of two */
     uint32_t stage, depth, first;          /* a warp's ring: bytes of a stage, stages, how many are asked for before x, which comes the later the more */
     uint32_t beside;                       /* 1: SR_CUDA_BESIDE bytes are left */
     uint32_t at_scale, at_squares, at_bar, at_ring, smem; /* offsets in shared memory; x lies at 0 */

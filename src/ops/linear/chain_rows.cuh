@@ -15,18 +15,6 @@
 /* Columns of x that are there. */
 template <int C> __device__ __forceinline__ uint32_t columns_of(const sr_chain &c) { return C < 4 ? C : c.m; }
 
-/* A lane's eight of 256 numbers, if they are there; FIXED: no kernel writes them, a norm's weights. */
-template <bool FIXED> __device__ __forceinline__ xload ask_eight(const float *p, bool there)
-{
-    const float4 *from = (const float4 *)p;
-    xload x            = {};
-    if (there) {
-        x.u = FIXED ? __ldg(from) : __ldcg(from);
-        x.v = FIXED ? __ldg(from + 4) : __ldcg(from + 4);
-    }
-    return x;
-}
-
 /* A store into shared memory, and with `there` also as far away, in the twin's, where the barrier `bar` counts its bytes. */
 struct twice {
     uint32_t there, bar;
@@ -88,7 +76,7 @@ __device__ __forceinline__ void stage_rows(const sr_chain &c, const sr_chainlink
             w = ask_eight<true>(norm, k + step < a.blocks_k);
         }
         if constexpr (INT)
-            int_store<C>(x[0].u, x[0].v, xs + k * sr_ints<C>::STEP + column * INT_BLOCK, scale + k * C + column, to);
+            int_store<C>(x[0].u, x[0].v, sr_warp_top8(x[0].u, x[0].v), xs + k * sr_ints<C>::STEP + column * INT_BLOCK, scale + k * C + column, to);
         else
             x_store<0>(x[0], xs + k * 9 * C * 64 + column * 64, C * 64, scale + k * C + column);
 #pragma unroll
@@ -120,10 +108,6 @@ template <int C> __device__ __forceinline__ float divisor_of_rows(const sr_chain
 template <int C> __device__ __forceinline__ uint32_t column_of(void) { return threadIdx.x / 16 % C; }
 template <int C> __device__ __forceinline__ uint32_t turn_of(void) { return threadIdx.x / (16 * C); }
 
-/* A block's row tiles. */
-__device__ __forceinline__ uint32_t first_row(const sr_chainlink &a) { return (blockIdx.x * a.rows_block + min(blockIdx.x, a.rows_extra)) << a.glu; }
-__device__ __forceinline__ uint32_t rows_of(const sr_chainlink &a) { return (a.rows_block + (blockIdx.x < a.rows_extra)) << a.glu; }
-
 template <int C> __device__ __forceinline__ float sum_of(const float *p, uint32_t groups)
 {
     float v = 0;
@@ -138,8 +122,8 @@ template <int C>
 __device__ __forceinline__ void finish_rows(const sr_chainlink &a, uint32_t m, const float *sums, float s, float z)
 {
     constexpr uint32_t STEP = CHAIN_WARPS * 2 / C;
-    const uint32_t r = threadIdx.x % 16, groups = 1u << a.groups_log, step = groups * C * 16, column = column_of<C>(), first = first_row(a),
-                   last = first + rows_of(a);
+    const uint32_t r = threadIdx.x % 16, groups = 1u << a.groups_log, step = groups * C * 16, column = column_of<C>(), first = first_row<0>(a),
+                   last = first + rows_of<0>(a);
 #pragma unroll 1
     for (uint32_t row = first + (turn_of<C>() << a.glu); row < last; row += STEP << a.glu) {
         const float *p = sums + (row - first) * step + column * 16 + r;
@@ -189,7 +173,7 @@ template <int C, uint32_t FORMATS> __global__ void __launch_bounds__(32 << WARPS
         const sr_chainlink &a = c.link[i == ~0u ? 0 : i];
         float z = 0, d = 0, *sums = (float *)(smem + a.at_sums);
         if (i != ~0u) {
-            s = share_of(a);
+            s = share_of<0>(a);
             if (i && !a.later)
                 meet(c.meet, c.blocks);
             else if (i && c.twin) { /* the twin has done with x */
@@ -197,9 +181,9 @@ template <int C, uint32_t FORMATS> __global__ void __launch_bounds__(32 << WARPS
             }
             MARK(3 + 5 * i);
             stage_rows<C, !(FORMATS & HALVES)>(c, a, smem, scale, squares, twin);
-            if (a.z && !a.more && turn_of<C>() < rows_of(a)) { /* of the row tile this warp will finish */
+            if (a.z && !a.more && turn_of<C>() < rows_of<0>(a)) { /* of the row tile this warp will finish */
                 uint32_t tile;
-                const sr_chainpart &w = part_of_row(a, first_row(a) + turn_of<C>(), &tile);
+                const sr_chainpart &w = part_of_row(a, first_row<0>(a) + turn_of<C>(), &tile);
                 z                     = __ldcg(a.z + (size_t)min(column_of<C>(), c.m - 1) * a.width + w.y0 + tile * 16 + lane % 16);
             }
             __syncthreads();
@@ -208,8 +192,11 @@ template <int C, uint32_t FORMATS> __global__ void __launch_bounds__(32 << WARPS
             MARK(4 + 5 * i);
             d = divisor_of_rows<C>(c, a, squares, column_of<C>());
         }
-        multiply<C, FORMATS>(c, s, i == ~0u ? c.first : c.depth, f, smem + s.k * SR_CHAIN_X(C, FORMATS & HALVES), scale + s.k * C,
-                             sums + warp * C * 16, i != ~0u && a.later);
+        multiply<C, 0, FORMATS>(c, s, i == ~0u ? c.first : c.depth, f, smem + s.k * SR_CHAIN_X(C, FORMATS & HALVES), scale + s.k * C,
+                             [&](uint32_t row, const float acc[4]) {
+                                 float *to = sums + (warp + row * CHAIN_WARPS) * C * 16;
+                                 row_out<C, !(FORMATS & HALVES)>(acc, [&](uint32_t j, float v) { to[j] = a.later ? to[j] + v : v; });
+                             });
         if (i == ~0u) {
             MARK(1);
             if (c.twin)

@@ -97,7 +97,7 @@ __device__ __forceinline__ void int_products(const uint8_t *w, const sr_ints<C> 
 #pragma unroll
     for (int k = 0; k < SETS; k++) {
         if (SIXTEEN)
-            b0[k] = b1[k] = at4(x.half + k * G * x.ROW);
+            b0[k] = b1[k] = at4((C == 2 ? x.x - x.mask[1] * (x.ROW - 4) : x.half) + k * G * x.ROW);
         else {
             const uint2 u = at8(x.x + k * G * x.ROW);
             b0[k] = u.x, b1[k] = u.y;
@@ -319,11 +319,11 @@ __device__ __forceinline__ void pieces(const float4 &x, float f, uint32_t &high,
     sum  = (int)(l[0] + l[1] + l[2] + l[3] - 4 * 0x4b408000u);
 }
 
-/* What the whole numbers of these 256 inputs lack, 15 bits more, in place of them. */
-__device__ __forceinline__ void int_lack(float4 &u, float4 &v)
+/* What the whole numbers of these 256 inputs lack, 15 bits more, in place of them; top: the largest magnitude of the 256. */
+__device__ __forceinline__ void int_lack(float4 &u, float4 &v, float top)
 {
     constexpr float UNIT = 12582912.0f; /* as pieces() */
-    const uint32_t e = max(__float_as_uint(sr_warp_top8(u, v)) >> 23, INT_TOP + 2u);
+    const uint32_t e = max(__float_as_uint(top) >> 23, INT_TOP + 2u);
     const float f = __uint_as_float((253 + INT_TOP - e) << 23), back = __uint_as_float((e + 1 - INT_TOP) << 23);
     float *x[8] = {&u.x, &u.y, &u.z, &u.w, &v.x, &v.y, &v.z, &v.w};
 #pragma unroll
@@ -336,14 +336,14 @@ struct here { /* the stores of int_store: into the own block's memory */
     __device__ __forceinline__ void store(float *to, float v) const { *to = v; }
 };
 
-/* 256 inputs of column c (u: 4t.. of block lane / 4, v: 16 + 4t..) by to.store() into shared memory; *scale: what the whole numbers
- * are to be multiplied by. */
+/* 256 inputs of column c (u: 4t.. of block lane / 4, v: 16 + 4t..), the largest of magnitude top, by to.store() into shared memory; *scale: what the
+ * whole numbers are to be multiplied by. */
 template <int C, class TO = here>
-__device__ __forceinline__ void int_store(const float4 &u, const float4 &v, uint8_t *at, float *scale, const TO &to = TO())
+__device__ __forceinline__ void int_store(const float4 &u, const float4 &v, float top, uint8_t *at, float *scale, const TO &to = TO())
 {
     constexpr uint32_t ROW = sr_ints<C>::ROW;
     const uint32_t lane = threadIdx.x % 32, b = lane / 4, t = lane % 4;
-    uint32_t e = max(__float_as_uint(sr_warp_top8(u, v)) >> 23, INT_TOP + 2u); /* |x| < 2^(e - 126) */
+    uint32_t e = max(__float_as_uint(top) >> 23, INT_TOP + 2u); /* |x| < 2^(e - 126) */
     float f    = __uint_as_float((253 + INT_TOP - e) << 23);
     uint2 high, low;
     int s0, s1;
