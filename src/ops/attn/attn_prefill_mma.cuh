@@ -12,7 +12,8 @@
  *          Each half tells the other that it has ended a tile, and waits for the other's word only where it needs it.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over tiles, base 2.
  * Tiles    those that all rows see whole, nearly all, have products of their own: the weights of all blocks of sixteen positions but the last are made
- *          between the last block's, and what other tiles need takes no registers.  Steps with words (ops/tree.h) have an instance of their own.
+ *          between the last block's (F16 from sm_80 on: behind them), and what other tiles need takes no registers.  Steps with words (ops/tree.h) have
+ *          an instance of their own.
  * Softmax  the products with keys start from minus the row's reference, so that they give exponents at once.  The reference is at most MOST below
  *          the largest score so far, and moves only when a score exceeds it by more: weights are up to 2^MOST, and most tiles need
  *          neither the largest score of a row nor a change of the sums.  Whether it moves depends on the row alone.
@@ -152,17 +153,18 @@ template <int HD, int F> __device__ __forceinline__ void weigh_some(rows_mma<HD,
         weigh_mma(st, i / 2 / wide, i / 2 % wide, i % 2, sum, i / 2 / wide + i % 2 == 0);
 }
 
-/* Scores of a tile that all rows see whole and, between the products of its last block, the weights of the others.  False: references may have to
- * move; `sum` of a lane's weights tells as well as the largest of their scores would, and surely if one has to. */
+/* Scores of a tile that all rows see whole and the weights of all blocks but the last: between that one's products; but behind all where tiles come by
+ * themselves, on sm_80 and later: products of depth 16 one after the other want the sums of all blocks.  False: references may have to move; `sum` of
+ * a lane's weights tells as well as the largest of their scores would, and surely if one has to. */
 template <int HD, int F>
 __device__ __forceinline__ bool plain_mma(const sr_attnmma &a, rows_mma<HD, F> &st, uint32_t at, const carried<HD, F> &c, float sum[plan_mma<HD, F>::wide][2])
 {
     using P = plan_mma<HD, F>;
-    constexpr int last = P::tile / 16 - 1, steps = HD / 16, all = last * P::wide * 2;
+    constexpr int last = P::tile / 16 - 1, steps = HD / 16, all = last * P::wide * 2, at_once = by_itself<F>() ? last + 1 : last;
 #pragma unroll
     for (int k = 0; k < steps; k++)
 #pragma unroll
-        for (int m = 0; m < last; m++)
+        for (int m = 0; m < at_once; m++)
             scores_step(st, at, k, m);
     if (__builtin_expect(a.group == 0, 0)) { /* never.  Without a branch ptxas asks for the next keys, and weighs, behind all products */
         tile_end(c);
@@ -170,7 +172,8 @@ __device__ __forceinline__ bool plain_mma(const sr_attnmma &a, rows_mma<HD, F> &
     }
 #pragma unroll
     for (int k = 0; k < steps; k++) {
-        scores_step(st, at, k, last);
+        if (at_once == last)
+            scores_step(st, at, k, last);
         weigh_some(st, k * all / steps, (k + 1) * all / steps, sum);
     }
     float top = 0, most = 0;
