@@ -1,4 +1,4 @@
-/* chain: host side: which ops become a chain, and how its products are cut up. */
+/* chain: host side: which ops become a chain, and how its products are cut up (those of chain_few.cuh: chain_few_plan.cu). */
 #include "ops/linear/between.h"
 #include "ops/linear/chain.h"
 #include "ops/linear/gemm90.h"
@@ -159,6 +159,10 @@ static bool lay_out(const sr_chain *found, uint32_t most, const sr_cudainfo *d, 
 /* With as much of x at a time as leaves room for the rings. */
 static bool plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
 {
+    if (found->m - found->pair >= SR_CHAIN_FEW_LEAST && sr_chain_few_plan(found, d, c) && sr_chain_start_few(formats_of(found)))
+        return true;
+    if (found->m > SR_CHAIN_COLS)
+        return false;
     uint32_t longest = 0, normed = 1;
     for (uint32_t i = 0; i < found->n; i++) {
         longest = max_u(longest, found->link[i].blocks_k);
@@ -202,7 +206,7 @@ static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
     uint32_t m      = sr_slot_rows(&j->prog->slot[o->in[0]], j->n), pair = m == 1 && in_pairs(j, o);
     one.op          = o;
     if (!whole(j, o) || !sr_skinny_gather(&one, &s) || !s.n_part || s.n_part > SR_CHAIN_PARTS || !s.count || s.cols % 256 ||
-        m == 0 || m > SR_CHAIN_COLS || (m >= SR_GEMM90_LEAST && sr_small(j->prog, o, j->dev->pairs)) ||
+        m == 0 || m > SR_CHAIN_FEW || (m >= SR_GEMM90_LEAST && sr_small(j->prog, o, j->dev->pairs)) ||
         (c->n && (c->m != m + pair || c->pair != pair || c->count != s.count)))
         return false;
     *a           = sr_chainlink{};
@@ -262,6 +266,7 @@ static uint32_t take(const sr_cudajob *j, uint32_t i, uint32_t end, sr_chain *c)
         a->glu_gelu = (g->flags & SR_F_GELU) != 0;
         a->y        = (float *)j->slot[g->out[0]];
         a->width    = p->slot[g->out[0]].width;
+        a->unread   = i + 2 < end && sr_passes(p, i + 1);
         i++;
     }
     return i + 1;
@@ -270,6 +275,8 @@ static uint32_t take(const sr_cudajob *j, uint32_t i, uint32_t end, sr_chain *c)
 static sr_chainstart start_of(const sr_chain *c)
 {
     const uint32_t formats = formats_of(c);
+    if (c->few)
+        return sr_chain_start_few(formats);
     sr_chainstart s        = sr_chain_start_k(formats);
     s                      = s ? s : sr_chain_start_0(formats);
     return s ? s : sr_chain_start_h(formats);
@@ -285,7 +292,7 @@ static uint32_t find(const sr_cudajob *j, uint32_t op, uint32_t end, sr_chain *c
         if (!behind)
             break;
         found.n++;
-        if (!start_of(&found) || !plan(&found, j->dev, &longer))
+        if (!plan(&found, j->dev, &longer) || !start_of(&longer))
             break;
         *c   = longer;
         last = next = behind;
@@ -315,10 +322,12 @@ extern "C" uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end
     if (behind <= op + 1) /* a lone product: its own kernel is as good */
         return 0;
     c.meet = (uint32_t *)j->scratch + SR_CUDA_MEET;
+    if (c.few)
+        sr_chain_few_place(&c, (char *)j->scratch + SR_CUDA_COUNTERS);
     cudaLaunchAttribute attr[2] = {};
     cudaLaunchConfig_t config   = {};
     config.gridDim              = dim3(c.blocks);
-    config.blockDim             = dim3(32 * WARPS);
+    config.blockDim             = dim3(32 * (WARPS + (c.few ? SR_CHAIN_BESIDES : 0)));
     config.dynamicSmemBytes     = c.smem;
     config.stream               = j->stream;
     config.attrs                = attr;

@@ -15,10 +15,13 @@
  * With one row of quantised weights memory and registers are left for a block of attention's, where the ring does not become too short by it:
  * attention then waits beside this chain for its end, and the next chain's blocks come as this one's leave, while attention runs.
  *
+ * Three to eight rows (chain_few.cuh): whoever stores y writes with it what the next product multiplies, f16 with a factor for 16 inputs and row, so that
+ * nobody else rounds x.  Where that kernel has no room (a 70B; halves) up to four rows are chained as two are, more are not.
+ *
  * A chain is found in the ops of one submit: a run of LINEARs, each but the first fed by the one before it, with
  * nothing but a norm of whole rows or a glu between.  The slot between a norm or glu and its product is not
  * written: chains are used only where no other op reads it.  Everything else goes op by op, to the same results
- * within rounding: other architectures than sm_90's own code, deterministic devices, more than SR_CHAIN_COLS
+ * within rounding: other architectures than sm_90's own code, deterministic devices, more than SR_CHAIN_FEW
  * rows, weights not whole and in tiles on the device, mixtures of formats without an instance, small products of three rows and more
  * (gemm90.h, pairs).
  *
@@ -35,6 +38,8 @@
 #include "ops/linear/layout.h"
 
 enum { SR_CHAIN_PRODUCTS = 4, SR_CHAIN_LINKS = 8, SR_CHAIN_PARTS = 3, SR_CHAIN_COLS = 4, SR_CHAIN_WARPS_LOG = 4 };
+/* chain_few.cuh: fewest and most rows of x; bytes of 256 inputs of them; of a slot of sums; warps beside those that multiply. */
+enum { SR_CHAIN_FEW_LEAST = 3, SR_CHAIN_FEW = 8, SR_CHAIN_FORM = 5120, SR_CHAIN_SLOT = 16384, SR_CHAIN_BESIDES = 4 };
 
 /* What a kernel knows of a weight's tiles in a word: bytes of one, how many are a stage, format. */
 #define SR_CHAIN_WHAT(bytes, chunk, format) ((bytes) | (chunk) << 16 | (uint32_t)(format) << 24)
@@ -63,6 +68,12 @@ typedef struct { /* a product, or some of its inputs */
     float *y;
     sr_chainpart part[SR_CHAIN_PARTS];
     uint32_t n_part, row_tiles, at_sums;   /* at_sums: offset in shared memory */
+    /* of chain_few.cuh */
+    uint32_t halved, k_at[3];              /* 1: the two blocks of a cluster share the inputs, 256-blocks from k_at[which] on; rows_block is a cluster's */
+    uint32_t unread;                       /* 1: nobody but the next product reads y */
+    const uint8_t *from;                   /* x in the form that the product before has written, or NULL */
+    uint8_t *to;                           /* that of the next product, or NULL */
+    const float *norm_next;                /* weights of the norm that it begins with, or NULL */
 } sr_chainlink;
 
 typedef struct {
@@ -71,6 +82,7 @@ typedef struct {
     uint32_t stage, depth, first;          /* a warp's ring: bytes of a stage, stages, how many are asked for before x, which comes the later the more */
     uint32_t beside;                       /* 1: SR_CUDA_BESIDE bytes are left */
     uint32_t at_scale, at_squares, at_bar, at_ring, smem; /* offsets in shared memory; x lies at 0 */
+    uint32_t few, slots, at_there, twice_1024; /* chain_few.cuh: 1: its kernel; slots of sums, at 0; offset of the twin's sums; as sr_gemm90's */
     const uint32_t *count;                 /* device: true rows of this step */
     uint32_t *meet;                        /* device: counter of the blocks' meetings (SR_CUDA_MEET) */
     sr_chainlink link[SR_CHAIN_LINKS];
@@ -79,4 +91,10 @@ typedef struct {
 /* NULL: no instance knows all these formats.  chain_k.cu, chain_0.cu, chain_h.cu have the instances of chain.cuh (one row) and chain_rows.cuh. */
 typedef cudaError_t (*sr_chainstart)(const cudaLaunchConfig_t *, const sr_chain *);
 sr_chainstart sr_chain_start_k(uint32_t formats), sr_chain_start_0(uint32_t formats), sr_chain_start_h(uint32_t formats);
+sr_chainstart sr_chain_start_few(uint32_t formats); /* chain_few.cuh */
+/* Cuts the products of `found` up for chain_few.cuh; false: it has none of this shape.  chain_few_plan.cu */
+bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c);
+/* Bytes of scratch behind the counters that such a chain wants of an op with so many inputs; where it puts what its products hand on. */
+size_t sr_chain_few_scratch(uint32_t cols);
+void sr_chain_few_place(sr_chain *c, void *scratch);
 #endif

@@ -1,6 +1,6 @@
 /* chain_cuda_bench - a layer's products as one chain against one launch each, and where a chain's time goes.
  *
- *   strata-bench-chain-cuda            layers of 8B, 70B and 1.1B, 1 to 4 rows: us a layer, share of the read limit
+ *   strata-bench-chain-cuda            layers of 8B, 70B and 1.1B, 1 to 8 rows: us a layer, share of the read limit
  *   strata-bench-chain-cuda check M    one chain of 8B Q4_K with M rows, not timed: for the sanitizer, which faults at a kernel of clusters
  *                                      behind those that --launch-count lets it look at
  *
@@ -225,8 +225,8 @@ int main(int n_arg, char **arg)
     sr_cudainfo dev = bench_device();
     const uint32_t only = n_arg == 3 && !strcmp(arg[1], "check") ? (uint32_t)(arg[2][0] - '0') : 0;
     bool apart          = false;
-    if (n_arg > 1 && (only < 1 || only > SR_CHAIN_COLS || arg[2][1])) {
-        fprintf(stderr, "usage: %s [check M], M rows from 1 to %d\n", arg[0], SR_CHAIN_COLS);
+    if (n_arg > 1 && (only < 1 || only > SR_CHAIN_FEW || arg[2][1])) {
+        fprintf(stderr, "usage: %s [check M], M rows from 1 to %d\n", arg[0], SR_CHAIN_FEW);
         return 2;
     }
     cudaStream_t s;
@@ -241,7 +241,7 @@ int main(int n_arg, char **arg)
             return !(d < 2e-2);
         }
         printf("%s: a layer's four products, us (share of the read limit)\n", m.name);
-        for (uint32_t rows = 1; rows <= SR_CHAIN_COLS; rows++) {
+        for (uint32_t rows = 1; rows <= SR_CHAIN_FEW; rows++) {
             const double d = difference(&b, &m, dev, rows, s);
             float one = time_of(&b, &m, dev, false, rows, s), all = time_of(&b, &m, dev, true, rows, s);
             printf("%4u rows  apart %7.2f (%.3f)  chain %7.2f (%.3f)  outputs differ by %.1e\n", rows, one, b.bytes / READ_LIMIT * 1e6 / one, all,

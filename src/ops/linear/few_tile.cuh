@@ -9,10 +9,9 @@
 #define SR_OPS_LINEAR_FEW_TILE_CUH
 #include "ops/linear/skinny_tile.cuh"
 
-/* at[nt][i] += the tile's sums in units of 2^-24.  x: nine times NT x 512 bytes, from the lane's sixteen on. */
-template <int F, int NT> __device__ __forceinline__ void few_k45(const uint8_t *w, const uint8_t *x, uint32_t lane, uint32_t up, float at[NT][4])
+/* at[nt][i] += the tile's sums in units of 2^-24.  x: as skinny_tile.cuh's. */
+template <int F, int NT, class X> __device__ __forceinline__ void few_k45(const uint8_t *w, const X &x, uint32_t lane, uint32_t up, float at[NT][4])
 {
-    constexpr uint32_t ROW = NT * 512;
     uint32_t sc[2][2];
     float d[2], big[2], least[2];
     sr_frag_a a;
@@ -33,7 +32,7 @@ template <int F, int NT> __device__ __forceinline__ void few_k45(const uint8_t *
     }
 #pragma unroll
     for (int nt = 0; nt < NT; nt++) {
-        const uint4 s = at16(x + 8 * ROW + nt * 512);
+        const uint4 s = x.get(8, nt);
         float p[4];
         sr_mma0(p, a, s.x, s.y);
         sr_mma(p, a, s.z, s.w);
@@ -57,7 +56,7 @@ template <int F, int NT> __device__ __forceinline__ void few_k45(const uint8_t *
             f[r] = fmaf(__uint_as_float(__byte_perm(sc[r][b / 4], up, 0x7440 + b % 4)), d[r], big[r]);
 #pragma unroll
         for (int nt = 0; nt < NT; nt++) {
-            const uint4 v = at16(x + b * ROW + nt * 512);
+            const uint4 v = x.get(b, nt);
             float p[4];
             sr_mma0(p, s0, v.x, v.y);
             sr_mma(p, s1, v.z, v.w);

@@ -265,15 +265,14 @@ __device__ __forceinline__ void stage90_few(const sr_gemm90 &g, const bars90 &ba
     const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + st.tile, *x = smem + st.w.at * g.x_stage + st.phase + lane * 16;
     float sum[NT][4]    = {};
     sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
-    if constexpr (F == SR_Q4_K || F == SR_Q5_K)
-        few_k45<F, NT>(w, x, lane, st.up, sum);
-    else {
-        sr_cols<NT> at = {x, N * 64, {}};
+    sr_cols<NT> at = {x, N * 64, {}};
 #pragma unroll
-        for (int i = 1; i < NT; i++)
-            at.off[i] = i * 512;
+    for (int i = 1; i < NT; i++)
+        at.off[i] = i * 512;
+    if constexpr (F == SR_Q4_K || F == SR_Q5_K)
+        few_k45<F, NT>(w, at, lane, st.up, sum);
+    else
         tile_multiply<F, NT>(w, at, lane, 0, sum);
-    }
 #pragma unroll
     for (int nt = 0; nt < NT; nt++) {
         const float2 f = *(const float2 *)(factor + nt * 8);

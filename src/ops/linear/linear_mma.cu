@@ -3,6 +3,7 @@
  *
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
 #include "ops/linear/between.h"
+#include "ops/linear/chain.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/gemm_mma.h"
 #include "ops/linear/linear_cuda.h"
@@ -367,6 +368,8 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
     size_t gemm      = many(d, rows)                       ? sr_gemm90_scratch(rows, op->dim[0], pairs)
                        : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0])
                                                            : 0;
+    size_t chain     = many(d, rows) && d->chains ? sr_chain_few_scratch(op->dim[0]) : 0;
+    most             = chain > most ? chain : most;
     return SR_CUDA_COUNTERS + (gemm > most ? gemm : most);
 }
 

@@ -7,8 +7,8 @@
  * x over 16 inputs, which are kept as two halves so that nothing is lost.  About 2.5 instructions per Q4_K
  * weight and lane.
  *
- * x        xs + block * row + off[nt]: 16 bytes of a lane's column, steps 0 and 1 (the latter divided by 16);
- *          block 8: the sums
+ * x        get(block, nt): 16 bytes of a lane's column, steps 0 and 1 (the latter divided by 16); block 8: the sums.  In memory (sr_cols), or in
+ *          registers (chain_few.cuh)
  */
 #ifndef SR_OPS_LINEAR_SKINNY_TILE_CUH
 #define SR_OPS_LINEAR_SKINNY_TILE_CUH
@@ -22,6 +22,7 @@ template <int NT> struct sr_cols { /* where a lane finds x */
     const uint8_t *xs;
     uint32_t row; /* bytes from block to block */
     uint32_t off[NT];
+    __device__ __forceinline__ uint4 get(int b, int nt) const { return *(const uint4 *)(xs + b * row + off[nt]); }
 };
 
 __device__ __forceinline__ uint4 at16(const uint8_t *p) { return *(const uint4 *)p; }
@@ -79,13 +80,13 @@ __device__ __forceinline__ void add_scaled(float at[4], const float v[4], float 
 }
 
 /* at += (A . sums of x) * (g, h): A's inputs 4t .. 4t+3 are the tile's sixteen 16-groups. */
-template <int NT>
-__device__ __forceinline__ void offsets(const sr_cols<NT> &x, const sr_frag_a &a, float g, float h,
+template <int NT, class X>
+__device__ __forceinline__ void offsets(const X &x, const sr_frag_a &a, float g, float h,
                                         float at[NT][4])
 {
 #pragma unroll
     for (int nt = 0; nt < NT; nt++) {
-        uint4 s = at16(x.xs + 8 * x.row + x.off[nt]);
+        uint4 s = x.get(8, nt);
         float v[4];
         sr_mma0(v, a, s.x, s.y);
         sr_mma(v, a, s.z, s.w);
@@ -109,8 +110,8 @@ __device__ __forceinline__ kscales kscales_of(const uint4 &h)
 }
 
 /* Q4_K, Q5_K: scales and minimums of 32. */
-template <int F, int NT>
-__device__ __forceinline__ void tile_k45(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane,
+template <int F, int NT, class X>
+__device__ __forceinline__ void tile_k45(const uint8_t *w, const X &x, uint32_t lane,
                                          float at[NT][4])
 {
     const uint32_t t = lane % 4;
@@ -119,9 +120,8 @@ __device__ __forceinline__ void tile_k45(const uint8_t *w, const sr_cols<NT> &x,
     uint64_t mg = s[0].m >> (t * 16), mh = s[1].m >> (t * 16);
     sr_frag_a a       = {{__byte_perm((uint32_t)mg, 0, 0x4040), __byte_perm((uint32_t)mh, 0, 0x4040),
                           __byte_perm((uint32_t)mg, 0, 0x4141), __byte_perm((uint32_t)mh, 0, 0x4141)}};
-    const uint8_t *xs = x.xs;
 #pragma unroll
-    for (int j = 0; j < 4; j++, xs += 2 * x.row) {
+    for (int j = 0; j < 4; j++) {
         uint4 q      = at16(w + j * 512 + lane * 16);
         uint32_t top = F == SR_Q5_K ? at4(w + 2304 + lane * 16 + j * 4) : 0;
 #pragma unroll
@@ -136,7 +136,7 @@ __device__ __forceinline__ void tile_k45(const uint8_t *w, const sr_cols<NT> &x,
             float h = fmaf(byte_f32((uint32_t)s[1].sc, b), s[1].d, big[1]);
 #pragma unroll
             for (int nt = 0; nt < NT; nt++) {
-                uint4 v = at16(xs + b * x.row + x.off[nt]);
+                uint4 v = x.get(2 * j + b, nt);
                 float p[4];
                 sr_mma0(p, s0, v.x, v.y);
                 sr_mma(p, s1, v.z, v.w);
@@ -150,13 +150,13 @@ __device__ __forceinline__ void tile_k45(const uint8_t *w, const sr_cols<NT> &x,
 }
 
 /* Q6_K: scales of 16, a step each. */
-template <int NT>
-__device__ __forceinline__ void tile_k6(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane,
+template <int NT, class X>
+__device__ __forceinline__ void tile_k6(const uint8_t *w, const X &x, uint32_t lane,
                                         float at[NT][4])
 {
-    const uint8_t *sg = w + 2048 + lane / 4 * 16, *sh = sg + 128, *xs = x.xs;
+    const uint8_t *sg = w + 2048 + lane / 4 * 16, *sh = sg + 128;
 #pragma unroll
-    for (int j = 0; j < 4; j++, xs += 2 * x.row) {
+    for (int j = 0; j < 4; j++) {
         uint4 q     = at16(w + j * 512 + lane * 16);
         uint2 top   = at8(w + 2304 + j * 256 + lane * 8);
         uint32_t g4 = at4(sg + j * 4) ^ 0x80808080, h4 = at4(sh + j * 4) ^ 0x80808080; /* scales + 128 */
@@ -171,7 +171,7 @@ __device__ __forceinline__ void tile_k6(const uint8_t *w, const sr_cols<NT> &x, 
             float h0 = byte_f32(h4, b * 2) - 8388736.0f, h1 = byte_f32(h4, b * 2 + 1) - 8388736.0f;
 #pragma unroll
             for (int nt = 0; nt < NT; nt++) {
-                uint4 v = at16(xs + b * x.row + x.off[nt]);
+                uint4 v = x.get(2 * j + b, nt);
                 float p[4];
                 sr_mma0(p, s0, v.x, v.y);
                 add_scaled(at[nt], p, g0, h0);
@@ -200,12 +200,12 @@ __device__ __forceinline__ void tile_k6(const uint8_t *w, const sr_cols<NT> &x, 
 }
 
 /* Q4_0, Q8_0: f16 scales of 32, no minimum. */
-template <int F, int NT>
-__device__ __forceinline__ void tile_0(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, float at[NT][4])
+template <int F, int NT, class X>
+__device__ __forceinline__ void tile_0(const uint8_t *w, const X &x, uint32_t lane, float at[NT][4])
 {
-    const uint8_t *sg = w + (F == SR_Q8_0 ? 4096 : 2048) + lane / 4 * 16, *sh = sg + 128, *xs = x.xs;
+    const uint8_t *sg = w + (F == SR_Q8_0 ? 4096 : 2048) + lane / 4 * 16, *sh = sg + 128;
 #pragma unroll
-    for (int j = 0; j < 4; j++, xs += 2 * x.row) {
+    for (int j = 0; j < 4; j++) {
         float2 dg = __half22float2(sr_half2_of(at4(sg + j * 4))),
                dh = __half22float2(sr_half2_of(at4(sh + j * 4)));
         uint4 q   = at16(w + j * (F == SR_Q8_0 ? 1024 : 512) + lane * 16);
@@ -224,7 +224,7 @@ __device__ __forceinline__ void tile_0(const uint8_t *w, const sr_cols<NT> &x, u
                 nibbles(b ? q.z : q.x, b ? q.w : q.y, s0, s1);
 #pragma unroll
             for (int nt = 0; nt < NT; nt++) {
-                uint4 v = at16(xs + b * x.row + x.off[nt]);
+                uint4 v = x.get(2 * j + b, nt);
                 float p[4];
                 sr_mma0(p, s0, v.x, v.y);
                 if (F == SR_Q8_0) { /* bytes cannot be had times 16 in ten bits */
@@ -252,8 +252,8 @@ __device__ __forceinline__ uint32_t bf16_f16(uint32_t w)
 }
 
 /* 64 inputs: blocks b0, b0 + 1. */
-template <int F, int NT>
-__device__ __forceinline__ void tile_half(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane, uint32_t b0,
+template <int F, int NT, class X>
+__device__ __forceinline__ void tile_half(const uint8_t *w, const X &x, uint32_t lane, uint32_t b0,
                                           float at[NT][4])
 {
     const half2 sixteen = __float2half2_rn(16.0f);
@@ -270,7 +270,7 @@ __device__ __forceinline__ void tile_half(const uint8_t *w, const sr_cols<NT> &x
         }
 #pragma unroll
         for (int nt = 0; nt < NT; nt++) {
-            uint4 v = at16(x.xs + (b0 + b) * x.row + x.off[nt]);
+            uint4 v = x.get(b0 + b, nt);
             sr_mma(at[nt], s[0], v.x, v.y);
             sr_mma(at[nt], s[1], sr_half2_bits(__hmul2(sr_half2_of(v.z), sixteen)),
                    sr_half2_bits(__hmul2(sr_half2_of(v.w), sixteen)));
@@ -278,8 +278,8 @@ __device__ __forceinline__ void tile_half(const uint8_t *w, const sr_cols<NT> &x
     }
 }
 
-template <int F, int NT>
-__device__ __forceinline__ void tile_multiply(const uint8_t *w, const sr_cols<NT> &x, uint32_t lane,
+template <int F, int NT, class X>
+__device__ __forceinline__ void tile_multiply(const uint8_t *w, const X &x, uint32_t lane,
                                               uint32_t b0, float at[NT][4])
 {
     if constexpr (F == SR_Q4_K || F == SR_Q5_K)

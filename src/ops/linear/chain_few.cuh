@@ -1,0 +1,566 @@
+/* chain_few: a chain's kernel for up to eight rows of x (chain.h)
+ * Shapes   per product: m <= 8 rows of x, weights in tiles of 16 rows by 256 inputs.
+ * Roofline bytes = weights; x of every product passes L2 once per multiprocessor, as f16.
+ * Target   H200, 8B Q4_K_M, 8 rows: a layer's four products within 1.6 of reading their weights (measured 1.9: notes/0057).
+ * Mapping  a block per multiprocessor, which has whole row tiles: 16 warps that multiply, and one that asks for weights.  A warp has 256 inputs, and all of
+ *          the block's row tiles: x of its inputs are B operands of mma in 36 registers, which it loads from L2 by itself and waits for alone.  Where inputs are
+ *          many a cluster of two blocks shares them; a warp then has its next 256 when its row tiles are through.  Sums meet in shared memory, a pair of
+ *          row tiles a slot; what is done with them is done by four warps a row tile, in turn, since a warp alone takes long for little.
+ * x        is written by the product before it in the form in which it is multiplied (below).  What a norm divides by is a factor of the sums behind the
+ *          products, its weights are in x; so nobody rounds x again, and no meeting is for x alone.
+ * Archs    sm_90.                                                                               */
+#ifndef SR_OPS_LINEAR_CHAIN_FEW_CUH
+#define SR_OPS_LINEAR_CHAIN_FEW_CUH
+#include "ops/linear/chain.cuh"
+#include "ops/linear/few_tile.cuh"
+
+#if RING
+/* ---- x ------------------------------------------------------------------------------------------------------ */
+
+/* The form, SR_CHAIN_FORM bytes for 256 inputs of eight rows: B operands of the eight 32-blocks, [block][column][t] of 16 bytes (layout.h), of f16 numbers
+ * with a factor for 16 inputs and row; [column][16 inputs] sums of these numbers in f32, and words of the sum of squares that a norm wants, f32 but for
+ * eight bits, which are the factor's exponent.  16 outputs of a row tile are 16 inputs: each warp that adds up a row tile's sums writes all that there is to know of them. */
+enum { FORM_SUMS = 4096 };
+static_assert((int)SR_CHAIN_FORM == FORM_SUMS + 1024, "");
+
+struct xregs { /* 256 inputs of column lane / 4, all with one factor */
+    uint4 v[9];
+    float factor[2]; /* of columns 2t, 2t + 1 */
+    __device__ __forceinline__ uint4 get(int b, int) const { return v[b]; }
+};
+
+__device__ __forceinline__ float quad_sum(float v)
+{
+    v += __shfl_xor_sync(0xffffffff, v, 1);
+    return v + __shfl_xor_sync(0xffffffff, v, 2);
+}
+__device__ __forceinline__ uint32_t quad_top(uint32_t v)
+{
+    v = max(v, __shfl_xor_sync(0xffffffff, v, 1));
+    return max(v, __shfl_xor_sync(0xffffffff, v, 2));
+}
+/* The largest of four magnitudes, as bits: those of what is no number are above all. */
+__device__ __forceinline__ uint32_t top_of(const float4 &v)
+{
+    return max(max(__float_as_uint(v.x) & 0x7fffffff, __float_as_uint(v.y) & 0x7fffffff),
+               max(__float_as_uint(v.z) & 0x7fffffff, __float_as_uint(v.w) & 0x7fffffff));
+}
+/* Of numbers below 2^(e - 126): what makes them 2^10 .. 2^11 at most, and what takes that back (as skinny's). */
+__device__ __forceinline__ uint32_t exponent_of(uint32_t top) { return max(top >> 23, 12u); }
+__device__ __forceinline__ float power_to(uint32_t e) { return __uint_as_float((264 - e) << 23); }
+__device__ __forceinline__ float power_back(uint32_t e) { return __uint_as_float((e - 10) << 23); }
+__device__ __forceinline__ uint2 halves_of(const float4 &v, float f) { return make_uint2(sr_pack(v.x * f, v.y * f), sr_pack(v.z * f, v.w * f)); }
+__device__ __forceinline__ float sum_of_halves(const uint2 &h)
+{
+    const float2 a = __half22float2(sr_half2_of(h.x)), b = __half22float2(sr_half2_of(h.y));
+    return (a.x + a.y) + (b.x + b.y);
+}
+__device__ __forceinline__ uint2 half_times(uint32_t x, uint32_t y, uint32_t by)
+{
+    return make_uint2(sr_half2_bits(__hmul2(sr_half2_of(x), sr_half2_of(by))), sr_half2_bits(__hmul2(sr_half2_of(y), sr_half2_of(by))));
+}
+
+/* Sums of the lane's four groups of 16 inputs, in units of the 256 inputs' factor: two f16 numbers each, so that nothing is lost. */
+__device__ __forceinline__ uint4 sums_of(float s0, float s1, float s2, float s3)
+{
+    const half2 a = __floats2half2_rn(s0, s1), b = __floats2half2_rn(s2, s3);
+    const float2 u = __half22float2(a), v = __half22float2(b);
+    return make_uint4(sr_half2_bits(a), sr_half2_bits(b), sr_pack(s0 - u.x, s1 - u.y), sr_pack(s2 - v.x, s3 - v.y));
+}
+__device__ __forceinline__ void factors_of(xregs &x, float factor)
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        x.factor[i] = __shfl_sync(0xffffffff, factor, (threadIdx.x % 4 * 2 + i) * 4);
+}
+
+/* 256 inputs that the product before has written; the lane's part of the sum of squares. */
+__device__ __forceinline__ float x_formed(const uint8_t *form, bool there, xregs &x)
+{
+    const uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const uint4 none    = {0, 0, 0, 0};
+#pragma unroll
+    for (int b = 0; b < 8; b++)
+        x.v[b] = there ? __ldcg((const uint4 *)(form + b * 512 + lane * 16)) : none;
+    const uint4 *sums = (const uint4 *)(form + FORM_SUMS + g * 128 + t * 32), s = there ? __ldcg(sums) : none, r = there ? __ldcg(sums + 1) : none;
+    const uint32_t word[4] = {s.y, s.w, r.y, r.w},
+                   top     = max(quad_top(max(max(s.y & 255, s.w & 255), max(r.y & 255, r.w & 255))), 12u);
+    float m[4], squares = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        m[i] = __uint_as_float((uint32_t)max((int)(word[i] & 255) - (int)top + 127, 0) << 23);
+        squares += __uint_as_float(word[i] & ~255u);
+    }
+    const uint32_t by[2] = {sr_pack(m[0], m[1] * 0.0625f), sr_pack(m[2], m[3] * 0.0625f)}; /* step 1 is divided by 16 */
+    x.v[8] = sums_of(__uint_as_float(s.x) * m[0], __uint_as_float(s.z) * m[1], __uint_as_float(r.x) * m[2], __uint_as_float(r.z) * m[3]);
+    factors_of(x, power_back(top));
+#pragma unroll
+    for (int b = 0; b < 8; b++) {
+        const uint32_t u = __shfl_sync(0xffffffff, by[b % 2], (lane & ~3u) + b / 2);
+        const uint2 v = half_times(x.v[b].x, x.v[b].y, __byte_perm(u, 0, 0x1010)), w = half_times(x.v[b].z, x.v[b].w, __byte_perm(u, 0, 0x3232));
+        x.v[b] = make_uint4(v.x, v.y, w.x, w.y);
+    }
+    return squares;
+}
+
+/* Of 2n numbers of two lanes that differ in `bit` the upper one gets the sums of the second half, the other those of the first. */
+template <int N> __device__ __forceinline__ void halve(float *s, uint32_t bit)
+{
+    const bool upper = threadIdx.x & bit;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const float other = __shfl_xor_sync(0xffffffff, upper ? s[i] : s[i + N], bit);
+        s[i]              = (upper ? s[i + N] : s[i]) + other;
+    }
+}
+
+/* 256 inputs from a slot; norm: weights, or NULL. */
+__device__ __forceinline__ float x_from_slot(const float *from, const float *norm, bool there, xregs &x)
+{
+    const uint32_t t = threadIdx.x % 4;
+    const float4 zero = {0, 0, 0, 0};
+    float4 v[16];
+    float squares = 0, s[16];
+    uint32_t top  = 0;
+#pragma unroll
+    for (int i = 0; i < 16; i++)
+        v[i] = there ? __ldcg((const float4 *)(from + i * 16 + t * 4)) : zero;
+    if (norm) {
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            const float4 w = __ldg((const float4 *)(norm + i * 16 + t * 4));
+            squares += v[i].x * v[i].x + v[i].y * v[i].y + v[i].z * v[i].z + v[i].w * v[i].w;
+            v[i] = make_float4(v[i].x * w.x, v[i].y * w.y, v[i].z * w.z, v[i].w * w.w);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 16; i++)
+        top = max(top, top_of(v[i]));
+    const uint32_t e = exponent_of(quad_top(top));
+    const float f    = power_to(e);
+    factors_of(x, power_back(e));
+#pragma unroll
+    for (int b = 0; b < 8; b++) {
+        const uint2 h0 = halves_of(v[2 * b], f), h1 = halves_of(v[2 * b + 1], f * 0.0625f);
+        s[2 * b]     = sum_of_halves(h0);
+        s[2 * b + 1] = sum_of_halves(h1) * 16;
+        x.v[b]       = make_uint4(h0.x, h0.y, h1.x, h1.y);
+    }
+    /* Sixteen sums of four lanes each; lane t wants 4t .. 4t + 3. */
+    halve<8>(s, 2);
+    halve<4>(s, 1);
+    x.v[8] = sums_of(s[0], s[1], s[2], s[3]);
+    return squares;
+}
+
+template <class OP> __device__ __forceinline__ uint32_t of_sixteen(uint32_t v, const OP &op)
+{
+#pragma unroll
+    for (int j = 1; j < 16; j *= 2)
+        v = op(v, __shfl_xor_sync(0xffffffff, v, j));
+    return v;
+}
+__device__ __forceinline__ float sum_of_sixteen(float v)
+{
+    return __uint_as_float(of_sixteen(__float_as_uint(v), [](uint32_t p, uint32_t q) { return __float_as_uint(__uint_as_float(p) + __uint_as_float(q)); }));
+}
+
+/* Output lane % 16 of a row tile and `column` becomes x of the next product, whose input it is, 16 of them from `input` on.  w: the norm's weight. */
+__device__ __forceinline__ void form_out(uint8_t *to, uint32_t input, uint32_t column, float y, float w, bool there)
+{
+    const uint32_t r = threadIdx.x % 16, group = input / 16 % 16;
+    const float v    = y * w;
+    const uint32_t e = exponent_of(of_sixteen(__float_as_uint(v) & 0x7fffffff, [](uint32_t p, uint32_t q) { return max(p, q); }));
+    const half h     = __float2half_rn(v * power_to(e));
+    const float sum = sum_of_sixteen(__half2float(h)), squares = sum_of_sixteen(y * y);
+    to += (size_t)(input / 256) * SR_CHAIN_FORM;
+    if (!there)
+        return;
+    *(half *)(to + group / 2 * 512 + (column * 4 + r / 4) * 16 + group % 2 * 8 + r % 4 * 2) = h;
+    if (r == 0)
+        *(uint2 *)(to + FORM_SUMS + column * 128 + group * 8) = make_uint2(__float_as_uint(sum), (__float_as_uint(squares) & ~255u) | e);
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------ */
+
+/* The block's row tiles; 256-blocks of its inputs. */
+__device__ __forceinline__ uint32_t set_of(const sr_chainlink &a) { return blockIdx.x >> a.halved; }
+__device__ __forceinline__ uint32_t tile_of(const sr_chainlink &a) { return (set_of(a) * a.rows_block + min(set_of(a), a.rows_extra)) << a.glu; }
+__device__ __forceinline__ uint32_t tiles_of(const sr_chainlink &a) { return (a.rows_block + (set_of(a) < a.rows_extra)) << a.glu; }
+__device__ __forceinline__ uint32_t first_of(const sr_chainlink &a) { return a.k_at[blockIdx.x & a.halved]; }
+__device__ __forceinline__ uint32_t blocks_of(const sr_chainlink &a) { return a.k_at[(blockIdx.x & a.halved) + 1] - first_of(a); }
+__device__ __forceinline__ uint32_t groups_of(const sr_chainlink &a) { return 1u << a.groups_log; }
+
+/* A ring of stages, and how often it went round. */
+struct turn {
+    uint32_t at, parity;
+    __device__ __forceinline__ void next(uint32_t n)
+    {
+        if (++at == n) {
+            at = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+struct few { /* a block's shared memory; there: what the twin has sent */
+    uint8_t *sums, *ring;
+    float *there, *squares;
+    uint64_t *full, *empty, *twin, *come, *gone, *begun; /* of slots; of pairs that the twin sends; of stages; the first product's x is there */
+};
+
+/* Asks for the tiles of all products in the order in which they are multiplied: by 256-blocks as many as there are groups of warps, of all row tiles.
+ * A stage has a row tile's, which lie side by side, or those of two where half of the warps have each. */
+__device__ __forceinline__ void ask_all(const sr_chain &c, const few &b)
+{
+    const uint32_t lane = threadIdx.x % 32;
+    turn f              = {0, 1};
+    uint32_t asked      = 0;
+#pragma unroll 1
+    for (uint32_t i = 0; i < c.n; i++) {
+        const sr_chainlink &a = c.link[i];
+        const uint32_t rows = tiles_of(a), first = tile_of(a), step = CHAIN_WARPS >> a.groups_log;
+#pragma unroll 1
+        for (uint32_t k = 0; k < blocks_of(a); k += groups_of(a))
+#pragma unroll 1
+            for (uint32_t row = 0; row < rows; row += step, f.next(c.depth)) {
+                uint32_t tile;
+                const sr_chainpart &w = part_of_row(a, first + min(row + lane, rows - 1), &tile);
+                const uint32_t bytes = SR_CHAIN_BYTES(w.what) * min(groups_of(a), blocks_of(a) - k), both = bytes + __shfl_down_sync(0xffffffff, bytes, 1),
+                               n = min(step, rows - row);
+                if (asked++ == c.first) /* more would keep x from coming */
+                    sr_bar_wait(b.begun, 0);
+                sr_bar_wait(b.gone + f.at, f.parity);
+                if (lane == 0)
+                    sr_bar_expect(b.come + f.at, n == 2 ? both : bytes);
+                __syncwarp();
+                if (lane < n)
+                    sr_bulk_load(b.ring + f.at * c.stage + lane * (c.stage / 2), w.p + ((size_t)tile * a.row_k + first_of(a) + k) * SR_CHAIN_BYTES(w.what),
+                                 bytes, b.come + f.at);
+            }
+    }
+}
+
+/* ---- sums --------------------------------------------------------------------------------------------------- */
+
+/* Slots of sums, each of a pair of row tiles: [row tile][group of warps][128].  Of 16 rows by 8 columns two columns are 32 numbers, in four
+ * eights (column, upper rows), which are exchanged so that an mma's lanes write, and eight lanes that read four rows each, meet no bank twice. */
+enum { SUMS_GROUP = 512, SUMS_ROW = SUMS_GROUP << WARPS_LOG, SUMS_SLOT = 2 * SUMS_ROW };
+static_assert((int)SUMS_SLOT == (int)SR_CHAIN_SLOT, "");
+
+__device__ __forceinline__ void arrive(uint64_t *bar, uint32_t times)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(sr_smem(bar)), "r"(times) : "memory");
+}
+
+/* at: rows g, g + 8 of columns 2t, 2t + 1, to those of its warp's group. */
+__device__ __forceinline__ void sums_out(uint8_t *sums, const float at[4], const xregs &x, bool add)
+{
+    const uint32_t lane = threadIdx.x % 32, t = lane % 4, own = sr_smem(sums) + t * 160 + lane / 4 * 4;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const uint32_t to = own ^ (i % 2 * 2 + i / 2) * 32;
+        float v           = at[i] * x.factor[i % 2];
+        if (add) {
+            float was;
+            asm volatile("ld.shared.f32 %0, [%1];" : "=f"(was) : "r"(to) : "memory");
+            v += was;
+        }
+        asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(v) : "memory");
+    }
+}
+
+/* Row lane % 16 of a column, of all groups. */
+__device__ __forceinline__ float sums_in(const uint8_t *sums, uint32_t column, uint32_t groups)
+{
+    const uint32_t r = threadIdx.x % 16;
+    const uint8_t *p = sums + column / 2 * 128 + ((column % 2 * 2 + r / 8) ^ column / 2) * 32 + r % 8 * 4;
+    float v          = 0;
+#pragma unroll 1
+    for (uint32_t i = 0; i < groups; i += 8) {
+        float u[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            u[j] = i + j < groups ? *(const float *)(p + (i + j) * SUMS_GROUP) : 0;
+        v += ((u[0] + u[1]) + (u[2] + u[3])) + ((u[4] + u[5]) + (u[6] + u[7]));
+    }
+    return v;
+}
+
+/* What the norm divides by, inverted, of a column; and the sums' unit. */
+__device__ __forceinline__ float factor_of(const sr_chainlink &a, const float *squares, uint32_t column, uint32_t groups)
+{
+    if (!a.norm)
+        return 0x1p24f;
+    const uint32_t r = threadIdx.x % 16;
+    const float v    = sum_of_sixteen(r < groups ? squares[r * 8 + column] : 0);
+    return rsqrtf(__fdividef(v, (float)a.cols) + a.eps) * 0x1p24f; /* as divisor_of */
+}
+
+/* Where output lane % 16 of a row tile goes, and what is added to it; the weight of the norm behind it. */
+struct target {
+    uint32_t input;
+    float z, bias, w;
+};
+__device__ __forceinline__ target target_of(const sr_chainlink &a, uint32_t row, uint32_t column, bool there)
+{
+    uint32_t tile;
+    const sr_chainpart &w = part_of_row(a, row, &tile);
+    const uint32_t r      = threadIdx.x % 16;
+    target t              = {a.glu ? tile * 16 : w.y0 + tile * 16, 0, 0, 1};
+    if (!a.glu && w.bias)
+        t.bias = __ldg(w.bias + tile * 16 + r);
+    if (a.z && there)
+        t.z = __ldcg(a.z + (size_t)column * a.width + t.input + r);
+    if (a.norm_next)
+        t.w = __ldg(a.norm_next + t.input + r);
+    return t;
+}
+__device__ __forceinline__ void finish(const sr_chainlink &a, const target &t, uint32_t column, float v, bool there)
+{
+    if (!a.glu)
+        v += t.bias + t.z;
+    if (a.y && there)
+        a.y[(size_t)column * a.width + t.input + threadIdx.x % 16] = v;
+    if (a.to)
+        form_out(a.to, t.input, column, v, t.w, there);
+}
+
+/* What is done with a pair's sums is cut in items of two columns, of both row tiles (one number comes of them: gated units, halved inputs) or of one;
+ * `items` of them to a pair, which the warps take in turn. */
+__device__ __forceinline__ uint32_t items_of(const sr_chainlink &a) { return a.glu | a.halved ? 4 : 8; }
+
+/* The sums of an item, in `slot`, become y, and x of the next product. */
+__device__ __forceinline__ void finish_item(const sr_chainlink &a, const few &b, uint32_t pair, uint32_t item, uint32_t slot, const target &t, uint32_t m,
+                                            uint32_t parity)
+{
+    const uint32_t lane = threadIdx.x % 32, column = item % 4 * 2 + lane / 16, groups = min(groups_of(a), blocks_of(a)), rank = blockIdx.x % 2,
+                   both = a.glu | a.halved, two = 2 * pair + 1 < tiles_of(a);
+    const uint8_t *sums = b.sums + slot * SUMS_SLOT;
+    const float f       = factor_of(a, b.squares, column, groups);
+    float v             = sums_in(sums + item / 4 * SUMS_ROW, column, groups), w = both && two ? sums_in(sums + SUMS_ROW, column, groups) : 0;
+    __syncwarp();
+    if (lane == 0)
+        arrive(b.empty + slot, both || !two ? 2 : 1);
+    if (a.halved) { /* each of a pair of row tiles is finished by one of the two blocks */
+        float *there = b.there + pair * 128 + column * 16 + lane % 16;
+        if (two || rank) {
+            const uint32_t away = sr_cluster_offset(b.there, rank ^ 1);
+            sr_store_there(sr_smem(there) + away, __float_as_uint(rank ? v : w), sr_smem(b.twin + pair) + away);
+        }
+        if (!two && rank)
+            return;
+        sr_bar_wait(b.twin + pair, parity);
+        v = rank ? *there + w : v + *there;
+    }
+    v *= f;
+    if (a.glu)
+        v = (a.glu_gelu ? sr_gelu(v) : sr_silu(v)) * (w * f);
+    finish(a, t, column, v, column < m);
+}
+
+/* The item of a pair that is this warp's, or none: 8 and more.  Its target. */
+__device__ __forceinline__ uint32_t item_in(const sr_chainlink &a, uint32_t pair, uint32_t warp)
+{
+    const uint32_t item = (warp - items_of(a) * pair) % CHAIN_WARPS;
+    return item < items_of(a) && 2 * pair + (a.glu | a.halved ? 0 : item / 4) < tiles_of(a) ? item : 8;
+}
+__device__ __forceinline__ target target_in(const sr_chainlink &a, uint32_t pair, uint32_t item, uint32_t m)
+{
+    const uint32_t column = item % 4 * 2 + threadIdx.x % 32 / 16,
+                   row = 2 * pair + (a.glu ? 0 : a.halved ? blockIdx.x % 2 & 2 * pair + 1 < tiles_of(a) : item / 4);
+    return target_of(a, tile_of(a) + row, column, column < m);
+}
+
+/* ---- meeting ------------------------------------------------------------------------------------------------ */
+
+__device__ __forceinline__ void all_here(void) { asm volatile("bar.sync 1, %0;" ::"r"(32 * CHAIN_WARPS) : "memory"); }
+
+/* meet(), of the warps that multiply. */
+__device__ __forceinline__ void meet_few(uint32_t *counter, uint32_t blocks)
+{
+    all_here();
+    if (threadIdx.x == 0) {
+        uint32_t add = blockIdx.x ? 1 : 0x80000000u - (blocks - 1), was, now;
+        asm volatile("atom.add.acq_rel.gpu.u32 %0, [%1], %2;" : "=r"(was) : "l"(counter), "r"(add) : "memory");
+        do {
+            asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
+        } while (((was ^ now) & 0x80000000u) == 0);
+    }
+    all_here();
+}
+
+/* ---- products ----------------------------------------------------------------------------------------------- */
+
+template <uint32_t FORMATS> __device__ __forceinline__ void few_tile(uint32_t format, const uint8_t *w, const xregs &x, uint32_t up, float at[1][4])
+{
+    const uint32_t lane = threadIdx.x % 32;
+#define CASE(F)                                                                                              \
+    if constexpr ((FORMATS & ONLY(F)) != 0)                                                                  \
+        if (FORMATS == ONLY(F) || format == F) {                                                             \
+            if constexpr (F == SR_Q4_K || F == SR_Q5_K)                                                      \
+                few_k45<F, 1>(w, x, lane, up, at);                                                           \
+            else                                                                                             \
+                tile_multiply<F, 1>(w, x, lane, 0, at);                                                      \
+            return;                                                                                          \
+        }
+    CASE(SR_Q4_K)
+    CASE(SR_Q5_K)
+    CASE(SR_Q6_K)
+    CASE(SR_Q4_0)
+    CASE(SR_Q8_0)
+#undef CASE
+}
+
+/* Before the first product: whoever waits for this launch may come, the twin is there, and so is what the launch before has written.  Rows of x. */
+__device__ __forceinline__ uint32_t rows_here(const sr_chain &c)
+{
+    if (c.twin)
+        sr_cluster_arrive();
+    sr_pdl_launch();
+    if (c.twin)
+        sr_cluster_wait();
+    sr_pdl_wait();
+    return min(__ldcg(c.count), c.m);
+}
+
+/* A warp's products. */
+template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const sr_chain &c, const few &b)
+{
+    const uint32_t lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0), up = __shfl_sync(0xffffffff, c.twice_1024, 0),
+                   m = rows_here(c);
+    turn f = {0, 0}, put = {0, 0}, done = {0, 0};
+    uint32_t halved = 0; /* links whose inputs were halved */
+#pragma unroll 1
+    for (uint32_t i = 0; i < c.n; i++) {
+        const sr_chainlink &a = c.link[i];
+        const uint32_t group = warp & (groups_of(a) - 1), own = warp >> a.groups_log, step = CHAIN_WARPS >> a.groups_log, rows = tiles_of(a),
+                       n_pair = (rows + 1) / 2, behind = n_pair > c.slots ? 1 : n_pair;
+        uint32_t tile, first = warp / items_of(a);
+        const uint32_t what = part_of_row(a, tile_of(a) + min(lane, max(rows, 1u) - 1), &tile).what; /* of row tile `lane` */
+        float squares       = 0;
+        if (i)
+            meet_few(c.meet, c.blocks);
+        if (a.halved && threadIdx.x < c.slots) /* the twin's sums of the row tile that is this block's, if there is one */
+            sr_bar_expect(b.twin + threadIdx.x, 2 * threadIdx.x + blockIdx.x % 2 < rows ? 512 : 0);
+        target t = {};
+        if (item_in(a, first, warp) < 8) /* while the products run */
+            t = target_in(a, first, item_in(a, first, warp), m);
+#pragma unroll 1
+        for (uint32_t k = 0; k < blocks_of(a); k += groups_of(a)) {
+            const bool mine = k + group < blocks_of(a), last = k + groups_of(a) >= blocks_of(a);
+            turn to         = put;
+            xregs x;
+            if (mine) {
+                const uint32_t at = first_of(a) + k + group;
+                squares += a.from ? x_formed(a.from + (size_t)at * SR_CHAIN_FORM, lane / 4 < m, x)
+                                  : x_from_slot(a.x + (size_t)(lane / 4) * a.x_stride + at * 256, a.norm ? a.norm + at * 256 : NULL, lane / 4 < m, x);
+            }
+            if (i == 0 && k == 0) {
+                __syncwarp();
+                if (lane == 0)
+                    sr_bar_arrive(b.begun);
+            }
+            if (last && a.norm && own == 0) {
+                squares = quad_sum(squares);
+                if (lane % 4 == 0)
+                    b.squares[group * 8 + lane / 4] = squares;
+            }
+            uint32_t pair = 0;
+#pragma unroll 1
+            for (uint32_t row = 0; row < rows || (last && pair < n_pair + behind);) {
+                if (row < rows) {
+                    const uint32_t slot_row = (row + own) % 2, now = __shfl_sync(0xffffffff, what, row + own);
+                    if (k == 0 && row % 2 == 0)
+                        sr_bar_wait(b.empty + to.at, to.parity ^ 1);
+                    sr_bar_wait(b.come + f.at, f.parity);
+                    if (mine && row + own < rows) {
+                        float v[1][4] = {};
+                        few_tile<FORMATS>(SR_CHAIN_FORMAT(now), b.ring + f.at * c.stage + own * (c.stage / 2) + group * SR_CHAIN_BYTES(now), x, up, v);
+                        sums_out(b.sums + to.at * SUMS_SLOT + slot_row * SUMS_ROW + group * SUMS_GROUP, v[0], x, k > 0);
+                    }
+                    __syncwarp();
+                    if (lane == 0)
+                        sr_bar_arrive(b.gone + f.at);
+                    f.next(c.depth);
+                    row += step;
+                    if (row % 2 && row < rows)
+                        continue;
+                    if (last && lane == 0) /* the end of a pair */
+                        sr_bar_arrive(b.full + to.at);
+                    to.next(c.slots);
+                }
+                if (last && pair++ >= behind) { /* what is a pair behind, or with few of them all of it, is finished */
+                    const uint32_t p = pair - 1 - behind, item = item_in(a, p, warp);
+                    if (item < 8) {
+                        if (p != first)
+                            t = target_in(a, p, item, m);
+                        sr_bar_wait(b.full + done.at, done.parity);
+                        finish_item(a, b, p, item, done.at, t, m, halved & 1);
+                    }
+                    done.next(c.slots);
+                }
+            }
+            if (last)
+                put = to;
+        }
+        halved += a.halved;
+    }
+}
+#endif
+
+/* A block has 640 x 96 registers: 512 threads with 112, 128 with 32. */
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define GIVE_REGISTERS() asm volatile("setmaxnreg.dec.sync.aligned.u32 32;")
+#define TAKE_REGISTERS() asm volatile("setmaxnreg.inc.sync.aligned.u32 112;")
+#else
+#define GIVE_REGISTERS() (void)0
+#define TAKE_REGISTERS() (void)0
+#endif
+template <uint32_t FORMATS> __global__ void __launch_bounds__(32 * (CHAIN_WARPS + SR_CHAIN_BESIDES), 1) chain_few_kernel(const __grid_constant__ sr_chain c)
+{
+#if RING
+    extern __shared__ __align__(1024) uint8_t smem[];
+    uint64_t *bars = (uint64_t *)(smem + c.at_bar);
+    const few b    = {smem, smem + c.at_ring, (float *)(smem + c.at_there), (float *)(smem + c.at_squares), bars, bars + c.slots, bars + 2 * c.slots,
+                      bars + 3 * c.slots, bars + 3 * c.slots + c.depth, bars + 3 * c.slots + 2 * c.depth};
+    if (threadIdx.x < c.slots) {
+        sr_bar_init(b.full + threadIdx.x, CHAIN_WARPS);
+        sr_bar_init(b.empty + threadIdx.x, 8);
+        sr_bar_init(b.twin + threadIdx.x, 1);
+    }
+    if (threadIdx.x < c.depth) {
+        sr_bar_init(b.come + threadIdx.x, 1);
+        sr_bar_init(b.gone + threadIdx.x, CHAIN_WARPS);
+    }
+    if (threadIdx.x == 0)
+        sr_bar_init(b.begun, CHAIN_WARPS);
+    sr_bar_fence();
+    __syncthreads();
+    if (threadIdx.x >= 32 * CHAIN_WARPS) {
+        GIVE_REGISTERS();
+        if (threadIdx.x < 32 * (CHAIN_WARPS + 1)) {
+            if (c.twin)
+                sr_cluster_arrive();
+            sr_pdl_launch();
+            ask_all(c, b);
+        }
+    } else {
+        TAKE_REGISTERS();
+        multiply_all<FORMATS>(c, b);
+    }
+#endif
+}
+
+template <uint32_t FORMATS> static cudaError_t chain_few_start(const cudaLaunchConfig_t *config, const sr_chain *c)
+{
+    int bytes     = (int)config->dynamicSmemBytes;
+    cudaError_t e = cudaFuncSetAttribute(chain_few_kernel<FORMATS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (!e)
+        e = cudaFuncSetAttribute(chain_few_kernel<FORMATS>, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+    return e ? e : cudaLaunchKernelEx(config, chain_few_kernel<FORMATS>, *c);
+}
+
+/* The start of an instance that knows `formats`, if FORMATS do. */
+template <uint32_t FORMATS> static sr_chainstart chain_few_of(uint32_t formats) { return (formats & ~FORMATS) == 0 ? chain_few_start<FORMATS> : NULL; }
+#endif

@@ -1,0 +1,108 @@
+/* chain_few_plan: host side of chain_few.cuh: how a chain's products are cut up where x is written by the product before. */
+#include "ops/linear/chain.h"
+
+enum {
+    WARPS  = 1 << SR_CHAIN_WARPS_LOG,
+    OWN    = 1280, /* what kernel and system keep of a block's shared memory */
+    TILES  = 32,   /* most row tiles of a block: a warp's lanes know one each */
+    SLOTS  = 3,    /* slots of sums that come round: one is written, one still by others, one is added up; with two all wait (notes/0057) */
+    LEAST  = 2,    /* stages of a ring at least, and at most */
+    MOST   = 6,
+    AHEAD  = 2,    /* stages asked for before x */
+    GROUPS = 3,    /* log2 of the groups of warps at least: half of them have every second row tile then */
+    HALVED = 32,   /* 256-blocks of inputs beyond which two blocks share them: half as much of x to bring, and 256 of a warp's two times instead of four */
+};
+
+static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+static uint32_t max_u(uint32_t a, uint32_t b) { return a > b ? a : b; }
+static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
+
+/* 256-blocks of inputs of a block. */
+static uint32_t most_of(const sr_chainlink *s) { return max_u(s->k_at[1], s->k_at[2] - s->k_at[1]); }
+
+/* Row tiles and inputs of a product; the slots of sums it wants, 0: it cannot be had. */
+static uint32_t cut(sr_chainlink *s, uint32_t blocks)
+{
+    s->halved            = s->blocks_k > HALVED && !s->norm && !s->glu && blocks % 2 == 0;
+    const uint32_t unit  = s->row_tiles >> s->glu, sets = blocks >> s->halved;
+    s->rows_block        = unit / sets;
+    s->rows_extra        = unit % sets;
+    s->k_at[0]           = 0;
+    s->k_at[1]           = s->blocks_k >> s->halved;
+    s->k_at[2]           = s->blocks_k;
+    s->row_k             = s->blocks_k;
+    s->groups_log        = GROUPS;
+    while (s->groups_log < SR_CHAIN_WARPS_LOG && 1u << s->groups_log < most_of(s))
+        s->groups_log++;
+    const uint32_t rows = (s->rows_block + (s->rows_extra > 0)) << s->glu, pairs = div_up(rows, 2);
+    if (rows > TILES || most_of(s) < 1u << GROUPS || s->part[0].per != 1 || s->width % 4)
+        return 0;
+    return pairs <= SLOTS || most_of(s) > WARPS ? pairs : (uint32_t)SLOTS;
+}
+
+/* What a product hands to the next one: its x in the form, instead of y where nobody else reads that. */
+static void join(sr_chainlink *s, sr_chainlink *next)
+{
+    const uint32_t made = s->glu ? s->row_tiles / 2 * 16 : s->row_tiles * 16;
+    if (next->x != s->y || next->x_stride != s->width || next->cols != s->width || made != s->width)
+        return;
+    s->to        = (uint8_t *)next; /* places: sr_chain_few_place */
+    next->from   = s->to;
+    s->norm_next = next->norm;
+    if (s->unread)
+        s->y = NULL;
+}
+
+bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
+{
+    const uint32_t smem = (uint32_t)d->smem_block - OWN;
+    uint32_t slots = 0, tile = 0;
+    *c             = *found;
+    c->few         = 1;
+    c->blocks      = (uint32_t)d->sms;
+    c->twice_1024  = 0x64006400;
+    c->twin = c->beside = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        sr_chainlink *s     = &c->link[i];
+        const uint32_t want = cut(s, c->blocks);
+        if (!want)
+            return false;
+        slots = max_u(slots, want);
+        c->twin |= s->halved;
+        s->from = NULL;
+        s->to   = NULL;
+        if (i)
+            join(&c->link[i - 1], s);
+        for (uint32_t k = 0; k < s->n_part; k++) {
+            if (s->part[k].per != 1 || s->part[k].y0 % 16)
+                return false;
+            tile = max_u(tile, SR_CHAIN_BYTES(s->part[k].what));
+        }
+    }
+    c->slots      = slots;
+    c->at_there   = slots * SR_CHAIN_SLOT;
+    c->at_squares = c->at_there + slots * 512;
+    c->at_bar     = c->at_squares + WARPS * 8 * 4;
+    c->at_ring    = c->at_bar + up128(8 * (2 * MOST + 3 * slots + 1));
+    c->stage      = WARPS * tile;
+    c->depth      = c->at_ring < smem ? (smem - c->at_ring) / c->stage : 0;
+    c->depth      = c->depth > MOST ? (uint32_t)MOST : c->depth;
+    c->first      = c->depth < AHEAD ? c->depth : (uint32_t)AHEAD;
+    c->smem       = c->at_ring + c->depth * c->stage;
+    return c->depth >= LEAST;
+}
+
+size_t sr_chain_few_scratch(uint32_t cols) { return (size_t)2 * div_up(cols, 256) * SR_CHAIN_FORM; }
+
+/* Two places by turns: a product's x may be overwritten when all have met behind it. */
+void sr_chain_few_place(sr_chain *c, void *scratch)
+{
+    uint32_t longest = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        longest = max_u(longest, c->link[i].blocks_k);
+    for (uint32_t i = 1; i < c->n; i++)
+        if (c->link[i].from) {
+            c->link[i - 1].to = (uint8_t *)scratch + (size_t)(i % 2) * longest * SR_CHAIN_FORM;
+            c->link[i].from   = c->link[i - 1].to;
+        }
+}
