@@ -27,6 +27,7 @@ template <int N, uint32_t FORMATS> struct shape90 {
     static constexpr uint32_t x_stage = sr_gemm90_piece(N, FORMATS);
     static constexpr int rows     = N >> pairs; /* of x */
     static constexpr uint32_t lanes = sr_gemm90_wide(N) * 32;
+    static constexpr bool later   = N > 64; /* a unit's scales are asked for behind its first tile */
     static constexpr float unit   = few && sr_gemm90_tile_k(FORMATS) == 256 ? 0x1p-24f : 1.0f;
 };
 
@@ -448,6 +449,29 @@ template <int N> __device__ __forceinline__ float *scales90(const sr_gemm90 &g, 
     return (float *)(smem + g.at_bar + SR_GEMM90_BARS) + ((even ? seats : 0) + (seat.at << g.split_log) + seat.phase) * N;
 }
 
+/* A thread's share of a unit's scales. */
+template <int N, uint32_t FORMATS> struct some90 {
+    using P = shape90<N, FORMATS>;
+    static constexpr int most = (P::rows + P::lanes - 1) / P::lanes;
+    float v[most];
+    __device__ __forceinline__ void ask(const sr_gemm90 &g, const unit90 &s, uint32_t n)
+    {
+        sr_pdl_wait();
+#pragma unroll
+        for (uint32_t i = 0; i < most; i++) {
+            const uint32_t r = threadIdx.x % P::lanes + i * P::lanes, at = s.column * P::rows + r;
+            v[i]             = r < P::rows && at < n ? __ldcg(g.scale + at) : 0;
+        }
+    }
+    __device__ __forceinline__ void put(float *scale) const
+    {
+#pragma unroll
+        for (uint32_t i = 0; i < most; i++)
+            if (threadIdx.x % P::lanes + i * P::lanes < P::rows)
+                scale[threadIdx.x % P::lanes + i * P::lanes] = v[i];
+    }
+};
+
 template <int N, uint32_t FORMATS>
 __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uint32_t n, uint32_t columns)
 {
@@ -471,7 +495,8 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
         st.tile             = ((min(tile, s.tiles - 1) << g.split_log) + seat.phase) * part.bytes;
         float *scale = P::few ? NULL : scales90<N>(g, smem, seat, even);
         even         = !even;
-        for (uint32_t i = threadIdx.x % P::lanes; !P::few && i < P::rows; i += P::lanes) /* while the first tiles are on their way */
+        some90<N, FORMATS> scales;
+        for (uint32_t i = threadIdx.x % P::lanes; !P::few && !P::later && i < P::rows; i += P::lanes) /* while the first tiles are on their way */
             scale[i] = s.column * P::rows + i < n ? __ldcg(g.scale + s.column * P::rows + i) : 0;
 #pragma unroll
         for (int j = 0; j < N / 2; j++)
@@ -484,12 +509,19 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
             sr_bar_wait(bar.x_full, 0);
         }
         const float *factor = (const float *)(smem + g.at_bar + SR_GEMM90_BARS) + threadIdx.x % 4 * 2; /* few columns: of each 256 inputs */
-        for (uint32_t k = s.k0; k < k1; k++)
+        if (P::later && k1 <= s.k0)
+            scales.ask(g, s, n);
+        for (uint32_t k = s.k0; k < k1; k++) {
             any_stage90<N, FORMATS>(g, bar, smem, part.format, factor + ((k << g.split_log) + seat.phase) / (8 / P::w_blocks) * N, st);
+            if (P::later && k == s.k0) /* nobody has waited for them, nor for the launch before: x is here, and they are */
+                scales.ask(g, s, n);
+        }
         if (k1 < s.k1) /* a last step in which others' inputs end */
             skip90<N, FORMATS>(g, bar, st);
         for (uint32_t k = max(k1, s.k0) + 1; P::few && k < s.k1; k++) /* a warp that has no row tile */
             skip90<N, FORMATS>(g, bar, st);
+        if constexpr (P::later)
+            scales.put(scale);
         constexpr int E = P::rows / 2; /* sums of this thread */
         const auto t    = target90_of<N, FORMATS>(g, s, tile, n);
         if constexpr (P::pairs)
@@ -560,7 +592,8 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
         asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
     else
         asm volatile("setmaxnreg.inc.sync.aligned.u32 104;");
-    sr_pdl_wait();
+    if (!shape90<N, FORMATS>::later)
+        sr_pdl_wait();
     consume90<N, FORMATS>(g, smem, n, columns);
 #endif
 }
