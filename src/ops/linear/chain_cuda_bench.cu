@@ -1,6 +1,7 @@
 /* chain_cuda_bench - a layer's products as one chain against one launch each, and where a chain's time goes.
  *
  *   strata-bench-chain-cuda            layers of 8B, 70B and 1.1B, 1 to 8 rows: us a layer, share of the read limit
+ *   strata-bench-chain-cuda rows       16 to 128 rows, too many for a chain: launches as steps have them, norms and gated unit with the product behind them
  *   strata-bench-chain-cuda check M    one chain of 8B Q4_K with M rows, not timed: for the sanitizer, which faults at a kernel of clusters
  *                                      behind those that --launch-count lets it look at
  *
@@ -13,7 +14,7 @@
 
 #define READ_LIMIT 4365e9
 
-enum { X, A, H, GU, ACT, QKV, SLOTS, OPS = 7, WEIGHTS = 9 };
+enum { X, A, H, GU, ACT, QKV, SLOTS, OPS = 7, WEIGHTS = 9, ROWS = 128 };
 
 typedef struct {
     const char *name;
@@ -78,8 +79,8 @@ static void open(layer_bench *b, const model *m, const sr_cudainfo *dev)
     memcpy(b->weight, w, sizeof w);
     for (uint32_t i = 0; i < SLOTS; i++) {
         b->slot[i] = {width[i], 0, SR_F32, SR_ROWS_TOK};
-        b->base[i] = bench_alloc(width[i] * 8 * 4);
-        CU(cudaMemset(b->base[i], 0, width[i] * 8 * 4));
+        b->base[i] = bench_alloc(width[i] * ROWS * 4);
+        CU(cudaMemset(b->base[i], 0, width[i] * ROWS * 4));
     }
     b->ref = (sr_wref *)calloc(m->layers * WEIGHTS, sizeof *b->ref);
     size_t at[WEIGHTS], all = 0;
@@ -98,7 +99,7 @@ static void open(layer_bench *b, const model *m, const sr_cudainfo *dev)
     b->prog.weight = b->weight, b->prog.n_weight = WEIGHTS;
     b->prog.hidden = b->prog.logits = b->prog.sampled = SR_NONE;
     b->count      = (sr_shape *)bench_alloc(sizeof *b->count);
-    sr_shape max  = {8, 8, 8, 1};
+    sr_shape max  = {ROWS, ROWS, ROWS, 1};
     size_t bytes  = SR_CUDA_COUNTERS;
     for (uint32_t i = 0; i < OPS; i++)
         if (b->op[i].code == SR_OP_LINEAR) {
@@ -119,18 +120,20 @@ static void close(layer_bench *b)
     free(b->ref);
 }
 
-static void run(const layer_bench *b, const sr_cudainfo *dev, uint32_t layer, uint32_t m, cudaStream_t s)
+/* joined: as a chain if dev has them, or what else of several ops is a launch. */
+static void run(const layer_bench *b, const sr_cudainfo *dev, bool joined, uint32_t layer, uint32_t m, cudaStream_t s)
 {
-    sr_shape n = {m, m, m, 1}, max = {8, 8, 8, 1};
+    sr_shape n = {m, m, m, 1}, max = {ROWS, ROWS, ROWS, 1};
     sr_batch batch = {};
     sr_cudajob j   = {dev, &b->prog, b->op, &n, &max, b->count, b->base, b->ref + layer * WEIGHTS, &batch, NULL, b->scratch, s};
     static const sr_cudakernel *const family[SR_OP_COUNT] = {NULL, sr_norm_cuda, sr_linear_cuda, NULL, NULL, NULL, NULL, sr_glu_cuda};
     for (uint32_t i = 0; i < OPS;) {
-        j.op               = &b->op[i];
-        uint32_t n_chained = sr_chain_cuda(&j, i, OPS);
-        if (!n_chained)
+        uint32_t done = joined ? sr_chain_cuda(&j, i, OPS) : 0;
+        done          = joined && !done ? sr_fed_linear_cuda(&j, i, OPS) : done;
+        j.op          = &b->op[i];
+        if (!done)
             family[b->op[i].code]->launch(&j);
-        i += n_chained ? n_chained : 1;
+        i += done ? done : 1;
     }
 }
 
@@ -145,9 +148,9 @@ static double difference(const layer_bench *b, const model *m, sr_cudainfo dev, 
     CU(cudaMemcpy(b->count, &shape, sizeof shape, cudaMemcpyHostToDevice));
     for (int chains = 0; chains < 2; chains++) {
         dev.chains = chains;
-        fill_x<<<64, 256, 0, s>>>((float *)b->base[A], 8 * m->dim);
-        fill_x<<<64, 256, 0, s>>>((float *)b->base[X], 8 * m->dim);
-        run(b, &dev, 0, rows, s);
+        fill_x<<<64, 256, 0, s>>>((float *)b->base[A], ROWS * m->dim);
+        fill_x<<<64, 256, 0, s>>>((float *)b->base[X], ROWS * m->dim);
+        run(b, &dev, chains, 0, rows, s);
         CU(cudaStreamSynchronize(s));
         for (int k = 0; k < 2; k++) {
             y[chains][k] = (float *)malloc(n[k] * sizeof(float));
@@ -174,13 +177,24 @@ static float time_of(const layer_bench *b, const model *m, sr_cudainfo dev, bool
     sr_shape n = {rows, rows, rows, 1};
     CU(cudaMemcpy(b->count, &n, sizeof n, cudaMemcpyHostToDevice));
     dev.chains = chains;
-    run(b, &dev, 0, rows, s); /* code is loaded outside the capture */
+    run(b, &dev, chains, 0, rows, s); /* code is loaded outside the capture */
     CU(cudaStreamSynchronize(s));
     return bench_graph(s, 11, [&] {
                for (uint32_t l = 0; l < m->layers; l++)
-                   run(b, &dev, l, rows, s);
+                   run(b, &dev, chains, l, rows, s);
            }) /
            m->layers;
+}
+
+static void show_rows(const layer_bench *b, const model *m, const sr_cudainfo *dev, cudaStream_t s)
+{
+    static const uint32_t rows[] = {16, 32, 64, 128};
+    fill_x<<<64, 256, 0, s>>>((float *)b->base[A], ROWS * m->dim);
+    fill_x<<<64, 256, 0, s>>>((float *)b->base[X], ROWS * m->dim);
+    for (uint32_t r : rows) {
+        const float us = time_of(b, m, *dev, true, r, s);
+        printf("%4u rows  %7.2f (%.3f)\n", r, us, b->bytes / READ_LIMIT * 1e6 / us);
+    }
 }
 
 #ifdef SR_CHAIN_TRACE
@@ -224,9 +238,10 @@ int main(int n_arg, char **arg)
                                    {"1.1B Q4_K", 2048, 5632, 256, 48, SR_Q4_K, SR_Q4_K, SR_Q4_K}};
     sr_cudainfo dev = bench_device();
     const uint32_t only = n_arg == 3 && !strcmp(arg[1], "check") ? (uint32_t)(arg[2][0] - '0') : 0;
+    const bool many     = n_arg == 2 && !strcmp(arg[1], "rows");
     bool apart          = false;
-    if (n_arg > 1 && (only < 1 || only > SR_CHAIN_FEW || arg[2][1])) {
-        fprintf(stderr, "usage: %s [check M], M rows from 1 to %d\n", arg[0], SR_CHAIN_FEW);
+    if (n_arg > 1 && !many && (only < 1 || only > SR_CHAIN_FEW || arg[2][1])) {
+        fprintf(stderr, "usage: %s [rows | check M], M rows from 1 to %d\n", arg[0], SR_CHAIN_FEW);
         return 2;
     }
     cudaStream_t s;
@@ -241,7 +256,9 @@ int main(int n_arg, char **arg)
             return !(d < 2e-2);
         }
         printf("%s: a layer's four products, us (share of the read limit)\n", m.name);
-        for (uint32_t rows = 1; rows <= SR_CHAIN_FEW; rows++) {
+        if (many)
+            show_rows(&b, &m, &dev, s);
+        for (uint32_t rows = 1; rows <= SR_CHAIN_FEW && !many; rows++) {
             const double d = difference(&b, &m, dev, rows, s);
             float one = time_of(&b, &m, dev, false, rows, s), all = time_of(&b, &m, dev, true, rows, s);
             printf("%4u rows  apart %7.2f (%.3f)  chain %7.2f (%.3f)  outputs differ by %.1e\n", rows, one, b.bytes / READ_LIMIT * 1e6 / one, all,

@@ -12,7 +12,7 @@
  * one ring has stages of tiles and of x for them.
  *
  * x is made f16 by a launch of its own (that of the norm or gated unit before the product,
- * if it can be), with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
+ * if it can be; products that write the next one's x are slower: notes/0058), with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
  * inputs N rows of 128 bytes.  Of 16 inputs, input 4t + 2h + e lies at 2t + e + 8h, as tiles have them.  Up to 64 columns each 256 inputs
  * are followed by another N rows, whose first numbers are the sums of x over 32 inputs: eight f16, and eight that are what those lack.
  * Up to 8 columns: B operands of mma and sums over 16 inputs (skinny_tile.cuh), with a factor per 256 inputs and row.
