@@ -178,6 +178,19 @@ __device__ __forceinline__ void sr_bar_wait(uint64_t *bar, uint32_t parity)
                  "r"(parity)
                  : "memory");
 }
+
+/* A place in a ring of stages, and what its barrier is waited for by: the last bit of how often the ring has gone round. */
+struct sr_ring {
+    uint32_t at, parity;
+    __device__ __forceinline__ void next(uint32_t depth)
+    {
+        if (++at == depth) {
+            at = 0;
+            parity ^= 1;
+        }
+    }
+};
+
 __device__ __forceinline__ void sr_bulk_load(void *dst, const void *src, uint32_t bytes, uint64_t *bar)
 {
     asm volatile(

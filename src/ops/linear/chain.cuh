@@ -29,18 +29,23 @@ enum { WARPS_LOG = SR_CHAIN_WARPS_LOG, CHAIN_WARPS = 1 << WARPS_LOG };
 #if RING
 /* ---- meeting ------------------------------------------------------------------------------------------------ */
 
-/* All blocks have come here, and what they have written is visible to all.  The counter's other bits are zero between
- * meetings, its top bit changes with each: block 0 adds what is missing to it (as cooperative groups do). */
+/* A block's one thread that waits for all others': the counter's other bits are zero between meetings, its top bit changes with each: block 0 adds
+ * what is missing to it (as cooperative groups do). */
+__device__ __forceinline__ void meet_blocks(uint32_t *counter, uint32_t blocks)
+{
+    uint32_t add = blockIdx.x ? 1 : 0x80000000u - (blocks - 1), was, now;
+    asm volatile("atom.add.acq_rel.gpu.u32 %0, [%1], %2;" : "=r"(was) : "l"(counter), "r"(add) : "memory");
+    do {
+        asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
+    } while (((was ^ now) & 0x80000000u) == 0);
+}
+
+/* All blocks have come here, and what they have written is visible to all. */
 __device__ __forceinline__ void meet(uint32_t *counter, uint32_t blocks)
 {
     __syncthreads();
-    if (threadIdx.x == 0) {
-        uint32_t add = blockIdx.x ? 1 : 0x80000000u - (blocks - 1), was, now;
-        asm volatile("atom.add.acq_rel.gpu.u32 %0, [%1], %2;" : "=r"(was) : "l"(counter), "r"(add) : "memory");
-        do {
-            asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
-        } while (((was ^ now) & 0x80000000u) == 0);
-    }
+    if (threadIdx.x == 0)
+        meet_blocks(counter, blocks);
     __syncthreads();
 }
 

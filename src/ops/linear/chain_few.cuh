@@ -191,18 +191,6 @@ __device__ __forceinline__ uint32_t first_of(const sr_chainlink &a) { return a.k
 __device__ __forceinline__ uint32_t blocks_of(const sr_chainlink &a) { return a.k_at[(blockIdx.x & a.halved) + 1] - first_of(a); }
 __device__ __forceinline__ uint32_t groups_of(const sr_chainlink &a) { return 1u << a.groups_log; }
 
-/* A ring of stages, and how often it went round. */
-struct turn {
-    uint32_t at, parity;
-    __device__ __forceinline__ void next(uint32_t n)
-    {
-        if (++at == n) {
-            at = 0;
-            parity ^= 1;
-        }
-    }
-};
-
 struct few { /* a block's shared memory; there: what the twin has sent */
     uint8_t *sums, *ring;
     float *there, *squares;
@@ -214,7 +202,7 @@ struct few { /* a block's shared memory; there: what the twin has sent */
 __device__ __forceinline__ void ask_all(const sr_chain &c, const few &b)
 {
     const uint32_t lane = threadIdx.x % 32;
-    turn f              = {0, 1};
+    sr_ring f           = {0, 1};
     uint32_t asked      = 0;
 #pragma unroll 1
     for (uint32_t i = 0; i < c.n; i++) {
@@ -380,13 +368,8 @@ __device__ __forceinline__ void all_here(void) { asm volatile("bar.sync 1, %0;" 
 __device__ __forceinline__ void meet_few(uint32_t *counter, uint32_t blocks)
 {
     all_here();
-    if (threadIdx.x == 0) {
-        uint32_t add = blockIdx.x ? 1 : 0x80000000u - (blocks - 1), was, now;
-        asm volatile("atom.add.acq_rel.gpu.u32 %0, [%1], %2;" : "=r"(was) : "l"(counter), "r"(add) : "memory");
-        do {
-            asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
-        } while (((was ^ now) & 0x80000000u) == 0);
-    }
+    if (threadIdx.x == 0)
+        meet_blocks(counter, blocks);
     all_here();
 }
 
@@ -429,7 +412,7 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
 {
     const uint32_t lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0), up = __shfl_sync(0xffffffff, c.twice_1024, 0),
                    m = rows_here(c);
-    turn f = {0, 0}, put = {0, 0}, done = {0, 0};
+    sr_ring f = {0, 0}, put = {0, 0}, done = {0, 0};
     uint32_t halved = 0; /* links whose inputs were halved */
 #pragma unroll 1
     for (uint32_t i = 0; i < c.n; i++) {
@@ -449,7 +432,7 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
 #pragma unroll 1
         for (uint32_t k = 0; k < blocks_of(a); k += groups_of(a)) {
             const bool mine = k + group < blocks_of(a), last = k + groups_of(a) >= blocks_of(a);
-            turn to         = put;
+            sr_ring to      = put;
             xregs x;
             if (mine) {
                 const uint32_t at = first_of(a) + k + group;

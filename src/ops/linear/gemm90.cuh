@@ -43,17 +43,6 @@ __device__ __forceinline__ bars90 bars90_of(const sr_gemm90 &g, uint8_t *smem)
     return s;
 }
 
-struct ring90 {
-    uint32_t at, parity;
-    __device__ __forceinline__ void next(uint32_t depth)
-    {
-        if (++at == depth) {
-            at = 0;
-            parity ^= 1;
-        }
-    }
-};
-
 /* What a block multiplies at a time: some row tiles of a part by a tile of columns, steps [k0, k1) of the inputs. */
 struct unit90 {
     uint32_t part, row_tile, tiles, column, k0, k1; /* row_tile: of the part */
@@ -79,7 +68,7 @@ __device__ __forceinline__ unit90 unit90_of(const sr_gemm90 &g, uint32_t u)
 
 /* A producer of a cluster sees its last copies arrive, and then arrives where the blocks meet before they write sums there (join90): those who
  * write have waited for the same, so that it costs nothing, but racecheck knows of none but the producer's own wait. */
-__device__ __forceinline__ void landed90(const sr_gemm90 &g, uint64_t *full, const ring90 &r, uint32_t depth)
+__device__ __forceinline__ void landed90(const sr_gemm90 &g, uint64_t *full, const sr_ring &r, uint32_t depth)
 {
     for (uint32_t i = 0; g.cluster_log && i < depth; i++)
         sr_bar_wait(full + i, r.parity ^ (i < r.at));
@@ -90,7 +79,7 @@ __device__ __forceinline__ void produce_w90(const sr_gemm90 &g, uint8_t *smem, u
 {
     const bars90 bar    = bars90_of(g, smem);
     const uint32_t each = (g.tiles + askers - 1) / askers;
-    ring90 r            = {0, 1};
+    sr_ring r            = {0, 1};
     for (uint32_t u = cluster90(g); u < g.units; u += clusters90(g)) {
         const unit90 s            = unit90_of(g, u);
         const sr_gemm90part &part = g.part[s.part];
@@ -121,7 +110,7 @@ template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(c
     const bars90 bar       = bars90_of(g, smem);
     constexpr uint32_t per = P::w_blocks / P::x_blocks, in_block = 8 / P::x_blocks; /* stages of a tile; pieces of a 256-block */
     uint64_t *const full = P::few ? bar.w_full : bar.x_full, *const empty = P::few ? bar.w_empty : bar.x_empty;
-    ring90 r               = {0, 1};
+    sr_ring r               = {0, 1};
     if (P::few && columns) { /* factors of all of x */
         sr_bar_expect(bar.x_full, N * 4 * g.blocks_k);
         sr_bulk_load(smem + g.at_bar + SR_GEMM90_BARS, g.scale, N * 4 * g.blocks_k, bar.x_full);
@@ -149,7 +138,7 @@ template <int N, uint32_t FORMATS> __device__ __forceinline__ void produce_x90(c
 /* What a warp is at. */
 template <int N> struct state90 {
     float d[N / 2];
-    ring90 w, x;
+    sr_ring w, x;
     uint32_t tile, phase; /* bytes from a stage of weights to the warp's tile, from a stage of x to the seat's piece */
     uint32_t up; /* 1024 twice; in a register, and not known to be the same in all lanes: otherwise it is moved to one again and again */
 };
