@@ -115,6 +115,12 @@ __device__ __forceinline__ uint32_t sr_pack(float lo, float hi)
     return sr_half2_bits(__floats2half2_rn(lo, hi));
 }
 
+/* A power of two for numbers that become f16, of their largest magnitude's bits: its exponent, |x| < 2^(e - 126); what makes the largest
+ * 2^10 .. 2^11, and what takes that back. */
+__device__ __forceinline__ uint32_t sr_f16_exponent(uint32_t top) { return max(top >> 23, 12u); }
+__device__ __forceinline__ float sr_f16_power(uint32_t e) { return __uint_as_float((264 - e) << 23); }
+__device__ __forceinline__ float sr_f16_back(uint32_t e) { return __uint_as_float((e - 10) << 23); }
+
 __device__ __forceinline__ float sr_warp_top(float v) /* largest; v >= 0 */
 {
 #if __CUDA_ARCH__ >= 800
@@ -125,6 +131,9 @@ __device__ __forceinline__ float sr_warp_top(float v) /* largest; v >= 0 */
     return v;
 #endif
 }
+/* One of four words; i is known to the compiler. */
+__device__ __forceinline__ uint32_t sr_word(const uint4 &v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+
 /* Largest magnitude of eight numbers of each lane. */
 __device__ __forceinline__ float sr_warp_top8(const float4 &u, const float4 &v)
 {

@@ -109,6 +109,22 @@ struct flow {
     share s;
 };
 
+/* The warp's ring, before anything is asked for, and no rows; TWIN: with the block's barrier for what its twin sends. */
+template <bool TWIN>
+__device__ __forceinline__ void open_rings(const sr_chain &c, uint8_t *smem, uint64_t *bars, uint64_t *twin, uint32_t warp, uint32_t lane, flow &f, share &s)
+{
+    f.bar  = bars + warp * c.depth;
+    f.ring = smem + c.at_ring + (size_t)warp * c.depth * c.stage;
+    f.at = f.parity = f.asked = f.left = f.row = f.s.n = s.n = s.k = 0;
+    f.link = ~0u;
+    if (lane < c.depth)
+        sr_bar_init(f.bar + lane, 1);
+    if (TWIN && threadIdx.x == 0)
+        sr_bar_init(twin, 1);
+    sr_bar_fence();
+    __syncwarp();
+}
+
 /* Asks for tiles, the next row's or product's too, until `most` stages are on their way or there are no more. */
 template <uint32_t T> __device__ __forceinline__ void ask(const sr_chain &c, flow &f, uint32_t most)
 {
@@ -262,12 +278,7 @@ template <int C, bool INT, class OUT> __device__ __forceinline__ void row_out(co
 template <int C, uint32_t FORMATS>
 __device__ __forceinline__ void int_tile(uint32_t format, const uint8_t *w, const sr_ints<C> &x, uint32_t lane, float at[2])
 {
-#define CASE(F)                                                                                              \
-    if constexpr ((FORMATS & ONLY(F)) != 0)                                                                  \
-        if (FORMATS == ONLY(F) || format == F) {                                                             \
-            tile_multiply_int<F, C>(w, x, lane, at);                                                         \
-            return;                                                                                          \
-        }
+#define CASE(F) IF_FORMAT(F, tile_multiply_int<F, C>(w, x, lane, at);)
     CASE(SR_Q4_K)
     CASE(SR_Q5_K)
     CASE(SR_Q6_K)
@@ -437,16 +448,7 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
     MARK(0);
     flow f;
     share s;
-    f.bar  = bars + warp * c.depth;
-    f.ring = smem + c.at_ring + (size_t)warp * c.depth * c.stage;
-    f.at = f.parity = f.asked = f.left = f.row = f.s.n = s.n = s.k = 0;
-    f.link = ~0u;
-    if (lane < c.depth)
-        sr_bar_init(f.bar + lane, 1);
-    if (T && threadIdx.x == 0)
-        sr_bar_init(twin, 1);
-    sr_bar_fence();
-    __syncwarp();
+    open_rings<T>(c, smem, bars, twin, warp, lane, f, s);
 #pragma unroll 1
     for (uint32_t i = ~0u;; i++) { /* ~0: before the first product its first tiles are asked for */
         const sr_chainlink &a = c.link[i == ~0u ? 0 : i];

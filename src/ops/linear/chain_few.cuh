@@ -45,10 +45,6 @@ __device__ __forceinline__ uint32_t top_of(const float4 &v)
     return max(max(__float_as_uint(v.x) & 0x7fffffff, __float_as_uint(v.y) & 0x7fffffff),
                max(__float_as_uint(v.z) & 0x7fffffff, __float_as_uint(v.w) & 0x7fffffff));
 }
-/* Of numbers below 2^(e - 126): what makes them 2^10 .. 2^11 at most, and what takes that back (as skinny's). */
-__device__ __forceinline__ uint32_t exponent_of(uint32_t top) { return max(top >> 23, 12u); }
-__device__ __forceinline__ float power_to(uint32_t e) { return __uint_as_float((264 - e) << 23); }
-__device__ __forceinline__ float power_back(uint32_t e) { return __uint_as_float((e - 10) << 23); }
 __device__ __forceinline__ uint2 halves_of(const float4 &v, float f) { return make_uint2(sr_pack(v.x * f, v.y * f), sr_pack(v.z * f, v.w * f)); }
 __device__ __forceinline__ float sum_of_halves(const uint2 &h)
 {
@@ -93,7 +89,7 @@ __device__ __forceinline__ float x_formed(const uint8_t *form, bool there, xregs
     }
     const uint32_t by[2] = {sr_pack(m[0], m[1] * 0.0625f), sr_pack(m[2], m[3] * 0.0625f)}; /* step 1 is divided by 16 */
     x.v[8] = sums_of(__uint_as_float(s.x) * m[0], __uint_as_float(s.z) * m[1], __uint_as_float(r.x) * m[2], __uint_as_float(r.z) * m[3]);
-    factors_of(x, power_back(top));
+    factors_of(x, sr_f16_back(top));
 #pragma unroll
     for (int b = 0; b < 8; b++) {
         const uint32_t u = __shfl_sync(0xffffffff, by[b % 2], (lane & ~3u) + b / 2);
@@ -136,9 +132,9 @@ __device__ __forceinline__ float x_from_slot(const float *from, const float *nor
 #pragma unroll
     for (int i = 0; i < 16; i++)
         top = max(top, top_of(v[i]));
-    const uint32_t e = exponent_of(quad_top(top));
-    const float f    = power_to(e);
-    factors_of(x, power_back(e));
+    const uint32_t e = sr_f16_exponent(quad_top(top));
+    const float f    = sr_f16_power(e);
+    factors_of(x, sr_f16_back(e));
 #pragma unroll
     for (int b = 0; b < 8; b++) {
         const uint2 h0 = halves_of(v[2 * b], f), h1 = halves_of(v[2 * b + 1], f * 0.0625f);
@@ -153,7 +149,8 @@ __device__ __forceinline__ float x_from_slot(const float *from, const float *nor
     return squares;
 }
 
-template <class OP> __device__ __forceinline__ uint32_t of_sixteen(uint32_t v, const OP &op)
+/* What op makes of sixteen lanes' values. */
+template <class V, class OP> __device__ __forceinline__ V of_sixteen(V v, const OP &op)
 {
 #pragma unroll
     for (int j = 1; j < 16; j *= 2)
@@ -162,7 +159,7 @@ template <class OP> __device__ __forceinline__ uint32_t of_sixteen(uint32_t v, c
 }
 __device__ __forceinline__ float sum_of_sixteen(float v)
 {
-    return __uint_as_float(of_sixteen(__float_as_uint(v), [](uint32_t p, uint32_t q) { return __float_as_uint(__uint_as_float(p) + __uint_as_float(q)); }));
+    return of_sixteen(v, [](float p, float q) { return p + q; });
 }
 
 /* Output lane % 16 of a row tile and `column` becomes x of the next product, whose input it is, 16 of them from `input` on.  w: the norm's weight. */
@@ -170,8 +167,8 @@ __device__ __forceinline__ void form_out(uint8_t *to, uint32_t input, uint32_t c
 {
     const uint32_t r = threadIdx.x % 16, group = input / 16 % 16;
     const float v    = y * w;
-    const uint32_t e = exponent_of(of_sixteen(__float_as_uint(v) & 0x7fffffff, [](uint32_t p, uint32_t q) { return max(p, q); }));
-    const half h     = __float2half_rn(v * power_to(e));
+    const uint32_t e = sr_f16_exponent(of_sixteen(__float_as_uint(v) & 0x7fffffff, [](uint32_t p, uint32_t q) { return max(p, q); }));
+    const half h     = __float2half_rn(v * sr_f16_power(e));
     const float sum = sum_of_sixteen(__half2float(h)), squares = sum_of_sixteen(y * y);
     to += (size_t)(input / 256) * SR_CHAIN_FORM;
     if (!there)
@@ -379,14 +376,9 @@ template <uint32_t FORMATS> __device__ __forceinline__ void few_tile(uint32_t fo
 {
     const uint32_t lane = threadIdx.x % 32;
 #define CASE(F)                                                                                              \
-    if constexpr ((FORMATS & ONLY(F)) != 0)                                                                  \
-        if (FORMATS == ONLY(F) || format == F) {                                                             \
-            if constexpr (F == SR_Q4_K || F == SR_Q5_K)                                                      \
-                few_k45<F, 1>(w, x, lane, up, at);                                                           \
-            else                                                                                             \
-                tile_multiply<F, 1>(w, x, lane, 0, at);                                                      \
-            return;                                                                                          \
-        }
+    IF_FORMAT(                                                                                               \
+        F, if constexpr (F == SR_Q4_K || F == SR_Q5_K) few_k45<F, 1>(w, x, lane, up, at);                    \
+        else tile_multiply<F, 1>(w, x, lane, 0, at);)
     CASE(SR_Q4_K)
     CASE(SR_Q5_K)
     CASE(SR_Q6_K)

@@ -157,16 +157,7 @@ template <int C, uint32_t FORMATS> __global__ void __launch_bounds__(32 << WARPS
     MARK(0);
     flow f;
     share s;
-    f.bar  = bars + warp * c.depth;
-    f.ring = smem + c.at_ring + (size_t)warp * c.depth * c.stage;
-    f.at = f.parity = f.asked = f.left = f.row = f.s.n = s.n = s.k = 0;
-    f.link = ~0u;
-    if (lane < c.depth)
-        sr_bar_init(f.bar + lane, 1);
-    if (threadIdx.x == 0)
-        sr_bar_init(twin, 1);
-    sr_bar_fence();
-    __syncwarp();
+    open_rings<true>(c, smem, bars, twin, warp, lane, f, s);
     uint32_t rows = 0;
 #pragma unroll 1
     for (uint32_t i = ~0u;; i++) { /* ~0: before the first product its first tiles are asked for */

@@ -180,7 +180,7 @@ struct codes_k6 {
     /* The scale of step s of block b, row half r, twice. */
     __device__ __forceinline__ uint32_t scale(int r, int b, int s, uint32_t up) const
     {
-        const uint32_t v = b / 2 == 0 ? sc[r].x : b / 2 == 1 ? sc[r].y : b / 2 == 2 ? sc[r].z : sc[r].w;
+        const uint32_t v = sr_word(sc[r], b / 2);
         return add2(byte_f16(v, b % 2 * 2 + s, up), TWICE(H_M1152));
     }
     static __device__ __forceinline__ void times(uint32_t a[8], int r, int s, uint32_t f)
@@ -240,7 +240,7 @@ template <int F> struct decoder_0 {
         }
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            uint32_t v = b / 2 == 0 ? sc[r].x : b / 2 == 1 ? sc[r].y : b / 2 == 2 ? sc[r].z : sc[r].w,
+            uint32_t v = sr_word(sc[r], b / 2),
                      s = __byte_perm(v, 0, b % 2 ? 0x3232 : 0x1010);
 #pragma unroll
             for (int i = r; i < 8; i += 2)

@@ -70,8 +70,8 @@ __device__ __forceinline__ void x_store(const xload &x, uint8_t *at, uint32_t ro
 {
     const uint32_t lane = threadIdx.x % 32, b = lane / 4, t = lane % 4;
     const float4 u = x.u, v = x.v;
-    uint32_t e = max(__float_as_uint(sr_warp_top8(u, v)) >> 23, 12u); /* |x| < 2^(e - 126) */
-    float f = __uint_as_float((264 - e) << 23), f1 = f * 0.0625f;   /* the largest becomes 2^10 .. 2^11 */
+    uint32_t e = sr_f16_exponent(__float_as_uint(sr_warp_top8(u, v)));
+    float f = sr_f16_power(e), f1 = f * 0.0625f;
     uint4 h  = make_uint4(sr_pack(u.x * f, u.y * f), sr_pack(u.z * f, u.w * f), sr_pack(v.x * f1, v.y * f1),
                           sr_pack(v.z * f1, v.w * f1));
     /* Sums of what is multiplied, not of what it was: a minimum then errs as its codes do, and as in gemm90. */
@@ -88,7 +88,7 @@ __device__ __forceinline__ void x_store(const xload &x, uint8_t *at, uint32_t ro
         if (t == 0)
             *(float2 *)(at + 8 * row + b * 8) = make_float2(s0, s1);
         if (lane == 0)
-            *scale = __uint_as_float((e - 10) << 23);
+            *scale = sr_f16_back(e);
         return;
     }
     half2 hi                          = __floats2half2_rn(s0, s1);
@@ -97,7 +97,7 @@ __device__ __forceinline__ void x_store(const xload &x, uint8_t *at, uint32_t ro
         *(uint32_t *)(at + 8 * row + b / 2 * 16 + t * 8 + b % 2 * 4) =
             t ? sr_pack(s0 - r.x, s1 - r.y) : sr_half2_bits(hi);
     if (lane == 0)
-        *scale = __uint_as_float((e - 10) << 23);
+        *scale = sr_f16_back(e);
 }
 
 /* x of this slice: warps take (column, 256-block) pairs, four at a time so that their
@@ -232,6 +232,14 @@ template <int NT> __device__ __forceinline__ sr_cols<NT> cols_of(uint32_t m, con
 #define HALVES (ONLY(SR_F16) | ONLY(SR_BF16))
 #define ANY (ONLY(SR_Q4_K) | ONLY(SR_Q5_K) | ONLY(SR_Q6_K) | ONLY(SR_Q4_0) | ONLY(SR_Q8_0) | HALVES)
 
+/* In a function of FORMATS and `format`: if the latter is F, and may be, what is to be done then, and nothing behind it. */
+#define IF_FORMAT(F, ...)                                                                                    \
+    if constexpr ((FORMATS & ONLY(F)) != 0)                                                                  \
+        if (FORMATS == ONLY(F) || format == F) {                                                             \
+            __VA_ARGS__                                                                                      \
+            return;                                                                                          \
+        }
+
 /* Columns whose blocks lie side by side (skinny_spread.cuh) in a kernel for C columns: tiles of F16 and BF16 have no scales. */
 __host__ __device__ constexpr int spread_cols(int C, uint32_t formats) { return formats & HALVES ? 0 : C; }
 
@@ -252,14 +260,9 @@ __device__ __forceinline__ void any_tile(uint32_t format, const uint8_t *w, cons
                                          float at[NT][4])
 {
 #define CASE(F)                                                                                              \
-    if constexpr ((FORMATS & ONLY(F)) != 0)                                                                  \
-        if (FORMATS == ONLY(F) || format == F) {                                                             \
-            if constexpr (S > 0)                                                                             \
-                tile_multiply_spread<F, S>(w, x.spread, lane, at[0]);                                        \
-            else                                                                                             \
-                tile_multiply<F, NT>(w, x.cols, lane, b0, at);                                               \
-            return;                                                                                          \
-        }
+    IF_FORMAT(                                                                                               \
+        F, if constexpr (S > 0) tile_multiply_spread<F, S>(w, x.spread, lane, at[0]);                        \
+        else tile_multiply<F, NT>(w, x.cols, lane, b0, at);)
     CASE(SR_Q4_K)
     CASE(SR_Q6_K)
     CASE(SR_Q5_K)

@@ -178,7 +178,7 @@ template <int C> __device__ __forceinline__ void int_k6(const uint8_t *w, const 
         const int at32 = *(const int *)(x.sum + (k * N + own) * 4) * 32, j = k * N / 4;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const uint32_t four = j == 0 ? sc[r].x : j == 1 ? sc[r].y : j == 2 ? sc[r].z : sc[r].w;
+            const uint32_t four = sr_word(sc[r], j);
             all[r] += (float)((v[k][r] - at32) * signed_byte_of(four, k * N % 4 + own)); /* 16 x 32 x 2^14 x 128 is 2^30 */
         }
     }
@@ -256,7 +256,7 @@ __device__ __forceinline__ void int_k6_four(const uint8_t *w, const sr_ints<4> &
             sr_mma_s8(p, less, bs, bs, 0);
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                const uint32_t four = b / 2 == 0 ? sc[r].x : b / 2 == 1 ? sc[r].y : b / 2 == 2 ? sc[r].z : sc[r].w;
+                const uint32_t four = sr_word(sc[r], b / 2);
                 at[r] += (float)((p[2 * r] * 256 + p[2 * r + 1]) * signed_byte_of(four, b % 2 * 2 + h)); /* 16 x 32 x 2^14 x 128 is 2^30 */
             }
         }
@@ -283,7 +283,7 @@ template <int F> __device__ __forceinline__ void int_0_four(const uint8_t *w, co
         sr_mma_int(p, a, u.x, u.y);
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const float2 two = __half22float2(sr_half2_of(b / 2 == 0 ? d[r].x : b / 2 == 1 ? d[r].y : b / 2 == 2 ? d[r].z : d[r].w));
+            const float2 two = __half22float2(sr_half2_of(sr_word(d[r], b / 2)));
             at[r]            = fmaf((float)(p[2 * r] * 256 + p[2 * r + 1]), b % 2 ? two.y : two.x, at[r]);
         }
     }
