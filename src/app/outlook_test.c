@@ -239,7 +239,7 @@ static void the_h200_profile_gives_what_was_measured_there(void **state)
     }
 }
 
-/* On sm_90 two norms and a gated unit of every layer are chained (up to four rows) or fed to the product behind them: they are launches elsewhere. */
+/* On sm_90 two norms and a gated unit of every layer are chained (few rows) or fed to the product behind them: they are launches elsewhere. */
 static void steps_on_sm_90_join_norms_and_gated_units_with_products(void **state)
 {
     (void)state;

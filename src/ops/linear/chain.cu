@@ -1,13 +1,11 @@
 /* chain: host side: which ops become a chain, and how its products are cut up (those of chain_few.cuh: chain_few_plan.cu). */
 #include "ops/linear/between.h"
 #include "ops/linear/chain.h"
+#include "ops/linear/cut.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/linear_cuda.h"
 #include "ops/linear/skinny.h"
 
-static uint32_t max_u(uint32_t a, uint32_t b) { return a > b ? a : b; }
-static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
 static uint32_t twins_log(const sr_chain *c) { return c->m == 1; } /* log2 of the blocks that share row tiles and have some of their inputs each */
 static uint32_t instance_cols(uint32_t m) { return m <= 2 ? m : (uint32_t)SR_CHAIN_COLS; } /* columns of the instance for m rows of x */
 
@@ -24,7 +22,6 @@ static uint32_t formats_of(const sr_chain *c)
 
 enum {
     WARPS = 1 << SR_CHAIN_WARPS_LOG,
-    OWN   = 1280,     /* what kernel and system keep of a block's shared memory */
     SUMS  = 36 << 10, /* most bytes of sums: products with more rows (heads) are as well off by themselves */
     STAGE = 4608,     /* most bytes of a stage of more than one tile, and of what is asked for before x: two tiles of Q4_K */
     LARGE = 64 << 20, /* bytes of a chain's weights from which on four tiles on their way are better than two (notes/0051) */
@@ -111,7 +108,7 @@ static uint32_t cut_rows(const sr_chain *c, sr_chainlink *s)
 /* Cuts the products of `found` up, with no more than `most` 256-blocks of x at a time, and lays shared memory out.  False: there is no room. */
 static bool lay_out(const sr_chain *found, uint32_t most, const sr_cudainfo *d, sr_chain *c)
 {
-    const uint32_t smem = (uint32_t)d->smem_block - OWN, columns = instance_cols(found->m);
+    const uint32_t smem = (uint32_t)d->smem_block - SR_BLOCK_OWN, columns = instance_cols(found->m);
     uint32_t x = 0, scale = 0, sums = 0, formats = formats_of(found);
     size_t bytes = 0;
     *c           = *found;
@@ -277,8 +274,8 @@ static sr_chainstart start_of(const sr_chain *c)
     const uint32_t formats = formats_of(c);
     if (c->few)
         return sr_chain_start_few(formats);
-    sr_chainstart s        = sr_chain_start_k(formats);
-    s                      = s ? s : sr_chain_start_0(formats);
+    sr_chainstart s = sr_chain_start_k(formats);
+    s               = s ? s : sr_chain_start_0(formats);
     return s ? s : sr_chain_start_h(formats);
 }
 

@@ -94,7 +94,7 @@ sr_chainstart sr_chain_start_k(uint32_t formats), sr_chain_start_0(uint32_t form
 sr_chainstart sr_chain_start_few(uint32_t formats); /* chain_few.cuh */
 /* Cuts the products of `found` up for chain_few.cuh; false: it has none of this shape.  chain_few_plan.cu */
 bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c);
-/* Bytes of scratch behind the counters that such a chain wants of an op with so many inputs; where it puts what its products hand on. */
+/* Bytes of scratch behind the counters that such a chain wants of an op with so many inputs; what its products hand on to each other, and where that is put. */
 size_t sr_chain_few_scratch(uint32_t cols);
 void sr_chain_few_place(sr_chain *c, void *scratch);
 #endif

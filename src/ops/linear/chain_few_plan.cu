@@ -1,9 +1,9 @@
 /* chain_few_plan: host side of chain_few.cuh: how a chain's products are cut up where x is written by the product before. */
 #include "ops/linear/chain.h"
+#include "ops/linear/cut.h"
 
 enum {
     WARPS  = 1 << SR_CHAIN_WARPS_LOG,
-    OWN    = 1280, /* what kernel and system keep of a block's shared memory */
     TILES  = 32,   /* most row tiles of a block: a warp's lanes know one each */
     SLOTS  = 3,    /* slots of sums that come round: one is written, one still by others, one is added up; with two all wait (notes/0057) */
     LEAST  = 2,    /* stages of a ring at least, and at most */
@@ -12,10 +12,6 @@ enum {
     GROUPS = 3,    /* log2 of the groups of warps at least: half of them have every second row tile then */
     HALVED = 32,   /* 256-blocks of inputs beyond which two blocks share them: half as much of x to bring, and 256 of a warp's two times instead of four */
 };
-
-static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-static uint32_t max_u(uint32_t a, uint32_t b) { return a > b ? a : b; }
-static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
 
 /* 256-blocks of inputs of a block. */
 static uint32_t most_of(const sr_chainlink *s) { return max_u(s->k_at[1], s->k_at[2] - s->k_at[1]); }
@@ -35,19 +31,19 @@ static uint32_t cut(sr_chainlink *s, uint32_t blocks)
     while (s->groups_log < SR_CHAIN_WARPS_LOG && 1u << s->groups_log < most_of(s))
         s->groups_log++;
     const uint32_t rows = (s->rows_block + (s->rows_extra > 0)) << s->glu, pairs = div_up(rows, 2);
-    if (rows > TILES || most_of(s) < 1u << GROUPS || s->part[0].per != 1 || s->width % 4)
+    if (rows > TILES || most_of(s) < 1u << GROUPS || s->width % 4)
         return 0;
     return pairs <= SLOTS || most_of(s) > WARPS ? pairs : (uint32_t)SLOTS;
 }
 
-/* What a product hands to the next one: its x in the form, instead of y where nobody else reads that. */
-static void join(sr_chainlink *s, sr_chainlink *next)
+/* What a product hands to the next one at `place`: its x in the form, instead of y where nobody else reads that. */
+static void join(sr_chainlink *s, sr_chainlink *next, uint8_t *place)
 {
     const uint32_t made = s->glu ? s->row_tiles / 2 * 16 : s->row_tiles * 16;
     if (next->x != s->y || next->x_stride != s->width || next->cols != s->width || made != s->width)
         return;
-    s->to        = (uint8_t *)next; /* places: sr_chain_few_place */
-    next->from   = s->to;
+    s->to        = place;
+    next->from   = place;
     s->norm_next = next->norm;
     if (s->unread)
         s->y = NULL;
@@ -55,7 +51,7 @@ static void join(sr_chainlink *s, sr_chainlink *next)
 
 bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
 {
-    const uint32_t smem = (uint32_t)d->smem_block - OWN;
+    const uint32_t smem = (uint32_t)d->smem_block - SR_BLOCK_OWN;
     uint32_t slots = 0, tile = 0;
     *c             = *found;
     c->few         = 1;
@@ -69,10 +65,6 @@ bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
             return false;
         slots = max_u(slots, want);
         c->twin |= s->halved;
-        s->from = NULL;
-        s->to   = NULL;
-        if (i)
-            join(&c->link[i - 1], s);
         for (uint32_t k = 0; k < s->n_part; k++) {
             if (s->part[k].per != 1 || s->part[k].y0 % 16)
                 return false;
@@ -101,8 +93,5 @@ void sr_chain_few_place(sr_chain *c, void *scratch)
     for (uint32_t i = 0; i < c->n; i++)
         longest = max_u(longest, c->link[i].blocks_k);
     for (uint32_t i = 1; i < c->n; i++)
-        if (c->link[i].from) {
-            c->link[i - 1].to = (uint8_t *)scratch + (size_t)(i % 2) * longest * SR_CHAIN_FORM;
-            c->link[i].from   = c->link[i - 1].to;
-        }
+        join(&c->link[i - 1], &c->link[i], (uint8_t *)scratch + (size_t)(i % 2) * longest * SR_CHAIN_FORM);
 }

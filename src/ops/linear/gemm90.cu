@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "ops/glu/act.cuh"
+#include "ops/linear/cut.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/skinny_part.cuh"
 #include "ops/mma.cuh"
@@ -132,10 +133,10 @@ template <int FROM, int THREADS, bool PAIRS> static __global__ void __launch_bou
     if (FROM == SR_GEMM90_NORM)
         s = 1.0f / sqrtf(of_block<true>(sum) / (float)g.cols + g.eps);
     top        = of_block<false>(top) * s;
-    uint32_t e = max(__float_as_uint(top) >> 23, 12u); /* the largest becomes 2^10 .. 2^11 */
-    float f    = __uint_as_float((264 - e) << 23) * s;
+    uint32_t e = sr_f16_exponent(__float_as_uint(top));
+    float f    = sr_f16_power(e) * s;
     if (threadIdx.x + blockIdx.y == 0)
-        g.scale[r] = __uint_as_float((e - 10) << 23);
+        g.scale[r] = sr_f16_back(e);
 #pragma unroll
     for (int i = 0; i < KEEP; i++)
         if (first + i * THREADS * 4 < end) /* warps stay whole */
@@ -198,7 +199,6 @@ uint32_t sr_gemm90_cols(uint32_t m, uint32_t pairs)
 
 enum { OWN = 1024 }; /* shared memory that the system keeps */
 
-static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 static __global__ void __launch_bounds__(640, 1) room_kernel(void) {}
 

@@ -5,6 +5,7 @@
  *          or its squares come before its first.
  * Archs    nothing arch-specific; used below sm_90a.                                                        */
 #include "ops/glu/act.cuh"
+#include "ops/linear/cut.h"
 #include "ops/linear/gemm_mma.h"
 #include "ops/mma.cuh"
 
@@ -87,10 +88,10 @@ template <int FROM> static __device__ void row_f16(const sr_gemm_mmax &g, uint32
     float top = 0;
     for (uint32_t k = threadIdx.x * 4; k < g.cols; k += THREADS * 4)
         top = fmaxf(top, bound<FROM>(g, x, k));
-    const uint32_t e = max(__float_as_uint(of_block<false>(top) * s) >> 23, 12u);
-    s *= __uint_as_float((264 - e) << 23);
+    const uint32_t e = sr_f16_exponent(__float_as_uint(of_block<false>(top) * s));
+    s *= sr_f16_power(e);
     if (threadIdx.x == 0)
-        g.scale[r] = __uint_as_float((e - 10) << 23);
+        g.scale[r] = sr_f16_back(e);
     for (uint32_t k = threadIdx.x * 4; k < g.cols; k += THREADS * 4)
         put_f16(g, r, k, value<FROM>(g, x, k), s);
 }
@@ -145,7 +146,6 @@ template <int FORM, int FROM> static __global__ void __launch_bounds__(THREADS) 
 /* ---- host ---------------------------------------------------------------------------------------------- */
 
 static size_t up(size_t v, size_t to) { return (v + to - 1) / to * to; }
-static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 /* Measured on an H200 that ran the code of sm_75 and of sm_80 (notes/0047).  int8 is ahead wherever tensor cores multiply it twice as fast as f16
  * or faster, which on sm_80 the work beside them takes back for all but K-quants with a scale per 32.  Of these 64 columns have more sums than

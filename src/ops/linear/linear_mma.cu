@@ -4,14 +4,11 @@
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
 #include "ops/linear/between.h"
 #include "ops/linear/chain.h"
+#include "ops/linear/cut.h"
 #include "ops/linear/gemm90.h"
 #include "ops/linear/gemm_mma.h"
 #include "ops/linear/linear_cuda.h"
 #include "ops/linear/skinny.h"
-
-static uint32_t min_u(uint32_t a, uint32_t b) { return a < b ? a : b; }
-static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-static uint32_t up128(uint32_t v) { return (v + 127) & ~127u; }
 
 /* ---- cutting up
  * -------------------------------------------------------------------------------------------- */
@@ -43,14 +40,7 @@ static void slice(sr_skinny *s, uint32_t nt, uint32_t m, uint32_t least, uint32_
 
 void sr_skinny_plan(sr_skinny *s, const sr_skinnydev *d, uint32_t plan_m)
 {
-    enum {
-        OWN   = 1280,
-        ROUND = 64,
-        HALF  = 4,
-        CHUNK = 5120
-    }; /* what kernel and system keep of a block's shared memory; most row
-                                                              * tiles of a round; columns of half blocks;
-                                                              * bytes of a stage */
+    enum { ROUND = 64, HALF = 4, CHUNK = 5120 }; /* most row tiles of a round; columns of half blocks; bytes of a stage */
     bool ring = d->arch >= 90, half = ring && plan_m <= HALF;
     uint32_t nt = tiles_of(plan_m), sum = nt * 512, tile = 0, smem, warps,
              least; /* sum: bytes of a warp's for a row tile */
@@ -62,7 +52,7 @@ void sr_skinny_plan(sr_skinny *s, const sr_skinnydev *d, uint32_t plan_m)
     s->chunk = tile < CHUNK / 2 ? CHUNK / tile : 1;
     s->stage = s->chunk * tile;
     for (;; half = false) { /* half blocks if they need no slices */
-        smem         = (half ? (uint32_t)d->smem / 2 : (uint32_t)d->smem) - OWN;
+        smem         = (half ? (uint32_t)d->smem / 2 : (uint32_t)d->smem) - SR_BLOCK_OWN;
         s->warps_log = log2_of(d->warps ? d->warps : half || nt > 2 ? 8 : 16);
         warps        = 1u << s->warps_log;
         least        = ring ? 2 * warps * s->stage : 0;
