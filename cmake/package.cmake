@@ -1,5 +1,5 @@
 # What an installation is, and the Debian package made of it (make install, make deb).
-#   bin/strata  lib/strata/libstrata-cuda13.so (where built)  share/strata/models and profiles: found from the program's own folder
+#   bin/strata  lib/strata/libstrata-cuda13.so (where built; or 12)  share/strata/models and profiles: found from the program's own folder
 #   share/man, bash, zsh and fish completion: made by the program when it is built
 #   lib/systemd/system/strata.service: with the path of this installation in it
 # Component "plain" is not in the package, whose licence Debian keeps elsewhere; "debian" is in nothing else.
