@@ -1,9 +1,9 @@
 /* chain_cuda_bench - a layer's products as one chain against one launch each, and where a chain's time goes.
  *
- *   strata-bench-chain-cuda            layers of 8B, 70B and 1.1B, 1 to 8 rows: us a layer, share of the read limit
- *   strata-bench-chain-cuda rows       16 to 128 rows, too many for a chain: launches as steps have them, norms and gated unit with the product behind them
- *   strata-bench-chain-cuda check M    one chain of 8B Q4_K with M rows, not timed: for the sanitizer, which faults at a kernel of clusters
- *                                      behind those that --launch-count lets it look at
+ *   strata-bench-chain-cuda              layers of 8B, 70B and 1.1B, 1 to 8 rows: us a layer, share of the read limit
+ *   strata-bench-chain-cuda rows         16 to 128 rows, too many for a chain: launches as steps have them, norms and gated unit with the product behind them
+ *   strata-bench-chain-cuda check M [N]  small layers, or the N-th from 0 on, with M rows, each once: for the sanitizer, which faults at a launch
+ *                                        of clusters behind those that --launch-count lets it look at
  *
  * Random bytes as weights (scales are small f16 numbers).  Both forms' outputs are compared, each with x rounded its way; more than 2e-2 of their
  * root mean square apart ends the program with 1.  Built with
@@ -22,6 +22,17 @@ typedef struct {
     uint16_t format, v, down;
 } model;
 
+/* What `check` goes over: all kernels of chains, and each way in which their products are cut up, with as little to do as that takes. */
+static const model small_layers[] = {{"pairs, Q4_K", 1024, 1024, 256, 1, SR_Q4_K, SR_Q4_K, SR_Q4_K},
+                                     {"down's inputs halved, Q4_K and Q6_K", 2048, 8448, 256, 1, SR_Q4_K, SR_Q6_K, SR_Q6_K},
+                                     {"Q5_K and Q6_K", 2048, 2304, 256, 1, SR_Q5_K, SR_Q6_K, SR_Q6_K},
+                                     {"down in parts, Q4_K, Q5_K and Q6_K", 512, 24576, 256, 1, SR_Q4_K, SR_Q5_K, SR_Q6_K},
+                                     {"Q8_0", 2048, 2304, 256, 1, SR_Q8_0, SR_Q8_0, SR_Q8_0},
+                                     {"Q4_0", 2048, 2304, 256, 1, SR_Q4_0, SR_Q4_0, SR_Q4_0},
+                                     {"F16", 2048, 2304, 256, 1, SR_F16, SR_F16, SR_F16},
+                                     {"BF16", 2048, 2304, 256, 1, SR_BF16, SR_BF16, SR_BF16}};
+enum { SMALL_LAYERS = sizeof small_layers / sizeof *small_layers };
+
 typedef struct {
     sr_program prog;
     sr_op op[OPS];
@@ -33,10 +44,11 @@ typedef struct {
     double bytes;
 } layer_bench;
 
-static __global__ void fill(uint32_t *p, size_t n)
+/* Halves below 2^-7, which are small scales of the other formats, too; BF16: from 2^-15 to 2^-7. */
+static __global__ void fill(uint32_t *p, size_t n, bool bf16)
 {
     for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
-        p[i] = ((uint32_t)i * 2654435761u ^ (uint32_t)(i >> 16) * 40503u) & 0x1fff1fffu; /* as halves: below 2^-7 */
+        p[i] = ((uint32_t)i * 2654435761u ^ (uint32_t)(i >> 16) * 40503u) & (bf16 ? 0x03ff03ffu : 0x1fff1fffu) | (bf16 ? 0x38003800u : 0);
 }
 
 static __global__ void fill_x(float *p, uint32_t n) /* -1 to 1, every 97th eight times that */
@@ -90,7 +102,7 @@ static void open(layer_bench *b, const model *m, const sr_cudainfo *dev)
         b->bytes += w[k].rows > 1 ? (double)(sr_row_bytes(w[k].format, w[k].cols) * w[k].rows) : 0;
     }
     b->pool = bench_alloc(all * m->layers);
-    fill<<<1024, 256>>>((uint32_t *)b->pool, all * m->layers / 4);
+    fill<<<1024, 256>>>((uint32_t *)b->pool, all * m->layers / 4, m->format == SR_BF16);
     for (uint32_t l = 0; l < m->layers; l++)
         for (uint32_t k = 0; k < WEIGHTS; k++)
             b->ref[l * WEIGHTS + k] = {(char *)b->pool + l * all + at[k], 0, w[k].rows, 0, w[k].cols, w[k].format,
@@ -120,25 +132,28 @@ static void close(layer_bench *b)
     free(b->ref);
 }
 
-/* joined: as a chain if dev has them, or what else of several ops is a launch. */
-static void run(const layer_bench *b, const sr_cudainfo *dev, bool joined, uint32_t layer, uint32_t m, cudaStream_t s)
+/* joined: as a chain if dev has them, or what else of several ops is a launch.  The ops that were chained. */
+static uint32_t run(const layer_bench *b, const sr_cudainfo *dev, bool joined, uint32_t layer, uint32_t m, cudaStream_t s)
 {
     sr_shape n = {m, m, m, 1}, max = {ROWS, ROWS, ROWS, 1};
     sr_batch batch = {};
     sr_cudajob j   = {dev, &b->prog, b->op, &n, &max, b->count, b->base, b->ref + layer * WEIGHTS, &batch, NULL, b->scratch, s};
     static const sr_cudakernel *const family[SR_OP_COUNT] = {NULL, sr_norm_cuda, sr_linear_cuda, NULL, NULL, NULL, NULL, sr_glu_cuda};
+    uint32_t chained = 0;
     for (uint32_t i = 0; i < OPS;) {
         uint32_t done = joined ? sr_chain_cuda(&j, i, OPS) : 0;
+        chained += done;
         done          = joined && !done ? sr_fed_linear_cuda(&j, i, OPS) : done;
         j.op          = &b->op[i];
         if (!done)
             family[b->op[i].code]->launch(&j);
         i += done ? done : 1;
     }
+    return chained;
 }
 
-/* The largest difference between a chain's outputs and those of one launch each, of their root mean square. */
-static double difference(const layer_bench *b, const model *m, sr_cudainfo dev, uint32_t rows, cudaStream_t s)
+/* The largest difference between a chain's outputs and those of one launch each, of their root mean square; *chained: ops of the chain. */
+static double difference(const layer_bench *b, const model *m, sr_cudainfo dev, uint32_t rows, uint32_t *chained, cudaStream_t s)
 {
     static const int slot[] = {X, QKV};
     const size_t n[2]       = {(size_t)rows * m->dim, (size_t)rows * (m->dim + 2 * m->kv)};
@@ -150,7 +165,7 @@ static double difference(const layer_bench *b, const model *m, sr_cudainfo dev, 
         dev.chains = chains;
         fill_x<<<64, 256, 0, s>>>((float *)b->base[A], ROWS * m->dim);
         fill_x<<<64, 256, 0, s>>>((float *)b->base[X], ROWS * m->dim);
-        run(b, &dev, chains, 0, rows, s);
+        *chained = run(b, &dev, chains, 0, rows, s);
         CU(cudaStreamSynchronize(s));
         for (int k = 0; k < 2; k++) {
             y[chains][k] = (float *)malloc(n[k] * sizeof(float));
@@ -197,6 +212,28 @@ static void show_rows(const layer_bench *b, const model *m, const sr_cudainfo *d
     }
 }
 
+/* Small layers from..to; a layer of which nothing is chained with so many rows has nothing to show. */
+static int check(sr_cudainfo dev, uint32_t rows, uint32_t from, uint32_t to, cudaStream_t s)
+{
+    bool apart = false;
+    dev.pairs  = SR_CUDA_PAIRS;
+    for (uint32_t i = from; i < to; i++) {
+        const model *m = &small_layers[i];
+        uint32_t chained;
+        layer_bench b;
+        open(&b, m, &dev);
+        const double d = difference(&b, m, dev, rows, &chained, s);
+        if (chained)
+            printf("%u %s, %u rows: %u of %d ops chained, outputs differ by %.1e\n", i, m->name, rows, chained, OPS, d);
+        else
+            printf("%u %s, %u rows: no chain\n", i, m->name, rows);
+        fflush(stdout);
+        apart |= !(d < 2e-2);
+        close(&b);
+    }
+    return apart;
+}
+
 #ifdef SR_CHAIN_TRACE
 __device__ long long sr_chain_trace[512][64];
 static int by_clock(const void *a, const void *b)
@@ -237,29 +274,26 @@ int main(int n_arg, char **arg)
                                    {"70B Q4_K, v Q5_K, down Q6_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q5_K, SR_Q6_K},
                                    {"1.1B Q4_K", 2048, 5632, 256, 48, SR_Q4_K, SR_Q4_K, SR_Q4_K}};
     sr_cudainfo dev = bench_device();
-    const uint32_t only = n_arg == 3 && !strcmp(arg[1], "check") ? (uint32_t)(arg[2][0] - '0') : 0;
-    const bool many     = n_arg == 2 && !strcmp(arg[1], "rows");
+    const bool checked  = (n_arg == 3 || n_arg == 4) && !strcmp(arg[1], "check"), many = n_arg == 2 && !strcmp(arg[1], "rows");
+    const uint32_t only = checked && !arg[2][1] ? (uint32_t)(arg[2][0] - '0') : 0, layer = n_arg == 4 && !arg[3][1] ? (uint32_t)(arg[3][0] - '0') : 0;
     bool apart          = false;
-    if (n_arg > 1 && !many && (only < 1 || only > SR_CHAIN_FEW || arg[2][1])) {
-        fprintf(stderr, "usage: %s [rows | check M], M rows from 1 to %d\n", arg[0], SR_CHAIN_FEW);
+    if (n_arg > 1 && !many && (only < 1 || only > SR_CHAIN_FEW || layer >= SMALL_LAYERS || (n_arg == 4 && arg[3][1]))) {
+        fprintf(stderr, "usage: %s [rows | check M [N]], M rows from 1 to %d, N from 0 to %d\n", arg[0], SR_CHAIN_FEW, SMALL_LAYERS - 1);
         return 2;
     }
     cudaStream_t s;
     CU(cudaStreamCreate(&s));
+    if (checked)
+        return check(dev, only, layer, n_arg == 4 ? layer + 1 : (uint32_t)SMALL_LAYERS, s);
     for (const model &m : models) {
         layer_bench b;
         open(&b, &m, &dev);
-        if (only) {
-            dev.chains     = true;
-            const double d = difference(&b, &m, dev, only, s);
-            printf("%s, %u rows: outputs differ by %.1e\n", m.name, only, d);
-            return !(d < 2e-2);
-        }
         printf("%s: a layer's four products, us (share of the read limit)\n", m.name);
         if (many)
             show_rows(&b, &m, &dev, s);
         for (uint32_t rows = 1; rows <= SR_CHAIN_FEW && !many; rows++) {
-            const double d = difference(&b, &m, dev, rows, s);
+            uint32_t chained;
+            const double d = difference(&b, &m, dev, rows, &chained, s);
             float one = time_of(&b, &m, dev, false, rows, s), all = time_of(&b, &m, dev, true, rows, s);
             printf("%4u rows  apart %7.2f (%.3f)  chain %7.2f (%.3f)  outputs differ by %.1e\n", rows, one, b.bytes / READ_LIMIT * 1e6 / one, all,
                    b.bytes / READ_LIMIT * 1e6 / all, d);

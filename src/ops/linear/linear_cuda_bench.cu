@@ -1,7 +1,7 @@
 /* linear_cuda_bench - LINEAR's CUDA variants against f64 arithmetic on decoded weights, then times.
  *
  *   strata-bench-linear-cuda [skinny | s8 | f16] ..    below sm_90a: products of many rows of that kind wherever it has the format
- *   strata-bench-linear-cuda check [N [FROM]]  odd shapes of every format, or of N from the FROM-th on; exits 1 if any is off
+ *   strata-bench-linear-cuda check [N [FROM [E]]]  odd shapes of every format, or of N from the FROM-th on, or each E-th of them; exits 1 if any is off
  *   strata-bench-linear-cuda prefill    many rows, TFLOP/s
  *   strata-bench-linear-cuda cuts N     N rows (more than 2): each way to cut the work that may be, expected and measured
  *                                       below sm_90a [of one format]: skinny, and each form and cut of gemm_mma, microseconds
@@ -277,12 +277,22 @@ static bool check_one(const shape *s, const sr_cudainfo *dev, uint32_t true_m)
     return false;
 }
 
-static int check(sr_cudainfo dev, uint32_t formats, uint32_t from)
+static int check(sr_cudainfo dev, uint32_t formats, uint32_t from, uint32_t each)
 {
     static const uint32_t ms[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130};
-    uint32_t done = 0, wrong = 0;
+    uint32_t done = 0, looked = 0, wrong = 0;
+    if (each == 0) {
+        fprintf(stderr, "strata-bench-linear-cuda: check: every 0th of the shapes is none of them\n");
+        return 2;
+    }
+    const auto look = [&](const shape *s, uint32_t true_m) {
+        if (done++ % each)
+            return;
+        looked++;
+        wrong += !check_one(s, &dev, true_m);
+    };
     for (size_t f = from; f < sizeof FORMATS / sizeof *FORMATS && f - from < formats; f++) {
-        for (size_t i = 0; i < 2 * sizeof ms / sizeof *ms; i++, done++) {
+        for (size_t i = 0; i < 2 * sizeof ms / sizeof *ms; i++) {
             dev.pairs      = i % 2 ? SR_CUDA_PAIRS : 0;
             uint32_t depth = sr_tile_cols(FORMATS[f]);
             shape s        = {1,
@@ -292,10 +302,9 @@ static int check(sr_cudainfo dev, uint32_t formats, uint32_t from)
                               {FORMATS[f]},
                               i / 2 % 3 == 0,
                               i / 2 % 2 == 0};
-            wrong += !check_one(&s, &dev, s.m);
+            look(&s, s.m);
         }
-        for (int i = 0; i < 6;
-             i++, done++) { /* several weights, fewer rows than the bucket, both orders of sums */
+        for (int i = 0; i < 6; i++) { /* several weights, fewer rows than the bucket, both orders of sums */
             shape s           = {3,
                                  256 * (1 + below(20)),
                                  1 + below(64),
@@ -305,16 +314,16 @@ static int check(sr_cudainfo dev, uint32_t formats, uint32_t from)
                                  i % 3 == 1};
             dev.deterministic = i >= 3;
             dev.chains        = i % 2 == 0;
-            wrong += !check_one(&s, &dev, 1 + below(s.m));
+            look(&s, 1 + below(s.m));
             dev.deterministic = false;
             dev.chains        = true;
         }
-        for (uint32_t m = 5; m <= 300; m += m < 65 ? 12 : 117, done++) { /* many rows of many inputs: sums meet over clusters */
+        for (uint32_t m = 5; m <= 300; m += m < 65 ? 12 : 117) { /* many rows of many inputs: sums meet over clusters */
             dev.pairs = m % 2 ? SR_CUDA_PAIRS : 0;
             shape s = {1, 256 * (17 + below(40)), m, {16 * (1 + below(16))}, {FORMATS[f]}, true, true};
-            wrong += !check_one(&s, &dev, m);
+            look(&s, m);
         }
-        for (int i = 0; i < 12; i++, done++) { /* any rows, fewer of them than the bucket, mixtures */
+        for (int i = 0; i < 12; i++) { /* any rows, fewer of them than the bucket, mixtures */
             dev.pairs = i % 4 < 2 ? SR_CUDA_PAIRS : 0;
             shape s = {1 + below(3),
                        256 * (1 + below(9)),
@@ -323,10 +332,10 @@ static int check(sr_cudainfo dev, uint32_t formats, uint32_t from)
                        {FORMATS[f], FORMATS[below(7)], FORMATS[i % 2 ? f : below(7)]},
                        i % 2 == 0,
                        i % 3 == 0};
-            wrong += !check_one(&s, &dev, 1 + below(s.m));
+            look(&s, 1 + below(s.m));
         }
     }
-    printf("%u cases, %u wrong\n", done, wrong);
+    printf("%u cases, %u wrong\n", looked, wrong);
     return wrong ? 1 : 0;
 }
 
@@ -736,7 +745,8 @@ int main(int argc, char **argv)
             break;
         }
     if (argc > 1 && !strcmp(argv[1], "check"))
-        return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : ~0u, argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0);
+        return check(dev, argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : ~0u, argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0,
+                     argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 1);
     if (argc > 2 && !strcmp(argv[1], "cuts"))
         return dev.arch < 90 ? tiled_cuts(&dev, (uint32_t)strtoul(argv[2], NULL, 10), argc > 3 ? argv[3] : NULL) : cuts(&dev, (uint32_t)strtoul(argv[2], NULL, 10));
     if (argc > 1 && !strcmp(argv[1], "rates"))
