@@ -242,7 +242,8 @@ static sr_status cuda_open(int i, const sr_devcfg *cfg, sr_dev **out, sr_err *er
     /* Where waits are kernels of their own, one of them could hold a place that a chain needs. */
     d->chains      = d->info.arch == 90 && d->wait_value && !atomic_flag_test_and_set(&chains_taken);
     d->info.chains = d->chains;
-    d->free_at_open = card_free(d);
+    d->free_at_open  = card_free(d);
+    d->taken_at_open = d->free_at_open ? p.totalGlobalMem - SR_MIN(d->free_at_open, p.totalGlobalMem) : 0;
     *out = d;
     return SR_OK;
 fail:
@@ -298,7 +299,17 @@ static void cuda_free(sr_dev *d, void *p)
 
 bool sr_cuda_owns(sr_dev *d, const void *p, size_t bytes) { return sr_ledger_holds(&d->ledger, p, bytes); }
 
-/* What lacks on the card and went to nobody who asked: kernels' code and their local memory, captured steps, and what others took. */
+static size_t line(sr_memline *out, size_t n, size_t cap, const char *tag, uint64_t bytes)
+{
+    if (n == cap || !bytes)
+        return n;
+    out[n] = (sr_memline){.kind = SR_MEM_DEVICE, .bytes = bytes, .taken = bytes};
+    snprintf(out[n].tag, sizeof out[n].tag, "%s", tag);
+    return n + 1;
+}
+
+/* What lacks on the card and went to nobody who asked: since it was opened kernels' code and their local memory, captured steps, and what
+ * others took; before that the context, and what others held. */
 static size_t cuda_ledger(sr_dev *d, sr_memline *out, size_t cap)
 {
     sr_err   ignored = {0};
@@ -306,11 +317,9 @@ static size_t cuda_ledger(sr_dev *d, sr_memline *out, size_t cap)
     uint64_t now     = sr_cuda_enter(d, &ignored) ? 0 : card_free(d), ours = 0;
     for (size_t i = 0; i < n; i++)
         ours += out[i].kind == SR_MEM_DEVICE ? out[i].taken : 0;
-    if (n == cap || !now || d->free_at_open <= now + ours)
-        return n;
-    out[n]       = (sr_memline){.tag = "code and captured steps", .kind = SR_MEM_DEVICE};
-    out[n].bytes = out[n].taken = d->free_at_open - now - ours;
-    return n + 1;
+    if (now && d->free_at_open > now + ours)
+        n = line(out, n, cap, "code and captured steps", d->free_at_open - now - ours);
+    return line(out, n, cap, "context and other programs", d->taken_at_open);
 }
 
 static sr_status cuda_tile(sr_dev *d, sr_queue q, uint16_t format, uint32_t n, uint32_t cols, const void *src, void *dst, sr_err *err)

@@ -40,7 +40,7 @@ struct sr_dev {
     CUresult (*write_value)(CUstream, CUdeviceptr, cuuint64_t, unsigned); /* NULL: by kernels (probe.cu) */
     CUresult (*wait_value)(CUstream, CUdeviceptr, cuuint64_t, unsigned);
     sr_ledger       ledger;
-    uint64_t        free_at_open;          /* of the card, with a context and queues */
+    uint64_t        free_at_open, taken_at_open; /* of the card, with a context and queues */
     pthread_mutex_t lock;                  /* of the failure */
     sr_err          fail;                  /* the first failure that no call could return; told by every later wait() */
     uint32_t        failed;                /* release store after `fail` is written */
