@@ -390,31 +390,26 @@ template <uint32_t T> __device__ __forceinline__ uint32_t own_rows(const sr_chai
     return ((rows_of<T>(a) >> a.glu) + T - (blockIdx.x & T)) >> T << a.glu;
 }
 
-/* Row tiles' sums, by warps in turn: the two halves of a warp take every second group, or the gate and the up tile; then
- * half h has column h.  PAIR: both are one column's. */
-template <int C, bool PAIR, uint32_t T>
-__device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t m, const float *sums, float s, float z)
+/* Row tiles' sums, by warps in turn: the two halves of a warp take every second group, or the gate and the up tile.  C: parts of a sum; m: 1, or 0. */
+template <int C, uint32_t T> __device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t m, const float *sums, float s, float z)
 {
     const uint32_t lane = threadIdx.x % 32, half = lane / 16, r = lane % 16, groups = 1u << (a.groups_log + T), n = own_rows<T>(a),
-                   step = groups == 1 || a.glu ? 1 : 2, column = C == 1 ? 0 : half;
+                   step = groups == 1 || a.glu ? 1 : 2;
 #pragma unroll 1
     for (uint32_t at = threadIdx.x / 32 << a.glu; at < n; at += CHAIN_WARPS << a.glu) {
         const uint32_t row = own_row<T>(a, at);
         const float *p     = sums + (size_t)(at + (a.glu ? half : 0)) * groups * C * 16 + r;
-        float v[C]     = {};
+        float v[C]         = {};
 #pragma unroll 4
         for (uint32_t i = step == 2 ? half : 0; i < groups; i += step)
 #pragma unroll
             for (int c = 0; c < C; c++)
                 v[c] += p[((step == 1 && groups > 1 ? i ^ half : i) * C + c) * 16];
-        if (PAIR)
-            v[0] = v[C - 1] = v[0] + v[C - 1];
-        float mine = C == 1 ? v[0] : half ? v[C - 1] : v[0], other = C == 1 ? v[0] : half ? v[0] : v[C - 1];
-        other = __shfl_xor_sync(0xffffffff, other, 16);
+        const float mine = C == 1 ? v[0] : v[0] + v[C - 1], other = __shfl_xor_sync(0xffffffff, mine, 16);
         if (a.glu) {
-            float gate = (half ? other : mine) * s, up = (half ? mine : other) * s;
-            if (column < m && half < C)
-                a.y[(size_t)column * a.width + row / 2 * 16 + r] = (a.glu_gelu ? sr_gelu(gate) : sr_silu(gate)) * up;
+            const float gate = (half ? other : mine) * s, up = (half ? mine : other) * s;
+            if (half < m)
+                a.y[row / 2 * 16 + r] = (a.glu_gelu ? sr_gelu(gate) : sr_silu(gate)) * up;
             continue;
         }
         uint32_t tile;
@@ -423,10 +418,10 @@ __device__ __forceinline__ void finish(const sr_chainlink &a, uint32_t m, const 
         float sum             = (step == 2 ? mine + other : mine) * s;
         if (w.bias)
             sum += w.bias[tile * 16 + r];
-        if (at >= CHAIN_WARPS && a.z && column < m) /* the first one has come before the products */
-            z = __ldcg(a.z + (size_t)column * a.width + y);
-        if (column < m && half < C)
-            a.y[(size_t)column * a.width + y] = a.z ? sum + z : sum;
+        if (at >= CHAIN_WARPS && a.z && half < m) /* the first one has come before the products */
+            z = __ldcg(a.z + y);
+        if (half < m)
+            a.y[y] = a.z ? sum + z : sum;
     }
 }
 
@@ -505,7 +500,7 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
             if (T)
                 sr_bar_wait(twin, i & 1); /* once a link */
             MARK(6 + 5 * i);
-            finish<C, PAIR, T>(a, min(*rows, 1u), sums, divisor_of<T>(a, squares), z);
+            finish<C, T>(a, min(*rows, 1u), sums, divisor_of<T>(a, squares), z);
         }
         MARK(7 + 5 * i);
         if (i + 1 == c.n)
