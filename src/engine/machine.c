@@ -17,7 +17,7 @@
 #include "engine/probe.h"
 #include "weights/reader.h"
 
-enum { FEW = 8 /* rows of steps that the CPU takes part in */, WIDE = 4096, STEADY = 4, DEV_WIDE = 8192 /* as large as most of a model is: ends of products that its decoding hides count less */, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_PART = 64 << 20,
+enum { FEW = 8 /* rows of steps that the CPU takes part in */, WIDE = 4096, FFN = 14336, STEADY = 4, TINY = 256, TINY_ROWS = 64, CPU_MANY = 256, DEV_MANY = 2048, TINY_OPS = 64, BLOCK = 4 << 20, DISK_PART = 64 << 20,
        COPY = 256 << 20, PIECE = 16 << 20, SHAKES = 31, READS = 3, OP_TRIES = 8 };
 #define OP_MOST 2e-5
 #define POOL_FEW ((size_t)1 << 30) /* more than a few threads read between two visits of the same place */
@@ -26,8 +26,8 @@ enum { FEW = 8 /* rows of steps that the CPU takes part in */, WIDE = 4096, STEA
 
 static const uint32_t formats[] = {SR_Q4_K, SR_Q5_K, SR_Q6_K, SR_Q8_0, SR_F16};
 static const uint32_t some_formats[] = {SR_Q4_K, SR_Q6_K, SR_Q8_0}; /* another keeps as much of its rate as the nearest of them */
-/* 4 and 5: from there on products of a card have other kernels. */
-static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 5, 8, 16, 32, 64}, dev_many[] = {128, 512, 2048};
+/* 8 and 9, 16 and 17: from there on products of a card have other kernels. */
+static const uint32_t cpu_rows[] = {1, 2, 4, 8, 16, 32}, dev_rows[] = {1, 2, 4, 8, 9, 16, 17, 32, 64}, dev_many[] = {128, 512, 2048};
 
 typedef struct {
     const sr_machinecfg *cfg;
@@ -223,6 +223,18 @@ static void disk(probe *k)
 
 /* ---- device ------------------------------------------------------------------------------------------------------ */
 
+/* Few rows, each product of what the one before has made, with the time between them: several may share a launch. */
+static sr_status few_rows(probe *k, const bench *b, size_t pool, uint32_t format, uint32_t rows, uint32_t cols, sr_curve *to, sr_err *err)
+{
+    const sr_rigcfg c     = {.format = format, .rows = rows, .cols = cols, .max_tokens = dev_rows[SR_COUNT(dev_rows) - 1], .turns = true, .pool = pool};
+    const bench     whole = {b->be, b->d, 0};
+    sr_rig          r;
+    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK)
+        (void)!rows_curve(k, &r, &whole, dev_rows, SR_COUNT(dev_rows), to, err);
+    sr_rig_close(&r);
+    return err->status;
+}
+
 /* Rates of products of so many rows, on and on; dims: of each of n matrices that take turns. */
 static sr_status many_curve(probe *k, const bench *b, size_t pool, uint32_t format, const uint32_t (*dims)[2], size_t n, sr_curve *to, sr_err *err)
 {
@@ -245,27 +257,18 @@ static sr_status many_curve(probe *k, const bench *b, size_t pool, uint32_t form
 
 static sr_status dev_format(probe *k, const bench *b, size_t pool, uint32_t format, sr_err *err)
 {
-    static const uint32_t ffn[][2] = {{14336, 4096}, {4096, 14336}};
-    uint32_t        side = k->cfg->side ? k->cfg->side : DEV_WIDE;
-    const sr_rigcfg c = {.format = format, .rows = side, .cols = side, .max_tokens = dev_rows[SR_COUNT(dev_rows) - 1], .pool = pool};
-    sr_rig          r;
-    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK)
-        (void)!rows_curve(k, &r, b, dev_rows, SR_COUNT(dev_rows), sr_curves_add(&k->p->dev.gemv, format), err);
-    sr_rig_close(&r);
-    return err->status ? err->status : many_curve(k, b, pool, format, ffn, SR_COUNT(ffn), sr_curves_add(&k->p->dev.gemm, format), err);
+    static const uint32_t ffn[][2] = {{FFN, WIDE}, {WIDE, FFN}};
+    const uint32_t        side     = k->cfg->side;
+    sr_curve             *few      = sr_curves_add(&k->p->dev.gemv, format);
+    if (few_rows(k, b, pool, format, side ? side : FFN, side ? side : WIDE, few, err))
+        return err->status;
+    return many_curve(k, b, pool, format, ffn, SR_COUNT(ffn), sr_curves_add(&k->p->dev.gemm, format), err);
 }
 
-/* Few rows of a product a quarter as large. */
+/* Smaller ones; where all are of one size there is nothing to compare. */
 static sr_status dev_small(probe *k, const bench *b, size_t pool, sr_err *err)
 {
-    const sr_rigcfg c = {.format = SR_Q4_K, .rows = WIDE, .cols = WIDE, .max_tokens = dev_rows[SR_COUNT(dev_rows) - 1], .pool = pool};
-    sr_rig          r;
-    if (k->cfg->side) /* all of one size: nothing to compare */
-        return SR_OK;
-    if (sr_rig_open(b->be, b->d, &c, &r, err) == SR_OK)
-        (void)!rows_curve(k, &r, b, dev_rows, SR_COUNT(dev_rows), &k->p->dev.small, err);
-    sr_rig_close(&r);
-    return err->status;
+    return k->cfg->side ? SR_OK : few_rows(k, b, pool, SR_Q4_K, WIDE, WIDE, &k->p->dev.small, err);
 }
 
 /* Where a product ends, blocks wait for others: the smaller, the larger that part. */

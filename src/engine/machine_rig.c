@@ -1,5 +1,6 @@
 #include "engine/machine_rig.h"
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,19 +26,20 @@ static sr_status copy(sr_rig *r, void *dst, const void *src, size_t bytes, sr_er
 }
 
 /* Numbers as a model's are: a device that multiplies zeros takes less power, so that its clocks fall less than a prompt's do. */
-static void fill_numbers(float *x, size_t n, uint32_t *state)
+static void fill_numbers(float *x, size_t n, float most, uint32_t *state)
 {
     for (size_t i = 0; i < n; i++) {
         *state = *state * 1664525u + 1013904223u;
-        x[i]   = (float)(int32_t)*state * 0x1p-31f;
+        x[i]   = (float)(int32_t)*state * 0x1p-31f * most;
     }
 }
 
-/* GRAIN rows of a weight, made of a few blocks that are repeated: some formats take a microsecond a number to encode. */
-static sr_status make_rows(sr_rig *r, char *rows, sr_err *err)
+/* GRAIN rows of weight w, made of a few blocks that are repeated: some formats take a microsecond a number to encode.  Products of products
+ * neither grow nor vanish. */
+static sr_status make_rows(sr_rig *r, const sr_weight *w, char *rows, sr_err *err)
 {
-    uint32_t state = 1, span = r->cols % SPAN ? r->cols : SPAN;
-    size_t   row = r->bytes / r->rows, part = row / (r->cols / span);
+    uint32_t state = 1, span = w->cols % SPAN ? w->cols : SPAN;
+    size_t   row = r->bytes / w->rows, part = row / (w->cols / span);
     float   *x = sr_malloc(span * sizeof *x);
     if (!x)
         return sr_raise(err, SR_NOMEM, "host: memory for %u numbers", span);
@@ -47,7 +49,7 @@ static sr_status make_rows(sr_rig *r, char *rows, sr_err *err)
             memcpy(to, rows + i % UNLIKE * row, row);
             continue;
         }
-        fill_numbers(x, span, &state);
+        fill_numbers(x, span, sqrtf(3 / (float)w->cols), &state);
         sr_encode_row(r->format, x, to, span);
         for (size_t at = part; at < row; at += part)
             memcpy(to + at, to, part);
@@ -56,55 +58,72 @@ static sr_status make_rows(sr_rig *r, char *rows, sr_err *err)
     return SR_OK;
 }
 
-/* One weight in the staging memory, as the device's kernels want it: the same rows again and again. */
-static sr_status make_weight(sr_rig *r, uint16_t *layout, sr_err *err)
+/* Weight w in the staging memory, as the device's kernels want it: the same rows again and again. */
+static sr_status make_weight(sr_rig *r, const sr_weight *w, uint16_t *layout, sr_err *err)
 {
-    size_t      row  = r->bytes / r->rows;
+    size_t      row  = r->bytes / w->rows;
     char       *rows = sr_malloc(GRAIN * row);
     const void *at[GRAIN];
     *layout = 0;
     if (!rows)
         return sr_raise(err, SR_NOMEM, "host: %zu bytes of a weight to measure", GRAIN * row);
-    sr_status s = make_rows(r, rows, err);
+    sr_status s = make_rows(r, w, rows, err);
     for (int i = 0; i < GRAIN; i++)
         at[i] = rows + i * row;
     bool packed = s == SR_OK;
-    for (uint32_t i = 0; i < r->rows && packed; i += GRAIN) {
-        uint32_t n = SR_MIN((uint32_t)GRAIN, r->rows - i);
-        packed = r->be->pack && r->be->pack((uint16_t)r->format, n, r->cols, at, r->staging + i * row, layout) == n * row;
+    for (uint32_t i = 0; i < w->rows && packed; i += GRAIN) {
+        uint32_t n = SR_MIN((uint32_t)GRAIN, w->rows - i);
+        packed = r->be->pack && r->be->pack((uint16_t)r->format, n, w->cols, at, r->staging + i * row, layout) == n * row;
     }
-    for (uint32_t i = 0; s == SR_OK && i < r->rows && !packed; i++)
+    for (uint32_t i = 0; s == SR_OK && i < w->rows && !packed; i++)
         memcpy(r->staging + i * row, at[i % GRAIN], row);
     *layout = packed ? *layout : 0;
     sr_free(rows);
     return s;
 }
 
-static sr_status put_weights(sr_rig *r, uint32_t n, sr_err *err)
+/* Every step-th weight from `first` on. */
+static sr_status put_equal(sr_rig *r, uint32_t first, uint32_t n, uint32_t step, sr_err *err)
 {
-    uint16_t layout;
-    void    *host = NULL, *x;
-    size_t   x_bytes;
-    if (r->be->alloc(r->dev, SR_MEM_PINNED, r->bytes, "measuring", &host, err))
+    const sr_weight *w = &r->weight[first];
+    uint16_t         layout;
+    if (make_weight(r, w, &layout, err))
         return err->status;
-    r->staging = host;
-    if (r->be->alloc(r->dev, SR_MEM_DEVICE, n * r->bytes, "measuring", &r->pool, err) || make_weight(r, &layout, err))
-        return err->status;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = first; i < n; i += step) {
         char *to  = (char *)r->pool + i * r->bytes;
-        r->ref[i] = (sr_wref){.p = to, .n_row = r->rows, .n_col = r->cols, .format = (uint16_t)r->format, .layout = layout};
+        r->ref[i] = (sr_wref){.p = to, .n_row = w->rows, .n_col = w->cols, .format = (uint16_t)r->format, .layout = layout};
         if (copy(r, to, r->staging, r->bytes, err))
             return err->status;
     }
-    if (wait_all(r, SR_Q_COMPUTE, err))
-        return err->status;
-    if (r->be->slot(r->plan, 0, &x, &x_bytes))
-        return sr_raise(err, SR_INVALID, "%s: no slot 0", r->be->name);
-    fill_numbers((float *)host, r->bytes / sizeof(float), &(uint32_t){7});
-    for (size_t at = 0; at < x_bytes; at += r->bytes)
-        if (copy(r, (char *)x + at, r->staging, SR_MIN(r->bytes, x_bytes - at), err))
+    return wait_all(r, SR_Q_COMPUTE, err);
+}
+
+/* What the first op reads, or that too which an op behind it would have written. */
+static sr_status put_numbers(sr_rig *r, uint32_t slot, sr_err *err)
+{
+    void  *x;
+    size_t bytes;
+    if (r->be->slot(r->plan, slot, &x, &bytes))
+        return sr_raise(err, SR_INVALID, "%s: no slot %u", r->be->name, slot);
+    fill_numbers((float *)(void *)r->staging, r->bytes / sizeof(float), 1, &(uint32_t){7});
+    for (size_t at = 0; at < bytes; at += r->bytes)
+        if (copy(r, (char *)x + at, r->staging, SR_MIN(r->bytes, bytes - at), err))
             return err->status;
     return wait_all(r, SR_Q_COMPUTE, err);
+}
+
+static sr_status put_weights(sr_rig *r, uint32_t n, uint32_t step, sr_err *err)
+{
+    void *host = NULL;
+    if (r->be->alloc(r->dev, SR_MEM_PINNED, r->bytes, "measuring", &host, err))
+        return err->status;
+    r->staging = host;
+    if (r->be->alloc(r->dev, SR_MEM_DEVICE, n * r->bytes, "measuring", &r->pool, err))
+        return err->status;
+    for (uint32_t i = 0; i < step; i++)
+        if (put_equal(r, i, n, step, err) || put_numbers(r, i, err))
+            return err->status;
+    return SR_OK;
 }
 
 size_t sr_rig_pool(uint64_t cache, uint64_t memory)
@@ -114,14 +133,16 @@ size_t sr_rig_pool(uint64_t cache, uint64_t memory)
     return SR_MIN(SR_MIN(SR_MAX((size_t)cache * 8, POOL_LEAST), POOL_MOST), (size_t)memory / 8);
 }
 
-static void describe(sr_rig *r, uint32_t n)
+static void describe(sr_rig *r, const sr_rigcfg *c, uint32_t n)
 {
-    r->slot[0] = (sr_slot){.width = r->cols, .dtype = SR_F32, .rows = SR_ROWS_TOK};
-    r->slot[1] = (sr_slot){.width = r->rows, .dtype = SR_F32, .rows = SR_ROWS_TOK};
+    r->slot[0] = (sr_slot){.width = c->cols, .dtype = SR_F32, .rows = SR_ROWS_TOK};
+    r->slot[1] = (sr_slot){.width = c->rows, .dtype = SR_F32, .rows = SR_ROWS_TOK};
     for (uint32_t i = 0; i < n; i++) {
-        r->weight[i] = (sr_weight){.role = SR_W_FFN_UP, .layer = (uint16_t)i, .format = (uint16_t)r->format, .rows = r->rows, .cols = r->cols};
-        r->op[i] = (sr_op){.code = SR_OP_LINEAR, .in = {0, SR_NONE, SR_NONE, SR_NONE}, .out = {1, SR_NONE, SR_NONE}, .epilogue = SR_NONE, .w = i,
-                           .n_w = 1, .dim = {r->cols, r->rows}};
+        const uint16_t in = c->turns ? i % 2 : 0;
+        const uint32_t rows = r->slot[1 - in].width, cols = r->slot[in].width;
+        r->weight[i] = (sr_weight){.role = SR_W_FFN_UP, .layer = (uint16_t)i, .format = (uint16_t)c->format, .rows = rows, .cols = cols};
+        r->op[i] = (sr_op){.code = SR_OP_LINEAR, .in = {in, SR_NONE, SR_NONE, SR_NONE}, .out = {(uint16_t)(1 - in), SR_NONE, SR_NONE},
+                           .epilogue = SR_NONE, .w = i, .n_w = 1, .dim = {cols, rows}};
     }
     r->prog = (sr_program){.op = r->op, .n_op = n, .slot = r->slot, .n_slot = 2, .weight = r->weight, .n_weight = n, .page_tokens = 16,
                            .logits = SR_NONE, .sampled = SR_NONE, .hidden = SR_NONE};
@@ -131,14 +152,14 @@ sr_status sr_rig_open(const sr_backend *be, sr_dev *d, const sr_rigcfg *c, sr_ri
 {
     size_t   bytes = c->rows * sr_row_bytes(c->format, c->cols);
     uint32_t n     = (uint32_t)SR_MIN(SR_MAX(c->pool / bytes, (size_t)2), (size_t)OPS_MOST);
-    *r = (sr_rig){.be = be, .dev = d, .bytes = bytes, .rows = c->rows, .cols = c->cols, .format = c->format,
+    *r = (sr_rig){.be = be, .dev = d, .bytes = bytes, .format = c->format,
                   .max = {.tok = c->max_tokens, .out = 1, .seq = 1, .pages = 1}};
     r->op     = sr_calloc(n, sizeof *r->op);
     r->weight = sr_calloc(n, sizeof *r->weight);
     r->ref    = sr_calloc(n, sizeof *r->ref);
     if (!r->op || !r->weight || !r->ref)
         return sr_raise(err, SR_NOMEM, "host: memory for a program of %u ops", n);
-    describe(r, n);
+    describe(r, c, n);
     size_t need = be->scratch(d, &r->prog, &r->max);
     void  *host = NULL;
     if (be->alloc(d, SR_MEM_DEVICE, need, "measuring", &r->scratch, err) || be->alloc(d, SR_MEM_DEVICE, sizeof(sr_shape), "measuring", &r->count, err) ||
@@ -146,7 +167,7 @@ sr_status sr_rig_open(const sr_backend *be, sr_dev *d, const sr_rigcfg *c, sr_ri
         return err->status;
     r->host_count  = host;
     *r->host_count = (sr_shape){0}; /* none has been sent yet */
-    if (be->prepare(d, &r->prog, &r->max, r->scratch, need, &r->plan, err) || put_weights(r, n, err))
+    if (be->prepare(d, &r->prog, &r->max, r->scratch, need, &r->plan, err) || put_weights(r, n, c->turns ? 2 : 1, err))
         return err->status;
     const sr_batch b = {.n = r->count};
     return be->bind(r->plan, &b, 0, n, r->ref, err);

@@ -1,4 +1,4 @@
-/* machine_rig.h - a program of equal LINEAR ops over one slot, each with weights of its own: opened on a device, timed.
+/* machine_rig.h - a program of equal LINEAR ops, each with weights of its own: opened on a device, timed.
  *
  * Owns:    its device memory, until close.   Threads: one.   Errors: those of the device.
  */
@@ -20,11 +20,12 @@ typedef struct {
     sr_shape   *host_count;
     char       *staging;
     size_t      bytes;                  /* of one weight */
-    uint32_t    rows, cols, format;
+    uint32_t    format;
 } sr_rig;
 
-/* Weights [rows][cols], `pool` bytes of them, two at least; steps of up to max_tokens rows of x. */
-typedef struct { uint32_t format, rows, cols, max_tokens; size_t pool; } sr_rigcfg;
+/* Weights [rows][cols], `pool` bytes of them, two at least; steps of up to max_tokens rows of x.  turns: every op multiplies what the one before it
+ * has made, as in a model, every second weight being [cols][rows]; else all multiply the same x. */
+typedef struct { uint32_t format, rows, cols, max_tokens; bool turns; size_t pool; } sr_rigcfg;
 /* Bytes of weights that are read from memory, again and again: eight times the last cache, 768 MB to 4 GB.  (At twice the cache a Xeon of 16
  * threads read 240 GB/s from memory that gives 165.) */
 size_t sr_rig_pool(uint64_t cache, uint64_t memory); /* cache 0: the host's */

@@ -245,15 +245,15 @@ static const double TURNED = 0.58;
 
 void sr_units_rate(const sr_units *s, const sr_profile *p, uint32_t threads, uint32_t tokens, bool prompt, sr_unit *out)
 {
-    double ends  = sr_profile_ends(p, tokens);
-    double none  = 0;
-    bool   joins = sr_profile_joins(p);
+    double ends, none = 0;
+    bool   known = sr_profile_ends(p, tokens, &ends), joins = sr_profile_joins(p);
     memcpy(out, s->u, s->n * sizeof *out);
     for (uint32_t i = 0; i < s->n; i++) {
         rates_of(s->part[i], p, threads, tokens, false, &out[i].dev_read, &out[i].dev_flops, &none);
         out[i].dev_flops *= by_size(s->product[i], p, tokens);
-        out[i].launches += (joins ? 0 : out[i].joined) + (prompt ? out[i].turned : 0);
-        out[i].ends = products_of(s->product[i]) * ends + (prompt ? 0 : TURNED * out[i].turned * p->dev.op);
+        const uint32_t products = products_of(s->product[i]);
+        out[i].launches += (joins ? 0 : out[i].joined) + (prompt ? out[i].turned : 0) - (known ? products : 0);
+        out[i].ends = products * ends + (prompt ? 0 : TURNED * out[i].turned * p->dev.op);
         rates_of(s->ram[i], p, threads, tokens, true, &out[i].cpu_read, &out[i].cpu_flops, &out[i].cpu_beside);
     }
 }

@@ -226,26 +226,27 @@ static double going_on(const sr_profile *p, uint32_t threads)
 /* sm_90's kernels do: chained or, of more rows, fed (ops/linear/chain.h). */
 bool sr_profile_joins(const sr_profile *p) { return p->dev.arch == 90; }
 
-/* Chains took four rows when the figures were measured that this goes with (profiles/h200.json); eight by now: to be changed with figures measured anew. */
-static bool chained(const sr_profile *p, uint32_t tokens) { return p->dev.arch == 90 && tokens <= 4; }
+/* Numbers of a weight that the device's curves over few rows are of: in every format, and the smaller one in Q4_K. */
+static const double LARGE = 4096.0 * 14336, SMALL = 4096.0 * 4096;
 
-/* Seconds of a product of 4096 x 4096 and of one that is four times as large tell what of both does not go with the size: x made ready in every
- * block, the first weights waited for, sums joined.  In a chain the next product's weights come meanwhile. */
-double sr_profile_ends(const sr_profile *p, uint32_t tokens)
+bool sr_profile_ends(const sr_profile *p, uint32_t tokens, double *s)
 {
-    const double    small = 4096.0 / 256 * 4096 * 144; /* bytes in Q4_K */
+    const double    bytes = SMALL / 256 * 144, times = LARGE / SMALL;
     const sr_curve *large = nearest(&p->dev.gemv, SR_Q4_K), *many = nearest(&p->dev.gemm, SR_Q4_K);
-    if (!p->dev.small.n || !large || large->format != SR_Q4_K || chained(p, tokens) || (many && tokens >= many->p[0].at))
-        return 0;
-    double t = small / sr_curve_rows(&p->dev.small, tokens), t4 = 4 * small / sr_curve_rows(large, tokens);
-    return SR_MIN(SR_MAX((4 * t - t4) / 3, 0), t);
+    *s = 0;
+    if (!p->dev.small.n || !large || large->format != SR_Q4_K || (many && tokens >= many->p[0].at))
+        return false;
+    double one = bytes / sr_curve_rows(&p->dev.small, tokens), more = times * bytes / sr_curve_rows(large, tokens);
+    *s         = SR_MIN(SR_MAX((times * one - more) / (times - 1), 0), one);
+    return true;
 }
 
-/* Of 8192 x 8192, without its ends; these are no more than half of it. */
+/* Without a product's ends; these are no more than half of it. */
 static double read_alone(const sr_profile *p, const sr_curve *c, uint32_t tokens)
 {
-    double bytes = 8192.0 * 8192 * bits(c->format) / 8, s = bytes / sr_curve_rows(c, tokens);
-    return bytes / SR_MAX(s - sr_profile_ends(p, tokens), s / 2);
+    double bytes = LARGE * bits(c->format) / 8, s = bytes / sr_curve_rows(c, tokens), ends;
+    (void)sr_profile_ends(p, tokens, &ends);
+    return bytes / SR_MAX(s - ends, s / 2);
 }
 
 /* What the CPU reads in a step of so many rows.  Over threads the rate of several rows is taken to fall as that of one. */

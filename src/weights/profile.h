@@ -38,7 +38,7 @@ typedef struct {                      /* bytes, bytes/s, flops/s, seconds; 0 or 
         double    f16, int8;          /* operations/s of the matrix units */
         sr_curves gemv, gemm;         /* over rows of x: bytes of weights; flops, of matrices of 4096 x 14336 */
         sr_curve  by_size[SR_PROFILE_SIZES], by_tokens; /* gemm in Q4_K of other sizes (sr_profile_size()); attn's flops over tokens of a prompt */
-        sr_curve  small;              /* gemv in Q4_K of 4096 x 4096, where gemv is of 8192 x 8192 */
+        sr_curve  small;              /* gemv in Q4_K of 4096 x 4096, where gemv is of 4096 x 14336; with it both are of products with their launches */
     } dev;
     struct {
         double   h2d, cpu; uint32_t threads; /* a copy to the device while the CPU multiplies */
@@ -73,8 +73,9 @@ double sr_profile_attn(const sr_profile *p, uint32_t tokens);            /* of a
 void sr_profile_hw(const sr_profile *p, uint32_t threads, sr_hw *out);
 /* What weights of a format go at in a step of so many tokens; 0: not known. */
 typedef struct { double dev_read, dev_flops, cpu_read, cpu_flops, cpu_beside; } sr_formatrates; /* cpu_beside: while a copy goes on */
-/* Seconds that a device's product of so few rows takes beside what goes with its size, which dev_read then leaves out; 0: not known. */
-double sr_profile_ends(const sr_profile *p, uint32_t tokens);
+/* Seconds that a device's product of so few rows takes beside what goes with its size: its launch or its part of one, x made ready, the first weights
+ * waited for, sums joined.  Products of two sizes tell it; dev_read then leaves it out, and no launch is counted beside it.  False, 0: not known. */
+bool sr_profile_ends(const sr_profile *p, uint32_t tokens, double *s);
 /* Whether a device takes norms and gated units with the product behind them, in one launch, in steps of few tokens. */
 bool sr_profile_joins(const sr_profile *p);
 sr_formatrates sr_profile_rates(const sr_profile *p, uint32_t threads, uint32_t format, uint32_t tokens);
