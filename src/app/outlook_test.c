@@ -217,13 +217,15 @@ static void agrees_with_the_closed_form_on_a_t4(void **state)
     close_model(&m, &u);
 }
 
-/* What the engine was measured at on an H200 (bench/results/h200-chains-of-rows.json; h200-plan-error.json: 32 rows, 3B), from what strata probe measured there. */
+/* What the engine was measured at on an H200 (bench/results/h200-plan-error.json, chained), from what strata probe measured there. */
 static void the_h200_profile_gives_what_was_measured_there(void **state)
 {
     (void)state;
     static const struct { const char *model; uint32_t batch, depth; double tok_s; } row[] = {
-        {"synth:8b:Q4_K_M", 1, 256, 554.3}, {"synth:8b:Q8_0", 1, 0, 419.2}, {"synth:8b:F16", 1, 0, 249.6}, {"synth:8b:Q4_K_M", 4, 256, 1902.3}, {"synth:8b:Q4_K_M", 8, 256, 3344.5},
-        {"synth:8b:Q4_K_M", 32, 16, 9995.1}, {"synth:llama3.2-3b:Q4_K_M", 1, 32, 856.7}, {"synth:70b:Q4_K_M", 1, 0, 80.6}};
+        {"synth:8b:Q4_K_M", 1, 32, 595.6}, {"synth:8b:Q4_K_M", 4, 16, 2013.7}, {"synth:8b:Q4_K_M", 8, 16, 3853.1}, {"synth:8b:Q4_K_M", 32, 16, 9724.6},
+        {"synth:8b:Q8_0", 1, 32, 425.5}, {"synth:8b:Q8_0", 8, 16, 2879.9}, {"synth:8b:Q8_0", 32, 16, 9329.1}, {"synth:8b:F16", 1, 32, 252.8},
+        {"synth:8b:F16", 8, 16, 1798.3}, {"synth:8b:F16", 32, 16, 6266.8}, {"synth:llama3.2-3b:Q4_K_M", 1, 32, 1003.1},
+        {"synth:llama3.2-3b:Q4_K_M", 8, 16, 6180.9}, {"synth:70b:Q4_K_M", 1, 16, 84.7}};
     read_profile("h200");
     for (size_t i = 0; i < SR_COUNT(row); i++) {
         sr_planmodel m;
@@ -234,7 +236,7 @@ static void the_h200_profile_gives_what_was_measured_there(void **state)
         cfg.batch[0]      = row[i].batch;
         double v          = speed(&m, &u, &cfg);
         print_message("%-20s batch %3u depth %4u: %7.1f predicted, %7.1f measured\n", row[i].model, row[i].batch, row[i].depth, v, row[i].tok_s);
-        assert_true(fabs(v / row[i].tok_s - 1) < 0.15);
+        assert_true(fabs(v / row[i].tok_s - 1) < 0.10);
         close_model(&m, &u);
     }
 }
@@ -400,7 +402,7 @@ static void a_device_is_measured_through_its_table_alone(void **state)
     if (sr_machine_measure(&c, &p, &err))
         fail_msg("%s", err.msg);
     assert_true(p.dev.arch && p.dev.vram == 64u << 20 && p.dev.h2d > 1e7);
-    assert_true(p.dev.sync > 0 && p.dev.op > 0 && p.dev.gemv.n == 5 && p.dev.gemm.n == 5 && p.dev.gemv.c[0].n == 8);
+    assert_true(p.dev.sync > 0 && p.dev.op > 0 && p.dev.gemv.n == 5 && p.dev.gemm.n == 5 && p.dev.gemv.c[0].n == 9);
     assert_true(p.together.threads >= 1 && p.together.cpu > 0 && p.together.h2d > 0 && p.together.h2d < 4.4e9); /* the fake's copies take their time */
     assert_true(p.together.rows.n == 3 && p.together.rows.c[0].n == 1 && p.together.rows.c[0].p[0].at == 8 && p.together.rows.c[0].p[0].v > 0);
     assert_true(p.host.dram.n >= 1 && p.host.gemv.n == 5 && p.host.rows.n == 5 && p.host.disk[0]);
