@@ -705,7 +705,7 @@ static void time_sampler(const char *what, sr_sampdev set, uint32_t rows)
 
 static void sampling_128k_tokens_takes_microseconds(void)
 {
-    static const uint32_t some[] = {1, 8, 128};
+    static const uint32_t some[] = {1, 8, 32, 64, 128};
     for (uint32_t i = 0; i < SR_COUNT(some); i++) {
         const uint32_t rows = some[i];
         sr_sampdev p = PLAIN;

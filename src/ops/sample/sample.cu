@@ -18,7 +18,7 @@
 #include <float.h>
 
 typedef unsigned long long u64;
-enum { SHORT = 4, LONG = 32, /* numbers of a run that a thread of scan keeps */
+enum { LONG = 32, /* numbers of a run that a thread of scan keeps, at most */
        SCAN = 256, PICK = 1024, RUN = 1024, MAX_RUNS = 128, BINS = 2048, DEPTHS = 256, LISTED = 16384 };
 
 typedef struct { double sum; float max; uint32_t broken; u64 best; } run_result; /* sum: of exp(x - max); best: see front() */
@@ -788,6 +788,17 @@ static size_t scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op
     return lay_out(&g, NULL, op->dim[0], max->out);
 }
 
+/* KEEP: as few numbers a thread as hold a run. */
+template <int KEEP> static void launch_scan(const sr_cudajob *j, dim3 all, const args &g)
+{
+    if constexpr (KEEP < LONG)
+        if (g.run_len > (uint32_t)(SCAN * KEEP)) {
+            launch_scan<KEEP * 2>(j, all, g);
+            return;
+        }
+    sr_launch(j, g.vocab % 4 ? scan<false, KEEP> : scan<true, KEEP>, all, SCAN, 0, g);
+}
+
 static void launch(const sr_cudajob *j)
 {
     args g = {};
@@ -800,10 +811,7 @@ static void launch(const sr_cudajob *j)
     g.n      = j->count;
     cut(&g, j->dev, j->n->out);
     dim3 all(g.runs, j->n->out);
-    if (g.run_len <= (uint32_t)(SCAN * SHORT))
-        sr_launch(j, g.vocab % 4 ? scan<false, SHORT> : scan<true, SHORT>, all, SCAN, 0, g);
-    else
-        sr_launch(j, g.vocab % 4 ? scan<false, LONG> : scan<true, LONG>, all, SCAN, 0, g);
+    launch_scan<4>(j, all, g);
     sr_launch(j, weigh, all, SCAN, 0, g);
     sr_launch(j, list, all, SCAN, 0, g);
     sr_launch(j, pick, j->n->out, PICK, sizeof(histogram), g);
