@@ -13,8 +13,8 @@
 static __device__ float4 times(float4 v, float4 w) { return make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w); }
 
 /* Four inputs 4t .. 4t + 3 of a step, from column k of a row on; eight threads that follow each other have those of a 32-block, or
- * none of them is `there`.  What they lack as f16 numbers is returned. */
-static __device__ float4 put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k, float4 v, bool there)
+ * none of them is `there`.  back: the factor of these 256 inputs, inverted.  What the inputs lack as f16 numbers is returned. */
+static __device__ float4 put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k, float4 v, float back, bool there)
 {
     const uint32_t c = k % 64 / 16 * 2, lo = sr_pack(v.x, v.y), hi = sr_pack(v.z, v.w);
     uint8_t *block = tile + (size_t)(k / 256) * sr_gemm90_block(n), *p = block + k % 256 / 64 * n * 128 + row * 128 + k % 16;
@@ -34,20 +34,23 @@ static __device__ float4 put(uint8_t *tile, uint32_t n, uint32_t row, uint32_t k
         p              = block + n * 512 + row * 128 + k % 256 / 32 * 2;
         *(half *)(p + row % 8 * 16)         = top;
         *(half *)(p + ((row % 8) ^ 1) * 16) = __float2half_rn(sum - __half2float(top));
+        if (k % 256 == 0)
+            *(float *)(block + sr_gemm90_factor(n, row)) = back;
     }
     return lack;
 }
 
 /* The same of row r's column, or pair of them.  The largest number is near 2^11: what one lacks is no subnormal down to 2^-14 of it. */
-template <bool PAIRS> static __device__ void put_row(const sr_gemm90x &g, uint32_t r, uint32_t k, float4 v, float f, bool there)
+template <bool PAIRS> static __device__ void put_row(const sr_gemm90x &g, uint32_t r, uint32_t k, float4 v, float f, float back, bool there)
 {
     const uint32_t c  = r << PAIRS;
     uint8_t *tile     = g.image + (size_t)(c / g.n) * g.blocks_k * sr_gemm90_block(g.n);
-    const float4 lack = put(tile, g.n, c % g.n, k, times(v, make_float4(f, f, f, f)), there);
+    const float4 lack = put(tile, g.n, c % g.n, k, times(v, make_float4(f, f, f, f)), back, there);
     if (PAIRS)
-        (void)put(tile, g.n, c % g.n + 1, k, lack, there);
+        (void)put(tile, g.n, c % g.n + 1, k, lack, back, there);
 }
 
+static __device__ float square(float4 v) { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; }
 static __device__ float top_of(float4 v) { return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))); }
 
 /* The largest, or the sum, of all threads' numbers. */
@@ -126,7 +129,7 @@ template <int FROM, int THREADS, bool PAIRS> static __global__ void __launch_bou
 #pragma unroll
     for (int i = 0; i < KEEP; i++) {
         top = fmaxf(top, bound<FROM>(v[i]));
-        sum += v[i].x.x * v[i].x.x + v[i].x.y * v[i].x.y + v[i].x.z * v[i].x.z + v[i].x.w * v[i].x.w;
+        sum += square(v[i].x);
     }
     for (uint32_t k = k0 + KEEP * THREADS * 4; k < end; k += THREADS * 4)
         top = fmaxf(top, bound<FROM>(read<FROM>(g, x, k)));
@@ -134,15 +137,59 @@ template <int FROM, int THREADS, bool PAIRS> static __global__ void __launch_bou
         s = 1.0f / sqrtf(of_block<true>(sum) / (float)g.cols + g.eps);
     top        = of_block<false>(top) * s;
     uint32_t e = sr_f16_exponent(__float_as_uint(top));
-    float f    = sr_f16_power(e) * s;
+    float f = sr_f16_power(e) * s, back = sr_f16_back(e);
     if (threadIdx.x + blockIdx.y == 0)
-        g.scale[r] = sr_f16_back(e);
+        g.scale[r] = back;
 #pragma unroll
     for (int i = 0; i < KEEP; i++)
         if (first + i * THREADS * 4 < end) /* warps stay whole */
-            put_row<PAIRS>(g, r, k0 + i * THREADS * 4, value<FROM>(v[i]), f, k0 + i * THREADS * 4 < end);
+            put_row<PAIRS>(g, r, k0 + i * THREADS * 4, value<FROM>(v[i]), f, back, k0 + i * THREADS * 4 < end);
     for (uint32_t k = k0 + KEEP * THREADS * 4; k - k0 < end - first; k += THREADS * 4)
-        put_row<PAIRS>(g, r, k, value<FROM>(k < end ? read<FROM>(g, x, k) : none), f, k < end);
+        put_row<PAIRS>(g, r, k, value<FROM>(k < end ? read<FROM>(g, x, k) : none), f, back, k < end);
+}
+
+/* 256 inputs of a row a warp, with a factor of their own.  Blocks are no larger than what a product's block of up to 32 columns leaves of a multiprocessor's
+ * registers, and of its shared memory (PIECES_ROOM): they are there before the launch before has ended, and the next product's blocks begin beside them. */
+template <int FROM, bool PAIRS> static __global__ void __launch_bounds__(128, 16) pieces_kernel(const __grid_constant__ sr_gemm90x g)
+{
+    constexpr bool NORM = FROM == SR_GEMM90_NORM;
+    __shared__ float4 weights[NORM ? 2 : 1][NORM ? 128 : 1]; /* each thread's own */
+    const uint32_t r = blockIdx.x, lane = threadIdx.x % 32, kb = blockIdx.y * 4 + threadIdx.x / 32, k = kb * 256 + lane * 4;
+    const bool there = kb < g.blocks_k, idle = g.count && r >= __ldcg(g.count);
+    const float *x   = g.x + (size_t)r * g.x_stride;
+    float4 v[2]      = {};
+    float s          = 1;
+    sr_pdl_launch();
+    if (NORM && there)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            weights[i][threadIdx.x] = __ldg((const float4 *)(g.norm + k + i * 128));
+    sr_pdl_wait();
+    if (idle || (!NORM && !there))
+        return;
+    if (there)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            v[i] = NORM ? __ldcg((const float4 *)(x + k + i * 128)) : value<FROM>(read<FROM>(g, x, k + i * 128));
+    if (NORM) { /* the row's other inputs are asked for besides its own */
+        float sum = 0;
+#pragma unroll 2
+        for (uint32_t j = k % 1024; j < g.cols; j += 1024)
+            if (j != k) {
+                const float4 a = __ldcg((const float4 *)(x + j)), b = __ldcg((const float4 *)(x + j + 128));
+                sum += square(a) + square(b);
+            }
+        s = 1.0f / sqrtf(of_block<true>(sum + square(v[0]) + square(v[1])) / (float)g.cols + g.eps);
+        if (there)
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+                v[i] = times(v[i], weights[i][threadIdx.x]);
+    }
+    const uint32_t e = sr_f16_exponent(__float_as_uint(sr_warp_top(fmaxf(top_of(v[0]), top_of(v[1])))));
+    const float f    = sr_f16_power(e);
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        put_row<PAIRS>(g, r, k + i * 128, v[i], f, sr_f16_back(e) * s, there);
 }
 
 /* Few columns: x as skinny_tile.cuh takes it, with a factor for 256 inputs and row, so that a warp has what it needs for them; but for a norm's
@@ -197,8 +244,7 @@ uint32_t sr_gemm90_cols(uint32_t m, uint32_t pairs)
 
 /* ---- cutting up ---------------------------------------------------------------------------------------- */
 
-enum { OWN = 1024 }; /* shared memory that the system keeps */
-
+enum { OWN = 1024, PIECES_ROOM = 6144 }; /* shared memory that the system keeps; what a block of pieces_kernel takes */
 
 static __global__ void __launch_bounds__(640, 1) room_kernel(void) {}
 
@@ -233,13 +279,14 @@ static uint32_t clusters_at_once(uint32_t log, const sr_cudainfo *d)
 /* Pieces of x and tiles of the weights: inputs, bytes of the largest. */
 typedef struct {
     uint32_t n, seats, wide, tile_k, x_k, tile, x_piece;
+    bool exact;
 } sizes;
 
 static sizes sizes_of(const sr_gemm90 *g, uint32_t formats)
 {
     const uint32_t n = sr_gemm90_cols(g->m, g->pairs);
     sizes z          = {n, sr_gemm90_seats(n), sr_gemm90_wide(n), sr_gemm90_tile_k(formats), sr_gemm90_piece_k(n, formats),
-                        0, sr_gemm90_piece(n, formats)};
+                        0, sr_gemm90_piece(n, formats), sr_gemm90_exact(n, formats)};
     for (uint32_t i = 0; i < g->n_part; i++) {
         const uint32_t bytes = sr_tile_bytes(g->part[i].format);
         z.tile               = bytes > z.tile ? bytes : z.tile;
@@ -251,11 +298,11 @@ static sizes sizes_of(const sr_gemm90 *g, uint32_t formats)
 static bool rings(sr_gemm90 *g, const sizes *z, uint32_t smem)
 {
     const bool few        = sr_gemm90_few(z->n);
-    const uint32_t behind = SR_GEMM90_BARS + (few ? g->blocks_k : 2 * z->seats) * z->n * 4; /* barriers; factors for 256 inputs, or twice a seat */
+    const uint32_t behind = SR_GEMM90_BARS + (few ? g->blocks_k : z->exact ? 0 : 2 * z->seats) * z->n * 4; /* barriers; factors for 256 inputs, or twice a seat */
     g->x_stage            = z->x_piece << g->split_log;
     g->w_stage            = (g->tiles * z->tile) << g->split_log;
     g->x_depth = g->w_depth = 0;
-    for (uint32_t left = smem - OWN - behind;;) {
+    for (uint32_t left = smem - OWN - behind - (z->exact ? PIECES_ROOM : 0);;) {
         const bool w         = few || g->w_depth * z->tile_k <= g->x_depth * z->x_k;
         const uint32_t bytes = few ? g->w_stage + g->x_stage : w ? g->w_stage : g->x_stage;
         if (left < bytes || (w ? g->w_depth : g->x_depth) == SR_GEMM90_DEPTH)
@@ -422,6 +469,33 @@ static void few_image(cudaLaunchConfig_t *c, const sr_gemm90x *x)
     }
 }
 
+template <int FROM> static void pieces(cudaLaunchConfig_t *c, const sr_gemm90x *x)
+{
+    void (*const kernel)(sr_gemm90x) = x->pairs ? pieces_kernel<FROM, true> : pieces_kernel<FROM, false>;
+    c->blockDim = dim3(128);
+    c->gridDim  = dim3(x->m, div_up(x->blocks_k, 4));
+    (void)cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared); /* as products have it (gemm90.cuh) */
+    (void)cudaLaunchKernelEx(c, kernel, *x);
+}
+
+static void pieces(cudaLaunchConfig_t *c, const sr_gemm90x *x)
+{
+    switch (x->from) {
+    case SR_GEMM90_NORM:
+        pieces<SR_GEMM90_NORM>(c, x);
+        break;
+    case SR_GEMM90_SILU:
+        pieces<SR_GEMM90_SILU>(c, x);
+        break;
+    case SR_GEMM90_GELU:
+        pieces<SR_GEMM90_GELU>(c, x);
+        break;
+    default:
+        pieces<SR_GEMM90_SLOT>(c, x);
+        break;
+    }
+}
+
 void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream)
 {
     cudaLaunchAttribute attr[2];
@@ -429,6 +503,10 @@ void sr_gemm90_image(const sr_gemm90x *x, bool pdl, cudaStream_t stream)
     configure(&c, attr, pdl, 0, stream);
     if (sr_gemm90_few(x->n)) {
         few_image(&c, x);
+        return;
+    }
+    if (x->pieces) {
+        pieces(&c, x);
         return;
     }
     const bool gated     = x->from == SR_GEMM90_SILU || x->from == SR_GEMM90_GELU;

@@ -27,6 +27,7 @@ template <int N, uint32_t FORMATS> struct shape90 {
     static constexpr uint32_t x_stage = sr_gemm90_piece(N, FORMATS);
     static constexpr int rows     = N >> pairs; /* of x */
     static constexpr uint32_t lanes = sr_gemm90_wide(N) * 32;
+    static constexpr bool scaled  = !few && !exact; /* sums want their column's factor at the end */
     static constexpr bool later   = N > 64; /* a unit's scales are asked for behind its first tile */
     static constexpr float unit   = few && sr_gemm90_tile_k(FORMATS) == 256 ? 0x1p-24f : 1.0f;
 };
@@ -187,16 +188,20 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
     free90(bar.x_empty + (st.x.at ? st.x.at : g.x_depth) - 1);
 }
 
-/* The same in whole numbers: their sums over a tile (t) and those of its minimums (u) get the tile's factors in f32. */
+/* The same in whole numbers: their sums over a tile (t) and those of its minimums (u) get the tile's factors, and x's of these inputs, in f32. */
 template <int N, int F, uint32_t FORMATS>
 __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, state90<N> &st)
 {
-    constexpr int together = N == 32 ? 1 : 2; /* there are no registers for two */
-    constexpr bool rounds  = F == SR_Q6_K && shape90<N, FORMATS>::pairs; /* what codes times scales lack is multiplied, too */
+    using P               = shape90<N, FORMATS>;
+    constexpr bool rounds = F == SR_Q6_K && P::pairs; /* what codes times scales lack is multiplied, too */
+    /* Groups of blocks whose products are asked for at once: one, which begins soon, three times two, and one, which ends soon; or all of one, where there
+     * are no registers for two. */
+    constexpr int most = N == 32 && rounds ? 1 : 2, groups = most == 2 ? 5 : 8;
+    const auto blocks  = [](int i) { return i == groups ? 0 : i % (groups - 1) ? most : 1; };
     const uint32_t lane = threadIdx.x % 32;
     const uint8_t *w    = smem + g.at_w + st.w.at * g.w_stage + st.tile;
     whole<F> dec;
-    uint32_t a[2][together][8], lack[2][rounds ? together : 1][8], low[4];
+    uint32_t a[2][most][8], lack[2][rounds ? most : 1][8], low[4];
     const auto block = [&](int b, int i, int at) {
         if constexpr (rounds)
             dec.block(w, lane, b, st.up, a[at][i], lack[at][i]);
@@ -206,42 +211,46 @@ __device__ __forceinline__ void stage90_int(const sr_gemm90 &g, const bars90 &ba
     float t[N / 2], u[N / 2];
     sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
     dec.open(w, lane);
-#pragma unroll
-    for (int i = 0; i < together; i++)
-        block(i, i, 0);
+    block(0, 0, 0);
     if constexpr (F != SR_Q6_K)
         dec.minimums(lane, st.up, low);
     sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
-    const uint32_t op = sr_deep(sr_smem(smem) + (st.x.at << g.split_log) * shape90<N, FORMATS>::x_stage + st.phase);
+    const uint32_t at = (st.x.at << g.split_log) * P::x_stage + st.phase, op = sr_deep(sr_smem(smem) + at);
 #pragma unroll
-    for (int b = 0; b < 8; b += together) {
-        const int now = b / together % 2;
+    for (int i = 0, b = 0; i < groups; i++) {
+        const int n = blocks(i);
         sr_wg_fence();
         if (F != SR_Q6_K && b == 0)
             sr_wgmma_deep<N>(u, low, op + (N * 512 >> 4), 0);
 #pragma unroll
-        for (int i = 0; i < together * 2; i++) {
-            const uint32_t in = ((b + i / 2) / 2 * (N * 128) >> 4) + (b * 2 + i) % 4 * 2;
-            sr_wgmma_deep<N>(t, a[now][i / 2] + i % 2 * 4, op + in, b + i > 0);
+        for (int j = 0; j < n * 2; j++) {
+            const uint32_t in = ((b + j / 2) / 2 * (N * 128) >> 4) + (b * 2 + j) % 4 * 2;
+            sr_wgmma_deep<N>(t, a[i % 2][j / 2] + j % 2 * 4, op + in, b + j > 0);
             if constexpr (rounds)
-                sr_wgmma_deep<N>(t, lack[now][i / 2] + i % 2 * 4, op + in, 1);
+                sr_wgmma_deep<N>(t, lack[i % 2][j / 2] + j % 2 * 4, op + in, 1);
         }
         sr_wg_commit();
         sr_wg_wait<1>(); /* the products before these have read the other half of a */
+        b += n;
 #pragma unroll
-        for (int i = 0; i < together && b + together < 8; i++)
-            block(b + together + i, i, now ^ 1);
+        for (int j = 0; j < blocks(i + 1); j++)
+            block(b + j, j, i % 2 ^ 1);
     }
     free90(bar.w_empty + st.w.at);
     st.w.next(g.w_depth);
+    float2 factor[N / 8];
+#pragma unroll
+    for (int i = 0; i < N / 8; i++)
+        factor[i] = *(const float2 *)(smem + at + sr_gemm90_factor(N, i * 8) + lane % 4 * 8);
     sr_wg_wait<0>();
     free90(bar.x_empty + st.x.at);
     st.x.next(g.x_depth);
 #pragma unroll
     for (int j = 0; j < N / 2; j++) {
-        st.d[j] = fmaf(t[j], dec.d[j / 2 % 2], st.d[j]);
+        float v = t[j] * dec.d[j / 2 % 2];
         if constexpr (F != SR_Q6_K)
-            st.d[j] = fmaf(u[j], dec.dm[j / 2 % 2], st.d[j]);
+            v = fmaf(u[j], dec.dm[j / 2 % 2], v);
+        st.d[j] = fmaf(v, j % 2 ? factor[j / 4].y : factor[j / 4].x, st.d[j]);
     }
 }
 
@@ -295,8 +304,6 @@ __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &ba
         if ((FORMATS & ~SR_GEMM90_PAIRS) == ONE90(F) || format == F) {                                       \
             if constexpr (shape90<N, FORMATS>::few)                                                          \
                 stage90_few<N, F, FORMATS>(g, bar, smem, factor, st);                                        \
-            else if constexpr (shape90<N, FORMATS>::exact)                                                   \
-                stage90_int<N, F, FORMATS>(g, bar, smem, st);                                                \
             else                                                                                             \
                 stage90<N, F, FORMATS>(g, bar, smem, st);                                                    \
             return;                                                                                          \
@@ -308,6 +315,23 @@ __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &ba
     CASE(SR_Q4_0)
     CASE(SR_F16)
     CASE(SR_BF16)
+#undef CASE
+}
+
+/* Stages [k0, k1) in whole numbers: a loop of its own for each format, which asks for it once. */
+template <int N, uint32_t FORMATS>
+__device__ __forceinline__ void stages90_int(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, uint32_t format, uint32_t k0, uint32_t k1, state90<N> &st)
+{
+#define CASE(F)                                                                                              \
+    if constexpr ((FORMATS & ONE90(F)) != 0)                                                                 \
+        if ((FORMATS & ~SR_GEMM90_PAIRS) == ONE90(F) || format == F) {                                       \
+            for (uint32_t k = k0; k < k1; k++)                                                               \
+                stage90_int<N, F, FORMATS>(g, bar, smem, st);                                                \
+            return;                                                                                          \
+        }
+    CASE(SR_Q4_K)
+    CASE(SR_Q6_K)
+    CASE(SR_Q5_K)
 #undef CASE
 }
 
@@ -344,12 +368,12 @@ template <bool PAIRS, bool SCALED> struct target90 {
     __device__ __forceinline__ size_t at(const sr_gemm90 &g, uint32_t j) const { return (size_t)column(j) * g.width + half_of(j) * 8; }
 };
 template <int N, uint32_t FORMATS>
-__device__ __forceinline__ target90<shape90<N, FORMATS>::pairs, !shape90<N, FORMATS>::few> target90_of(const sr_gemm90 &g, const unit90 &s, uint32_t tile, uint32_t n)
+__device__ __forceinline__ target90<shape90<N, FORMATS>::pairs, shape90<N, FORMATS>::scaled> target90_of(const sr_gemm90 &g, const unit90 &s, uint32_t tile, uint32_t n)
 {
     using P                   = shape90<N, FORMATS>;
     const sr_gemm90part &part = g.part[s.part];
     const uint32_t lane = threadIdx.x % 32, row = (s.row_tile + tile) * 16 + lane / 4;
-    target90<P::pairs, !P::few> t;
+    target90<P::pairs, P::scaled> t;
     t.mine          = tile < s.tiles;
     t.c0            = P::pairs ? lane % 4 : lane % 4 * 2;
     t.columns       = n - s.column * P::rows;
@@ -482,10 +506,10 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
             continue;
         const uint32_t tile = tile90<N>(seat);
         st.tile             = ((min(tile, s.tiles - 1) << g.split_log) + seat.phase) * part.bytes;
-        float *scale = P::few ? NULL : scales90<N>(g, smem, seat, even);
+        float *scale = !P::scaled ? NULL : scales90<N>(g, smem, seat, even);
         even         = !even;
         some90<N, FORMATS> scales;
-        for (uint32_t i = threadIdx.x % P::lanes; !P::few && !P::later && i < P::rows; i += P::lanes) /* while the first tiles are on their way */
+        for (uint32_t i = threadIdx.x % P::lanes; P::scaled && !P::later && i < P::rows; i += P::lanes) /* while the first tiles are on their way */
             scale[i] = s.column * P::rows + i < n ? __ldcg(g.scale + s.column * P::rows + i) : 0;
 #pragma unroll
         for (int j = 0; j < N / 2; j++)
@@ -500,7 +524,9 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
         const float *factor = (const float *)(smem + g.at_bar + SR_GEMM90_BARS) + threadIdx.x % 4 * 2; /* few columns: of each 256 inputs */
         if (P::later && k1 <= s.k0)
             scales.ask(g, s, n);
-        for (uint32_t k = s.k0; k < k1; k++) {
+        if constexpr (P::exact)
+            stages90_int<N, FORMATS>(g, bar, smem, part.format, s.k0, k1, st);
+        for (uint32_t k = s.k0; !P::exact && k < k1; k++) {
             any_stage90<N, FORMATS>(g, bar, smem, part.format, factor + ((k << g.split_log) + seat.phase) / (8 / P::w_blocks) * N, st);
             if (P::later && k == s.k0) /* nobody has waited for them, nor for the launch before: x is here, and they are */
                 scales.ask(g, s, n);
@@ -511,6 +537,8 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
             skip90<N, FORMATS>(g, bar, st);
         if constexpr (P::later)
             scales.put(scale);
+        if constexpr (P::exact) /* x is there: nobody waits */
+            sr_pdl_wait();
         constexpr int E = P::rows / 2; /* sums of this thread */
         const auto t    = target90_of<N, FORMATS>(g, s, tile, n);
         if constexpr (P::pairs)
@@ -581,7 +609,7 @@ __global__ void __launch_bounds__((shape90<N, FORMATS>::threads), 1) gemm90_kern
         asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
     else
         asm volatile("setmaxnreg.inc.sync.aligned.u32 104;");
-    if (!shape90<N, FORMATS>::later)
+    if (!shape90<N, FORMATS>::later && !shape90<N, FORMATS>::exact)
         sr_pdl_wait();
     consume90<N, FORMATS>(g, smem, n, columns);
 #endif
@@ -595,24 +623,33 @@ template <int N, uint32_t FORMATS> static cudaError_t gemm90_start(const cudaLau
     return e ? e : cudaLaunchKernelEx(c, gemm90_kernel<N, FORMATS>, *g);
 }
 
-/* Instances of formats that may be in pairs; PAIRS: 0, or that bit. */
+/* Instances of formats that may be in pairs; PAIRS: 0, or that bit.  Up to 32 columns one for all K-quants: code that a launch does not find on its
+ * multiprocessor comes from L2, or from behind it (notes/0062). */
 template <int N, uint32_t PAIRS> static cudaError_t gemm90_start_either(const cudaLaunchConfig_t *c, const sr_gemm90 *g, uint32_t formats)
 {
+    if constexpr (N <= 32 && sr_gemm90_exact(N, SR_GEMM90_K)) {
+        if (!(formats & ~SR_GEMM90_K))
+            return gemm90_start<N, PAIRS | SR_GEMM90_K>(c, g);
+    } else
+        switch (formats) {
+        case ONE90(SR_Q4_K):
+            return gemm90_start<N, PAIRS | ONE90(SR_Q4_K)>(c, g);
+        case ONE90(SR_Q5_K):
+            return gemm90_start<N, PAIRS | ONE90(SR_Q5_K)>(c, g);
+        case ONE90(SR_Q6_K):
+            return gemm90_start<N, PAIRS | ONE90(SR_Q6_K)>(c, g);
+        case SR_GEMM90_MIX4:
+            return gemm90_start<N, PAIRS | SR_GEMM90_MIX4>(c, g);
+        case SR_GEMM90_MIX5:
+            return gemm90_start<N, PAIRS | SR_GEMM90_MIX5>(c, g);
+        default:
+            break;
+        }
     switch (formats) {
-    case ONE90(SR_Q4_K):
-        return gemm90_start<N, PAIRS | ONE90(SR_Q4_K)>(c, g);
-    case ONE90(SR_Q5_K):
-        return gemm90_start<N, PAIRS | ONE90(SR_Q5_K)>(c, g);
-    case ONE90(SR_Q6_K):
-        return gemm90_start<N, PAIRS | ONE90(SR_Q6_K)>(c, g);
     case ONE90(SR_F16):
         return gemm90_start<N, PAIRS | ONE90(SR_F16)>(c, g);
     case ONE90(SR_BF16):
         return gemm90_start<N, PAIRS | ONE90(SR_BF16)>(c, g);
-    case SR_GEMM90_MIX4:
-        return gemm90_start<N, PAIRS | SR_GEMM90_MIX4>(c, g);
-    case SR_GEMM90_MIX5:
-        return gemm90_start<N, PAIRS | SR_GEMM90_MIX5>(c, g);
     default:
         return cudaErrorInvalidValue;
     }

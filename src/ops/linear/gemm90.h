@@ -14,7 +14,9 @@
  * x is made f16 by a launch of its own (that of the norm or gated unit before the product,
  * if it can be; products that write the next one's x are slower: notes/0058), with a factor per row, as the image that shared memory is to hold (wgmma.cuh, deep): for each 64
  * inputs N rows of 128 bytes.  Of 16 inputs, input 4t + 2h + e lies at 2t + e + 8h, as tiles have them.  Up to 64 columns each 256 inputs
- * are followed by another N rows, whose first numbers are the sums of x over 32 inputs: eight f16, and eight that are what those lack.
+ * are followed by another N rows, whose first numbers are the sums of x over 32 inputs: eight f16, and eight that are what those lack; every eighth
+ * row goes on with what takes eight columns' factors back.  Products in whole numbers (sr_gemm90_exact) go by these, and where an op has no others,
+ * each 256 inputs of a row have a factor of their own (`pieces`): no block then waits for a whole row.
  * Up to 8 columns: B operands of mma and sums over 16 inputs (skinny_tile.cuh), with a factor per 256 inputs and row.
  *
  * Pairs     a row of x may be two columns: its f16 numbers, and as f16 what those lack, 22 bits together.  A thread of wgmma's result has both
@@ -34,7 +36,7 @@ enum { SR_GEMM90_COLS = 256, SR_GEMM90_DEPTH = 16, SR_GEMM90_BARS = 4 * 8 * SR_G
                                                                                                 * barriers */
 enum { SR_GEMM90_LEAST = 3 }; /* rows of x from which on decoding the weights once is cheaper than skinny's way (notes/0040, 0053) */
 /* Formats as bits; parts of these share a launch, any other mixture has launches of its own. */
-enum { SR_GEMM90_MIX4 = 1u << SR_Q4_K | 1u << SR_Q6_K, SR_GEMM90_MIX5 = 1u << SR_Q5_K | 1u << SR_Q6_K };
+enum { SR_GEMM90_MIX4 = 1u << SR_Q4_K | 1u << SR_Q6_K, SR_GEMM90_MIX5 = 1u << SR_Q5_K | 1u << SR_Q6_K, SR_GEMM90_K = SR_GEMM90_MIX4 | SR_GEMM90_MIX5 };
 #define SR_GEMM90_PAIRS (1u << 31) /* beside formats: in pairs */
 
 typedef struct {
@@ -53,7 +55,7 @@ typedef struct sr_gemm90 {
     uint32_t x_depth, w_depth, w_stage, x_stage, at_w, at_bar, smem; /* rings: stages; bytes of a stage; offsets in shared memory */
     uint32_t twice_1024;   /* 1024 twice, as f16: a constant would be folded into instructions that have no room for it */
     const uint8_t *image;
-    const float *scale;    /* [m] what a row of x was multiplied by, inverted; up to 8 columns [blocks_k][N] */
+    const float *scale;    /* [m] what a row of x was multiplied by, inverted, but for products in whole numbers; up to 8 columns [blocks_k][N] */
     const float *z;        /* as y, or NULL */
     float *y;
     const uint32_t *count; /* device: rows of this step, or NULL: m */
@@ -74,6 +76,7 @@ typedef struct { /* x to image */
     const uint32_t *count;
     uint32_t m, n, x_stride, cols, blocks_k; /* n: columns of a tile */
     uint32_t pairs;
+    bool pieces; /* each 256 inputs of a row have a factor of their own: for products in whole numbers alone */
 } sr_gemm90x;
 
 /* What kernels and their host side both go by.  Whether warps multiply alone; bytes of the image for n columns and 256 inputs; warpgroups that
@@ -93,8 +96,10 @@ BOTH uint32_t sr_gemm90_piece(uint32_t n, uint32_t formats) /* bytes */
 }
 BOTH bool sr_gemm90_exact(uint32_t n, uint32_t formats)
 {
-    return !sr_gemm90_few(n) && n <= 64 && !(formats & ~(SR_GEMM90_MIX4 | SR_GEMM90_MIX5 | SR_GEMM90_PAIRS));
+    return !sr_gemm90_few(n) && n <= 64 && !(formats & ~(SR_GEMM90_K | SR_GEMM90_PAIRS));
 }
+/* Where a piece of x has the factor of column c, of its 256 inputs; up to 64 columns. */
+BOTH uint32_t sr_gemm90_factor(uint32_t n, uint32_t c) { return n * 512 + c / 8 * 1024 + 32 + c % 8 * 4; }
 #undef BOTH
 uint32_t sr_gemm90_cols(uint32_t m, uint32_t pairs); /* N for m rows of x: 8, 16, 32, 64, 128 or 256; in pairs 16, 32 or 64 */
 /* How many of the first n parts one launch may take; *formats: as bits. */

@@ -206,7 +206,11 @@ static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows
         const uint32_t behind  = i + 1 < s->n_part ? s->part[i + 1].tile0 : s->row_tiles;
         part[i]                = {p->p, p->bias, 0, behind - p->tile0, p->tiles_k, p->y0, p->format, 0};
     }
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < s->n_part; i++)
+        all |= 1u << s->part[i].format;
     sr_gemm90_place(&g, &x, (char *)j->scratch + SR_CUDA_COUNTERS);
+    x.pieces = sr_gemm90_exact(x.n, all);
     sr_gemm90_image(&x, j->dev->pdl, j->stream);
     for (uint32_t i = 0, formats; i < s->n_part; i += g.n_part) {
         g.n_part = sr_gemm90_share(part + i, s->n_part - i, &formats);
