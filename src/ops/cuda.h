@@ -56,6 +56,7 @@ typedef struct {
     const sr_sampled  *previous;  /* device: what the previous step sampled */
     void              *scratch;   /* device */
     cudaStream_t       stream;
+    uint32_t          *formed;    /* host, of all launches of a submit: the op whose x lies in scratch as a chain takes it (linear/chain.h), or 0; NULL: never so */
 } sr_cudajob;
 
 typedef struct {
@@ -76,6 +77,8 @@ extern const sr_cudakernel sr_embed_cuda[], sr_norm_cuda[], sr_linear_cuda[], sr
  * from `end` on; 0: none, and nothing was launched.  job->op is not looked at. */
 uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end);        /* linear/chain.h */
 bool     sr_chain_beside_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* one begins at `op` and leaves SR_CUDA_BESIDE; launches nothing */
+/* One begins at `op` and takes the slot in its form, if job->formed says that it lies there, behind the counters of scratch; launches nothing. */
+bool     sr_chain_takes_form_cuda(const sr_cudajob *j, uint32_t op, uint32_t end, uint16_t slot);
 uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_t end);   /* linear/: a norm or gated unit, and a product of many rows */
 uint32_t sr_rope_kvwrite_attn_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* attn/: in steps of a token a sequence */
 uint32_t sr_rope_kvwrite_cuda(const sr_cudajob *j, uint32_t op, uint32_t end); /* kvio/ */

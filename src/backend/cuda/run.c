@@ -193,6 +193,8 @@ static sr_status launch(sr_plan *pl, uint32_t op, uint32_t n, const sr_shape *sh
 {
     sr_cudajob job   = job_of(pl, shape);
     bool       timed = sr_cudatiming_of_ops(pl->timing);
+    uint32_t   formed = 0;
+    job.formed        = &formed;
     for (uint32_t i = op, done; i < op + n; i += done) {
         job.op = &pl->prog->op[i];
         if (timed && sr_cudatiming_launch(pl->timing, i, err))

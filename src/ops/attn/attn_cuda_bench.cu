@@ -209,13 +209,13 @@ static void launch(bench_op *b, const sr_cudainfo *dev, uint32_t layer, cudaStre
     sr_op op     = b->op;
     op.n_w       = layer;
     sr_cudajob j = {dev,     &b->prog, &op,       &b->n, &b->max,    b->count,
-                    b->base, NULL,     &b->batch, NULL,  b->scratch, s};
+                    b->base, NULL,     &b->batch, NULL,  b->scratch, s, NULL};
     sr_attn_mma_launch(&j);
 }
 
 static void launch_step(bench_op *b, const sr_cudainfo *dev, uint32_t layer, cudaStream_t s, bool one)
 {
-    sr_cudajob j  = {dev, &b->prog, NULL, &b->n, &b->max, b->count, b->base, NULL, &b->batch, NULL, b->scratch, s};
+    sr_cudajob j  = {dev, &b->prog, NULL, &b->n, &b->max, b->count, b->base, NULL, &b->batch, NULL, b->scratch, s, NULL};
     b->step[1].n_w = b->step[2].n_w = layer;
     if (one) {
         if (sr_rope_kvwrite_attn_cuda(&j, 0, 3) != 3)

@@ -17,6 +17,7 @@
  *          its queries; the one whose split has the newest position turns and codes K, codes V, stores both in the page and
  *          puts them over that position's place in its run.  The others look at older positions only, so that no block waits for another,
  *          and all copies can begin before the previous kernel has ended.
+ * Output   f32, or where a chain of several rows comes next its first x (linear/chain_form.cuh), by the lanes that would write f32.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over runs of 16, base 2.
  * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; eight warps a block, one block a multiprocessor, for few sequences (half as
  *          many splits to join, two runs a warp under way); else four warps, of one or two sequences beside the blocks of a chain, whose end they wait for with

@@ -7,6 +7,7 @@
 #define SR_OPS_ATTN_JOIN_CUH
 #include "ops/attn/attn_mma.h"
 #include "ops/attn/attn_view.cuh"
+#include "ops/linear/chain_form.cuh"
 
 typedef struct {
     float4 o; /* four dimensions of a row */
@@ -44,10 +45,13 @@ typedef struct {
 template <int HD>
 __device__ __forceinline__ void join_put(const sr_attnmma &a, const join_part &w, uint32_t r, uint32_t d, const sum4 &s)
 {
-    const uint32_t row = w.row0 + r, tok = row / a.group;
+    const uint32_t row = w.row0 + r, tok = row / a.group, at = (w.head * a.group + row - tok * a.group) * HD + d;
     const float inv    = 1.0f / s.l;
-    float *y = a.out + ((size_t)(w.tok0 + tok) * a.group * a.kv_heads + w.head * a.group + row - tok * a.group) * HD + d;
-    *(float4 *)y = make_float4(s.o.x * inv, s.o.y * inv, s.o.z * inv, s.o.w * inv);
+    const float4 y     = make_float4(s.o.x * inv, s.o.y * inv, s.o.z * inv, s.o.w * inv);
+    if (a.out)
+        *(float4 *)(a.out + (size_t)(w.tok0 + tok) * a.group * a.kv_heads * HD + at) = y;
+    if (a.form)
+        form_put(a.form, at, w.tok0 + tok, y);
 }
 
 /* Row r of all parts by one warp: lane i sees to the weight of part i of each 32, loads of 16 parts are under way together. */

@@ -6,6 +6,8 @@
  * because its registers are all in use; the others ask for a word in masked tiles, if there are any. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
+#include "ops/linear/between.h"
+#include "ops/linear/chain.h"
 
 enum { SHORT = 64, MANY = 4, Q8_MOST = 2048, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5,
        BESIDE_MOST = 1024 /* positions that 16 splits of four runs of 16 see at once */,
@@ -44,6 +46,12 @@ bool sr_attn_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op
     return formats && size && page % 16 == 0 && p->slot[op->in[0]].width % 4 == 0;
 }
 
+/* Bytes behind the counters that a chain's x has (linear/chain_form.cuh), where this op's output may become one; parts lie behind them. */
+static size_t form_bytes(const sr_cudainfo *d, const sr_op *op)
+{
+    return d->chains ? (size_t)div_up(op->dim[0] * op->dim[2], 256) * SR_CHAIN_FORM : 0;
+}
+
 /* What is split has no more parts than run at once, and none shorter than SR_ATTN_LEAST positions, or half as long and of half as many rows. */
 size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_op *op, const sr_shape *max)
 {
@@ -54,7 +62,7 @@ size_t sr_attn_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr_o
         size_t n = (size_t)seq * op->dim[1] * chunks_of(op->dim[0] / op->dim[1], seq) * div_up(max->pages * p->page_tokens, SR_ATTN_LEAST);
         parts    = n > parts ? n : parts;
     }
-    return SR_CUDA_COUNTERS + (parts < at_once ? parts : at_once) * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
+    return SR_CUDA_COUNTERS + form_bytes(d, op) + (parts < at_once ? parts : at_once) * WIDE_ROWS * (op->dim[2] + 2) * sizeof(float);
 }
 
 /* What cannot be told by an error is told by cudaGetLastError(). */
@@ -109,7 +117,7 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j, bool beside)
     cudaLaunchConfig_t c = config(j, &overlap, dim3(b.splits, a->kv_heads * b.chunks, j->n->seq));
     uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) |
                     (beside ? SR_ATTN_BESIDE : few ? SR_ATTN_ONE : two ? SR_ATTN_TWO : 0);
-    if (kind == SR_ATTN_BULK && !a->tree && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&
+    if (kind == SR_ATTN_BULK && !a->tree && !a->form && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&
         a->kv_heads * b.chunks * j->n->seq >= ALONE_WARPS * (uint32_t)j->dev->sms)
         kind |= SR_ATTN_ALONE;
     switch (j->op->dim[2]) {
@@ -178,7 +186,7 @@ static bool describe(const sr_cudajob *j, sr_attnmma *a)
     a->out        = (float *)j->slot[op->out[0]];
     a->arrived    = (uint32_t *)j->scratch;
     a->ticket     = a->arrived + SR_CUDA_TICKETS;
-    a->partial    = (float *)((char *)j->scratch + SR_CUDA_COUNTERS);
+    a->partial    = (float *)((char *)j->scratch + SR_CUDA_COUNTERS + form_bytes(j->dev, op));
     a->n          = j->count;
     a->seq        = j->batch->seq;
     a->table      = j->batch->table + (size_t)op->w * j->max->seq * j->max->pages;
@@ -236,6 +244,11 @@ extern "C" uint32_t sr_rope_kvwrite_attn_cuda(const sr_cudajob *j, uint32_t op, 
     a.turn.dst  = j->batch->dst + (size_t)one.op->w * j->max->tok;
     a.turn.half = rope->dim[2] / 2;
     a.turn.neox = (rope->flags & SR_F_NEOX) != 0;
+    if (sr_chain_takes_form_cuda(j, op + 3, end, rope[2].out[0])) { /* then the chain is the next launch of this submit */
+        a.form     = (uint8_t *)j->scratch + SR_CUDA_COUNTERS;
+        a.out      = sr_passes(j->prog, op + 2) ? NULL : a.out;
+        *j->formed = op + 3;
+    }
     decode(&a, &one, sr_chain_beside_cuda(j, op + 3, end)); /* a token each: no sequence has more rows than are split */
     return 3;
 }

@@ -16,7 +16,8 @@ typedef struct {          /* in a step of a token a sequence: what is still to b
 
 typedef struct {
     const float *qkv;                     /* k and v behind q; they are not looked at without a turn */
-    float *out, *partial;                 /* partial: [seq][kv head][chunk][splits][o rows x hd, m rows, l rows] */
+    uint8_t *form;                        /* decode but ALONE: of the chain that comes next (linear/chain_form.cuh), or NULL */
+    float *out, *partial;                 /* out: NULL where only a form is wanted; partial: [seq][kv head][chunk][splits][o rows x hd, m rows, l rows] */
     uint32_t *arrived, *ticket;           /* [seq][kv head][chunk]; items taken, blocks that found none: all zero between launches */
     const sr_shape *n;                    /* true counts */
     const uint32_t *seq, *table, *kv_len; /* table, kv_len: of this group */

@@ -309,6 +309,15 @@ extern "C" bool sr_chain_beside_cuda(const sr_cudajob *j, uint32_t op, uint32_t 
     return op < end && may_begin(j, op) && find(j, op, end, &c) > op + 1 && c.beside;
 }
 
+extern "C" bool sr_chain_takes_form_cuda(const sr_cudajob *j, uint32_t op, uint32_t end, uint16_t slot)
+{
+    sr_chain c = {};
+    if (!j->formed || op >= end || !may_begin(j, op) || find(j, op, end, &c) <= op + 1 || !c.few)
+        return false;
+    const sr_chainlink *a = &c.link[0];
+    return !a->norm && a->x == j->slot[slot] && a->cols == j->prog->slot[slot].width && a->x_stride == a->cols;
+}
+
 extern "C" uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end)
 {
     const sr_cudainfo *d = j->dev;
@@ -320,7 +329,7 @@ extern "C" uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end
         return 0;
     c.meet = (uint32_t *)j->scratch + SR_CUDA_MEET;
     if (c.few)
-        sr_chain_few_place(&c, (char *)j->scratch + SR_CUDA_COUNTERS);
+        sr_chain_few_place(&c, (char *)j->scratch + SR_CUDA_COUNTERS, j->formed && *j->formed == op);
     cudaLaunchAttribute attr[2] = {};
     cudaLaunchConfig_t config   = {};
     config.gridDim              = dim3(c.blocks);

@@ -16,7 +16,8 @@
  * attention then waits beside this chain for its end, and the next chain's blocks come as this one's leave, while attention runs.
  *
  * Three to eight rows (chain_few.cuh): whoever stores y writes with it what the next product multiplies, f16 with a factor for 16 inputs and row, so that
- * nobody else rounds x.  Where that kernel has no room (a 70B; halves) up to four rows are chained as two are, more are not.
+ * nobody else rounds x (chain_form.cuh).  Attention writes the first product's so, where it is launched with the rotation right before the chain (attn_mma.cu
+ * asks, and says so in job->formed); else that product takes f32.  Where that kernel has no room (a 70B; halves) up to four rows are chained as two are, more are not.
  *
  * A chain is found in the ops of one submit: a run of LINEARs, each but the first fed by the one before it, with
  * nothing but a norm of whole rows or a glu between.  The slot between a norm or glu and its product is not
@@ -94,7 +95,8 @@ sr_chainstart sr_chain_start_k(uint32_t formats), sr_chain_start_0(uint32_t form
 sr_chainstart sr_chain_start_few(uint32_t formats); /* chain_few.cuh */
 /* Cuts the products of `found` up for chain_few.cuh; false: it has none of this shape.  chain_few_plan.cu */
 bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c);
-/* Bytes of scratch behind the counters that such a chain wants of an op with so many inputs; what its products hand on to each other, and where that is put. */
+/* Bytes of scratch behind the counters that such a chain wants of an op with so many inputs; what its products hand on to each other, and where that is put.
+ * formed: x of the first one lies at scratch already (chain_form.cuh). */
 size_t sr_chain_few_scratch(uint32_t cols);
-void sr_chain_few_place(sr_chain *c, void *scratch);
+void sr_chain_few_place(sr_chain *c, void *scratch, bool formed);
 #endif

@@ -6,22 +6,17 @@
  *          the block's row tiles: x of its inputs are B operands of mma in 36 registers, which it loads from L2 by itself and waits for alone.  Where inputs are
  *          many a cluster of two blocks shares them; a warp then has its next 256 when its row tiles are through.  Sums meet in shared memory, a pair of
  *          row tiles a slot; what is done with them is done by four warps a row tile, in turn, since a warp alone takes long for little.
- * x        is written by the product before it in the form in which it is multiplied (below).  What a norm divides by is a factor of the sums behind the
+ * x        is written by the product before it, or by attention, in the form in which it is multiplied (chain_form.cuh).  What a norm divides by is a factor of the sums behind the
  *          products, its weights are in x; so nobody rounds x again, and no meeting is for x alone.
  * Archs    sm_90.                                                                               */
 #ifndef SR_OPS_LINEAR_CHAIN_FEW_CUH
 #define SR_OPS_LINEAR_CHAIN_FEW_CUH
 #include "ops/linear/chain.cuh"
+#include "ops/linear/chain_form.cuh"
 #include "ops/linear/few_tile.cuh"
 
 #if RING
 /* ---- x ------------------------------------------------------------------------------------------------------ */
-
-/* The form, SR_CHAIN_FORM bytes for 256 inputs of eight rows: B operands of the eight 32-blocks, [block][column][t] of 16 bytes (layout.h), of f16 numbers
- * with a factor for 16 inputs and row; [column][16 inputs] sums of these numbers in f32, and words of the sum of squares that a norm wants, f32 but for
- * eight bits, which are the factor's exponent.  16 outputs of a row tile are 16 inputs: each warp that adds up a row tile's sums writes all that there is to know of them. */
-enum { FORM_SUMS = 4096 };
-static_assert((int)SR_CHAIN_FORM == FORM_SUMS + 1024, "");
 
 struct xregs { /* 256 inputs of column lane / 4, all with one factor */
     uint4 v[9];
@@ -29,28 +24,6 @@ struct xregs { /* 256 inputs of column lane / 4, all with one factor */
     __device__ __forceinline__ uint4 get(int b, int) const { return v[b]; }
 };
 
-__device__ __forceinline__ float quad_sum(float v)
-{
-    v += __shfl_xor_sync(0xffffffff, v, 1);
-    return v + __shfl_xor_sync(0xffffffff, v, 2);
-}
-__device__ __forceinline__ uint32_t quad_top(uint32_t v)
-{
-    v = max(v, __shfl_xor_sync(0xffffffff, v, 1));
-    return max(v, __shfl_xor_sync(0xffffffff, v, 2));
-}
-/* The largest of four magnitudes, as bits: those of what is no number are above all. */
-__device__ __forceinline__ uint32_t top_of(const float4 &v)
-{
-    return max(max(__float_as_uint(v.x) & 0x7fffffff, __float_as_uint(v.y) & 0x7fffffff),
-               max(__float_as_uint(v.z) & 0x7fffffff, __float_as_uint(v.w) & 0x7fffffff));
-}
-__device__ __forceinline__ uint2 halves_of(const float4 &v, float f) { return make_uint2(sr_pack(v.x * f, v.y * f), sr_pack(v.z * f, v.w * f)); }
-__device__ __forceinline__ float sum_of_halves(const uint2 &h)
-{
-    const float2 a = __half22float2(sr_half2_of(h.x)), b = __half22float2(sr_half2_of(h.y));
-    return (a.x + a.y) + (b.x + b.y);
-}
 __device__ __forceinline__ uint2 half_times(uint32_t x, uint32_t y, uint32_t by)
 {
     return make_uint2(sr_half2_bits(__hmul2(sr_half2_of(x), sr_half2_of(by))), sr_half2_bits(__hmul2(sr_half2_of(y), sr_half2_of(by))));
@@ -165,17 +138,16 @@ __device__ __forceinline__ float sum_of_sixteen(float v)
 /* Output lane % 16 of a row tile and `column` becomes x of the next product, whose input it is, 16 of them from `input` on.  w: the norm's weight. */
 __device__ __forceinline__ void form_out(uint8_t *to, uint32_t input, uint32_t column, float y, float w, bool there)
 {
-    const uint32_t r = threadIdx.x % 16, group = input / 16 % 16;
+    const uint32_t r = threadIdx.x % 16;
     const float v    = y * w;
     const uint32_t e = sr_f16_exponent(of_sixteen(__float_as_uint(v) & 0x7fffffff, [](uint32_t p, uint32_t q) { return max(p, q); }));
     const half h     = __float2half_rn(v * sr_f16_power(e));
     const float sum = sum_of_sixteen(__half2float(h)), squares = sum_of_sixteen(y * y);
-    to += (size_t)(input / 256) * SR_CHAIN_FORM;
     if (!there)
         return;
-    *(half *)(to + group / 2 * 512 + (column * 4 + r / 4) * 16 + group % 2 * 8 + r % 4 * 2) = h;
+    *(half *)(form_four(to, input + r, column) + r % 4 * 2) = h;
     if (r == 0)
-        *(uint2 *)(to + FORM_SUMS + column * 128 + group * 8) = make_uint2(__float_as_uint(sum), (__float_as_uint(squares) & ~255u) | e);
+        form_sums(to, input, column, sum, squares, e);
 }
 
 /* ---- weights ------------------------------------------------------------------------------------------------ */

@@ -87,9 +87,10 @@ bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
 size_t sr_chain_few_scratch(uint32_t cols) { return (size_t)2 * div_up(cols, 256) * SR_CHAIN_FORM; }
 
 /* Two places by turns: a product's x may be overwritten when all have met behind it. */
-void sr_chain_few_place(sr_chain *c, void *scratch)
+void sr_chain_few_place(sr_chain *c, void *scratch, bool formed)
 {
     uint32_t longest = 0;
+    c->link[0].from  = formed ? (const uint8_t *)scratch : NULL;
     for (uint32_t i = 0; i < c->n; i++)
         longest = max_u(longest, c->link[i].blocks_k);
     for (uint32_t i = 1; i < c->n; i++)

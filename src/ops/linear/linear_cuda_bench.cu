@@ -172,7 +172,7 @@ static void launch(const bench_op *b, const sr_cudainfo *dev, uint32_t layer, ui
 {
     sr_shape n   = {m, m, 1, 1};
     sr_cudajob j = {dev,     &b->prog,           &b->op,    &n,   &b->max,    b->count,
-                    b->base, b->ref + layer * 6, &b->batch, NULL, b->scratch, s};
+                    b->base, b->ref + layer * 6, &b->batch, NULL, b->scratch, s, NULL};
     sr_linear_mma_launch(&j);
 }
 
