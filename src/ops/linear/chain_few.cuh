@@ -5,7 +5,7 @@
  * Mapping  a block per multiprocessor, which has whole row tiles: 16 warps that multiply, and one that asks for weights.  A warp has 256 inputs, and all of
  *          the block's row tiles: x of its inputs are B operands of mma in 36 registers, which it loads from L2 by itself and waits for alone.  Where inputs are
  *          many a cluster of two blocks shares them; a warp then has its next 256 when its row tiles are through.  Sums meet in shared memory, a pair of
- *          row tiles a slot; what is done with them is done by four warps a row tile, in turn, since a warp alone takes long for little.
+ *          row tiles a slot; what is done with them is done by two warps a row tile, in turn, since a warp alone takes long for little.
  * x        is written by the product before it, or by attention, in the form in which it is multiplied (chain_form.cuh).  What a norm divides by is a factor of the sums behind the
  *          products, its weights are in x; so nobody rounds x again, and no meeting is for x alone.
  * Archs    sm_90.                                                                               */
@@ -122,31 +122,37 @@ __device__ __forceinline__ float x_from_slot(const float *from, const float *nor
     return squares;
 }
 
-/* What op makes of sixteen lanes' values. */
-template <class V, class OP> __device__ __forceinline__ V of_sixteen(V v, const OP &op)
+/* An item of sums to be finished is four columns of a row tile: eight lanes have a column, two rows each. */
+__device__ __forceinline__ uint32_t column_of(uint32_t item) { return item % 2 * 4 + threadIdx.x % 16 / 4; }
+__device__ __forceinline__ uint32_t row_of(void) { return threadIdx.x % 4 * 4 + threadIdx.x % 32 / 16 * 2; }
+
+/* What op makes of eight lanes' values. */
+template <class V, class OP> __device__ __forceinline__ V of_column(V v, const OP &op)
 {
-#pragma unroll
-    for (int j = 1; j < 16; j *= 2)
-        v = op(v, __shfl_xor_sync(0xffffffff, v, j));
-    return v;
+    v = op(v, __shfl_xor_sync(0xffffffff, v, 1));
+    v = op(v, __shfl_xor_sync(0xffffffff, v, 2));
+    return op(v, __shfl_xor_sync(0xffffffff, v, 16));
 }
-__device__ __forceinline__ float sum_of_sixteen(float v)
+__device__ __forceinline__ float sum_of_column(float v)
 {
-    return of_sixteen(v, [](float p, float q) { return p + q; });
+    return of_column(v, [](float p, float q) { return p + q; });
 }
 
-/* Output lane % 16 of a row tile and `column` becomes x of the next product, whose input it is, 16 of them from `input` on.  w: the norm's weight. */
-__device__ __forceinline__ void form_out(uint8_t *to, uint32_t input, uint32_t column, float y, float w, bool there)
+/* Outputs row_of() and the next of a row tile and `column` become x of the next product, whose inputs they are, 16 of them from `input` on.  w: the norm's
+ * weights. */
+__device__ __forceinline__ void form_out(uint8_t *to, uint32_t input, uint32_t column, float2 y, float2 w, bool there)
 {
-    const uint32_t r = threadIdx.x % 16;
-    const float v    = y * w;
-    const uint32_t e = sr_f16_exponent(of_sixteen(__float_as_uint(v) & 0x7fffffff, [](uint32_t p, uint32_t q) { return max(p, q); }));
-    const half h     = __float2half_rn(v * sr_f16_power(e));
-    const float sum = sum_of_sixteen(__half2float(h)), squares = sum_of_sixteen(y * y);
+    const float2 v     = make_float2(y.x * w.x, y.y * w.y);
+    const uint32_t top = max(__float_as_uint(v.x) & 0x7fffffff, __float_as_uint(v.y) & 0x7fffffff),
+                   e   = sr_f16_exponent(of_column(top, [](uint32_t p, uint32_t q) { return max(p, q); }));
+    const float f      = sr_f16_power(e);
+    const uint32_t h   = sr_pack(v.x * f, v.y * f);
+    const float2 u     = __half22float2(sr_half2_of(h));
+    const float sum = sum_of_column(u.x + u.y), squares = sum_of_column(y.x * y.x + y.y * y.y);
     if (!there)
         return;
-    *(half *)(form_four(to, input + r, column) + r % 4 * 2) = h;
-    if (r == 0)
+    *(uint32_t *)(form_four(to, input + row_of(), column) + row_of() % 4 * 2) = h;
+    if (row_of() == 0)
         form_sums(to, input, column, sum, squares, e);
 }
 
@@ -229,21 +235,26 @@ __device__ __forceinline__ void sums_out(uint8_t *sums, const float at[4], const
     }
 }
 
-/* Row lane % 16 of a column, of all groups. */
-__device__ __forceinline__ float sums_in(const uint8_t *sums, uint32_t column, uint32_t groups)
+/* Rows row_of() and the next of a column, of all groups: the lane brings four rows of every second group, and gives two of them to the lane that has the
+ * others. */
+__device__ __forceinline__ float2 sums_in(const uint8_t *sums, uint32_t column, uint32_t groups)
 {
-    const uint32_t r = threadIdx.x % 16;
-    const uint8_t *p = sums + column / 2 * 128 + ((column % 2 * 2 + r / 8) ^ column / 2) * 32 + r % 8 * 4;
-    float v          = 0;
-#pragma unroll 1
-    for (uint32_t i = 0; i < groups; i += 8) {
-        float u[8];
+    const uint32_t q = threadIdx.x % 4;
+    const bool upper = threadIdx.x & 16;
+    const uint8_t *p = sums + column / 2 * 128 + ((column % 2 * 2 + q / 2) ^ column / 2) * 32 + q % 2 * 16 + upper * SUMS_GROUP;
+    float4 v         = {0, 0, 0, 0};
+    auto add         = [&](const float4 &u) { v.x += u.x, v.y += u.y, v.z += u.z, v.w += u.w; };
+    if (groups == CHAIN_WARPS)
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            u[j] = i + j < groups ? *(const float *)(p + (i + j) * SUMS_GROUP) : 0;
-        v += ((u[0] + u[1]) + (u[2] + u[3])) + ((u[4] + u[5]) + (u[6] + u[7]));
-    }
-    return v;
+        for (int i = 0; i < CHAIN_WARPS; i += 2)
+            add(*(const float4 *)(p + i * SUMS_GROUP));
+    else
+#pragma unroll 1
+        for (uint32_t i = upper; i < groups; i += 2, p += 2 * SUMS_GROUP)
+            add(*(const float4 *)p);
+    __syncwarp();
+    const float x = __shfl_xor_sync(0xffffffff, upper ? v.x : v.z, 16), y = __shfl_xor_sync(0xffffffff, upper ? v.y : v.w, 16);
+    return make_float2((upper ? v.z : v.x) + x, (upper ? v.w : v.y) + y);
 }
 
 /* What the norm divides by, inverted, of a column; and the sums' unit. */
@@ -251,68 +262,74 @@ __device__ __forceinline__ float factor_of(const sr_chainlink &a, const float *s
 {
     if (!a.norm)
         return 0x1p24f;
-    const uint32_t r = threadIdx.x % 16;
-    const float v    = sum_of_sixteen(r < groups ? squares[r * 8 + column] : 0);
+    const uint32_t i = row_of() / 2;
+    const float v    = sum_of_column((i < groups ? squares[i * 8 + column] : 0) + (i + 8 < groups ? squares[(i + 8) * 8 + column] : 0));
     return rsqrtf(__fdividef(v, (float)a.cols) + a.eps) * 0x1p24f; /* as divisor_of */
 }
 
-/* Where output lane % 16 of a row tile goes, and what is added to it; the weight of the norm behind it. */
+/* Where outputs row_of() and the next of a row tile go, and what is added to them; the weights of the norm behind them. */
 struct target {
     uint32_t input;
-    float z, bias, w;
+    float2 z, bias, w;
 };
 __device__ __forceinline__ target target_of(const sr_chainlink &a, uint32_t row, uint32_t column, bool there)
 {
     uint32_t tile;
     const sr_chainpart &w = part_of_row(a, row, &tile);
-    const uint32_t r      = threadIdx.x % 16;
-    target t              = {a.glu ? tile * 16 : w.y0 + tile * 16, 0, 0, 1};
+    const uint32_t r      = row_of();
+    target t              = {a.glu ? tile * 16 : w.y0 + tile * 16, {0, 0}, {0, 0}, {1, 1}};
     if (!a.glu && w.bias)
-        t.bias = __ldg(w.bias + tile * 16 + r);
+        t.bias = make_float2(__ldg(w.bias + tile * 16 + r), __ldg(w.bias + tile * 16 + r + 1));
     if (a.z && there)
-        t.z = __ldcg(a.z + (size_t)column * a.width + t.input + r);
+        t.z = __ldcg((const float2 *)(a.z + (size_t)column * a.width + t.input + r));
     if (a.norm_next)
-        t.w = __ldg(a.norm_next + t.input + r);
+        t.w = __ldg((const float2 *)(a.norm_next + t.input + r));
     return t;
 }
-__device__ __forceinline__ void finish(const sr_chainlink &a, const target &t, uint32_t column, float v, bool there)
+__device__ __forceinline__ void finish(const sr_chainlink &a, const target &t, uint32_t column, float2 v, bool there)
 {
     if (!a.glu)
-        v += t.bias + t.z;
+        v = make_float2(v.x + (t.bias.x + t.z.x), v.y + (t.bias.y + t.z.y));
     if (a.y && there)
-        a.y[(size_t)column * a.width + t.input + threadIdx.x % 16] = v;
+        *(float2 *)(a.y + (size_t)column * a.width + t.input + row_of()) = v;
     if (a.to)
         form_out(a.to, t.input, column, v, t.w, there);
 }
 
-/* What is done with a pair's sums is cut in items of two columns, of both row tiles (one number comes of them: gated units, halved inputs) or of one;
- * `items` of them to a pair, which the warps take in turn. */
-__device__ __forceinline__ uint32_t items_of(const sr_chainlink &a) { return a.glu | a.halved ? 4 : 8; }
+/* What is done with a pair's sums is cut in items of four columns, of both row tiles (one number comes of them: gated units, halved inputs) or of one;
+ * so many of them to a pair, which the warps take in turn. */
+__device__ __forceinline__ uint32_t items_of(const sr_chainlink &a) { return a.glu | a.halved ? 2 : 4; }
 
 /* The sums of an item, in `slot`, become y, and x of the next product. */
 __device__ __forceinline__ void finish_item(const sr_chainlink &a, const few &b, uint32_t pair, uint32_t item, uint32_t slot, const target &t, uint32_t m,
                                             uint32_t parity)
 {
-    const uint32_t lane = threadIdx.x % 32, column = item % 4 * 2 + lane / 16, groups = min(groups_of(a), blocks_of(a)), rank = blockIdx.x % 2,
-                   both = a.glu | a.halved, two = 2 * pair + 1 < tiles_of(a);
+    const uint32_t column = column_of(item), groups = min(groups_of(a), blocks_of(a)), rank = blockIdx.x % 2, both = a.glu | a.halved,
+                   two = 2 * pair + 1 < tiles_of(a);
     const uint8_t *sums = b.sums + slot * SUMS_SLOT;
     const float f       = factor_of(a, b.squares, column, groups);
-    float v             = sums_in(sums + item / 4 * SUMS_ROW, column, groups), w = both && two ? sums_in(sums + SUMS_ROW, column, groups) : 0;
+    float2 v            = sums_in(sums + item / 2 * SUMS_ROW, column, groups), w = {0, 0};
+    if (both && two)
+        w = sums_in(sums + SUMS_ROW, column, groups);
     arrive(b.empty + slot, both || !two ? 2 : 1);
     if (a.halved) { /* each of a pair of row tiles is finished by one of the two blocks */
-        float *there = b.there + pair * 128 + column * 16 + lane % 16;
+        float2 *there = (float2 *)(b.there + pair * 128 + column * 16 + row_of());
         if (two || rank) {
             const uint32_t away = sr_cluster_offset(b.there, rank ^ 1);
-            sr_store_there(sr_smem(there) + away, __float_as_uint(rank ? v : w), sr_smem(b.twin + pair) + away);
+            const float2 its    = rank ? v : w;
+            sr_store_there(sr_smem(there) + away, make_uint2(__float_as_uint(its.x), __float_as_uint(its.y)), sr_smem(b.twin + pair) + away);
         }
         if (!two && rank)
             return;
         sr_bar_wait(b.twin + pair, parity);
-        v = rank ? *there + w : v + *there;
+        const float2 own = rank ? w : v;
+        v                = make_float2(there->x + own.x, there->y + own.y);
     }
-    v *= f;
-    if (a.glu)
-        v = (a.glu_gelu ? sr_gelu(v) : sr_silu(v)) * (w * f);
+    v = make_float2(v.x * f, v.y * f);
+    if (a.glu) {
+        w = make_float2(w.x * f, w.y * f);
+        v = a.glu_gelu ? make_float2(sr_gelu(v.x) * w.x, sr_gelu(v.y) * w.y) : make_float2(sr_silu(v.x) * w.x, sr_silu(v.y) * w.y);
+    }
     finish(a, t, column, v, column < m);
 }
 
@@ -320,12 +337,12 @@ __device__ __forceinline__ void finish_item(const sr_chainlink &a, const few &b,
 __device__ __forceinline__ uint32_t item_in(const sr_chainlink &a, uint32_t pair, uint32_t warp)
 {
     const uint32_t item = (warp - items_of(a) * pair) % CHAIN_WARPS;
-    return item < items_of(a) && 2 * pair + (a.glu | a.halved ? 0 : item / 4) < tiles_of(a) ? item : 8;
+    return item < items_of(a) && 2 * pair + (a.glu | a.halved ? 0 : item / 2) < tiles_of(a) ? item : 8;
 }
 __device__ __forceinline__ target target_in(const sr_chainlink &a, uint32_t pair, uint32_t item, uint32_t m)
 {
-    const uint32_t column = item % 4 * 2 + threadIdx.x % 32 / 16,
-                   row = 2 * pair + (a.glu ? 0 : a.halved ? blockIdx.x % 2 & 2 * pair + 1 < tiles_of(a) : item / 4);
+    const uint32_t column = column_of(item),
+                   row    = 2 * pair + (a.glu ? 0 : a.halved ? blockIdx.x % 2 & 2 * pair + 1 < tiles_of(a) : item / 2);
     return target_of(a, tile_of(a) + row, column, column < m);
 }
 
@@ -471,7 +488,7 @@ template <uint32_t FORMATS> __global__ void __launch_bounds__(32 * (CHAIN_WARPS 
                       bars + 3 * c.slots, bars + 3 * c.slots + c.depth, bars + 3 * c.slots + 2 * c.depth};
     if (threadIdx.x < c.slots) {
         sr_bar_init(b.full + threadIdx.x, CHAIN_WARPS * EACH);
-        sr_bar_init(b.empty + threadIdx.x, 8 * EACH);
+        sr_bar_init(b.empty + threadIdx.x, 4 * EACH);
         sr_bar_init(b.twin + threadIdx.x, 1);
     }
     if (threadIdx.x < c.depth) {
