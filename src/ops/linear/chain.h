@@ -17,7 +17,8 @@
  *
  * Three to eight rows (chain_few.cuh): whoever stores y writes with it what the next product multiplies, f16 with a factor for 16 inputs and row, so that
  * nobody else rounds x (chain_form.cuh).  Attention writes the first product's so, where it is launched with the rotation right before the chain (attn_mma.cu
- * asks, and says so in job->formed); else that product takes f32.  Where that kernel has no room (a 70B; halves) up to four rows are chained as two are, more are not.
+ * asks, and says so in job->formed); else that product takes f32.  x tells whether it is there, so that blocks need not meet
+ * between products (Q8_0's do).  Where that kernel has no room (a 70B; halves) up to four rows are chained as two are, more are not.
  *
  * A chain is found in the ops of one submit: a run of LINEARs, each but the first fed by the one before it, with
  * nothing but a norm of whole rows or a glu between.  The slot between a norm or glu and its product is not
@@ -72,6 +73,7 @@ typedef struct { /* a product, or some of its inputs */
     /* of chain_few.cuh */
     uint32_t halved, k_at[3];              /* 1: the two blocks of a cluster share the inputs, 256-blocks from k_at[which] on; rows_block is a cluster's */
     uint32_t unread;                       /* 1: nobody but the next product reads y */
+    uint32_t again, z_behind;              /* 1: a later product adds to y; the product behind whose end z is read, counted from 1, 0: none of this chain */
     const uint8_t *from;                   /* x in the form that the product before has written, or NULL */
     uint8_t *to;                           /* that of the next product, or NULL */
     const float *norm_next;                /* weights of the norm that it begins with, or NULL */
@@ -84,6 +86,8 @@ typedef struct {
     uint32_t beside;                       /* 1: SR_CUDA_BESIDE bytes are left */
     uint32_t at_scale, at_squares, at_bar, at_ring, smem; /* offsets in shared memory; x lies at 0 */
     uint32_t few, slots, at_there, twice_1024; /* chain_few.cuh: 1: its kernel; slots of sums, at 0; offset of the twin's sums; as sr_gemm90's */
+    uint8_t *forms;                        /* chain_few.cuh: the products' x but the first one's, so many bytes */
+    uint32_t form_bytes;
     const uint32_t *count;                 /* device: true rows of this step */
     uint32_t *meet;                        /* device: counter of the blocks' meetings (SR_CUDA_MEET) */
     sr_chainlink link[SR_CHAIN_LINKS];

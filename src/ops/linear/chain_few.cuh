@@ -7,7 +7,8 @@
  *          many a cluster of two blocks shares them; a warp then has its next 256 when its row tiles are through.  Sums meet in shared memory, a pair of
  *          row tiles a slot; what is done with them is done by two warps a row tile, in turn, since a warp alone takes long for little.
  * x        is written by the product before it, or by attention, in the form in which it is multiplied (chain_form.cuh).  What a norm divides by is a factor of the sums behind the
- *          products, its weights are in x; so nobody rounds x again, and no meeting is for x alone.
+ *          products, its weights are in x; so nobody rounds x again.  Its words tell whether they are there: no product begins with a meeting of all blocks
+ *          (but Q8_0's: tells()).
  * Archs    sm_90.                                                                               */
 #ifndef SR_OPS_LINEAR_CHAIN_FEW_CUH
 #define SR_OPS_LINEAR_CHAIN_FEW_CUH
@@ -43,26 +44,56 @@ __device__ __forceinline__ void factors_of(xregs &x, float factor)
         x.factor[i] = __shfl_sync(0xffffffff, factor, (threadIdx.x % 4 * 2 + i) * 4);
 }
 
-/* 256 inputs that the product before has written; the lane's part of the sum of squares. */
-__device__ __forceinline__ float x_formed(const uint8_t *form, bool there, xregs &x)
+/* Words of x as they are now: eight bytes come as they were stored (form_store), and are all ones until then, which no number, sum or factor is. */
+__device__ __forceinline__ uint4 look(const void *p)
+{
+    uint64_t a, b;
+    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(a), "=l"(b) : "l"(p) : "memory");
+    return make_uint4((uint32_t)a, (uint32_t)(a >> 32), (uint32_t)b, (uint32_t)(b >> 32));
+}
+
+/* Until the first column of 256 inputs has its sums: a look costs a line, and the rest will be there by then, or soon. */
+__device__ __forceinline__ void x_wait(const uint8_t *form)
+{
+    uint64_t v;
+    do
+        asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(form + FORM_SUMS + threadIdx.x % 16 * 8) : "memory");
+    while (__any_sync(0xffffffff, v == ~0ull));
+}
+
+/* 256 inputs that the product before writes, or attention before the launch has written; the lane's part of the sum of squares. */
+enum { X_THERE, X_NEAR, X_AWAITED }; /* nobody writes it any more; it is looked at until it is there, from a line on if that will take a while */
+template <bool TELLS> __device__ __forceinline__ float x_formed(const uint8_t *form, bool there, uint32_t when, xregs &x)
 {
     const uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const uint4 none    = {0, 0, 0, 0};
+    const void *sums    = form + FORM_SUMS + g * 128 + t * 32;
+    uint4 s, r;
+    uint32_t top;
+    if (TELLS && when == X_AWAITED)
+        x_wait(form);
+    do {
 #pragma unroll
-    for (int b = 0; b < 8; b++)
-        x.v[b] = there ? __ldcg((const uint4 *)(form + b * 512 + lane * 16)) : none;
-    const uint4 *sums = (const uint4 *)(form + FORM_SUMS + g * 128 + t * 32), s = there ? __ldcg(sums) : none, r = there ? __ldcg(sums + 1) : none;
+        for (int b = 0; b < 8; b++)
+            x.v[b] = there ? look(form + b * 512 + lane * 16) : none;
+        s   = there ? look(sums) : none;
+        r   = there ? look((const uint4 *)sums + 1) : none;
+        top = max(max(s.y, s.w), max(r.y, r.w));
+#pragma unroll
+        for (int b = 0; b < 8; b++)
+            top = max(top, max(x.v[b].x, x.v[b].z));
+    } while (TELLS && when != X_THERE && __any_sync(0xffffffff, top == ~0u));
     const uint32_t word[4] = {s.y, s.w, r.y, r.w},
-                   top     = max(quad_top(max(max(s.y & 255, s.w & 255), max(r.y & 255, r.w & 255))), 12u);
+                   most    = max(quad_top(max(max(s.y & 255, s.w & 255), max(r.y & 255, r.w & 255))), 12u);
     float m[4], squares = 0;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        m[i] = __uint_as_float((uint32_t)max((int)(word[i] & 255) - (int)top + 127, 0) << 23);
+        m[i] = __uint_as_float((uint32_t)max((int)(word[i] & 255) - (int)most + 127, 0) << 23);
         squares += __uint_as_float(word[i] & ~255u);
     }
     const uint32_t by[2] = {sr_pack(m[0], m[1] * 0.0625f), sr_pack(m[2], m[3] * 0.0625f)}; /* step 1 is divided by 16 */
     x.v[8] = sums_of(__uint_as_float(s.x) * m[0], __uint_as_float(s.z) * m[1], __uint_as_float(r.x) * m[2], __uint_as_float(r.z) * m[3]);
-    factors_of(x, sr_f16_back(top));
+    factors_of(x, sr_f16_back(most));
 #pragma unroll
     for (int b = 0; b < 8; b++) {
         const uint32_t u = __shfl_sync(0xffffffff, by[b % 2], (lane & ~3u) + b / 2);
@@ -149,10 +180,10 @@ __device__ __forceinline__ void form_out(uint8_t *to, uint32_t input, uint32_t c
     const uint32_t h   = sr_pack(v.x * f, v.y * f);
     const float2 u     = __half22float2(sr_half2_of(h));
     const float sum = sum_of_column(u.x + u.y), squares = sum_of_column(y.x * y.x + y.y * y.y);
-    if (!there)
-        return;
-    *(uint32_t *)(form_four(to, input + row_of(), column) + row_of() % 4 * 2) = h;
-    if (row_of() == 0)
+    const uint32_t next = __shfl_xor_sync(0xffffffff, h, 16); /* eight bytes go together */
+    if (there && threadIdx.x % 32 < 16)
+        form_store(form_four(to, input + row_of(), column), make_uint2(h, next));
+    if (there && row_of() == 0)
         form_sums(to, input, column, sum, squares, e);
 }
 
@@ -170,6 +201,7 @@ struct few { /* a block's shared memory; there: what the twin has sent */
     uint8_t *sums, *ring;
     float *there, *squares;
     uint64_t *full, *empty, *twin, *come, *gone, *begun; /* of slots; of pairs that the twin sends; of stages; the first product's x is there */
+    uint64_t *ended, *met; /* [i]: product i is finished in this block; product i - 1 in all of them, [0]: x may be written */
 };
 
 /* Asks for the tiles of all products in the order in which they are multiplied: by 256-blocks as many as there are groups of warps, of all row tiles.
@@ -270,18 +302,18 @@ __device__ __forceinline__ float factor_of(const sr_chainlink &a, const float *s
 /* Where outputs row_of() and the next of a row tile go, and what is added to them; the weights of the norm behind them. */
 struct target {
     uint32_t input;
-    float2 z, bias, w;
+    float2 z, w;
 };
 __device__ __forceinline__ target target_of(const sr_chainlink &a, uint32_t row, uint32_t column, bool there)
 {
     uint32_t tile;
     const sr_chainpart &w = part_of_row(a, row, &tile);
     const uint32_t r      = row_of();
-    target t              = {a.glu ? tile * 16 : w.y0 + tile * 16, {0, 0}, {0, 0}, {1, 1}};
-    if (!a.glu && w.bias)
-        t.bias = make_float2(__ldg(w.bias + tile * 16 + r), __ldg(w.bias + tile * 16 + r + 1));
+    target t              = {a.glu ? tile * 16 : w.y0 + tile * 16, {0, 0}, {1, 1}};
     if (a.z && there)
         t.z = __ldcg((const float2 *)(a.z + (size_t)column * a.width + t.input + r));
+    if (!a.glu && w.bias)
+        t.z = make_float2(t.z.x + __ldg(w.bias + tile * 16 + r), t.z.y + __ldg(w.bias + tile * 16 + r + 1));
     if (a.norm_next)
         t.w = __ldg((const float2 *)(a.norm_next + t.input + r));
     return t;
@@ -289,7 +321,7 @@ __device__ __forceinline__ target target_of(const sr_chainlink &a, uint32_t row,
 __device__ __forceinline__ void finish(const sr_chainlink &a, const target &t, uint32_t column, float2 v, bool there)
 {
     if (!a.glu)
-        v = make_float2(v.x + (t.bias.x + t.z.x), v.y + (t.bias.y + t.z.y));
+        v = make_float2(v.x + t.z.x, v.y + t.z.y);
     if (a.y && there)
         *(float2 *)(a.y + (size_t)column * a.width + t.input + row_of()) = v;
     if (a.to)
@@ -301,13 +333,13 @@ __device__ __forceinline__ void finish(const sr_chainlink &a, const target &t, u
 __device__ __forceinline__ uint32_t items_of(const sr_chainlink &a) { return a.glu | a.halved ? 2 : 4; }
 
 /* The sums of an item, in `slot`, become y, and x of the next product. */
-__device__ __forceinline__ void finish_item(const sr_chainlink &a, const few &b, uint32_t pair, uint32_t item, uint32_t slot, const target &t, uint32_t m,
-                                            uint32_t parity)
+__device__ __forceinline__ void finish_item(const sr_chainlink &a, const few &b, const float *squares, uint32_t pair, uint32_t item, uint32_t slot,
+                                            const target &t, uint32_t m, uint32_t parity)
 {
     const uint32_t column = column_of(item), groups = min(groups_of(a), blocks_of(a)), rank = blockIdx.x % 2, both = a.glu | a.halved,
                    two = 2 * pair + 1 < tiles_of(a);
     const uint8_t *sums = b.sums + slot * SUMS_SLOT;
-    const float f       = factor_of(a, b.squares, column, groups);
+    const float f       = factor_of(a, squares, column, groups);
     float2 v            = sums_in(sums + item / 2 * SUMS_ROW, column, groups), w = {0, 0};
     if (both && two)
         w = sums_in(sums + SUMS_ROW, column, groups);
@@ -346,7 +378,11 @@ __device__ __forceinline__ target target_in(const sr_chainlink &a, uint32_t pair
     return target_of(a, tile_of(a) + row, column, column < m);
 }
 
-/* ---- meeting ------------------------------------------------------------------------------------------------ */
+/* ---- meetings ----------------------------------------------------------------------------------------------- */
+
+/* Whether x tells when it is there.  Tiles of Q8_0 leave no registers for the looking: 75.5 us a layer of 8B instead of 73.0; there all blocks meet behind
+ * each product (54.7 instead of 57.0 of Q4_K with Q6_K: notes/0057). */
+__host__ __device__ constexpr bool tells(uint32_t formats) { return !(formats & ONLY(SR_Q8_0)); }
 
 __device__ __forceinline__ void all_here(void) { asm volatile("bar.sync 1, %0;" ::"r"(32 * CHAIN_WARPS) : "memory"); }
 
@@ -357,6 +393,29 @@ __device__ __forceinline__ void meet_few(uint32_t *counter, uint32_t blocks)
     if (threadIdx.x == 0)
         meet_blocks(counter, blocks);
     all_here();
+}
+
+/* Where x tells, a warp waits for its own inputs and not for all blocks.  A warp that does not multiply sees to that: before anything is written to x's places,
+ * in each launch anew, it fills them with ones, and meets those of all blocks; they meet again behind products whose y is added to by a later one. */
+__device__ __forceinline__ void keep_x(const sr_chain &c, const few &b)
+{
+    const uint32_t lane = threadIdx.x % 32;
+    sr_pdl_wait();
+#pragma unroll 1
+    for (uint32_t i = blockIdx.x * 32 + lane; i < c.form_bytes / 16; i += c.blocks * 32)
+        asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %1};" ::"l"(c.forms + (size_t)i * 16), "l"(~0ull) : "memory");
+#pragma unroll 1
+    for (uint32_t i = 0; i < c.n; i++) {
+        if (i && !c.link[i - 1].again)
+            continue;
+        if (i)
+            sr_bar_wait(b.ended + i - 1, 0);
+        __syncwarp();
+        if (lane == 0) {
+            meet_blocks(c.meet, c.blocks);
+            sr_bar_arrive(b.met + i);
+        }
+    }
 }
 
 /* ---- products ----------------------------------------------------------------------------------------------- */
@@ -391,6 +450,7 @@ __device__ __forceinline__ uint32_t rows_here(const sr_chain &c)
 /* A warp's products. */
 template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const sr_chain &c, const few &b)
 {
+    constexpr bool TELLS = tells(FORMATS);
     const uint32_t lane = threadIdx.x % 32, warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0), up = __shfl_sync(0xffffffff, c.twice_1024, 0),
                    m = rows_here(c);
     sr_ring f = {0, 0}, put = {0, 0}, done = {0, 0};
@@ -402,9 +462,13 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
                        n_pair = (rows + 1) / 2, behind = n_pair > c.slots ? 1 : n_pair;
         uint32_t tile, first = warp / items_of(a);
         const uint32_t what = part_of_row(a, tile_of(a) + min(lane, max(rows, 1u) - 1), &tile).what; /* of row tile `lane` */
-        float squares       = 0;
-        if (i)
+        float squares       = 0, *const all = b.squares + i % 2 * CHAIN_WARPS * 8; /* the product before may not be finished */
+        if (i && !TELLS)
             meet_few(c.meet, c.blocks);
+        if (i && TELLS)
+            sr_bar_wait(b.met, 0);
+        if (a.z_behind && TELLS)
+            sr_bar_wait(b.met + a.z_behind, 0);
         if (a.halved && threadIdx.x < c.slots) /* the twin's sums of the row tile that is this block's, if there is one */
             sr_bar_expect(b.twin + threadIdx.x, 2 * threadIdx.x + blockIdx.x % 2 < rows ? 512 : 0);
         target t = {};
@@ -417,7 +481,7 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
             xregs x;
             if (mine) {
                 const uint32_t at = first_of(a) + k + group;
-                squares += a.from ? x_formed(a.from + (size_t)at * SR_CHAIN_FORM, lane / 4 < m, x)
+                squares += a.from ? x_formed<TELLS>(a.from + (size_t)at * SR_CHAIN_FORM, lane / 4 < m, i == 0 || m == 0 ? X_THERE : k ? X_NEAR : X_AWAITED, x)
                                   : x_from_slot(a.x + (size_t)(lane / 4) * a.x_stride + at * 256, a.norm ? a.norm + at * 256 : NULL, lane / 4 < m, x);
             }
             if (i == 0 && k == 0) {
@@ -428,7 +492,7 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
             if (last && a.norm && own == 0) {
                 squares = quad_sum(squares);
                 if (lane % 4 == 0)
-                    b.squares[group * 8 + lane / 4] = squares;
+                    all[group * 8 + lane / 4] = squares;
             }
             uint32_t pair = 0;
 #pragma unroll 1
@@ -457,14 +521,21 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
                     if (item < 8) {
                         if (p != first)
                             t = target_in(a, p, item, m);
+                        if (i == 0 && TELLS)
+                            sr_bar_wait(b.met, 0);
                         sr_bar_wait(b.full + done.at, done.parity);
-                        finish_item(a, b, p, item, done.at, t, m, halved & 1);
+                        finish_item(a, b, all, p, item, done.at, t, m, halved & 1);
                     }
                     done.next(c.slots);
                 }
             }
             if (last)
                 put = to;
+        }
+        if (a.again && TELLS) {
+            __syncwarp();
+            if (lane == 0)
+                sr_bar_arrive(b.ended + i);
         }
         halved += a.halved;
     }
@@ -485,7 +556,8 @@ template <uint32_t FORMATS> __global__ void __launch_bounds__(32 * (CHAIN_WARPS 
     extern __shared__ __align__(1024) uint8_t smem[];
     uint64_t *bars = (uint64_t *)(smem + c.at_bar);
     const few b    = {smem, smem + c.at_ring, (float *)(smem + c.at_there), (float *)(smem + c.at_squares), bars, bars + c.slots, bars + 2 * c.slots,
-                      bars + 3 * c.slots, bars + 3 * c.slots + c.depth, bars + 3 * c.slots + 2 * c.depth};
+                      bars + 3 * c.slots, bars + 3 * c.slots + c.depth, bars + 3 * c.slots + 2 * c.depth, bars + 3 * c.slots + 2 * c.depth + 1,
+                      bars + 3 * c.slots + 2 * c.depth + 1 + SR_CHAIN_PRODUCTS};
     if (threadIdx.x < c.slots) {
         sr_bar_init(b.full + threadIdx.x, CHAIN_WARPS * EACH);
         sr_bar_init(b.empty + threadIdx.x, 4 * EACH);
@@ -495,18 +567,23 @@ template <uint32_t FORMATS> __global__ void __launch_bounds__(32 * (CHAIN_WARPS 
         sr_bar_init(b.come + threadIdx.x, 1);
         sr_bar_init(b.gone + threadIdx.x, CHAIN_WARPS * EACH);
     }
+    if (threadIdx.x < SR_CHAIN_PRODUCTS) {
+        sr_bar_init(b.ended + threadIdx.x, CHAIN_WARPS);
+        sr_bar_init(b.met + threadIdx.x, 1);
+    }
     if (threadIdx.x == 0)
         sr_bar_init(b.begun, CHAIN_WARPS);
     sr_bar_fence();
     __syncthreads();
     if (threadIdx.x >= 32 * CHAIN_WARPS) {
         GIVE_REGISTERS();
-        if (threadIdx.x < 32 * (CHAIN_WARPS + 1)) {
-            if (c.twin)
-                sr_cluster_arrive();
-            sr_pdl_launch();
+        if (c.twin)
+            sr_cluster_arrive();
+        sr_pdl_launch();
+        if (threadIdx.x < 32 * (CHAIN_WARPS + 1))
             ask_all(c, b);
-        }
+        else if (tells(FORMATS) && threadIdx.x < 32 * (CHAIN_WARPS + 2))
+            keep_x(c, b);
     } else {
         TAKE_REGISTERS();
         multiply_all<FORMATS>(c, b);

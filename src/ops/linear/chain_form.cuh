@@ -12,6 +12,14 @@
 enum { FORM_SUMS = 4096 };
 static_assert((int)SR_CHAIN_FORM == FORM_SUMS + 1024, "");
 
+/* Who looks at x while it is written sees all of eight bytes or nothing. */
+__device__ __forceinline__ void form_store(uint8_t *to, uint2 v)
+{
+#if __CUDA_ARCH__ >= 700
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"((uint64_t)v.y << 32 | v.x) : "memory");
+#endif
+}
+
 /* Where an input's group of four begins; where the sum and the word of its 16 are. */
 __device__ __forceinline__ uint8_t *form_four(uint8_t *form, uint32_t input, uint32_t column)
 {
@@ -19,8 +27,8 @@ __device__ __forceinline__ uint8_t *form_four(uint8_t *form, uint32_t input, uin
 }
 __device__ __forceinline__ void form_sums(uint8_t *form, uint32_t input, uint32_t column, float sum, float squares, uint32_t exponent)
 {
-    *(uint2 *)(form + (size_t)(input / 256) * SR_CHAIN_FORM + FORM_SUMS + column * 128 + input % 256 / 16 * 8) =
-        make_uint2(__float_as_uint(sum), (__float_as_uint(squares) & ~255u) | exponent);
+    form_store(form + (size_t)(input / 256) * SR_CHAIN_FORM + FORM_SUMS + column * 128 + input % 256 / 16 * 8,
+               make_uint2(__float_as_uint(sum), (__float_as_uint(squares) & ~255u) | exponent));
 }
 
 /* Over the four lanes of a quad, which `among` names. */
@@ -53,7 +61,7 @@ __device__ __forceinline__ void form_put(uint8_t *form, uint32_t input, uint32_t
     const uint32_t quad = 0xfu << (threadIdx.x % 32 & 28), e = sr_f16_exponent(quad_top(top_of(v), quad));
     const uint2 h       = halves_of(v, sr_f16_power(e));
     const float sum     = quad_sum(sum_of_halves(h), quad);
-    *(uint2 *)form_four(form, input, column) = h;
+    form_store(form_four(form, input, column), h);
     if (threadIdx.x % 4 == 0)
         form_sums(form, input, column, sum, 0, e);
 }
