@@ -462,7 +462,7 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
                        n_pair = (rows + 1) / 2, behind = n_pair > c.slots ? 1 : n_pair;
         uint32_t tile, first = warp / items_of(a);
         const uint32_t what = part_of_row(a, tile_of(a) + min(lane, max(rows, 1u) - 1), &tile).what; /* of row tile `lane` */
-        float squares       = 0, *const all = b.squares + i % 2 * CHAIN_WARPS * 8; /* the product before may not be finished */
+        float squares       = 0, *const all = b.squares + i * CHAIN_WARPS * 8; /* others may still finish the product before */
         if (i && !TELLS)
             meet_few(c.meet, c.blocks);
         if (i && TELLS)

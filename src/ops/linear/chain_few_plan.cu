@@ -79,7 +79,7 @@ bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
     c->slots      = slots;
     c->at_there   = slots * SR_CHAIN_SLOT;
     c->at_squares = c->at_there + slots * 512;
-    c->at_bar     = c->at_squares + 2 * WARPS * 8 * 4;
+    c->at_bar     = c->at_squares + WARPS * 32u * SR_CHAIN_PRODUCTS;
     c->at_ring    = c->at_bar + up128(8 * (2 * MOST + 3 * slots + 1 + 2 * SR_CHAIN_PRODUCTS));
     c->stage      = WARPS * tile;
     c->depth      = c->at_ring < smem ? (smem - c->at_ring) / c->stage : 0;
