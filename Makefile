@@ -27,15 +27,15 @@ test:
 
 # What needs a CUDA device: one program that needs nothing but libc and the driver, run here where there is one; made small to be
 # carried to one, together with the tree and its models.
-gpu_program = $(call compile,build-gpu,$(TYPE),-DSTRATA_CUDA=ON -DSTRATA_SERVER=OFF -DSTRATA_TESTS=OFF) --target strata-test-gpu
+gpu_program = $(call compile,$(1),$(TYPE),-DSTRATA_CUDA=ON -DSTRATA_SERVER=OFF -DSTRATA_TESTS=OFF $(2)) --target strata-test-gpu
 test-gpu:
 	@tools/deps build
-	@$(gpu_program)
+	@$(call gpu_program,build-gpu)
 	@build-gpu/strata-test-gpu $(ARGS)
 test-gpu-pack:
 	@tools/deps build
-	@$(gpu_program)
-	@tests/gpu/pack build-gpu/strata-test-gpu
+	@$(call gpu_program,build-pack,-DSTRATA_CUDA_LINES=OFF)
+	@tests/gpu/pack build-pack/strata-test-gpu
 
 # Its kernels under compute-sanitizer; TOOLS: which of its tools.
 TOOLS ?= memcheck synccheck racecheck
@@ -134,7 +134,7 @@ deb:
 	@ls build-deb/strata_*.deb
 
 clean:
-	rm -rf build build-deb build-gpu build-arm build-asan build-ubsan build-tsan build-fuzz build-cov
+	rm -rf build build-deb build-gpu build-pack build-arm build-asan build-ubsan build-tsan build-fuzz build-cov
 
 help:
 	@echo "make                build strata into $(BUILD)/ (installs the Debian packages it needs)"
