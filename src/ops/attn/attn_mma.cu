@@ -249,6 +249,7 @@ extern "C" uint32_t sr_rope_kvwrite_attn_cuda(const sr_cudajob *j, uint32_t op, 
         a.out      = sr_passes(j->prog, op + 2) ? NULL : a.out;
         *j->formed = op + 3;
     }
-    decode(&a, &one, sr_chain_beside_cuda(j, op + 3, end)); /* a token each: no sequence has more rows than are split */
+    /* A token each: no sequence has more rows than are split.  A chain that takes a form leaves nothing beside it. */
+    decode(&a, &one, !a.form && sr_chain_beside_cuda(j, op + 3, end));
     return 3;
 }

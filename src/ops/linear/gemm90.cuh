@@ -296,18 +296,21 @@ template <int N, uint32_t FORMATS> __device__ __forceinline__ void skip90(const 
     st.x.next(g.x_depth);
 }
 
+/* What is done with one of FORMATS, if it is the one at hand; a lone one is not asked for. */
+#define IF_FORMAT90(F, ...)                                                                                  \
+    if constexpr ((FORMATS & ONE90(F)) != 0)                                                                 \
+        if ((FORMATS & ~SR_GEMM90_PAIRS) == ONE90(F) || format == F) {                                       \
+            __VA_ARGS__                                                                                      \
+            return;                                                                                          \
+        }
+
 template <int N, uint32_t FORMATS>
 __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, uint32_t format, const float *factor, state90<N> &st)
 {
 #define CASE(F)                                                                                              \
-    if constexpr ((FORMATS & ONE90(F)) != 0)                                                                 \
-        if ((FORMATS & ~SR_GEMM90_PAIRS) == ONE90(F) || format == F) {                                       \
-            if constexpr (shape90<N, FORMATS>::few)                                                          \
-                stage90_few<N, F, FORMATS>(g, bar, smem, factor, st);                                        \
-            else                                                                                             \
-                stage90<N, F, FORMATS>(g, bar, smem, st);                                                    \
-            return;                                                                                          \
-        }
+    IF_FORMAT90(                                                                                             \
+        F, if constexpr (shape90<N, FORMATS>::few) stage90_few<N, F, FORMATS>(g, bar, smem, factor, st);     \
+        else stage90<N, F, FORMATS>(g, bar, smem, st);)
     CASE(SR_Q4_K)
     CASE(SR_Q6_K)
     CASE(SR_Q5_K)
@@ -322,13 +325,7 @@ __device__ __forceinline__ void any_stage90(const sr_gemm90 &g, const bars90 &ba
 template <int N, uint32_t FORMATS>
 __device__ __forceinline__ void stages90_int(const sr_gemm90 &g, const bars90 &bar, uint8_t *smem, uint32_t format, uint32_t k0, uint32_t k1, state90<N> &st)
 {
-#define CASE(F)                                                                                              \
-    if constexpr ((FORMATS & ONE90(F)) != 0)                                                                 \
-        if ((FORMATS & ~SR_GEMM90_PAIRS) == ONE90(F) || format == F) {                                       \
-            for (uint32_t k = k0; k < k1; k++)                                                               \
-                stage90_int<N, F, FORMATS>(g, bar, smem, st);                                                \
-            return;                                                                                          \
-        }
+#define CASE(F) IF_FORMAT90(F, for (uint32_t k = k0; k < k1; k++) stage90_int<N, F, FORMATS>(g, bar, smem, st);)
     CASE(SR_Q4_K)
     CASE(SR_Q6_K)
     CASE(SR_Q5_K)
@@ -526,11 +523,12 @@ __device__ __forceinline__ void consume90(const sr_gemm90 &g, uint8_t *smem, uin
             scales.ask(g, s, n);
         if constexpr (P::exact)
             stages90_int<N, FORMATS>(g, bar, smem, part.format, s.k0, k1, st);
-        for (uint32_t k = s.k0; !P::exact && k < k1; k++) {
-            any_stage90<N, FORMATS>(g, bar, smem, part.format, factor + ((k << g.split_log) + seat.phase) / (8 / P::w_blocks) * N, st);
-            if (P::later && k == s.k0) /* nobody has waited for them, nor for the launch before: x is here, and they are */
-                scales.ask(g, s, n);
-        }
+        else
+            for (uint32_t k = s.k0; k < k1; k++) {
+                any_stage90<N, FORMATS>(g, bar, smem, part.format, factor + ((k << g.split_log) + seat.phase) / (8 / P::w_blocks) * N, st);
+                if (P::later && k == s.k0) /* nobody has waited for them, nor for the launch before: x is here, and they are */
+                    scales.ask(g, s, n);
+            }
         if (k1 < s.k1) /* a last step in which others' inputs end */
             skip90<N, FORMATS>(g, bar, st);
         for (uint32_t k = max(k1, s.k0) + 1; P::few && k < s.k1; k++) /* a warp that has no row tile */
