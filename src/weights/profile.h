@@ -1,6 +1,6 @@
 /* profile.h - a machine in figures: what its memory, its buses and its arithmetic give, so that a plan can be made anywhere.
  *
- *     {"profile": 1, "name": "t4", "source": "estimated ...", "date": "2026-11-21", "reference": "...",
+ *     {"profile": 2, "name": "t4", "source": "estimated ...", "date": "2026-11-21", "reference": "...",
  *      "device":   {"name": "Tesla T4", "arch": 75, "vram_bytes": .., "dev_read_gbs": 250, "h2d_gbs": 12.3,
  *                   "gemv_gbs": {"Q4_K": {"1": 200, "8": 180}}, "gemm_tflops": {"Q4_K": {"512": 30}} ..},
  *      "together": {"h2d_gbs": 12, "cpu_gbs": 40, "threads": 8},
@@ -22,7 +22,7 @@
 #include "base/buf.h"
 #include "weights/plan.h"
 
-enum { SR_PROFILE_SIZES = 3, SR_PROFILE_VERSION = 1, SR_CURVE_POINTS = 16, SR_CURVES = 10, SR_PROFILE_BYTES = 65536 };
+enum { SR_PROFILE_SIZES = 3, SR_PROFILE_VERSION = 2, SR_CURVE_POINTS = 16, SR_CURVES = 10, SR_PROFILE_BYTES = 65536 };
 
 typedef struct { uint32_t at; double v; } sr_curvepoint;   /* threads or rows; bytes/s or flops/s */
 typedef struct { uint32_t format, n; sr_curvepoint p[SR_CURVE_POINTS]; } sr_curve; /* `at` grows */

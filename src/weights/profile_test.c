@@ -15,7 +15,7 @@
 
 #define HOST "\"host\":{\"cpu\":\"x\",\"cores\":4,\"ram_bytes\":8000000000,\"dram_read_gbs\":{\"1\":10,\"4\":30}," \
              "\"cpu_gemv_gbs\":{\"Q4_K\":{\"4\":24,\"1\":8,\"2\":14}},\"cpu_rows_gbs\":{\"Q4_K\":{\"1\":24,\"8\":12}},\"cpu_gemm_gflops\":{\"Q4_K\":{\"4\":200}}"
-#define HEAD "{\"profile\":1,\"name\":\"n\",\"source\":\"measured\",\"date\":\"2026-11-21\","
+#define HEAD "{\"profile\":2,\"name\":\"n\",\"source\":\"measured\",\"date\":\"2026-11-21\","
 #define DEVICE "\"device\":{\"name\":\"d\",\"arch\":75,\"vram_bytes\":16000000000,\"dev_read_gbs\":250,\"h2d_gbs\":12.5,\"gemm_tflops\":{\"F16\":{\"512\":30}}"
 
 static const char *const shipped[] = {"t4", "rtx3060", "rtx3090", "h200"};
@@ -54,8 +54,8 @@ static void what_is_wrong_is_named_with_its_value(void **state)
     refuses("", "invalid JSON");
     refuses("{\"name\":", "line 1");
     refuses("[1]", "no JSON object");
-    refuses("{}", "profile is not 1");
-    refuses("{\"profile\":2}", "profile is not 1");
+    refuses("{}", "profile is not 2");
+    refuses("{\"profile\":1}", "profile is not 2");
     refuses(HEAD HOST "},\"cpus\":1}", "cpus is no field of a profile");
     refuses(HEAD HOST ",\"nvme_read_gb\":1}}", "host.nvme_read_gb is no field");
     refuses(HEAD DEVICE "}}", "host is missing");
@@ -71,10 +71,10 @@ static void what_is_wrong_is_named_with_its_value(void **state)
     refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"1\":1},\"f16\":{\"1\":1}}}," HOST "}}", "device.gemv_gbs.f16 is given twice");
     refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{}}}," HOST "}}", "device.gemv_gbs.F16 is no object of 1 to");
     refuses(HEAD "\"together\":{\"h2d_gbs\":1,\"cpu_gbs\":1,\"threads\":1}," HOST "}}", "together is given without a device");
-    refuses("{\"profile\":1,\"name\":\"n\",\"source\":\"guessed\",\"date\":\"d\"," HOST "}}", "source is \"guessed\"");
-    refuses("{\"profile\":1,\"name\":\"n\",\"source\":\"estimated\",\"date\":\"d\"," HOST "}}", "reference is missing");
-    refuses("{\"profile\":1,\"name\":\"n\\u007f\",\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name holds a control character");
-    refuses("{\"profile\":1,\"name\":5,\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name is no string");
+    refuses("{\"profile\":2,\"name\":\"n\",\"source\":\"guessed\",\"date\":\"d\"," HOST "}}", "source is \"guessed\"");
+    refuses("{\"profile\":2,\"name\":\"n\",\"source\":\"estimated\",\"date\":\"d\"," HOST "}}", "reference is missing");
+    refuses("{\"profile\":2,\"name\":\"n\\u007f\",\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name holds a control character");
+    refuses("{\"profile\":2,\"name\":5,\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name is no string");
     refuses(HEAD DEVICE ",\"units\":0}," HOST "}}", "device.units is 0");
     refuses(HEAD DEVICE ",\"units\":-1}," HOST "}}", "device.units is -1");
     refuses(HEAD DEVICE ",\"gemv_gbs\":{}}," HOST "}}", "device.gemv_gbs is no object of formats");
@@ -86,7 +86,7 @@ static void what_is_wrong_is_named_with_its_value(void **state)
     refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"1\":1e300}}}," HOST "}}", "expected");
     refuses(HEAD DEVICE ",\"gemv_gbs\":{\"F16\":{\"1\":1,\"2\":1,\"3\":1,\"4\":1,\"5\":1,\"6\":1,\"7\":1,\"8\":1,\"9\":1,\"10\":1,\"11\":1,\"12\":1,\"13\":1,"
             "\"14\":1,\"15\":1,\"16\":1,\"17\":1}}}," HOST "}}", "no object of 1 to 16");
-    refuses("{\"profile\":1,\"name\":\"n\\u001b[1m\",\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name holds a control character");
+    refuses("{\"profile\":2,\"name\":\"n\\u001b[1m\",\"source\":\"measured\",\"date\":\"d\"," HOST "}}", "name holds a control character");
 }
 
 static void a_curve_is_followed_between_its_points(void **state)
