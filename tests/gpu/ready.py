@@ -30,9 +30,21 @@ def used():
     return int(subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"], capture_output=True, text=True, check=True).stdout)
 
 
+def at_rest():
+    """The same once it has stood still for half a second: who used the card before may still be leaving it."""
+    now, since, begin = used(), time.monotonic(), time.monotonic()
+    while time.monotonic() - since < 0.5:
+        time.sleep(0.1)
+        then, now = now, used()
+        if now != then:
+            since = time.monotonic()
+        assert since - begin < 20, "the card's memory changes all the time: another process uses it"
+    return now
+
+
 def context():
     """What a context takes by itself: seconds, MiB."""
-    before = used()
+    before = at_rest()
     child = subprocess.Popen([sys.executable, "-c", CONTEXT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     seconds = float(child.stdout.readline())
     taken = used() - before
@@ -79,7 +91,7 @@ def main():
     subprocess.run(["cat", args.model], stdout=subprocess.DEVNULL, check=True)
     seconds, mib = context()
     print(f"a context alone: {seconds:.3f} s, {mib} MiB")
-    base, rows, broken = used(), [], 0
+    base, rows, broken = at_rest(), [], 0
     for options in [o + more for o in OPTIONS for more in ([], ["--no-warmup"])]:
         r = serve(args, options, base)
         r["of_ledger"] = round((r["taken_mib"] - mib) / r["ledger_mib"], 4)
@@ -91,7 +103,7 @@ def main():
         broken += not good
         rows.append(r)
         print(("ok      " if good else "BROKEN  ") + json.dumps(r), flush=True)
-        time.sleep(0.5)
+        at_rest()
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f:
             json.dump({"context_s": seconds, "context_mib": mib, "h2d": h2d, "rows": rows}, f, indent=1)
