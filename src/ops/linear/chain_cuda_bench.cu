@@ -2,6 +2,7 @@
  *
  *   strata-bench-chain-cuda              layers of 8B, 70B and 1.1B, 1 to 8 rows: us a layer, share of the read limit
  *   strata-bench-chain-cuda rows         16 to 128 rows, too many for a chain: launches as steps have them, norms and gated unit with the product behind them
+ *   strata-bench-chain-cuda at M L       layer L of those with M rows: launches, norms and gated unit with the product behind them, against the chain
  *   strata-bench-chain-cuda check M [N]  small layers, or the N-th from 0 on, with M rows, each once for each form of its first x: for the sanitizer,
  *                                        which faults at a launch of clusters behind those that --launch-count lets it look at
  *
@@ -199,16 +200,17 @@ static double difference(const layer_bench *b, const model *m, sr_cudainfo dev, 
     return worst;
 }
 
-static float time_of(const layer_bench *b, const model *m, sr_cudainfo dev, bool chains, uint32_t rows, cudaStream_t s)
+enum { APART, FED, CHAIN }; /* an op a launch; what else is one of several; chains */
+static float time_of(const layer_bench *b, const model *m, sr_cudainfo dev, int how, uint32_t rows, cudaStream_t s)
 {
     sr_shape n = {rows, rows, rows, 1};
     CU(cudaMemcpy(b->count, &n, sizeof n, cudaMemcpyHostToDevice));
-    dev.chains = chains;
-    run(b, &dev, chains, 0, rows, s); /* code is loaded outside the capture */
+    dev.chains = how == CHAIN;
+    run(b, &dev, how != APART, 0, rows, s); /* code is loaded outside the capture */
     CU(cudaStreamSynchronize(s));
     return bench_graph(s, 11, [&] {
                for (uint32_t l = 0; l < m->layers; l++)
-                   run(b, &dev, chains, l, rows, s);
+                   run(b, &dev, how != APART, l, rows, s);
            }) /
            m->layers;
 }
@@ -219,9 +221,22 @@ static void show_rows(const layer_bench *b, const model *m, const sr_cudainfo *d
     fill_x<<<64, 256, 0, s>>>((float *)b->base[A], ROWS * m->dim);
     fill_x<<<64, 256, 0, s>>>((float *)b->base[X], ROWS * m->dim);
     for (uint32_t r : rows) {
-        const float us = time_of(b, m, *dev, true, r, s);
+        const float us = time_of(b, m, *dev, CHAIN, r, s);
         printf("%4u rows  %7.2f (%.3f)\n", r, us, b->bytes / READ_LIMIT * 1e6 / us);
     }
+}
+
+/* A layer: launches as steps have them without chains, and the chain, if there is one of so many rows. */
+static bool show_chain(const layer_bench *b, const model *m, const sr_cudainfo *dev, uint32_t rows, cudaStream_t s)
+{
+    uint32_t chained;
+    const double d  = difference(b, m, *dev, rows, &chained, s);
+    const float fed = time_of(b, m, *dev, FED, rows, s), all = time_of(b, m, *dev, CHAIN, rows, s);
+    printf("%4u rows  launches %7.2f (%.3f)", rows, fed, b->bytes / READ_LIMIT * 1e6 / fed);
+    if (chained)
+        printf("  chain of %u ops %7.2f (%.3f)  outputs differ by %.1e", chained, all, b->bytes / READ_LIMIT * 1e6 / all, d);
+    printf("\n");
+    return !(d < 2e-2);
 }
 
 /* Small layers from..to; a layer of which nothing is chained with so many rows has nothing to show. */
@@ -280,6 +295,13 @@ static void show_trace(const sr_cudainfo *dev)
 }
 #endif
 
+static uint32_t number(const char *s) /* UINT32_MAX: it is none */
+{
+    char *end;
+    const unsigned long v = strtoul(s, &end, 10);
+    return *s >= '0' && *s <= '9' && !*end && v < UINT32_MAX ? (uint32_t)v : UINT32_MAX;
+}
+
 int main(int n_arg, char **arg)
 {
     static const model models[] = {{"8B Q4_K", 4096, 14336, 1024, 24, SR_Q4_K, SR_Q4_K, SR_Q4_K},
@@ -291,11 +313,14 @@ int main(int n_arg, char **arg)
                                    {"70B Q4_K, v Q5_K, down Q6_K", 8192, 28672, 1024, 8, SR_Q4_K, SR_Q5_K, SR_Q6_K},
                                    {"1.1B Q4_K", 2048, 5632, 256, 48, SR_Q4_K, SR_Q4_K, SR_Q4_K}};
     sr_cudainfo dev = bench_device();
-    const bool checked  = (n_arg == 3 || n_arg == 4) && !strcmp(arg[1], "check"), many = n_arg == 2 && !strcmp(arg[1], "rows");
-    const uint32_t only = checked && !arg[2][1] ? (uint32_t)(arg[2][0] - '0') : 0, layer = n_arg == 4 && !arg[3][1] ? (uint32_t)(arg[3][0] - '0') : 0;
+    enum { MODELS = sizeof models / sizeof *models };
+    const bool checked = n_arg >= 3 && !strcmp(arg[1], "check"), at = n_arg == 4 && !strcmp(arg[1], "at"), many = n_arg == 2 && !strcmp(arg[1], "rows");
+    const uint32_t only = checked || at ? number(arg[2]) : 0, layer = n_arg == 4 ? number(arg[3]) : 0;
     bool apart          = false;
-    if (n_arg > 1 && !many && (only < 1 || only > SR_CHAIN_FEW || layer >= SMALL_LAYERS || (n_arg == 4 && arg[3][1]))) {
-        fprintf(stderr, "usage: %s [rows | check M [N]], M rows from 1 to %d, N from 0 to %d\n", arg[0], SR_CHAIN_FEW, SMALL_LAYERS - 1);
+    const uint32_t most = at ? (uint32_t)ROWS : (uint32_t)SR_CHAIN_FEW, layers = at ? (uint32_t)MODELS : (uint32_t)SMALL_LAYERS;
+    if (n_arg > 1 && !many && (n_arg > 4 || only < 1 || only > most || layer >= layers)) {
+        fprintf(stderr, "usage: %s [rows | at M L | check M [N]], M rows from 1 to %d (at: %d), L from 0 to %d, N to %d\n", arg[0], SR_CHAIN_FEW, ROWS, MODELS - 1,
+                SMALL_LAYERS - 1);
         return 2;
     }
     cudaStream_t s;
@@ -303,15 +328,19 @@ int main(int n_arg, char **arg)
     if (checked)
         return check(dev, only, layer, n_arg == 4 ? layer + 1 : (uint32_t)SMALL_LAYERS, s);
     for (const model &m : models) {
+        if (at && &m != &models[layer])
+            continue;
         layer_bench b;
         open(&b, &m, &dev);
         printf("%s: a layer's four products, us (share of the read limit)\n", m.name);
+        if (at)
+            apart |= show_chain(&b, &m, &dev, only, s);
         if (many)
             show_rows(&b, &m, &dev, s);
-        for (uint32_t rows = 1; rows <= SR_CHAIN_FEW && !many; rows++) {
+        for (uint32_t rows = 1; rows <= SR_CHAIN_FEW && !many && !at; rows++) {
             uint32_t chained;
             const double d = difference(&b, &m, dev, rows, &chained, s);
-            float one = time_of(&b, &m, dev, false, rows, s), all = time_of(&b, &m, dev, true, rows, s);
+            float one = time_of(&b, &m, dev, APART, rows, s), all = time_of(&b, &m, dev, CHAIN, rows, s);
             printf("%4u rows  apart %7.2f (%.3f)  chain %7.2f (%.3f)  outputs differ by %.1e\n", rows, one, b.bytes / READ_LIMIT * 1e6 / one, all,
                    b.bytes / READ_LIMIT * 1e6 / all, d);
             apart |= !(d < 2e-2);
