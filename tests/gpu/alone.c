@@ -1,4 +1,4 @@
-/* alone.c - what a text's logits owe to the texts beside it in a step: prompts and single tokens, alone and in batches. */
+/* alone.c - what a row owes to the rows beside it in a step, and a text's logits to the texts: prompts and single tokens, alone and in batches. */
 #include "gpu.h"
 
 #include <math.h>
@@ -9,6 +9,83 @@
 #define BASE_Q4 "models/strata-demo-base-Q4_K_M.gguf"
 
 enum { TEXTS = 128, LONGEST = 28, STEPS = 9, LENGTH = LONGEST + STEPS };
+
+/* ---- products ----------------------------------------------------------------------------------------------- */
+
+enum { ROWS = 200 };
+enum { FED_SLOT, FED_NORM, FED_GLU, FEDS };
+
+static void encoded(kit *k, uint32_t id, uint16_t format, uint32_t rows, uint32_t cols, uint64_t *s)
+{
+    const size_t row = sr_row_bytes(format, cols);
+    char *p          = kit_own(k, rows * row);
+    float *x         = sr_malloc(cols * sizeof *x);
+    for (uint32_t r = 0; r < rows; r++) {
+        kit_fill(x, cols, 0.1f + 0.01f * (float)kit_below(s, 20), s);
+        sr_encode_row(format, x, p + r * row, cols);
+    }
+    sr_free(x);
+    kit_weight(k, id, format, p, rows, cols);
+}
+
+/* The first m of ROWS rows times one or two weights, of which the second is of format `other`; y: [m][width], the caller's. */
+static bool product(uint64_t s, uint32_t m, uint16_t format, uint16_t other, uint32_t cols, uint32_t fed, float *y, uint32_t *width)
+{
+    const uint32_t rows = 16 * (1 + kit_below(&s, 90)), n_w = other ? 2 : 1, wide = fed == FED_GLU ? 2 * cols : cols;
+    kit k               = {.n = {.tok = m, .seq = 1}, .max = {.tok = ROWS, .seq = 4}};
+    *width              = rows + (other ? 48 : 0);
+    encoded(&k, 0, format, rows, cols, &s);
+    if (other)
+        encoded(&k, 1, other, 48, cols, &s);
+    float *norm = kit_own(&k, cols * sizeof *norm), *x = kit_own(&k, (size_t)ROWS * wide * sizeof *x);
+    kit_fill(norm, cols, 1, &s);
+    kit_fill(x, (size_t)ROWS * wide, 2, &s);
+    kit_weight(&k, 2, SR_F32, norm, 1, cols);
+    memcpy(kit_slot(&k, 1, SR_ROWS_TOK, wide, m), x, (size_t)m * wide * sizeof *x);
+    kit_slot(&k, 2, SR_ROWS_TOK, cols, m);
+    memset(kit_slot(&k, 3, SR_ROWS_TOK, *width, m), 0, (size_t)m * *width * 4);
+    const sr_op ops[]  = {fed == FED_NORM ? (sr_op){.code = SR_OP_NORM, .in = {1}, .out = {2}, .w = 2, .n_w = 1, .dim = {cols, 0, 1}, .f = {1e-5f}}
+                                          : (sr_op){.code = SR_OP_GLU, .in = {1}, .out = {2}, .dim = {cols}},
+                          {.code = SR_OP_LINEAR, .in = {fed == FED_SLOT ? 1 : 2}, .out = {3}, .epilogue = SR_NONE, .w = 0, .n_w = (uint16_t)n_w, .dim = {cols, *width}}};
+    gpu_run_args a     = {.tiles = true, .ops = ops + (fed == FED_SLOT), .n_ops = fed == FED_SLOT ? 1 : 2, .out[3] = y};
+    k.op               = ops[1];
+    const bool ok      = gpu_run(&k, &a);
+    kit_free(&k);
+    return ok;
+}
+
+/* Programs of small products for several sequences (ops/linear/alike.h): a row's numbers are the same to the bit, whoever is beside it. */
+static void rows_of_small_products_are_the_same_alone(void)
+{
+    static const uint16_t formats[][2] = {{SR_Q4_K, 0}, {SR_Q5_K, 0}, {SR_Q6_K, 0}, {SR_F16, 0}, {SR_BF16, 0}, {SR_Q4_K, SR_Q6_K}, {SR_Q5_K, SR_Q6_K}, {SR_F16, SR_Q4_K}};
+    static const uint32_t rows[] = {1, 2, 3, 4, 8, 9, 16, 17, 32, 33, 64, 65, 128};
+    int arch = 0;
+    CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told");
+    if (arch != 90) {
+        gpu_say("only sm_90's products promise this");
+        return;
+    }
+    uint64_t s = 31;
+    for (uint32_t round = 0; round < SR_COUNT(formats) * FEDS; round++) {
+        const uint16_t *f    = formats[round % SR_COUNT(formats)];
+        const uint32_t cols  = 256 * (1 + kit_below(&s, 6)), fed = round / SR_COUNT(formats);
+        const uint64_t seed  = kit_random(&s);
+        uint32_t width       = 0;
+        float *all           = sr_malloc((size_t)ROWS * 16 * 100 * sizeof *all), *some = sr_malloc((size_t)ROWS * 16 * 100 * sizeof *some);
+        bool ok              = product(seed, ROWS, f[0], f[1], cols, fed, all, &width);
+        for (uint32_t i = 0; i < SR_COUNT(rows) && ok; i++) {
+            ok = product(seed, rows[i], f[0], f[1], cols, fed, some, &width);
+            for (size_t k = 0; k < (size_t)rows[i] * width && ok; k++)
+                ok = CHECK(memcmp(all + k, some + k, sizeof *all) == 0, "%s%s%s, %u inputs of way %u: row %zu column %zu is %.9g among %u rows, %.9g among %u",
+                           sr_dtype_name(f[0]), f[1] ? "+" : "", f[1] ? sr_dtype_name(f[1]) : "", cols, fed, k / width, k % width, (double)some[k], rows[i],
+                           (double)all[k], (uint32_t)ROWS);
+        }
+        sr_free(all);
+        sr_free(some);
+    }
+}
+
+/* ---- texts -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     sr_kvseq *seq;
@@ -142,6 +219,7 @@ static void logits_owe_little_to_the_texts_beside(void)
 }
 
 const gpu_test gpu_alone_tests[] = {
+    {"rows_of_small_products_are_the_same_alone", rows_of_small_products_are_the_same_alone},
     {"logits_owe_little_to_the_texts_beside", logits_owe_little_to_the_texts_beside},
     {NULL, NULL},
 };

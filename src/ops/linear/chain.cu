@@ -1,4 +1,5 @@
 /* chain: host side: which ops become a chain, and how its products are cut up (those of chain_few.cuh: chain_few_plan.cu). */
+#include "ops/linear/alike.h"
 #include "ops/linear/between.h"
 #include "ops/linear/chain.h"
 #include "ops/linear/cut.h"
@@ -203,7 +204,7 @@ static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
     uint32_t m      = sr_slot_rows(&j->prog->slot[o->in[0]], j->n), pair = m == 1 && in_pairs(j, o);
     one.op          = o;
     if (!whole(j, o) || !sr_skinny_gather(&one, &s) || !s.n_part || s.n_part > SR_CHAIN_PARTS || !s.count || s.cols % 256 ||
-        m == 0 || m > SR_CHAIN_FEW || (m >= SR_GEMM90_LEAST && sr_small(j->prog, o, j->dev->pairs)) ||
+        m == 0 || m > SR_CHAIN_FEW || (m >= SR_GEMM90_LEAST && sr_small(j->prog, o, j->dev->pairs)) || sr_alike(j) ||
         (c->n && (c->m != m + pair || c->pair != pair || c->count != s.count)))
         return false;
     *a           = sr_chainlink{};

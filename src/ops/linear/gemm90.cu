@@ -367,8 +367,8 @@ void sr_gemm90_plan(sr_gemm90 *g, uint32_t formats, const sr_cudainfo *d)
     const uint32_t n = sr_gemm90_cols(g->m, g->pairs), seats = sr_gemm90_seats(n), wide = sr_gemm90_wide(n);
     uint32_t tiles = 1, split = 0, cluster = 0;
     double least   = -1;
-    for (uint32_t c = 0; c <= 3; c++)
-        for (uint32_t s = 0; seats >> s; s++) {
+    for (uint32_t c = 0; c <= (g->alike ? 0 : 3); c++)
+        for (uint32_t s = 0; s == 0 || (!g->alike && seats >> s); s++) {
             const uint32_t room = clusters_at_once(c, d);
             for (uint32_t t = 1, before = 0; room && t <= (seats >> s) * wide; t++) { /* fewest row tiles for each number of rounds, or whole seats */
                 uint32_t units = 0;

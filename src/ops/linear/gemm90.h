@@ -61,6 +61,7 @@ typedef struct sr_gemm90 {
     const uint32_t *count; /* device: rows of this step, or NULL: m */
     uint32_t m, width;
     uint32_t pairs;        /* 1: in pairs */
+    uint32_t alike;        /* 1: cut so that a row's numbers do not depend on how many there are (alike.h): no inputs are shared */
 } sr_gemm90;
 
 /* Where x comes from: a slot; or what an op before would have written there, which is computed on the way. */

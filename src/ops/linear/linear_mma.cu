@@ -2,6 +2,7 @@
  * elsewhere).
  *
  * Packed weights (layout.h) with the same input columns go in one launch for up to 64 rows of x. */
+#include "ops/linear/alike.h"
 #include "ops/linear/between.h"
 #include "ops/linear/chain.h"
 #include "ops/linear/cut.h"
@@ -176,12 +177,13 @@ static sr_skinnydev dev_of(const sr_cudainfo *d)
 static bool paired(const sr_cudajob *j, const sr_op *op, const sr_skinny *s)
 {
     for (uint32_t k = 0; k < s->n_part; k++)
-        if (s->part[k].format == SR_Q4_0 || s->part[k].format == SR_Q8_0)
+        if (!sr_in_pairs((uint16_t)s->part[k].format))
             return false;
     return sr_small(j->prog, op, j->dev->pairs);
 }
 
 static bool many(const sr_cudainfo *d, uint32_t rows) { return rows >= SR_GEMM90_LEAST && d->arch == 90 && !d->deterministic; }
+static bool by_gemm90(const sr_cudajob *j, uint32_t rows) { return many(j->dev, rows) || sr_alike(j); }
 
 /* x: NULL, or where the inputs come from (x, from, norm, eps, x_stride). */
 static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows, const sr_gemm90x *fed)
@@ -191,6 +193,7 @@ static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows
     sr_gemm90part part[SR_SKINNY_PARTS];
     g.m        = rows;
     g.pairs    = paired(j, j->op, s);
+    g.alike    = sr_alike(j);
     g.z        = s->z;
     g.y        = s->y;
     g.count    = s->count;
@@ -283,7 +286,7 @@ void sr_linear_mma_launch(const sr_cudajob *j)
     }
     if (!s.n_part)
         return;
-    if (many(j->dev, rows)) {
+    if (by_gemm90(j, rows)) {
         multiply_many(j, &s, rows, NULL);
         return;
     }
@@ -325,7 +328,7 @@ extern "C" uint32_t sr_fed_linear_cuda(const sr_cudajob *j, uint32_t op, uint32_
         return 0;
     x.x        = (const float *)j->slot[o->in[0]];
     x.x_stride = p->slot[o->in[0]].width;
-    if (many(j->dev, rows)) {
+    if (by_gemm90(j, rows)) {
         if (o->dim[0] > SR_GEMM90_KEPT)
             return 0;
         multiply_many(&next, &s, rows, &x);
@@ -359,7 +362,7 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         most         = bytes > most ? bytes : most;
     }
     const bool pairs = sr_small(p, op, d->pairs); /* whatever their formats become while loading */
-    size_t gemm      = many(d, rows)                       ? sr_gemm90_scratch(rows, op->dim[0], pairs)
+    size_t gemm      = many(d, rows) || (pairs && d->arch == 90 && max->seq > 1) ? sr_gemm90_scratch(rows, op->dim[0], pairs)
                        : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0])
                                                            : 0;
     size_t chain     = many(d, rows) && d->chains ? sr_chain_few_scratch(op->dim[0]) : 0;
