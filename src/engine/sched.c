@@ -510,6 +510,14 @@ static uint32_t serve(sr_engine *e, sr_choice *c, uint32_t n, sr_step *step)
 /* While others wait for their next token, prompts get about this much of a step's time, or as much as the step takes anyway. */
 enum { STEP_TARGET_NS = 60000000, MIN_CHUNK = 32 };
 
+/* Rows of a step for a prompt that misses so many: its last token is not left alone, which would go the way of an answer's tokens, whose sums have another
+ * order (ops/attn). */
+static uint32_t piece(uint32_t missing, uint32_t room)
+{
+    const uint32_t n = SR_MIN(missing, room);
+    return n > 2 && missing - n == 1 ? n - 1 : n;
+}
+
 bool sr_sched_build(sr_engine *e, sr_step *step)
 {
     sr_block *b = &e->m->block;
@@ -539,7 +547,7 @@ bool sr_sched_build(sr_engine *e, sr_step *step)
             }
             c->paused_at = 0;
             uint32_t room = b->max.tok - b->now.tok;
-            uint32_t got  = serve(e, c, SR_MIN(missing, prompts ? SR_MIN(prompt_budget, room) : room), step);
+            uint32_t got  = serve(e, c, prompts ? piece(missing, SR_MIN(prompt_budget, room)) : SR_MIN(missing, room), step);
             prompt_budget -= prompts ? got : 0;
         }
     sr_port_gauges(e->port)->paused = paused;

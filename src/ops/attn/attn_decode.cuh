@@ -36,7 +36,7 @@ template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK> struct decode_
     static constexpr int half = RUN * row;                            /* of K, of V of a run */
     static constexpr bool staged = BULK || F == SR_Q8_0;
     static constexpr bool trees  = WARPS < 8; /* steps with words (ops/tree.h) go to the others: registers are few here */
-    static constexpr bool ahead  = WARPS >= 8 && NT == 1 && HD <= 128; /* registers hold a run's values besides */
+    static constexpr bool ahead  = WARPS >= 8 && NT == 1 && HD <= 128 && RINGS > 1; /* registers hold a run's values besides */
     static constexpr int ring    = staged ? WARPS * RINGS * 2 * half : 0;
     static constexpr int parts   = WARPS * rows * (HD + 2) * 4; /* after the loop, in the ring's place */
     static constexpr int smem    = (ring > parts ? ring : parts) + 128;
@@ -598,6 +598,7 @@ template <int HD> static cudaError_t decode_choose(const sr_attnmma *a, cudaLaun
     case SR_ATTN_BULK: return decode_start<HD, SR_F16, 1, 4, 1, true, many>(a, c, kind);
     case SR_ATTN_BULK | SR_ATTN_TWO: return decode_start<HD, SR_F16, 1, 4, (HD > 128 ? 1 : 2), true, few>(a, c, kind);
     case SR_ATTN_BULK | SR_ATTN_ONE: return decode_start<HD, SR_F16, 1, 8, (HD > 128 ? 1 : 2), true, 1>(a, c, kind);
+    case SR_ATTN_BULK | SR_ATTN_ONE | SR_ATTN_TWO: return decode_start<HD, SR_F16, 1, 8, 1, true, (HD > 128 ? 1 : 2)>(a, c, kind);
     case SR_ATTN_BULK | SR_ATTN_WIDE: return decode_start<HD, SR_F16, 2, 4, 2, true, few>(a, c, kind);
     }
     if constexpr (HD % 32 == 0)

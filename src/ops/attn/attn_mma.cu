@@ -1,17 +1,20 @@
 /* attn_mma: ATTN on tensor cores, the host's side: which kernels a step needs, their grids, the working memory.
  * Sequences with few rows go through the decode kernel, the others through a prefill kernel; a step of single
  * tokens launches the former only.  The two add up in different orders, and how many rows of a sequence a step has
- * depends on who else is in it: a deterministic device has all rows go through a prefill kernel.
+ * depends on who else is in it: a deterministic device has all rows go through a prefill kernel.  Of small programs for several sequences (linear/alike.h)
+ * only single tokens go through decode, in one order of additions that follows from their sequence's length alone.
  * Steps with words (ops/tree.h) go the same ways, but for decode's blocks of eight warps and warps alone.  The sm_90 prefill has kernels of its own for them,
  * because its registers are all in use; the others ask for a word in masked tiles, if there are any. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
+#include "ops/linear/alike.h"
 #include "ops/linear/between.h"
 #include "ops/linear/chain.h"
 
 enum { SHORT = 64, MANY = 4, Q8_MOST = 2048, WIDE_ROWS = 16, SM90_ROWS = 128, CHUNKS = 4, ALONE_MOST = 512, ALONE_WARPS = 5,
        BESIDE_MOST = 1024 /* positions that 16 splits of four runs of 16 see at once */,
-       TWO_MOST = 1024 };
+       TWO_MOST = 1024,
+       ALIKE_LEAST = 256 /* positions of a split: up to there one is as fast as four (notes/0042) */ };
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
@@ -50,6 +53,16 @@ bool sr_attn_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op
 static size_t form_bytes(const sr_cudainfo *d, const sr_op *op)
 {
     return d->chains ? (size_t)div_up(op->dim[0] * op->dim[2], 256) * SR_CHAIN_FORM : 0;
+}
+
+/* Programs of small products for several sequences (linear/alike.h): splits by the plan and a sequence's own length, so that those of all sequences run at once. */
+static void cut_alike(sr_attnmma *a, const sr_cudajob *j, uint32_t positions)
+{
+    const uint32_t most = MANY * (uint32_t)j->dev->sms / (j->max->seq * a->kv_heads * a->chunks), need = div_up(positions, ALIKE_LEAST);
+    a->splits           = most < SR_ATTN_FEW ? most : (uint32_t)SR_ATTN_FEW;
+    a->splits           = a->splits < need ? a->splits : need; /* where they are fewer, ALIKE_LEAST is what binds */
+    a->splits           = a->splits ? a->splits : 1;
+    a->least            = ALIKE_LEAST;
 }
 
 /* What is split has no more parts than run at once, and none shorter than SR_ATTN_LEAST positions, or half as long and of half as many rows. */
@@ -100,23 +113,27 @@ static bool in_eights(const sr_attnmma *a, const sr_cudajob *j)
 /* beside: a chain that leaves room for blocks of four warps comes next, and so, but for the first layer's, came before. */
 static void decode(const sr_attnmma *a, const sr_cudajob *j, bool beside)
 {
-    const uint32_t longest = most_rows(a, j);
-    const bool wide        = longest > 8;
+    const uint32_t most    = most_rows(a, j), longest = most < a->split_rows ? most : a->split_rows;
+    const bool wide        = longest > 8, same = sr_alike(j);
     cudaLaunchAttribute overlap;
     sr_attnmma b         = *a;
     const uint32_t need  = div_up(longest, wide ? 16 : 8);
     b.chunks             = need < a->chunks ? need : a->chunks;
-    const bool bulk      = j->dev->arch >= 90, few = bulk && !wide && !a->tree && in_eights(a, j);
-    beside               = beside && few && a->kv.format_k == SR_F16 && j->op->dim[2] <= 128 && positions_of(j) <= BESIDE_MOST;
+    const bool bulk      = j->dev->arch >= 90, few = bulk && !wide && (same || (!a->tree && in_eights(a, j)));
+    beside               = beside && few && !same && a->kv.format_k == SR_F16 && j->op->dim[2] <= 128 && positions_of(j) <= BESIDE_MOST;
     b.early              = beside;
     const uint32_t items = j->n->seq * a->kv_heads * b.chunks, sms = (uint32_t)j->dev->sms;
-    const bool two       = bulk && !wide && !few && a->kv.format_k == SR_F16 && j->op->dim[2] <= 128 && items <= 2 * sms && positions_of(j) <= TWO_MOST;
+    const bool two       = bulk && !wide && a->kv.format_k == SR_F16 && j->op->dim[2] <= 128 &&
+                     (same ? items > sms : !few && items <= 2 * sms && positions_of(j) <= TWO_MOST);
     const uint32_t fit   = few ? 1 : j->op->dim[2] > 128 || two ? 2 : wide || !bulk ? 3 : MANY, /* blocks of a multiprocessor that have work */
                    blocks = fit * sms;
-    cut(&b, blocks, items, positions_of(j), few && items * SR_ATTN_FEW * 2 <= blocks); /* with more blocks than half, short ones bring nothing */
+    if (same)
+        cut_alike(&b, j, positions_of(j));
+    else
+        cut(&b, blocks, items, positions_of(j), few && items * SR_ATTN_FEW * 2 <= blocks); /* with more blocks than half, short ones bring nothing */
     cudaLaunchConfig_t c = config(j, &overlap, dim3(b.splits, a->kv_heads * b.chunks, j->n->seq));
     uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) |
-                    (beside ? SR_ATTN_BESIDE : few ? SR_ATTN_ONE : two ? SR_ATTN_TWO : 0);
+                    (beside ? SR_ATTN_BESIDE : few ? SR_ATTN_ONE : 0) | (two ? SR_ATTN_TWO : 0);
     if (kind == SR_ATTN_BULK && !a->tree && !a->form && j->op->dim[2] == 128 && b.splits == 1 && positions_of(j) <= ALONE_MOST &&
         a->kv_heads * b.chunks * j->n->seq >= ALONE_WARPS * (uint32_t)j->dev->sms)
         kind |= SR_ATTN_ALONE;
@@ -201,7 +218,7 @@ static bool describe(const sr_cudajob *j, sr_attnmma *a)
     a->scale      = op->f[0];
     a->cap        = op->f[1];
     a->chunks     = chunks_of(a->group, j->n->seq);
-    a->split_rows = j->dev->deterministic ? 0 : a->chunks * WIDE_ROWS;
+    a->split_rows = j->dev->deterministic ? 0 : sr_alike(j) ? a->group : a->chunks * WIDE_ROWS;
     return true;
 }
 

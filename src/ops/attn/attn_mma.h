@@ -31,7 +31,7 @@ typedef struct {
     uint32_t page_runs, page_step;        /* runs of 16 positions of a page; from page to page, of one layer and head */
     uint32_t box_rows;                    /* of a box of the tensor map */
     uint32_t split_rows, chunks;          /* see above; a sequence's rows are split into so many chunks at most */
-    uint32_t splits, least;               /* most splits of a sequence; positions of one, unless it is the last, while there are not SR_ATTN_FEW */
+    uint32_t splits, least;               /* most splits of a sequence; positions of one, unless it is the last, while there are not SR_ATTN_FEW, or least is more */
     uint32_t items;                       /* (sequence, kv head, chunk), where each is a warp's; filled in by its start */
     uint32_t early;                       /* decode: the next kernel may begin before the previous one has ended */
     float scale, cap;
@@ -46,7 +46,8 @@ enum {                 /* of a decode kernel */
     SR_ATTN_ONE   = 8, /* few sequences: one block of eight warps a multiprocessor; with SR_ATTN_BULK, not SR_ATTN_WIDE */
     SR_ATTN_ALONE = 16, /* a warp for each (sequence, kv head, chunk), whose positions are not split; with SR_ATTN_BULK alone, head size 128 */
     SR_ATTN_BESIDE = 32, /* blocks of four warps that fit beside a chain's (linear/chain.h); with SR_ATTN_BULK alone, head sizes up to 128 */
-    SR_ATTN_TWO    = 64 /* two runs of a warp under way, three blocks a multiprocessor; with SR_ATTN_BULK alone, head sizes up to 128 */
+    SR_ATTN_TWO    = 64 /* two runs of a warp under way, three blocks a multiprocessor; with SR_ATTN_BULK alone, head sizes up to 128.  With SR_ATTN_ONE, too:
+                         * its bits by two blocks a multiprocessor, one run of a warp under way */
 };
 
 /* Decode: one file per head size.  Grid: splits, kv heads * chunks, sequences. */

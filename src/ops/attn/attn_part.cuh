@@ -37,7 +37,7 @@ __device__ __forceinline__ bool decode_part(const sr_attnmma &a, const uint64_t 
     w.tree = tree;
     visible_to(w.from, w.to, a.window, w.n_tok, tree ? tree + w.tok0 : NULL, w.row0 / a.group, (w.row0 + w.n_row - 1) / a.group, w.lo, w.hi, w.all_lo, w.all_hi);
     w.old = w.to - w.n_tok;
-    const uint32_t lo = w.lo / RUN * RUN, span = w.hi - lo, least = min(max(a.least, (span + SR_ATTN_FEW - 1) / SR_ATTN_FEW), SR_ATTN_LEAST),
+    const uint32_t lo = w.lo / RUN * RUN, span = w.hi - lo, least = max(a.least, min((span + SR_ATTN_FEW - 1) / SR_ATTN_FEW, SR_ATTN_LEAST)),
                    size = (max(least, (span + a.splits - 1) / a.splits) + RUN - 1) / RUN * RUN;
     w.n_split         = (span + size - 1) / size;
     w.begin           = lo + w.split * size;
