@@ -166,28 +166,34 @@ static bool run(sr_model *m, uint32_t salt, text *t, uint32_t n, bool greedy, fl
     return ok;
 }
 
-/* Each text alone, then the first n of them at once.  A greedy answer becomes another where two logits are nearer to each other than their distance
- * moves with the number of rows: 1.9e-3 to 3.4e-3 on average as long as products took x in 11 bits and many rows' weights were rounded to f16, and
- * 4.0e-4 to 4.8e-4 since, which is what keys, values, queries and weights of attention in f16 leave (notes/0056).  The limits are between.  Code below
- * sm_90a rounds x to int8 in products of more than 16 rows: as much as one such text cut in two ways. */
+/* The base model for TEXTS texts at once, and the texts; false: it is not to be had. */
+static bool texts_open(sr_model **m, text **t)
+{
+    sr_err err   = {0};
+    sr_loadcfg c = {.path = BASE_Q4, .be = &sr_backend_cuda, .ctx = 256, .max_seqs = TEXTS, .out_rows = TEXTS, .max_step_tokens = 2048};
+    gpu_device_close(); /* of two devices in a process the first has the chains */
+    if (!CHECK(sr_model_load(&c, m, &err) == SR_OK, "%s", err.msg))
+        return false;
+    *t = sr_calloc(TEXTS, sizeof **t);
+    for (uint32_t i = 0; i < TEXTS; i++)
+        for (uint32_t k = 0; k < LENGTH; k++)
+            (*t)[i].tok[k] = (int32_t)(100 + (i * 61 + k * 131 + i * k * 7) % 7000);
+    return true;
+}
+
+/* Each text alone, then the first n of them at once.  In sm_90a's own code nothing may differ (ops/linear/alike.h).  Code below it rounds x to int8 in products
+ * of more than 16 rows: as much as one such text cut in two ways.  A greedy answer becomes another where two logits are nearer to each other than their distance
+ * moves (notes/0056). */
 static void logits_owe_little_to_the_texts_beside(void)
 {
     static const uint32_t at_once[] = {3, 12, 32, TEXTS};
-    int arch     = 0;
-    sr_err err   = {0};
-    sr_model *m  = NULL;
-    sr_loadcfg c = {.path = BASE_Q4, .be = &sr_backend_cuda, .ctx = 256, .max_seqs = TEXTS, .out_rows = TEXTS, .max_step_tokens = 2048};
-    text *t      = sr_calloc(TEXTS, sizeof *t);
-    for (uint32_t i = 0; i < TEXTS; i++)
-        for (uint32_t k = 0; k < LENGTH; k++)
-            t[i].tok[k] = (int32_t)(100 + (i * 61 + k * 131 + i * k * 7) % 7000);
+    int arch    = 0;
+    sr_model *m = NULL;
+    text *t     = NULL;
     CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told");
-    const double most = arch < 90 ? 1 : 5e-3, most_moved = arch < 90 ? 3e-1 : 1e-3;
-    gpu_device_close(); /* of two devices in a process the first has the chains */
-    if (!CHECK(sr_model_load(&c, &m, &err) == SR_OK, "%s", err.msg)) {
-        sr_free(t);
+    const double most = arch < 90 ? 1 : 0, most_moved = arch < 90 ? 3e-1 : 0;
+    if (!texts_open(&m, &t))
         return;
-    }
     const uint32_t vocab = m->info.n_vocab;
     const size_t room    = (size_t)TEXTS * STEPS * vocab;
     float *alone = sr_malloc(room * sizeof *alone), *among = sr_malloc(room * sizeof *among);
@@ -210,7 +216,7 @@ static void logits_owe_little_to_the_texts_beside(void)
             }
         gpu_say("%s%u: %.1e, %.1e, %u of %u", k ? "; " : "texts at once: log-probabilities within, the two likeliest move by, others ", n, worst, moved,
                 other, n * STEPS);
-        CHECK(!ok || (worst < most && moved < most_moved), "%u at once: log-probabilities differ by %.2e, the two likeliest move by %.2e", n, worst, moved);
+        CHECK(!ok || (worst <= most && moved <= most_moved), "%u at once: log-probabilities differ by %.2e, the two likeliest move by %.2e", n, worst, moved);
     }
     sr_free(among);
     sr_free(alone);
@@ -218,7 +224,43 @@ static void logits_owe_little_to_the_texts_beside(void)
     sr_model_close(m);
 }
 
+/* A step of all texts' prompts, some 2 000 rows, has the same bits each time.  (Products that handed a stage back before the last of its numbers had been read had
+ * others in one of eight such steps: notes/0056.) */
+static void steps_of_many_rows_are_the_same_each_time(void)
+{
+    enum { TIMES = 60 };
+    sr_err err  = {0};
+    sr_model *m = NULL;
+    text *t     = NULL;
+    if (!texts_open(&m, &t))
+        return;
+    const size_t room = (size_t)TEXTS * m->info.n_vocab;
+    float *first = sr_malloc(room * sizeof *first), *now = sr_malloc(room * sizeof *now);
+    bool ok      = true;
+    for (uint32_t n = 0; n < TIMES && ok; n++) {
+        for (uint32_t i = 0; i < TEXTS && ok; i++) {
+            size_t cached;
+            t[i].done = 0;
+            t[i].have = 3 + t[i].tok[0] % 26u;
+            ok        = CHECK(sr_kv_begin(m->kv, 1 + n * TEXTS + i, t[i].tok, t[i].have, 0, &t[i].seq, &cached, &err) == SR_OK, "%s", err.msg);
+        }
+        ok = ok && step(m, t, TEXTS, n ? now : first);
+        for (uint32_t i = 0; i < TEXTS && ok && n; i++)
+            ok = CHECK(memcmp(first + (size_t)i * m->info.n_vocab, now + (size_t)i * m->info.n_vocab, m->info.n_vocab * sizeof *now) == 0,
+                       "step %u of %d: text %u has other logits than in the first", n + 1, TIMES, i);
+        for (uint32_t i = 0; i < TEXTS; i++) {
+            sr_kv_end(t[i].seq);
+            t[i].seq = NULL;
+        }
+    }
+    sr_free(now);
+    sr_free(first);
+    sr_free(t);
+    sr_model_close(m);
+}
+
 const gpu_test gpu_alone_tests[] = {
+    {"steps_of_many_rows_are_the_same_each_time", steps_of_many_rows_are_the_same_each_time},
     {"rows_of_small_products_are_the_same_alone", rows_of_small_products_are_the_same_alone},
     {"logits_owe_little_to_the_texts_beside", logits_owe_little_to_the_texts_beside},
     {NULL, NULL},

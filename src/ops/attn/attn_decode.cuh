@@ -386,6 +386,7 @@ __device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &
         if (newest && p0 + i * step + RUN > w.old)
             decode_patch<P>(k, w.old, kv);
         decode_run<HD, F, NT, P::ahead>(a, w, st, p0 + i * step, k, k + P::half);
+        sr_before_copies();
         __syncwarp();
         if (next < n_run && lane == next % 32)
             bring(slot);

@@ -3,7 +3,7 @@
  * Programs of small products (gemm90.h, pairs) that are made for several sequences: an answer is then what it would be alone, though nobody asked for
  * --deterministic.  What it takes: products of all rows, one and two included, by gemm90 in one order of inputs, so no chains (chain.h); attention of single tokens cut
  * by their own sequence alone, that of more tokens by one kernel (attn_mma.cu).  Their launches take longer than what they compute, so that many rows
- * lose nothing by it; one answer at a time does (notes/0063), which is why programs for one sequence keep chains.
+ * lose nothing by it; one answer at a time does (notes/0056), which is why programs for one sequence keep chains.
  *
  * Owns: nothing.   Threads: pure functions.   Errors: none.
  */

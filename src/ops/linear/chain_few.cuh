@@ -507,6 +507,7 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
                         few_tile<FORMATS>(SR_CHAIN_FORMAT(now), b.ring + f.at * c.stage + own * (c.stage / 2) + group * SR_CHAIN_BYTES(now), x, up, v);
                         sums_out(b.sums + to.at * SUMS_SLOT + slot_row * SUMS_ROW + group * SUMS_GROUP, v[0], x, k > 0);
                     }
+                    sr_before_copies();
                     sr_bar_arrive(b.gone + f.at);
                     f.next(c.depth);
                     row += step;

@@ -144,8 +144,13 @@ template <int N> struct state90 {
     uint32_t up; /* 1024 twice; in a register, and not known to be the same in all lanes: otherwise it is moved to one again and again */
 };
 
-/* Every lane says that it has read: racecheck follows this, and not a lane that says it for its warp behind a __syncwarp(); it costs nothing (0040). */
-__device__ __forceinline__ void free90(uint64_t *bar) { sr_bar_arrive(bar); }
+/* Every lane says that it has read a stage itself: racecheck follows this, and not a lane that says it for its warp behind a __syncwarp(); it costs nothing (0040).
+ * What wgmma alone has read, or nobody, needs no fence. */
+__device__ __forceinline__ void free90(uint64_t *bar)
+{
+    sr_before_copies();
+    sr_bar_arrive(bar);
+}
 
 /* A stage of weights: the warp's tile times as much of x. */
 template <int N, int F, uint32_t FORMATS>
@@ -178,14 +183,14 @@ __device__ __forceinline__ void stage90(const sr_gemm90 &g, const bars90 &bar, u
         sr_wg_wait<1>();
         if (b % P::x_blocks == 0) {
             if (b > 0) /* the stage before has been read */
-                free90(bar.x_empty + (st.x.at ? st.x.at : g.x_depth) - 1);
+                sr_bar_arrive(bar.x_empty + (st.x.at ? st.x.at : g.x_depth) - 1);
             st.x.next(g.x_depth);
         }
     }
     free90(bar.w_empty + st.w.at);
     st.w.next(g.w_depth);
     sr_wg_wait<0>();
-    free90(bar.x_empty + (st.x.at ? st.x.at : g.x_depth) - 1);
+    sr_bar_arrive(bar.x_empty + (st.x.at ? st.x.at : g.x_depth) - 1);
 }
 
 /* The same in whole numbers: their sums over a tile (t) and those of its minimums (u) get the tile's factors, and x's of these inputs, in f32. */
@@ -287,12 +292,12 @@ __device__ __forceinline__ void stage90_few(const sr_gemm90 &g, const bars90 &ba
 template <int N, uint32_t FORMATS> __device__ __forceinline__ void skip90(const sr_gemm90 &g, const bars90 &bar, state90<N> &st)
 {
     sr_bar_wait(bar.w_full + st.w.at, st.w.parity);
-    free90(bar.w_empty + st.w.at);
+    sr_bar_arrive(bar.w_empty + st.w.at);
     st.w.next(g.w_depth);
     if constexpr (shape90<N, FORMATS>::few)
         return;
     sr_bar_wait(bar.x_full + st.x.at, st.x.parity);
-    free90(bar.x_empty + st.x.at);
+    sr_bar_arrive(bar.x_empty + st.x.at);
     st.x.next(g.x_depth);
 }
 
