@@ -225,7 +225,7 @@ static void logits_owe_little_to_the_texts_beside(void)
 }
 
 /* A step of all texts' prompts, some 2 000 rows, has the same bits each time.  (Products that handed a stage back before the last of its numbers had been read had
- * others in one of eight such steps: notes/0056.) */
+ * others in one of eight such steps: notes/0065.) */
 static void steps_of_many_rows_are_the_same_each_time(void)
 {
     enum { TIMES = 60 };
