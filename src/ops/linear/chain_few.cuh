@@ -343,6 +343,7 @@ __device__ __forceinline__ void finish_item(const sr_chainlink &a, const few &b,
     float2 v            = sums_in(sums + item / 2 * SUMS_ROW, column, groups), w = {0, 0};
     if (both && two)
         w = sums_in(sums + SUMS_ROW, column, groups);
+    sr_before_copies(); /* other warps' stores here, in the same way */
     arrive(b.empty + slot, both || !two ? 2 : 1);
     if (a.halved) { /* each of a pair of row tiles is finished by one of the two blocks */
         float2 *there = (float2 *)(b.there + pair * 128 + column * 16 + row_of());
