@@ -506,8 +506,8 @@ static int step(const sr_cudainfo *dev)
 {
     static const struct {
         uint32_t n_seq, past;
-    } cases[] = {{1, 63}, {1, 255}, {1, 319}, {1, 511}, {1, 1023}, {1, 4095}, {2, 255}, {4, 255}, {8, 255}, {16, 255}, {32, 255}, {64, 255}, {128, 255},
-                 {8, 1023}, {16, 1023}, {16, 4095}};
+    } cases[] = {{1, 63}, {1, 255}, {1, 319}, {1, 511}, {1, 1023}, {1, 4095}, {2, 255}, {4, 255}, {8, 255}, {16, 255}, {16, 319},
+                 {32, 255}, {32, 319}, {64, 255}, {64, 319}, {128, 255}, {8, 1023}, {16, 1023}, {16, 4095}};
     cudaStream_t stream;
     CU(cudaStreamCreate(&stream));
     printf("8B, a layer's rotation, KV write and attention, us\n%5s %6s %6s %10s %10s %10s\n", "seqs", "past", "format", "attention", "two", "one");

@@ -17,6 +17,8 @@
  *          its queries; the one whose split has the newest position turns and codes K, codes V, stores both in the page and
  *          puts them over that position's place in its run.  The others look at older positions only, so that no block waits for another,
  *          and all copies can begin before the previous kernel has ended.
+ *          Much of its time is instructions that are gone through once: it divides by nothing (divided()), and addresses of what the previous kernel
+ *          writes are there before that has ended (notes/0064).
  * Output   f32, or where a chain of several rows comes next its first x (linear/chain_form.cuh), by the lanes that would write f32.
  * Numbers  q, k, v and the weights p in f16, sums in f32, online softmax over runs of 16, base 2.
  * Variants BULK or not; NT 1 for up to 8 rows, 2 for more; eight warps a block, one block a multiprocessor, for few sequences (half as
@@ -37,8 +39,9 @@ template <int HD, int F, int NT, int WARPS, int RINGS, bool BULK> struct decode_
     static constexpr bool staged = BULK || F == SR_Q8_0;
     static constexpr bool trees  = WARPS < 8; /* steps with words (ops/tree.h) go to the others: registers are few here */
     static constexpr bool ahead  = WARPS >= 8 && NT == 1 && HD <= 128 && RINGS > 1; /* registers hold a run's values besides */
+    static constexpr bool clears = BULK && (WARPS >= 8 || RINGS > 1); /* what nobody sees where it lies; of others in registers, where clearing so spills some */
     static constexpr int ring    = staged ? WARPS * RINGS * 2 * half : 0;
-    static constexpr int parts   = WARPS * rows * (HD + 2) * 4; /* after the loop, in the ring's place */
+    static constexpr int parts   = WARPS * warp_sums<HD, rows>::size * 4; /* after the loop, in the ring's place */
     static constexpr int smem    = (ring > parts ? ring : parts) + 128;
 };
 
@@ -71,7 +74,7 @@ template <int HD, int NT> struct decode_state {
 /* The token that row 2t + i of each eight is of. */
 __device__ __forceinline__ uint32_t decode_token(const sr_attnmma &a, const part_of &w, int n, int i)
 {
-    return (min(n * 8 + threadIdx.x % 4 * 2 + i, w.n_row - 1) + w.row0) / a.group;
+    return divided(min(n * 8 + threadIdx.x % 4 * 2 + i, w.n_row - 1) + w.row0, a.over.group);
 }
 
 /* Which positions this lane's rows see. */
@@ -228,9 +231,14 @@ __device__ __forceinline__ void decode_soften(const sr_attnmma &a, const part_of
 #pragma unroll
     for (int n = 0; n < NT; n++) {
         float keep[2];
+        if (__builtin_expect(a.soft > 0, 0))
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            s[n][i] = a.cap > 0 ? capped(s[n][i], a.scale, a.cap) * SR_LOG2E : s[n][i] * c;
+            for (int i = 0; i < 4; i++)
+                s[n][i] = soft_capped(s[n][i], a.soft, a.cap) * SR_LOG2E;
+        else
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                s[n][i] *= c;
         if (masked)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
@@ -267,8 +275,24 @@ __device__ __forceinline__ void decode_soften(const sr_attnmma &a, const part_of
     }
 }
 
-/* Values of four positions, `2 * WORDS` dimensions from d0 + g * 2 * WORDS on. */
-template <int HD, int F, int WORDS>
+/* What nobody sees of a run's values may be anything, NaN too: cleared in shared memory. */
+template <int HD, int F> __device__ __forceinline__ void decode_clear_unseen(const part_of &w, uint8_t *v, uint32_t p0)
+{
+    constexpr uint32_t row = F == SR_F16 ? HD * 2 : HD / 32 * 34, word = row % 16 == 0 ? 16 : row % 4 == 0 ? 4 : 2; /* two lanes a row */
+    const uint32_t lane = threadIdx.x % 32, p = p0 + lane / 2;
+    if (p < w.lo || p >= w.hi)
+        for (uint32_t i = lane % 2; i < row / word; i += 2)
+            if constexpr (word == 16)
+                *(uint4 *)(v + lane / 2 * row + i * word) = make_uint4(0, 0, 0, 0);
+            else if constexpr (word == 4)
+                *(uint32_t *)(v + lane / 2 * row + i * word) = 0;
+            else
+                *(uint16_t *)(v + lane / 2 * row + i * word) = 0;
+    __syncwarp();
+}
+
+/* Values of four positions, `2 * WORDS` dimensions from d0 + g * 2 * WORDS on.  CLEAR: what nobody sees becomes 0. */
+template <int HD, int F, int WORDS, bool CLEAR>
 __device__ __forceinline__ void decode_fetch(const part_of &w, const uint8_t *v, uint32_t p0, uint32_t d0, uint32_t x[4][WORDS])
 {
     constexpr size_t row = F == SR_F16 ? HD * 2 : HD / 32 * 34;
@@ -283,7 +307,7 @@ __device__ __forceinline__ void decode_fetch(const part_of &w, const uint8_t *v,
             x[i][4] = odd ? u.x : y.x, x[i][5] = odd ? u.y : y.y, x[i][6] = odd ? u.z : y.z, x[i][7] = odd ? u.w : y.w;
         } else
             numbers<F, WORDS>(v + (place(t * 2 + i % 2) + i / 2 * 8) * row, d0 + g * 2 * WORDS, x[i]);
-    if (p0 < w.lo || p0 + RUN > w.hi) /* what nobody sees may be anything, NaN too */
+    if (CLEAR && (p0 < w.lo || p0 + RUN > w.hi))
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const uint32_t p = p0 + place(t * 2 + i % 2) + i / 2 * 8;
@@ -307,31 +331,33 @@ __device__ __forceinline__ void decode_values(const uint32_t x[4][WORDS], int ti
     }
 }
 
-/* One run.  AHEAD: its values are on their way to registers during the softmax. */
-template <int HD, int F, int NT, bool AHEAD>
+/* One run.  AHEAD: its values are on their way to registers during the softmax.  CLEARS: what nobody sees of them where they lie. */
+template <int HD, int F, int NT, bool AHEAD, bool CLEARS>
 __device__ __forceinline__ void decode_run(const sr_attnmma &a, const part_of &w, decode_state<HD, NT> &st, uint32_t p0, const uint8_t *k,
                                            const uint8_t *v)
 {
     constexpr int words = wide_values<HD, F>() ? 8 : 4, parts = HD / (words * 16), rest = HD % 64 / 16;
     float s[NT][4];
     uint32_t p[NT][2], x[AHEAD ? parts : 1][4][words], y[4][rest ? rest : 1];
+    if (CLEARS && (p0 < w.lo || p0 + RUN > w.hi))
+        decode_clear_unseen<HD, F>(w, (uint8_t *)v, p0);
     decode_scores<HD, F, NT>(k, st, s);
     if constexpr (AHEAD)
 #pragma unroll
         for (int c = 0; c < parts; c++)
-            decode_fetch<HD, F, words>(w, v, p0, c * words * 16, x[c]);
+            decode_fetch<HD, F, words, !CLEARS>(w, v, p0, c * words * 16, x[c]);
     if constexpr (AHEAD && rest)
-        decode_fetch<HD, F, rest>(w, v, p0, HD / 64 * 64, y);
+        decode_fetch<HD, F, rest, !CLEARS>(w, v, p0, HD / 64 * 64, y);
     decode_soften<HD, NT>(a, w, st, p0, s, p);
 #pragma unroll
     for (int c = 0; c < parts; c++) {
         if constexpr (!AHEAD)
-            decode_fetch<HD, F, words>(w, v, p0, c * words * 16, x[0]);
+            decode_fetch<HD, F, words, !CLEARS>(w, v, p0, c * words * 16, x[0]);
         decode_values<HD, NT, words>(x[AHEAD ? c : 0], c * words, st, p);
     }
     if constexpr (rest) {
         if constexpr (!AHEAD)
-            decode_fetch<HD, F, rest>(w, v, p0, HD / 64 * 64, y);
+            decode_fetch<HD, F, rest, !CLEARS>(w, v, p0, HD / 64 * 64, y);
         decode_values<HD, NT, rest>(y, HD / 64 * 4, st, p);
     }
 }
@@ -339,7 +365,8 @@ __device__ __forceinline__ void decode_run(const sr_attnmma &a, const part_of &w
 /* K of a run; its V is a.kv.stride.kv further. */
 __device__ __forceinline__ const uint8_t *run_at(const sr_attnmma &a, const part_of &w, uint32_t p0)
 {
-    uint32_t in_page, page = page_of(a, w.seq, p0 / RUN, in_page);
+    const uint32_t run = p0 / RUN, i = divided(run, a.over.page_runs), in_page = run - i * a.page_runs;
+    const uint32_t page = a.table[(size_t)w.seq * a.max_pages + i] & 0x3fffffffu;
     return (const uint8_t *)a.kv.base + page * a.kv.stride.page + a.layer * a.kv.stride.layer + w.head * a.kv.stride.head +
            (size_t)in_page * RUN * a.kv.stride.tok;
 }
@@ -385,11 +412,13 @@ __device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &
         sr_bar_wait(full + slot, parity);
         if (newest && p0 + i * step + RUN > w.old)
             decode_patch<P>(k, w.old, kv);
-        decode_run<HD, F, NT, P::ahead>(a, w, st, p0 + i * step, k, k + P::half);
-        sr_before_copies();
-        __syncwarp();
-        if (next < n_run && lane == next % 32)
-            bring(slot);
+        decode_run<HD, F, NT, P::ahead, P::clears>(a, w, st, p0 + i * step, k, k + P::half);
+        if (next < n_run) {
+            sr_before_copies();
+            __syncwarp();
+            if (lane == next % 32)
+                bring(slot);
+        }
         slot++;
         if (slot == P::rings) {
             slot = 0;
@@ -411,7 +440,7 @@ __device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of 
         const uint8_t *k = p < w.stop ? run_at(a, w, p) : NULL;
         for (; p < w.stop; p += step) {
             const uint8_t *next = p + step < w.stop ? run_at(a, w, p + step) : k;
-            decode_run<HD, F, NT, false>(a, w, st, p, k, k + a.kv.stride.kv);
+            decode_run<HD, F, NT, false, false>(a, w, st, p, k, k + a.kv.stride.kv);
             k = next;
         }
     } else {
@@ -437,7 +466,7 @@ __device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of 
             __syncwarp();
             if (p + step < w.stop)
                 fetch(p + step);
-            decode_run<HD, F, NT, false>(a, w, st, p, ring, ring + P::half);
+            decode_run<HD, F, NT, false, false>(a, w, st, p, ring, ring + P::half);
             __syncwarp();
         }
     }
@@ -448,6 +477,8 @@ __device__ __forceinline__ void decode_plain(const sr_attnmma &a, const part_of 
 
 template <class P, int HD, int F, int NT> __device__ __forceinline__ void decode_store(const decode_state<HD, NT> &st, const part_of &w, float *mine)
 {
+    using S = warp_sums<HD, P::rows>;
+    constexpr int full = HD / 64 * 4, rest = HD % 64 / 16;
     const uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
     for (int n = 0; n < NT; n++)
@@ -461,12 +492,14 @@ template <class P, int HD, int F, int NT> __device__ __forceinline__ void decode
             if (r >= w.n_row)
                 continue;
             if (g == 0) {
-                mine[P::rows * HD + r]           = st.m[n][i];
-                mine[P::rows * HD + P::rows + r] = l;
+                mine[S::m + r] = st.m[n][i];
+                mine[S::l + r] = l;
             }
 #pragma unroll
-            for (int k = 0; k < HD / 16; k++)
-                *(float2 *)(mine + r * HD + decode_dim<HD, F>(k, g)) = make_float2(st.o[n][k][i], st.o[n][k][2 + i]);
+            for (int k = 0; k < HD / 16; k++) {
+                const int side = wide_values<HD, F>() ? k % 8 : k < full ? k % 4 : (k - full) % (rest ? rest : 1); /* among tiles that lie side by side */
+                *(float2 *)(mine + S::at(r, decode_dim<HD, F>(k - side, g)) + side * 2) = make_float2(st.o[n][k][i], st.o[n][k][2 + i]);
+            }
         }
 }
 
@@ -489,6 +522,7 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     extern __shared__ __align__(128) uint8_t ring[]; /* then, in its place, each warp's [o rows x HD, m, l] */
     __shared__ uint64_t full[BULK ? WARPS * RINGS : 1];
     __shared__ decode_now<HD, F, NT> now;
+    __shared__ uint32_t n_split;
     part_of w;
     decode_state<HD, NT> st;
     decode_clear<HD, NT>(st);
@@ -498,6 +532,8 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     }
     const bool newest = a.turn.cs && w.stop == w.hi;
     auto ready        = [&] { /* what can be looked up before the previous kernel ends is */
+        if (threadIdx.x == 0)
+            n_split = a.splits > 1 ? w.split + (w.hi - w.begin + w.size - 1) / w.size : 1;
         decode_see<HD, NT>(a, w, st);
         decode_take<HD, F, NT, WARPS>(a, w, newest, now);
         decode_load_q<HD, F, NT>(w, now, st);
@@ -510,9 +546,9 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_kernel(const __grid
     }
     __syncthreads();
     float *parts = (float *)ring;
-    decode_store<P, HD, F, NT>(st, w, parts + threadIdx.x / 32 * (P::rows * (HD + 2)));
+    decode_store<P, HD, F, NT>(st, w, parts + threadIdx.x / 32 * warp_sums<HD, P::rows>::size);
     __syncthreads();
-    const join_part j = {w.seq, w.tok0, w.head, w.row0, w.n_row, w.split, w.n_split};
+    const join_part j = {w.seq, w.tok0, w.head, w.row0, w.n_row, w.split, n_split};
     join_block<WARPS, HD, P::rows>(a, j, parts);
 }
 
@@ -526,10 +562,11 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_alone(const __grid_
     __shared__ decode_now<HD, F, 1> all[WARPS];
     decode_now<HD, F, 1> &now = all[threadIdx.x / 32];
     const uint32_t per = a.kv_heads * a.chunks, item = blockIdx.x * WARPS + threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const uint32_t seq = divided(item, a.over.parts);
     part_of w;
     decode_state<HD, 1> st;
     decode_clear<HD, 1>(st);
-    if (item >= a.items || !decode_part(a, NULL, P::rows, make_uint3(0, item % per, item / per), w)) {
+    if (item >= a.items || !decode_part(a, NULL, P::rows, make_uint3(0, item - seq * per, seq), w)) {
         sr_pdl_wait();
         return;
     }
@@ -541,14 +578,14 @@ __global__ void __launch_bounds__(WARPS * 32, BLOCKS) decode_alone(const __grid_
     });
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-        const uint32_t r = t * 2 + i, row = w.row0 + r, tok = row / a.group;
+        const uint32_t r = t * 2 + i, row = w.row0 + r, tok = divided(row, a.over.group);
         float l          = st.l[0][i];
 #pragma unroll
         for (int x = 4; x < 32; x *= 2)
             l += __shfl_xor_sync(0xffffffff, l, x);
         if (r >= w.n_row)
             continue;
-        const float inv = 1.0f / l;
+        const float inv = __fdividef(1, l);
         float *y = a.out + ((size_t)(w.tok0 + tok) * a.group * a.kv_heads + w.head * a.group + row - tok * a.group) * HD;
 #pragma unroll
         for (int k = 0; k < HD / 16; k++)

@@ -14,20 +14,27 @@ typedef struct {
     float m, l;
 } sum4;
 
+/* A warp's partial result in shared memory: lanes store pairs of dimensions 8 or 16 apart, of several rows together; laid out so, those of four rows
+ * share no bank, and four dimensions are 16 aligned bytes. */
+template <int HD, int ROWS> struct warp_sums {
+    static constexpr uint32_t row = (HD + HD / 32 * 4 + 11) / 16 * 16 + 4, m = ROWS * row, l = m + ROWS, size = l + ROWS;
+    static __device__ __forceinline__ uint32_t at(uint32_t r, uint32_t d) { return r * row + d + d / 32 * 4; }
+};
+
 /* The partial results of WARPS warps at p, in shared memory. */
 template <int WARPS, int HD, int ROWS> __device__ __forceinline__ sum4 sum_of_warps(const float *p, uint32_t r, uint32_t d)
 {
-    constexpr uint32_t size = ROWS * (HD + 2);
+    using S = warp_sums<HD, ROWS>;
     sum4 s = {make_float4(0, 0, 0, 0), SR_NOTHING, 0};
 #pragma unroll
     for (int i = 0; i < WARPS; i++)
-        s.m = fmaxf(s.m, p[i * size + ROWS * HD + r]);
+        s.m = fmaxf(s.m, p[i * S::size + S::m + r]);
 #pragma unroll
     for (int i = 0; i < WARPS; i++) {
-        const float *x = p + i * size;
-        const float f  = power2(x[ROWS * HD + r] - s.m);
-        const float4 o = *(const float4 *)(x + r * HD + d);
-        s.l   = fmaf(x[ROWS * HD + ROWS + r], f, s.l);
+        const float *x = p + i * S::size;
+        const float f  = power2(x[S::m + r] - s.m);
+        const float4 o = *(const float4 *)(x + S::at(r, d));
+        s.l   = fmaf(x[S::l + r], f, s.l);
         s.o.x = fmaf(o.x, f, s.o.x);
         s.o.y = fmaf(o.y, f, s.o.y);
         s.o.z = fmaf(o.z, f, s.o.z);
@@ -45,8 +52,8 @@ typedef struct {
 template <int HD>
 __device__ __forceinline__ void join_put(const sr_attnmma &a, const join_part &w, uint32_t r, uint32_t d, const sum4 &s)
 {
-    const uint32_t row = w.row0 + r, tok = row / a.group, at = (w.head * a.group + row - tok * a.group) * HD + d;
-    const float inv    = 1.0f / s.l;
+    const uint32_t row = w.row0 + r, tok = divided(row, a.over.group), at = (w.head * a.group + row - tok * a.group) * HD + d;
+    const float inv    = __fdividef(1, s.l); /* the largest weight is 1 */
     const float4 y     = make_float4(s.o.x * inv, s.o.y * inv, s.o.z * inv, s.o.w * inv);
     if (a.out)
         *(float4 *)(a.out + (size_t)(w.tok0 + tok) * a.group * a.kv_heads * HD + at) = y;

@@ -18,6 +18,9 @@ enum { SHORT = 64, MANY = 4, Q8_MOST = 2048, WIDE_ROWS = 16, SM90_ROWS = 128, CH
 
 static uint32_t div_up(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
+/* For divided() (attn_view.cuh). */
+static uint32_t over(uint32_t d) { return d > 1 ? (uint32_t)((1ull << 32) / d + 1) : 0; }
+
 /* Splits for `items` (sequence, kv head, chunk of rows) and `blocks` at once, none shorter than SR_ATTN_LEAST positions; SR_ATTN_FEW of them may be SHORT.
  * Each sequence is cut into so many by its true length, on the device: inside a graph `positions` may be twice the longest. */
 static void cut(sr_attnmma *a, uint32_t blocks, uint32_t items, uint32_t positions, bool few)
@@ -131,6 +134,11 @@ static void decode(const sr_attnmma *a, const sr_cudajob *j, bool beside)
         cut_alike(&b, j, positions_of(j));
     else
         cut(&b, blocks, items, positions_of(j), few && items * SR_ATTN_FEW * 2 <= blocks); /* with more blocks than half, short ones bring nothing */
+    b.over.group     = over(a->group);
+    b.over.kv_heads  = over(a->kv_heads);
+    b.over.page_runs = over(a->page_runs);
+    b.over.splits    = over(b.splits);
+    b.over.parts     = over(a->kv_heads * b.chunks);
     cudaLaunchConfig_t c = config(j, &overlap, dim3(b.splits, a->kv_heads * b.chunks, j->n->seq));
     uint32_t kind        = (wide ? SR_ATTN_WIDE : 0) | (a->kv.format_k == SR_Q8_0 ? SR_ATTN_Q8 : 0) | (bulk ? SR_ATTN_BULK : 0) |
                     (beside ? SR_ATTN_BESIDE : few ? SR_ATTN_ONE : 0) | (two ? SR_ATTN_TWO : 0);
@@ -217,6 +225,7 @@ static bool describe(const sr_cudajob *j, sr_attnmma *a)
     a->page_step  = (uint32_t)(kv->stride.page / (kv->stride.tok * 16));
     a->scale      = op->f[0];
     a->cap        = op->f[1];
+    a->soft       = a->cap > 0 ? 2 * 1.44269504f * a->scale / a->cap : 0;
     a->chunks     = chunks_of(a->group, j->n->seq);
     a->split_rows = j->dev->deterministic ? 0 : sr_alike(j) ? a->group : a->chunks * WIDE_ROWS;
     return true;

@@ -34,7 +34,10 @@ typedef struct {
     uint32_t splits, least;               /* most splits of a sequence; positions of one, unless it is the last, while there are not SR_ATTN_FEW, or least is more */
     uint32_t items;                       /* (sequence, kv head, chunk), where each is a warp's; filled in by its start */
     uint32_t early;                       /* decode: the next kernel may begin before the previous one has ended */
-    float scale, cap;
+    float scale, cap, soft;               /* soft: 2 scale log2 e / cap, 0 without cap */
+    struct {
+        uint32_t group, kv_heads, page_runs, splits, parts;
+    } over;                               /* decode: what divided() takes instead of them; parts: kv_heads * chunks */
 } sr_attnmma;
 
 enum { SR_ATTN_LEAST = 128, SR_ATTN_FEW = 8 }; /* positions of a split; splits that may be shorter: more of them take longer to join than positions would */

@@ -14,7 +14,7 @@ typedef struct {
     uint32_t tok0, from, to;                /* the sequence's first token of this step; its positions */
     uint32_t lo, hi, old;                   /* seen by some row; below old: not written in this step */
     uint32_t all_lo, all_hi;                /* seen by all rows */
-    uint32_t n_split, split, begin, stop;   /* positions begin .. stop - 1, begin a multiple of 16 */
+    uint32_t split, size, begin, stop;      /* of splits of `size` positions, a multiple of 16: begin .. stop - 1 */
     const uint64_t *tree;                   /* words of the step (ops/tree.h); NULL: none is drafted */
 } part_of;
 
@@ -27,22 +27,24 @@ __device__ __forceinline__ bool decode_part(const sr_attnmma &a, const uint64_t 
     w.from               = a.kv_len[2 * w.seq];
     w.to                 = a.kv_len[2 * w.seq + 1];
     w.n_tok              = tok1 - w.tok0;
-    w.head               = at.y % a.kv_heads;
-    w.row0               = at.y / a.kv_heads * rows;
+    const uint32_t chunk = divided(at.y, a.over.kv_heads);
+    w.head               = at.y - chunk * a.kv_heads;
+    w.row0               = chunk * rows;
     w.split              = at.x;
     const uint32_t n_row = w.n_tok * a.group;
     if (w.seq >= n_seq || n_row > a.split_rows || w.row0 >= n_row)
         return false;
     w.n_row = min(n_row - w.row0, rows);
     w.tree = tree;
-    visible_to(w.from, w.to, a.window, w.n_tok, tree ? tree + w.tok0 : NULL, w.row0 / a.group, (w.row0 + w.n_row - 1) / a.group, w.lo, w.hi, w.all_lo, w.all_hi);
+    visible_to(w.from, w.to, a.window, w.n_tok, tree ? tree + w.tok0 : NULL, divided(w.row0, a.over.group),
+               divided(w.row0 + w.n_row - 1, a.over.group), w.lo, w.hi, w.all_lo, w.all_hi);
     w.old = w.to - w.n_tok;
     const uint32_t lo = w.lo / RUN * RUN, span = w.hi - lo, least = max(a.least, min((span + SR_ATTN_FEW - 1) / SR_ATTN_FEW, SR_ATTN_LEAST)),
-                   size = (max(least, (span + a.splits - 1) / a.splits) + RUN - 1) / RUN * RUN;
-    w.n_split         = (span + size - 1) / size;
-    w.begin           = lo + w.split * size;
-    w.stop            = min(w.begin + size, w.hi);
-    return w.split < w.n_split;
+                   size = (max(least, divided(span + a.splits - 1, a.over.splits)) + RUN - 1) / RUN * RUN;
+    w.size  = size;
+    w.begin = lo + w.split * size;
+    w.stop  = min(w.begin + size, w.hi);
+    return w.begin < w.hi;
 }
 
 /* A block without work leaves its place to one with work; but the grid must not be over before the kernel ahead of it is. */
@@ -67,29 +69,31 @@ __device__ __forceinline__ uint2 decode_pair(const sr_attnturn &r, uint32_t i)
 
 /* Pairs of queries on their way from memory to shared memory, N by each of T threads, from pair k0 on. */
 template <int N> struct decode_pairs {
-    const float *x[N]; /* their rows */
-    float v[N][4];     /* the pair, cosine, sine */
+    const float *x[N][2], *cs[N]; /* where they lie; of those that turn, their cosine, and `half` further their sine */
+    float v[N][4];                /* the pair, cosine, sine */
 };
 
 template <int HD, int N, int T> __device__ __forceinline__ void pairs_find(const sr_attnmma &a, const part_of &w, uint32_t k0, decode_pairs<N> &p)
 {
-#pragma unroll
-    for (int n = 0; n < N; n++) {
-        const uint32_t row = w.row0 + min(k0 + n * T, w.n_row * (HD / 2) - 1) / (HD / 2), tok = row / a.group;
-        p.x[n]             = a.qkv + (size_t)(w.tok0 + tok) * a.width + (size_t)(w.head * a.group + row - tok * a.group) * HD;
-    }
-}
-
-template <int HD, int N, int T> __device__ __forceinline__ void pairs_load(const sr_attnmma &a, const part_of &w, uint32_t k0, decode_pairs<N> &p)
-{
     const float *cs = a.turn.cs + (size_t)w.tok0 * 2 * a.turn.half;
 #pragma unroll
     for (int n = 0; n < N; n++) {
-        const uint32_t i = (k0 + n * T) % (HD / 2);
-        const uint2 d    = decode_pair(a.turn, i);
-        p.v[n][0] = p.x[n][d.x], p.v[n][1] = p.x[n][d.y];
-        p.v[n][2] = i < a.turn.half ? cs[i] : 1;
-        p.v[n][3] = i < a.turn.half ? cs[a.turn.half + i] : 0;
+        const uint32_t k = min(k0 + n * T, w.n_row * (HD / 2) - 1), i = k % (HD / 2), row = w.row0 + k / (HD / 2);
+        const uint32_t tok = divided(row, a.over.group);
+        const uint2 d      = decode_pair(a.turn, i);
+        const float *x     = a.qkv + (size_t)(w.tok0 + tok) * a.width + (size_t)(w.head * a.group + row - tok * a.group) * HD;
+        p.x[n][0] = x + d.x, p.x[n][1] = x + d.y;
+        p.cs[n] = i < a.turn.half ? cs + i : NULL;
+    }
+}
+
+template <int N> __device__ __forceinline__ void pairs_load(const sr_attnmma &a, decode_pairs<N> &p)
+{
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+        p.v[n][0] = *p.x[n][0], p.v[n][1] = *p.x[n][1];
+        p.v[n][2] = p.cs[n] ? *p.cs[n] : 1;
+        p.v[n][3] = p.cs[n] ? p.cs[n][a.turn.half] : 0;
     }
 }
 
@@ -153,11 +157,11 @@ __device__ __forceinline__ void newest_put(const sr_attnmma &a, const part_of &w
     }
 }
 
-/* Waits for the previous kernel, then takes what it wrote.  All threads of the block; of the warp, where WARPS is 1. */
-template <int HD, int F, int NT, int WARPS>
-__device__ __forceinline__ void decode_take(const sr_attnmma &a, const part_of &w, bool newest, decode_now<HD, F, NT> &now)
+/* Waits for the previous kernel, then takes what it wrote: N pairs a thread at once. */
+template <int HD, int F, int NT, int WARPS, int N>
+__device__ __forceinline__ void take_pairs(const sr_attnmma &a, const part_of &w, bool newest, decode_now<HD, F, NT> &now)
 {
-    constexpr int T = WARPS * 32, each = (8 * NT * HD / 2 + T - 1) / T, N = each < 8 ? each : 8;
+    constexpr int T   = WARPS * 32;
     const uint32_t me = threadIdx.x % T, to = newest ? a.turn.dst[w.tok0] : 0;
     decode_pairs<N> q;
     pairs_find<HD, N, T>(a, w, me, q);
@@ -166,7 +170,7 @@ __device__ __forceinline__ void decode_take(const sr_attnmma &a, const part_of &
     sr_pdl_wait();
     if (!a.early)
         sr_pdl_launch();
-    pairs_load<HD, N, T>(a, w, me, q);
+    pairs_load<N>(a, q);
     if (newest) {
         decode_newest<HD, WARPS> kv;
         newest_load(a, w, me / 32, kv);
@@ -175,9 +179,20 @@ __device__ __forceinline__ void decode_take(const sr_attnmma &a, const part_of &
     pairs_put<HD, N, T>(a, w, me, q, now.q);
     for (uint32_t k = me + N * T; k < w.n_row * (HD / 2); k += N * T) {
         pairs_find<HD, N, T>(a, w, k, q);
-        pairs_load<HD, N, T>(a, w, k, q);
+        pairs_load<N>(a, q);
         pairs_put<HD, N, T>(a, w, k, q, now.q);
     }
+}
+
+/* That by all threads of the block; of the warp, where WARPS is 1. */
+template <int HD, int F, int NT, int WARPS>
+__device__ __forceinline__ void decode_take(const sr_attnmma &a, const part_of &w, bool newest, decode_now<HD, F, NT> &now)
+{
+    constexpr int each = (8 * NT * HD / 2 + WARPS * 32 - 1) / (WARPS * 32), N = each < 8 ? each : 8;
+    if (N > 1 && w.n_row * (HD / 2) <= WARPS * 32 * (N / 2)) /* up to four rows: half of the instructions */
+        take_pairs<HD, F, NT, WARPS, (N > 1 ? N / 2 : 1)>(a, w, newest, now);
+    else
+        take_pairs<HD, F, NT, WARPS, N>(a, w, newest, now);
     if (WARPS > 1)
         __syncthreads();
     else

@@ -85,8 +85,9 @@ __device__ __forceinline__ float power2(float x)
 }
 
 /* Soft-capped score: cap * tanh(s * scale / cap).  tanh x = 1 - 2 / (e^2x + 1): off by 2^-22 at most. */
-__device__ __forceinline__ float capped(float s, float scale, float cap)
-{
-    return cap - __fdividef(2 * cap, power2(s * (2 * SR_LOG2E * scale / cap)) + 1);
-}
+__device__ __forceinline__ float soft_capped(float s, float soft, float cap) { return cap - __fdividef(2 * cap, power2(s * soft) + 1); }
+__device__ __forceinline__ float capped(float s, float scale, float cap) { return soft_capped(s, 2 * SR_LOG2E * scale / cap, cap); }
+
+/* x / d for x * d < 2^32; over: 2^32 / d + 1, rounded down; 0 for d = 1.  A division takes 25 instructions, and others wait for it. */
+__device__ __forceinline__ uint32_t divided(uint32_t x, uint32_t over) { return over ? __umulhi(x, over) : x; }
 #endif
