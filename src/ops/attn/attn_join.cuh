@@ -58,7 +58,7 @@ __device__ __forceinline__ void join_put(const sr_attnmma &a, const join_part &w
     if (a.out)
         *(float4 *)(a.out + (size_t)(w.tok0 + tok) * a.group * a.kv_heads * HD + at) = y;
     if (a.form)
-        form_put(a.form, at, w.tok0 + tok, y);
+        form_put(a.form, at, w.tok0 + tok, a.form_wide, y);
 }
 
 /* Row r of all parts by one warp: lane i sees to the weight of part i of each 32, loads of 16 parts are under way together. */

@@ -55,7 +55,7 @@ bool sr_attn_mma_supports(const sr_cudainfo *d, const sr_program *p, const sr_op
 /* Bytes behind the counters that a chain's x has (linear/chain_form.cuh), where this op's output may become one; parts lie behind them. */
 static size_t form_bytes(const sr_cudainfo *d, const sr_op *op)
 {
-    return d->chains ? (size_t)div_up(op->dim[0] * op->dim[2], 256) * SR_CHAIN_FORM : 0;
+    return d->chains ? (size_t)div_up(op->dim[0] * op->dim[2], 256) * 2 * SR_CHAIN_FORM : 0;
 }
 
 /* Programs of small products for several sequences (linear/alike.h): splits by the plan and a sequence's own length, so that those of all sequences run at once. */
@@ -272,6 +272,7 @@ extern "C" uint32_t sr_rope_kvwrite_attn_cuda(const sr_cudajob *j, uint32_t op, 
     a.turn.neox = (rope->flags & SR_F_NEOX) != 0;
     if (sr_chain_takes_form_cuda(j, op + 3, end, rope[2].out[0])) { /* then the chain is the next launch of this submit */
         a.form     = (uint8_t *)j->scratch + SR_CUDA_COUNTERS;
+        a.form_wide = j->n->tok > SR_CHAIN_FEW;
         a.out      = sr_passes(j->prog, op + 2) ? NULL : a.out;
         *j->formed = op + 3;
     }

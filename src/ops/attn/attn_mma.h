@@ -17,6 +17,7 @@ typedef struct {          /* in a step of a token a sequence: what is still to b
 typedef struct {
     const float *qkv;                     /* k and v behind q; they are not looked at without a turn */
     uint8_t *form;                        /* decode but ALONE: of the chain that comes next (linear/chain_form.cuh), or NULL */
+    uint32_t form_wide;                   /* 1: it is of more than eight rows */
     float *out, *partial;                 /* out: NULL where only a form is wanted; partial: [seq][kv head][chunk][splits][o rows x hd, m rows, l rows] */
     uint32_t *arrived, *ticket;           /* [seq][kv head][chunk]; items taken, blocks that found none: all zero between launches */
     const sr_shape *n;                    /* true counts */

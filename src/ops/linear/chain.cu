@@ -157,8 +157,10 @@ static bool lay_out(const sr_chain *found, uint32_t most, const sr_cudainfo *d, 
 /* With as much of x at a time as leaves room for the rings. */
 static bool plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
 {
-    if (found->m - found->pair >= SR_CHAIN_FEW_LEAST && sr_chain_few_plan(found, d, c) && sr_chain_start_few(formats_of(found)))
+    if (found->m <= SR_CHAIN_FEW && found->m - found->pair >= SR_CHAIN_FEW_LEAST && sr_chain_few_plan(found, d, c) && sr_chain_start_few(formats_of(found)))
         return true;
+    if (found->m > SR_CHAIN_FEW)
+        return sr_chain_sixteen_plan(found, d, c) && sr_chain_start_sixteen(formats_of(found));
     if (found->m > SR_CHAIN_COLS)
         return false;
     uint32_t longest = 0, normed = 1;
@@ -204,7 +206,7 @@ static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
     uint32_t m      = sr_slot_rows(&j->prog->slot[o->in[0]], j->n), pair = m == 1 && in_pairs(j, o);
     one.op          = o;
     if (!whole(j, o) || !sr_skinny_gather(&one, &s) || !s.n_part || s.n_part > SR_CHAIN_PARTS || !s.count || s.cols % 256 ||
-        m == 0 || m > SR_CHAIN_FEW || (m >= SR_GEMM90_LEAST && sr_small(j->prog, o, j->dev->pairs)) || sr_alike(j) ||
+        m == 0 || m > SR_CHAIN_SIXTEEN || (m >= SR_GEMM90_LEAST && sr_small(j->prog, o, j->dev->pairs)) || sr_alike(j) ||
         (c->n && (c->m != m + pair || c->pair != pair || c->count != s.count)))
         return false;
     *a           = sr_chainlink{};
@@ -274,7 +276,7 @@ static sr_chainstart start_of(const sr_chain *c)
 {
     const uint32_t formats = formats_of(c);
     if (c->few)
-        return sr_chain_start_few(formats);
+        return c->few == 2 ? sr_chain_start_sixteen(formats) : sr_chain_start_few(formats);
     sr_chainstart s = sr_chain_start_k(formats);
     s               = s ? s : sr_chain_start_0(formats);
     return s ? s : sr_chain_start_h(formats);
@@ -326,11 +328,12 @@ extern "C" uint32_t sr_chain_cuda(const sr_cudajob *j, uint32_t op, uint32_t end
         return 0;
     sr_chain c      = {};
     uint32_t behind = find(j, op, end, &c);
-    if (behind <= op + 1) /* a lone product: its own kernel is as good */
+    const bool formed = j->formed && *j->formed == op;
+    if (behind <= op + 1 || (c.few == 2 && !formed)) /* a lone product: its own kernel is as good; sixteen rows have no way to an x in f32 */
         return 0;
     c.meet = (uint32_t *)j->scratch + SR_CUDA_MEET;
     if (c.few)
-        sr_chain_few_place(&c, (char *)j->scratch + SR_CUDA_COUNTERS, j->formed && *j->formed == op);
+        sr_chain_few_place(&c, (char *)j->scratch + SR_CUDA_COUNTERS, formed);
     cudaLaunchAttribute attr[2] = {};
     cudaLaunchConfig_t config   = {};
     config.gridDim              = dim3(c.blocks);

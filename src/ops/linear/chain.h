@@ -20,10 +20,13 @@
  * asks, and says so in job->formed); else that product takes f32.  x tells whether it is there, so that blocks need not meet
  * between products (Q8_0's do).  Where that kernel has no room (a 70B; halves) up to four rows are chained as two are, more are not.
  *
+ * Nine to sixteen rows (chain_sixteen.cuh): the same by wgmma, of K-quants, where the first x is in the form, so with a token a sequence.  Twins share the
+ * inputs of every product.  Not where a cluster has more than 32 row tiles, or x goes round and there is a norm, or more than eight of them (a 70B).
+ *
  * A chain is found in the ops of one submit: a run of LINEARs, each but the first fed by the one before it, with
  * nothing but a norm of whole rows or a glu between.  The slot between a norm or glu and its product is not
  * written: chains are used only where no other op reads it.  Everything else goes op by op, to the same results
- * within rounding: other architectures than sm_90's own code, deterministic devices, more than SR_CHAIN_FEW
+ * within rounding: other architectures than sm_90's own code, deterministic devices, more than SR_CHAIN_SIXTEEN
  * rows, weights not whole and in tiles on the device, mixtures of formats without an instance, small products of three rows and more
  * (gemm90.h, pairs).
  *
@@ -42,6 +45,8 @@
 enum { SR_CHAIN_PRODUCTS = 4, SR_CHAIN_LINKS = 8, SR_CHAIN_PARTS = 3, SR_CHAIN_COLS = 4, SR_CHAIN_WARPS_LOG = 4 };
 /* chain_few.cuh: fewest and most rows of x; bytes of 256 inputs of them; of a slot of sums; warps beside those that multiply. */
 enum { SR_CHAIN_FEW_LEAST = 3, SR_CHAIN_FEW = 8, SR_CHAIN_FORM = 5120, SR_CHAIN_SLOT = 16384, SR_CHAIN_BESIDES = 4 };
+/* chain_sixteen.cuh: most rows; bytes of x, its sums and factors in shared memory. */
+enum { SR_CHAIN_SIXTEEN = 16, SR_CHAIN_X16 = 70144 };
 
 /* What a kernel knows of a weight's tiles in a word: bytes of one, how many are a stage, format. */
 #define SR_CHAIN_WHAT(bytes, chunk, format) ((bytes) | (chunk) << 16 | (uint32_t)(format) << 24)
@@ -85,7 +90,7 @@ typedef struct {
     uint32_t stage, depth, first;          /* a warp's ring: bytes of a stage, stages, how many are asked for before x, which comes the later the more */
     uint32_t beside;                       /* 1: SR_CUDA_BESIDE bytes are left */
     uint32_t at_scale, at_squares, at_bar, at_ring, smem; /* offsets in shared memory; x lies at 0 */
-    uint32_t few, slots, at_there, twice_1024; /* chain_few.cuh: 1: its kernel; slots of sums, at 0; offset of the twin's sums; as sr_gemm90's */
+    uint32_t few, slots, at_there, twice_1024; /* chain_few.cuh: 1: its kernel, 2: that of chain_sixteen.cuh; slots of sums, at 0; offset of the twin's sums; as sr_gemm90's */
     uint8_t *forms;                        /* chain_few.cuh: the products' x but the first one's, so many bytes */
     uint32_t form_bytes;
     const uint32_t *count;                 /* device: true rows of this step */
@@ -96,9 +101,10 @@ typedef struct {
 /* NULL: no instance knows all these formats.  chain_k.cu, chain_0.cu, chain_h.cu have the instances of chain.cuh (one row) and chain_rows.cuh. */
 typedef cudaError_t (*sr_chainstart)(const cudaLaunchConfig_t *, const sr_chain *);
 sr_chainstart sr_chain_start_k(uint32_t formats), sr_chain_start_0(uint32_t formats), sr_chain_start_h(uint32_t formats);
-sr_chainstart sr_chain_start_few(uint32_t formats); /* chain_few.cuh */
+sr_chainstart sr_chain_start_few(uint32_t formats), sr_chain_start_sixteen(uint32_t formats); /* chain_few.cuh, chain_sixteen.cuh */
 /* Cuts the products of `found` up for chain_few.cuh; false: it has none of this shape.  chain_few_plan.cu */
 bool sr_chain_few_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c);
+bool sr_chain_sixteen_plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c); /* for chain_sixteen.cuh */
 /* Bytes of scratch behind the counters that such a chain wants of an op with so many inputs; what its products hand on to each other, and where that is put.
  * formed: x of the first one lies at scratch already (chain_form.cuh). */
 size_t sr_chain_few_scratch(uint32_t cols);

@@ -1,9 +1,9 @@
 /* chain_cuda_bench - a layer's products as one chain against one launch each, and where a chain's time goes.
  *
  *   strata-bench-chain-cuda              layers of 8B, 70B and 1.1B, 1 to 8 rows: us a layer, share of the read limit
- *   strata-bench-chain-cuda rows         16 to 128 rows, too many for a chain: launches as steps have them, norms and gated unit with the product behind them
+ *   strata-bench-chain-cuda rows         16 to 128 rows as steps have them: a chain, or launches of norms and gated unit with the product behind them
  *   strata-bench-chain-cuda at M L       layer L of those with M rows: launches, norms and gated unit with the product behind them, against the chain
- *   strata-bench-chain-cuda check M [N]  small layers, or the N-th from 0 on, with M rows, each once for each form of its first x: for the sanitizer,
+ *   strata-bench-chain-cuda check M [N]  small layers, or the N-th from 0 on, with M rows, with 3 to 8 once for each form of its first x: for the sanitizer,
  *                                        which faults at a launch of clusters behind those that --launch-count lets it look at
  *
  * Random bytes as weights (scales are small f16 numbers).  Both forms' outputs are compared, each with x rounded its way; more than 2e-2 of their
@@ -64,7 +64,7 @@ static __global__ void fill_x(float *p, uint32_t n) /* -1 to 1, every 97th eight
 static __global__ void form_x(uint8_t *form, const float *x, uint32_t n)
 {
     for (uint32_t i = threadIdx.x * 4; i < n; i += blockDim.x * 4)
-        form_put(form, i, blockIdx.x, *(const float4 *)(x + (size_t)blockIdx.x * n + i));
+        form_put(form, i, blockIdx.x, gridDim.x > SR_CHAIN_FEW, *(const float4 *)(x + (size_t)blockIdx.x * n + i));
 }
 
 static sr_op op_of(uint16_t code, uint16_t in, uint16_t out, uint32_t w, uint32_t n_w, uint32_t d0, uint32_t d1, uint16_t z)
@@ -176,7 +176,7 @@ static double difference(const layer_bench *b, const model *m, sr_cudainfo dev, 
         dev.chains = chains;
         fill_x<<<64, 256, 0, s>>>((float *)b->base[A], ROWS * m->dim);
         fill_x<<<64, 256, 0, s>>>((float *)b->base[X], ROWS * m->dim);
-        if (rows <= SR_CHAIN_FEW)
+        if (rows <= SR_CHAIN_SIXTEEN)
             form_x<<<rows, 256, 0, s>>>((uint8_t *)b->scratch + SR_CUDA_COUNTERS, (const float *)b->base[A], m->dim);
         *chained = run(b, &dev, chains, 0, rows, s);
         CU(cudaStreamSynchronize(s));
@@ -250,7 +250,7 @@ static int check(sr_cudainfo dev, uint32_t rows, uint32_t from, uint32_t to, cud
         layer_bench b;
         open(&b, m, &dev);
         double d = difference(&b, m, dev, rows, &chained, s);
-        if (rows >= SR_CHAIN_FEW_LEAST) { /* a chain of several rows has two ways to its first x */
+        if (rows >= SR_CHAIN_FEW_LEAST && rows <= SR_CHAIN_FEW) { /* a chain of a few rows has two ways to its first x */
             b.plain         = true;
             const double d2 = difference(&b, m, dev, rows, &chained, s);
             d               = d2 <= d ? d : d2; /* what is no number stays */
@@ -317,9 +317,9 @@ int main(int n_arg, char **arg)
     const bool checked = n_arg >= 3 && !strcmp(arg[1], "check"), at = n_arg == 4 && !strcmp(arg[1], "at"), many = n_arg == 2 && !strcmp(arg[1], "rows");
     const uint32_t only = checked || at ? number(arg[2]) : 0, layer = n_arg == 4 ? number(arg[3]) : 0;
     bool apart          = false;
-    const uint32_t most = at ? (uint32_t)ROWS : (uint32_t)SR_CHAIN_FEW, layers = at ? (uint32_t)MODELS : (uint32_t)SMALL_LAYERS;
+    const uint32_t most = at ? (uint32_t)ROWS : (uint32_t)SR_CHAIN_SIXTEEN, layers = at ? (uint32_t)MODELS : (uint32_t)SMALL_LAYERS;
     if (n_arg > 1 && !many && (n_arg > 4 || only < 1 || only > most || layer >= layers)) {
-        fprintf(stderr, "usage: %s [rows | at M L | check M [N]], M rows from 1 to %d (at: %d), L from 0 to %d, N to %d\n", arg[0], SR_CHAIN_FEW, ROWS, MODELS - 1,
+        fprintf(stderr, "usage: %s [rows | at M L | check M [N]], M rows from 1 to %d (at: %d), L from 0 to %d, N to %d\n", arg[0], SR_CHAIN_SIXTEEN, ROWS, MODELS - 1,
                 SMALL_LAYERS - 1);
         return 2;
     }

@@ -171,8 +171,9 @@ __device__ __forceinline__ float sum_of_column(float v)
 
 /* Outputs row_of() and the next of a row tile and `column` become x of the next product, whose inputs they are, 16 of them from `input` on.  w: the norm's
  * weights. */
-__device__ __forceinline__ void form_out(uint8_t *to, uint32_t input, uint32_t column, float2 y, float2 w, bool there)
+__device__ __forceinline__ void form_out(uint8_t *forms, uint32_t input, uint32_t column, float2 y, float2 w, bool there)
 {
+    uint8_t *to        = form_of(forms, input, column, false);
     const float2 v     = make_float2(y.x * w.x, y.y * w.y);
     const uint32_t top = max(__float_as_uint(v.x) & 0x7fffffff, __float_as_uint(v.y) & 0x7fffffff),
                    e   = sr_f16_exponent(of_column(top, [](uint32_t p, uint32_t q) { return max(p, q); }));
