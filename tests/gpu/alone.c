@@ -166,11 +166,11 @@ static bool run(sr_model *m, uint32_t salt, text *t, uint32_t n, bool greedy, fl
     return ok;
 }
 
-/* The base model for TEXTS texts at once, and the texts; false: it is not to be had. */
-static bool texts_open(sr_model **m, text **t)
+/* A model for n texts at once, TEXTS at most, and the texts; false: it is not to be had. */
+static bool texts_open(const char *path, uint32_t n, sr_model **m, text **t)
 {
     sr_err err   = {0};
-    sr_loadcfg c = {.path = BASE_Q4, .be = &sr_backend_cuda, .ctx = 256, .max_seqs = TEXTS, .out_rows = TEXTS, .max_step_tokens = 2048};
+    sr_loadcfg c = {.path = path, .be = &sr_backend_cuda, .ctx = 256, .max_seqs = n, .out_rows = n, .max_step_tokens = 2048};
     gpu_device_close(); /* of two devices in a process the first has the chains */
     if (!CHECK(sr_model_load(&c, m, &err) == SR_OK, "%s", err.msg))
         return false;
@@ -192,7 +192,7 @@ static void logits_owe_little_to_the_texts_beside(void)
     text *t     = NULL;
     CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told");
     const double most = arch < 90 ? 1 : 0, most_moved = arch < 90 ? 3e-1 : 0;
-    if (!texts_open(&m, &t))
+    if (!texts_open(BASE_Q4, TEXTS, &m, &t))
         return;
     const uint32_t vocab = m->info.n_vocab;
     const size_t room    = (size_t)TEXTS * STEPS * vocab;
@@ -224,6 +224,47 @@ static void logits_owe_little_to_the_texts_beside(void)
     sr_model_close(m);
 }
 
+/* Larger products: each text alone, whose rows go through chains of one, then some at once, whose rows go through those of two, of three to eight and of 9 to 16,
+ * with the first x as attention leaves it for them (linear/chain.h).  All round x to 11 bits or 15, which moves a layer's numbers by some 1e-3 of what is usual; where
+ * a row, a column or 16 inputs of one were not in their place the difference would be as large as the logits, which are about 1. */
+static void texts_through_chains_agree_with_each_alone(void)
+{
+    enum { MOST = 16 };
+    static const uint32_t at_once[]  = {2, 3, 8, 9, 12, MOST};
+    static const char *const path[]  = {"synth:1.1b:q4_k_m", "synth:1.1b:q5_k_m"};
+    int arch = 0;
+    CHECK(!sr_cuda_code_arch(&arch), "which code runs is not told");
+    for (size_t f = 0; f < SR_COUNT(path); f++) {
+        sr_model *m = NULL;
+        text *t     = NULL;
+        if (!texts_open(path[f], MOST, &m, &t))
+            return;
+        const uint32_t vocab = m->info.n_vocab;
+        const size_t room    = (size_t)MOST * STEPS * vocab;
+        float *alone = sr_malloc(room * sizeof *alone), *among = sr_malloc(room * sizeof *among);
+        bool ok      = true;
+        for (uint32_t i = 0; i < MOST && ok; i++)
+            ok = run(m, 1 + i, t + i, 1, true, alone + (size_t)i * STEPS * vocab);
+        for (size_t k = 0; k < SR_COUNT(at_once) && ok; k++) {
+            const uint32_t n = at_once[k];
+            double worst     = 0;
+            ok               = run(m, 1000 * (uint32_t)(k + 1), t, n, false, among);
+            for (uint32_t i = 0; i < n && ok; i++)
+                for (uint32_t s = 0; s < STEPS; s++)
+                    for (uint32_t v = 0; v < vocab; v++) {
+                        const double d = fabs((double)alone[((size_t)i * STEPS + s) * vocab + v] - (double)among[((size_t)s * n + i) * vocab + v]);
+                        worst          = d <= worst ? worst : d == d ? d : INFINITY;
+                    }
+            gpu_say("%s%u: %.1e", k ? ", " : f ? "; " : "logits within, texts at once ", n, worst);
+            CHECK(!ok || worst <= (arch < 90 ? 1 : 1e-1), "%s, %u at once: logits differ by %.2e", path[f], n, worst);
+        }
+        sr_free(among);
+        sr_free(alone);
+        sr_free(t);
+        sr_model_close(m);
+    }
+}
+
 /* A step of all texts' prompts, some 2 000 rows, has the same bits each time.  (Products that handed a stage back before the last of its numbers had been read had
  * others in one of eight such steps: notes/0065.) */
 static void steps_of_many_rows_are_the_same_each_time(void)
@@ -232,7 +273,7 @@ static void steps_of_many_rows_are_the_same_each_time(void)
     sr_err err  = {0};
     sr_model *m = NULL;
     text *t     = NULL;
-    if (!texts_open(&m, &t))
+    if (!texts_open(BASE_Q4, TEXTS, &m, &t))
         return;
     const size_t room = (size_t)TEXTS * m->info.n_vocab;
     float *first = sr_malloc(room * sizeof *first), *now = sr_malloc(room * sizeof *now);
@@ -263,5 +304,6 @@ const gpu_test gpu_alone_tests[] = {
     {"steps_of_many_rows_are_the_same_each_time", steps_of_many_rows_are_the_same_each_time},
     {"rows_of_small_products_are_the_same_alone", rows_of_small_products_are_the_same_alone},
     {"logits_owe_little_to_the_texts_beside", logits_owe_little_to_the_texts_beside},
+    {"texts_through_chains_agree_with_each_alone", texts_through_chains_agree_with_each_alone},
     {NULL, NULL},
 };
