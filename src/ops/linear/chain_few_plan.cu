@@ -104,7 +104,7 @@ static bool cut_sixteen(sr_chainlink *s, uint32_t blocks)
     s->k_at[2]          = s->blocks_k;
     s->row_k            = s->blocks_k;
     const uint32_t rows = (s->rows_block + (s->rows_extra > 0)) << s->glu, most = most_of(s);
-    if (rows > TILES || s->k_at[1] < 4 || s->width % 4) /* each warpgroup has inputs */
+    if (rows > TILES || !s->rows_block || s->k_at[1] < 4 || s->width % 4) /* each cluster has row tiles, each warpgroup inputs */
         return false;
     return most <= 8 || (!s->norm && rows <= 8); /* x stays in shared memory, or goes round for each four row tiles */
 }
