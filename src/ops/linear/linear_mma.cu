@@ -183,7 +183,7 @@ static bool paired(const sr_cudajob *j, const sr_op *op, const sr_skinny *s)
 }
 
 static bool many(const sr_cudainfo *d, uint32_t rows) { return rows >= SR_GEMM90_LEAST && d->arch == 90 && !d->deterministic; }
-static bool by_gemm90(const sr_cudajob *j, uint32_t rows) { return many(j->dev, rows) || sr_alike(j); }
+static bool by_gemm90(const sr_cudajob *j, uint32_t rows) { return many(j->dev, rows) || (rows && sr_alike(j)); }
 
 /* x: NULL, or where the inputs come from (x, from, norm, eps, x_stride). */
 static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows, const sr_gemm90x *fed)
