@@ -15,28 +15,15 @@ enum { TEXTS = 128, LONGEST = 28, STEPS = 9, LENGTH = LONGEST + STEPS };
 enum { ROWS = 200 };
 enum { FED_SLOT, FED_NORM, FED_GLU, FEDS };
 
-static void encoded(kit *k, uint32_t id, uint16_t format, uint32_t rows, uint32_t cols, uint64_t *s)
-{
-    const size_t row = sr_row_bytes(format, cols);
-    char *p          = kit_own(k, rows * row);
-    float *x         = sr_malloc(cols * sizeof *x);
-    for (uint32_t r = 0; r < rows; r++) {
-        kit_fill(x, cols, 0.1f + 0.01f * (float)kit_below(s, 20), s);
-        sr_encode_row(format, x, p + r * row, cols);
-    }
-    sr_free(x);
-    kit_weight(k, id, format, p, rows, cols);
-}
-
 /* The first m of ROWS rows times one or two weights, of which the second is of format `other`; y: [m][width], the caller's. */
 static bool product(uint64_t s, uint32_t m, uint16_t format, uint16_t other, uint32_t cols, uint32_t fed, float *y, uint32_t *width)
 {
     const uint32_t rows = 16 * (1 + kit_below(&s, 90)), n_w = other ? 2 : 1, wide = fed == FED_GLU ? 2 * cols : cols;
     kit k               = {.n = {.tok = m, .seq = 1}, .max = {.tok = ROWS, .seq = 4}};
     *width              = rows + (other ? 48 : 0);
-    encoded(&k, 0, format, rows, cols, &s);
+    kit_weight(&k, 0, format, gpu_weights(&k, format, rows, cols, &s), rows, cols);
     if (other)
-        encoded(&k, 1, other, 48, cols, &s);
+        kit_weight(&k, 1, other, gpu_weights(&k, other, 48, cols, &s), 48, cols);
     float *norm = kit_own(&k, cols * sizeof *norm), *x = kit_own(&k, (size_t)ROWS * wide * sizeof *x);
     kit_fill(norm, cols, 1, &s);
     kit_fill(x, (size_t)ROWS * wide, 2, &s);

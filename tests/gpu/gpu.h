@@ -40,4 +40,5 @@ typedef struct {
     double ns;
 } gpu_run_args;
 bool gpu_run(kit *k, gpu_run_args *a); /* false: it failed, and said so */
+void *gpu_weights(kit *k, uint16_t format, uint32_t rows, uint32_t cols, uint64_t *s); /* of random rows; the kit's */
 #endif

@@ -40,7 +40,7 @@ static void same_bits(const kit *k, uint32_t out, const gpu_run_args *a, const c
 }
 
 /* Every block a random number in a random format. */
-static void *weights(kit *k, uint16_t format, uint32_t rows, uint32_t cols, uint64_t *s)
+void *gpu_weights(kit *k, uint16_t format, uint32_t rows, uint32_t cols, uint64_t *s)
 {
     size_t row = sr_row_bytes(format, cols);
     char *p    = kit_own(k, rows * row);
@@ -63,7 +63,7 @@ static void embeddings_are_decoded_to_the_reference_s_bits(void)
         k.op  = (sr_op){
              .code = SR_OP_EMBED, .out = {0}, .w = 1, .n_w = 1, .dim = {dim}, .f = {round % 2 ? 1 : 3.25f}};
         kit_slot(&k, 0, SR_ROWS_TOK, dim, tok);
-        kit_weight(&k, 1, format, weights(&k, format, vocab, dim, &s), vocab, dim);
+        kit_weight(&k, 1, format, gpu_weights(&k, format, vocab, dim, &s), vocab, dim);
         int32_t *ids = kit_own(&k, tok * 4);
         for (uint32_t i = 0; i < 64; i++)
             k.previous[i].tok = (int32_t)kit_below(&s, vocab);
@@ -333,7 +333,7 @@ static void products_are_within_the_error_of_half_precision(void)
         for (uint32_t i = 0; i < n_w; i++) {
             uint16_t f = formats[(round + i * kit_below(&s, 3)) % SR_COUNT(formats)];
             uint32_t n = kit_below(&s, 4) ? 16 * (1 + kit_below(&s, 12)) : 1 + kit_below(&s, 100);
-            kit_weight(&k, i, f, weights(&k, f, n, cols, &s), n, cols);
+            kit_weight(&k, i, f, gpu_weights(&k, f, n, cols, &s), n, cols);
             if (bias) {
                 float *b = kit_own(&k, n * 4);
                 kit_fill(b, n, 1, &s);
@@ -387,7 +387,7 @@ static void most_embeddings_and_rotations(uint64_t *s)
     k.batch.dst = dst;
     kit_slot(&k, 0, SR_ROWS_TOK, 3 * MOST_HD, MOST); /* a query, a key and a value */
     kit_slot(&k, 1, SR_ROWS_TOK, MOST_HD, MOST);
-    kit_weight(&k, 0, SR_F32, weights(&k, SR_F32, VOCAB, 3 * MOST_HD, s), VOCAB, 3 * MOST_HD);
+    kit_weight(&k, 0, SR_F32, gpu_weights(&k, SR_F32, VOCAB, 3 * MOST_HD, s), VOCAB, 3 * MOST_HD);
     kit_weight(&k, 1, SR_F32, freq, 1, MOST_HD / 2);
     k.op = (sr_op){.code = SR_OP_EMBED, .out = {0}, .w = 0, .n_w = 1, .dim = {3 * MOST_HD}, .f = {1}};
     if (both(&k, &sr_embed_ref, 0, &a[0]))
@@ -438,7 +438,7 @@ static void most_products(uint64_t *s)
     gpu_run_args a = {.tiles = true};
     kit_fill(kit_slot(&k, 0, SR_ROWS_TOK, COLS, MOST), (size_t)MOST * COLS, 1, s);
     kit_slot(&k, 1, SR_ROWS_TOK, OUT, MOST);
-    kit_weight(&k, 0, SR_Q4_K, weights(&k, SR_Q4_K, OUT, COLS, s), OUT, COLS);
+    kit_weight(&k, 0, SR_Q4_K, gpu_weights(&k, SR_Q4_K, OUT, COLS, s), OUT, COLS);
     k.op     = (sr_op){.code = SR_OP_LINEAR, .in = {0}, .out = {1}, .epilogue = SR_NONE, .w = 0, .n_w = 1, .dim = {COLS, OUT}};
     a.out[1] = kit_own(&k, (size_t)MOST * OUT * 4);
     if (gpu_run(&k, &a))

@@ -512,4 +512,13 @@ __global__ void __launch_bounds__((C == 1 || PAIR) && !(FORMATS & HALVES) ? 640 
 #endif
 }
 
+/* Launches one of the kernels. */
+static cudaError_t chain_go(void (*kernel)(sr_chain), const cudaLaunchConfig_t *config, const sr_chain *c)
+{
+    int bytes     = (int)config->dynamicSmemBytes;
+    cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (!e)
+        e = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+    return e ? e : cudaLaunchKernelEx(config, kernel, *c);
+}
 #endif

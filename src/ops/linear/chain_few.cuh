@@ -594,15 +594,8 @@ template <uint32_t FORMATS> __global__ void __launch_bounds__(32 * (CHAIN_WARPS 
 #endif
 }
 
-template <uint32_t FORMATS> static cudaError_t chain_few_start(const cudaLaunchConfig_t *config, const sr_chain *c)
-{
-    int bytes     = (int)config->dynamicSmemBytes;
-    cudaError_t e = cudaFuncSetAttribute(chain_few_kernel<FORMATS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    if (!e)
-        e = cudaFuncSetAttribute(chain_few_kernel<FORMATS>, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-    return e ? e : cudaLaunchKernelEx(config, chain_few_kernel<FORMATS>, *c);
-}
+template <void (*KERNEL)(sr_chain)> static cudaError_t chain_start_of(const cudaLaunchConfig_t *config, const sr_chain *c) { return chain_go(KERNEL, config, c); }
 
 /* The start of an instance that knows `formats`, if FORMATS do. */
-template <uint32_t FORMATS> static sr_chainstart chain_few_of(uint32_t formats) { return (formats & ~FORMATS) == 0 ? chain_few_start<FORMATS> : NULL; }
+template <uint32_t FORMATS> static sr_chainstart chain_few_of(uint32_t formats) { return (formats & ~FORMATS) == 0 ? chain_start_of<chain_few_kernel<FORMATS>> : NULL; }
 #endif

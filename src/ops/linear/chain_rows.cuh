@@ -215,15 +215,6 @@ template <int C, uint32_t FORMATS> __global__ void __launch_bounds__(32 << WARPS
 #endif
 }
 
-static cudaError_t chain_go(void (*kernel)(sr_chain), const cudaLaunchConfig_t *config, const sr_chain *c)
-{
-    int bytes     = (int)config->dynamicSmemBytes;
-    cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    if (!e)
-        e = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-    return e ? e : cudaLaunchKernelEx(config, kernel, *c);
-}
-
 template <uint32_t FORMATS> static cudaError_t chain_start(const cudaLaunchConfig_t *config, const sr_chain *c)
 {
     if (c->m > 1 && !c->pair)

@@ -4,5 +4,5 @@
 sr_chainstart sr_chain_start_sixteen(uint32_t formats)
 {
     constexpr uint32_t all = ONLY(SR_Q4_K) | ONLY(SR_Q5_K) | ONLY(SR_Q6_K);
-    return formats & ~all ? NULL : chain_sixteen_start<all>;
+    return formats & ~all ? NULL : chain_start_of<chain_sixteen_kernel<all>>;
 }

@@ -547,13 +547,4 @@ template <uint32_t FORMATS> __global__ void __launch_bounds__(32 * (CHAIN_WARPS 
     }
 #endif
 }
-
-template <uint32_t FORMATS> static cudaError_t chain_sixteen_start(const cudaLaunchConfig_t *config, const sr_chain *c)
-{
-    int bytes     = (int)config->dynamicSmemBytes;
-    cudaError_t e = cudaFuncSetAttribute(chain_sixteen_kernel<FORMATS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    if (!e)
-        e = cudaFuncSetAttribute(chain_sixteen_kernel<FORMATS>, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-    return e ? e : cudaLaunchKernelEx(config, chain_sixteen_kernel<FORMATS>, *c);
-}
 #endif
