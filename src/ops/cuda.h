@@ -57,6 +57,7 @@ typedef struct {
     void              *scratch;   /* device */
     cudaStream_t       stream;
     uint32_t          *formed;    /* host, of all launches of a submit: the op whose x lies in scratch as a chain takes it (linear/chain.h), or 0; NULL: never so */
+    bool               alike;     /* what a step computes of a row must not depend on those beside it: sr_alike() (linear/alike.h), asked once a submit */
 } sr_cudajob;
 
 typedef struct {

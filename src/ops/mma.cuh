@@ -208,9 +208,9 @@ __device__ __forceinline__ void sr_bulk_load(void *dst, const void *src, uint32_
         "l"(src), "r"(bytes), "r"(sr_smem(bar))
         : "memory");
 }
-/* Between this thread's reads of a stage, or writes, and the word or barrier by which the next copy into it is let go: a read whose number nobody has used yet may
- * still stand in a queue, behind other warps' stores for instance, when the barrier is long complete and the copy's bytes come (notes/0065). */
-__device__ __forceinline__ void sr_before_copies(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/* Between what a thread reads or writes in shared memory itself and the word or barrier behind which wgmma reads there, or a copy writes.  Of reads, too: one whose
+ * number nobody has used yet may still stand in a queue, behind other warps' stores for instance, when the barrier is long complete and the copy's bytes come (notes/0065). */
+__device__ __forceinline__ void sr_async_fence(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 /* Into another block's shared memory (a cluster's: its address from here is sr_smem's and the offset); its barrier `bar` counts the bytes. */
 __device__ __forceinline__ void sr_store_there(uint32_t to, uint32_t v, uint32_t bar)
 {

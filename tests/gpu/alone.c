@@ -128,28 +128,39 @@ static double log_sum(const float *l, uint32_t n)
     return top + log(sum);
 }
 
-/* STEPS steps of n texts; logits [STEPS][n][vocab].  greedy: what comes next is the likeliest token, else what the texts have already. */
-static bool run(sr_model *m, uint32_t salt, text *t, uint32_t n, bool greedy, float *logits)
+/* Texts begin with a prompt of 3 to LONGEST tokens, which no prefix cache has: each has a salt of its own, from `salt` on. */
+static bool begin(sr_model *m, uint32_t salt, text *t, uint32_t n)
 {
-    sr_err err           = {0};
-    const uint32_t vocab = m->info.n_vocab;
-    bool ok              = true;
+    sr_err err = {0};
+    bool ok    = true;
     for (uint32_t i = 0; i < n && ok; i++) {
         size_t cached;
         t[i].done = 0;
         t[i].have = 3 + (t[i].tok[0] % 26u);
         ok        = CHECK(sr_kv_begin(m->kv, salt + i, t[i].tok, t[i].have, 0, &t[i].seq, &cached, &err) == SR_OK, "%s", err.msg);
     }
+    return ok;
+}
+static void end(text *t, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        sr_kv_end(t[i].seq);
+        t[i].seq = NULL;
+    }
+}
+
+/* STEPS steps of n texts; logits [STEPS][n][vocab].  greedy: what comes next is the likeliest token, else what the texts have already. */
+static bool run(sr_model *m, uint32_t salt, text *t, uint32_t n, bool greedy, float *logits)
+{
+    const uint32_t vocab = m->info.n_vocab;
+    bool ok              = begin(m, salt, t, n);
     for (uint32_t s = 0; s < STEPS && ok; s++, logits += (size_t)n * vocab) {
         ok = step(m, t, n, logits);
         for (uint32_t i = 0; i < n && ok; i++, t[i - 1].have++)
             if (greedy)
                 t[i].tok[t[i].have] = (int32_t)best_of(logits + (size_t)i * vocab, vocab, vocab);
     }
-    for (uint32_t i = 0; i < n; i++) {
-        sr_kv_end(t[i].seq);
-        t[i].seq = NULL;
-    }
+    end(t, n);
     return ok;
 }
 
@@ -257,7 +268,6 @@ static void texts_through_chains_agree_with_each_alone(void)
 static void steps_of_many_rows_are_the_same_each_time(void)
 {
     enum { TIMES = 60 };
-    sr_err err  = {0};
     sr_model *m = NULL;
     text *t     = NULL;
     if (!texts_open(BASE_Q4, TEXTS, &m, &t))
@@ -266,20 +276,11 @@ static void steps_of_many_rows_are_the_same_each_time(void)
     float *first = sr_malloc(room * sizeof *first), *now = sr_malloc(room * sizeof *now);
     bool ok      = true;
     for (uint32_t n = 0; n < TIMES && ok; n++) {
-        for (uint32_t i = 0; i < TEXTS && ok; i++) {
-            size_t cached;
-            t[i].done = 0;
-            t[i].have = 3 + t[i].tok[0] % 26u;
-            ok        = CHECK(sr_kv_begin(m->kv, 1 + n * TEXTS + i, t[i].tok, t[i].have, 0, &t[i].seq, &cached, &err) == SR_OK, "%s", err.msg);
-        }
-        ok = ok && step(m, t, TEXTS, n ? now : first);
+        ok = begin(m, 1 + n * TEXTS, t, TEXTS) && step(m, t, TEXTS, n ? now : first);
         for (uint32_t i = 0; i < TEXTS && ok && n; i++)
             ok = CHECK(memcmp(first + (size_t)i * m->info.n_vocab, now + (size_t)i * m->info.n_vocab, m->info.n_vocab * sizeof *now) == 0,
                        "step %u of %d: text %u has other logits than in the first", n + 1, TIMES, i);
-        for (uint32_t i = 0; i < TEXTS; i++) {
-            sr_kv_end(t[i].seq);
-            t[i].seq = NULL;
-        }
+        end(t, TEXTS);
     }
     sr_free(now);
     sr_free(first);

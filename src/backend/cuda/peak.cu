@@ -61,7 +61,7 @@ template <bool INT8, class SUM> static __global__ void __launch_bounds__(THREADS
     }
     for (int i = 0; i < 128; i++)
         d[i] = 0;
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    sr_async_fence();
     __syncthreads();
     const uint32_t b = sr_deep(sr_smem(words));
     for (uint32_t k = 0; k < rounds; k++) {

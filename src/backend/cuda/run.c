@@ -9,6 +9,7 @@
 #include "backend/limits.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "ops/linear/alike.h"
 #include "ops/slots.h"
 
 enum { ALIGN = 256, MAX_ROWS = 65536 }; /* what the engine lets a step have; rows are the x of grids, whose y and z end at 65535 */
@@ -175,10 +176,12 @@ sr_status sr_cuda_profile(sr_plan *pl, sr_timing next, sr_timed *out, sr_err *er
 
 static sr_cudajob job_of(const sr_plan *pl, const sr_shape *n)
 {
-    return (sr_cudajob){.dev = &pl->dev->info, .prog = pl->prog, .n = n, .max = &pl->max, .count = pl->batch.n, .slot = pl->slot,
-                        .weight = pl->weight, .batch = &pl->batch, .scratch = pl->work,
-                        .previous = pl->prog->sampled != SR_NONE ? pl->slot[pl->prog->sampled] : NULL,
-                        .stream = pl->dev->queue[SR_Q_COMPUTE].stream};
+    sr_cudajob job = {.dev = &pl->dev->info, .prog = pl->prog, .n = n, .max = &pl->max, .count = pl->batch.n, .slot = pl->slot,
+                      .weight = pl->weight, .batch = &pl->batch, .scratch = pl->work,
+                      .previous = pl->prog->sampled != SR_NONE ? pl->slot[pl->prog->sampled] : NULL,
+                      .stream = pl->dev->queue[SR_Q_COMPUTE].stream};
+    job.alike      = sr_alike(&job);
+    return job;
 }
 
 static uint32_t launch_several(const sr_cudajob *j, uint32_t op, uint32_t end)

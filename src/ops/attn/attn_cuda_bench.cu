@@ -10,6 +10,7 @@
  * scale at most, the weights relatively by as much; twice that times the largest value bounds the output. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/cuda_bench.h"
+#include "ops/linear/alike.h"
 #include "ops/mma.cuh"
 #include "ops/tree.h"
 
@@ -218,12 +219,14 @@ static void launch(bench_op *b, const sr_cudainfo *dev, uint32_t layer, cudaStre
     op.n_w       = layer;
     sr_cudajob j = {dev,     &b->prog, &op,       &b->n, &b->max,    b->count,
                     b->base, &b->at,   &b->batch, NULL,  b->scratch, s, NULL};
+    j.alike      = sr_alike(&j);
     sr_attn_mma_launch(&j);
 }
 
 static void launch_step(bench_op *b, const sr_cudainfo *dev, uint32_t layer, cudaStream_t s, bool one)
 {
     sr_cudajob j  = {dev, &b->prog, NULL, &b->n, &b->max, b->count, b->base, &b->at, &b->batch, NULL, b->scratch, s, NULL};
+    j.alike        = sr_alike(&j);
     b->step[1].n_w = b->step[2].n_w = layer;
     if (one) {
         if (sr_rope_kvwrite_attn_cuda(&j, 0, 3) != 3)

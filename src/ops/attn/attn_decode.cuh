@@ -414,7 +414,7 @@ __device__ __forceinline__ void decode_bulk(const sr_attnmma &a, const part_of &
             decode_patch<P>(k, w.old, kv);
         decode_run<HD, F, NT, P::ahead, P::clears>(a, w, st, p0 + i * step, k, k + P::half);
         if (next < n_run) {
-            sr_before_copies();
+            sr_async_fence();
             __syncwarp();
             if (lane == next % 32)
                 bring(slot);

@@ -7,7 +7,6 @@
  * because its registers are all in use; the others ask for a word in masked tiles, if there are any. */
 #include "ops/attn/attn_cuda.h"
 #include "ops/attn/attn_mma.h"
-#include "ops/linear/alike.h"
 #include "ops/linear/between.h"
 #include "ops/linear/chain.h"
 
@@ -117,7 +116,7 @@ static bool in_eights(const sr_attnmma *a, const sr_cudajob *j)
 static void decode(const sr_attnmma *a, const sr_cudajob *j, bool beside)
 {
     const uint32_t most    = most_rows(a, j), longest = most < a->split_rows ? most : a->split_rows;
-    const bool wide        = longest > 8, same = sr_alike(j);
+    const bool wide        = longest > 8, same = j->alike;
     cudaLaunchAttribute overlap;
     sr_attnmma b         = *a;
     const uint32_t need  = div_up(longest, wide ? 16 : 8);
@@ -227,7 +226,7 @@ static bool describe(const sr_cudajob *j, sr_attnmma *a)
     a->cap        = op->f[1];
     a->soft       = a->cap > 0 ? 2 * 1.44269504f * a->scale / a->cap : 0;
     a->chunks     = chunks_of(a->group, j->n->seq);
-    a->split_rows = j->dev->deterministic ? 0 : sr_alike(j) ? a->group : a->chunks * WIDE_ROWS;
+    a->split_rows = j->dev->deterministic ? 0 : j->alike ? a->group : a->chunks * WIDE_ROWS;
     return true;
 }
 

@@ -286,7 +286,7 @@ __device__ __forceinline__ void decode_tiles(const sr_attnmma &a, uint8_t *k_til
             sr_bar_wait(free, count / P::stages % 2 ^ 1);
             sr_bar_wait(&sh->raw_full[warp][slot], raw_n / P::raws % 2);
             raw_decode<HD, F>(raw + slot * P::raw, (value ? v_tiles : k_tiles) + s * P::bytes);
-            asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+            sr_async_fence();
             sr_bar_arrive(full);
             __syncwarp(); /* what comes next goes where other lanes have read */
             count++;
@@ -339,7 +339,7 @@ __device__ __forceinline__ void load_q90(const sr_attnmma &a, const item90 &it, 
         }
     }
     if constexpr (!plan90<HD, F>::q_regs) {
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        sr_async_fence();
         named_wait(1 + group, 128);
     }
     uint32_t lo, hi;
@@ -396,7 +396,7 @@ __device__ __forceinline__ void clear90(const item90 &it, uint8_t *v_tile, uint3
             for (int b = 0; b < P::blocks; b++)
                 *(uint4 *)(v_tile + (P::split ? i / 128 * P::run + b * RUN * 128 + i % 128 * 16 : b * P::block + i * 16)) = make_uint4(0, 0, 0, 0);
     }
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    sr_async_fence();
     named_wait(1 + group, 128);
 }
 

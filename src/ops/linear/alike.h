@@ -15,6 +15,7 @@
 /* Formats that gemm90 has in pairs. */
 static inline bool sr_in_pairs(uint16_t format) { return format != SR_Q4_0 && format != SR_Q8_0; }
 
+/* Of a job that has all but `op`; goes over the whole program. */
 static inline bool sr_alike(const sr_cudajob *j)
 {
     const sr_program *p = j->prog;

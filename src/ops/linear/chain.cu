@@ -1,5 +1,4 @@
 /* chain: host side: which ops become a chain, and how its products are cut up (those of chain_few.cuh: chain_few_plan.cu). */
-#include "ops/linear/alike.h"
 #include "ops/linear/between.h"
 #include "ops/linear/chain.h"
 #include "ops/linear/cut.h"
@@ -157,10 +156,10 @@ static bool lay_out(const sr_chain *found, uint32_t most, const sr_cudainfo *d, 
 /* With as much of x at a time as leaves room for the rings. */
 static bool plan(const sr_chain *found, const sr_cudainfo *d, sr_chain *c)
 {
-    if (found->m <= SR_CHAIN_FEW && found->m - found->pair >= SR_CHAIN_FEW_LEAST && sr_chain_few_plan(found, d, c) && sr_chain_start_few(formats_of(found)))
-        return true;
     if (found->m > SR_CHAIN_FEW)
         return sr_chain_sixteen_plan(found, d, c) && sr_chain_start_sixteen(formats_of(found));
+    if (found->m - found->pair >= SR_CHAIN_FEW_LEAST && sr_chain_few_plan(found, d, c) && sr_chain_start_few(formats_of(found)))
+        return true;
     if (found->m > SR_CHAIN_COLS)
         return false;
     uint32_t longest = 0, normed = 1;
@@ -206,7 +205,7 @@ static bool gather(const sr_cudajob *j, const sr_op *o, sr_chain *c)
     uint32_t m      = sr_slot_rows(&j->prog->slot[o->in[0]], j->n), pair = m == 1 && in_pairs(j, o);
     one.op          = o;
     if (!whole(j, o) || !sr_skinny_gather(&one, &s) || !s.n_part || s.n_part > SR_CHAIN_PARTS || !s.count || s.cols % 256 ||
-        m == 0 || m > SR_CHAIN_SIXTEEN || (m >= SR_GEMM90_LEAST && sr_small(j->prog, o, j->dev->pairs)) || sr_alike(j) ||
+        m == 0 || m > SR_CHAIN_SIXTEEN || (m >= SR_GEMM90_LEAST && sr_small(j->prog, o, j->dev->pairs)) || j->alike ||
         (c->n && (c->m != m + pair || c->pair != pair || c->count != s.count)))
         return false;
     *a           = sr_chainlink{};

@@ -156,7 +156,7 @@ template <uint32_t T> __device__ __forceinline__ void ask(const sr_chain &c, flo
 /* The stage has been read by the whole warp: others may take its place. */
 __device__ __forceinline__ void stage_done(const sr_chain &c, flow &f)
 {
-    sr_before_copies();
+    sr_async_fence();
     __syncwarp();
     f.asked--;
     if (++f.at == c.depth) {

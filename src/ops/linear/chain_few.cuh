@@ -198,6 +198,13 @@ __device__ __forceinline__ uint32_t first_of(const sr_chainlink &a) { return a.k
 __device__ __forceinline__ uint32_t blocks_of(const sr_chainlink &a) { return a.k_at[(blockIdx.x & a.halved) + 1] - first_of(a); }
 __device__ __forceinline__ uint32_t groups_of(const sr_chainlink &a) { return 1u << a.groups_log; }
 
+/* Of row tile `lane` of the block's: SR_CHAIN_WHAT. */
+__device__ __forceinline__ uint32_t what_of(const sr_chainlink &a)
+{
+    uint32_t tile;
+    return part_of_row(a, tile_of(a) + min(threadIdx.x % 32, max(tiles_of(a), 1u) - 1), &tile).what;
+}
+
 struct few { /* a block's shared memory; there: what the twin has sent */
     uint8_t *sums, *ring;
     float *there, *squares;
@@ -344,7 +351,7 @@ __device__ __forceinline__ void finish_item(const sr_chainlink &a, const few &b,
     float2 v            = sums_in(sums + item / 2 * SUMS_ROW, column, groups), w = {0, 0};
     if (both && two)
         w = sums_in(sums + SUMS_ROW, column, groups);
-    sr_before_copies(); /* other warps' stores here, in the same way */
+    sr_async_fence(); /* other warps' stores here, in the same way */
     arrive(b.empty + slot, both || !two ? 2 : 1);
     if (a.halved) { /* each of a pair of row tiles is finished by one of the two blocks */
         float2 *there = (float2 *)(b.there + pair * 128 + column * 16 + row_of());
@@ -462,8 +469,8 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
         const sr_chainlink &a = c.link[i];
         const uint32_t group = warp & (groups_of(a) - 1), own = warp >> a.groups_log, step = CHAIN_WARPS >> a.groups_log, rows = tiles_of(a),
                        n_pair = (rows + 1) / 2, behind = n_pair > c.slots ? 1 : n_pair;
-        uint32_t tile, first = warp / items_of(a);
-        const uint32_t what = part_of_row(a, tile_of(a) + min(lane, max(rows, 1u) - 1), &tile).what; /* of row tile `lane` */
+        uint32_t first      = warp / items_of(a);
+        const uint32_t what = what_of(a);
         float squares       = 0, *const all = b.squares + i * CHAIN_WARPS * 8; /* others may still finish the product before */
         if (i && !TELLS)
             meet_few(c.meet, c.blocks);
@@ -509,7 +516,7 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_all(const s
                         few_tile<FORMATS>(SR_CHAIN_FORMAT(now), b.ring + f.at * c.stage + own * (c.stage / 2) + group * SR_CHAIN_BYTES(now), x, up, v);
                         sums_out(b.sums + to.at * SUMS_SLOT + slot_row * SUMS_ROW + group * SUMS_GROUP, v[0], x, k > 0);
                     }
-                    sr_before_copies();
+                    sr_async_fence();
                     sr_bar_arrive(b.gone + f.at);
                     f.next(c.depth);
                     row += step;

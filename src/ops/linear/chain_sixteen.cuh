@@ -120,8 +120,6 @@ __device__ __forceinline__ float x_put(const xform &x, const xplace &p, const te
         put4(p.factor + i * 64 + column * 4, __float_as_uint(sr_f16_back(most)));
     return __uint_as_float(x.s.y & ~255u) + __uint_as_float(x.s.w & ~255u);
 }
-/* What was put is there for wgmma, once the warps have met. */
-__device__ __forceinline__ void x_fence(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 /* ---- weights ------------------------------------------------------------------------------------------------ */
 
@@ -131,11 +129,6 @@ __device__ __forceinline__ uint32_t quad_at(uint32_t what, uint32_t row, uint32_
 {
     const uint32_t same = __ballot_sync(0xffffffff, what == __shfl_sync(0xffffffff, what, row)) >> row;
     return min(min(4u, rows - row), (uint32_t)__ffs((int)~same) - 1);
-}
-__device__ __forceinline__ uint32_t what_of(const sr_chainlink &a)
-{
-    uint32_t tile;
-    return part_of_row(a, tile_of(a) + min(threadIdx.x % 32, max(tiles_of(a), 1u) - 1), &tile).what;
 }
 
 /* A stage has a quad's tiles of one 256-block; these are the warpgroups' in turn. */
@@ -198,7 +191,7 @@ __device__ __forceinline__ void tile_sixteen(const uint8_t *w, uint32_t x, uint3
         if (b < 7)
             dec.block(w, lane, b + 1, up, a[b % 2 ^ 1]);
     }
-    sr_before_copies();
+    sr_async_fence();
     sr_bar_arrive(gone);
     float2 factor[2];
 #pragma unroll
@@ -350,7 +343,7 @@ __device__ __forceinline__ void finish_sixteen(const sr_chainlink &a, const few 
     rows4 v             = quad_in(sums), gated = {};
     if (a.glu)
         gated = quad_in(sums + QUAD_TILE);
-    sr_before_copies(); /* the twin's stores come by the same way */
+    sr_async_fence(); /* the twin's stores come by the same way */
     __syncwarp();
     if (lane == 0) {    /* both slots of this number may be written when both have been read; no .release.cluster: that waits for all of the lane's stores */
         const uint32_t bar = sr_smem(b.empty + slot.at), count = item_weight(item, n);
@@ -392,7 +385,7 @@ __device__ __forceinline__ float x_first(const uint8_t *form, bool early, const 
     while (!early && x_lacks(x));
     group_here(w); /* what was in the buffers has been multiplied */
     const float squares = x_put(x, p, w, 0);
-    x_fence();
+    sr_async_fence();
     group_here(w);
     return squares;
 }
@@ -469,7 +462,7 @@ template <uint32_t FORMATS> __device__ __forceinline__ void multiply_sixteen(con
                         while (i && x_lacks(x))
                             x_ask(form_at(a, w, next), w, m, x);
                         squares += x_put(x, p, w, buffer ^ 1);
-                        x_fence();
+                        sr_async_fence();
                         if (a.norm)
                             squares_out(b, two, w, i, squares);
                         group_here(w);

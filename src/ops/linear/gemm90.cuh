@@ -148,7 +148,7 @@ template <int N> struct state90 {
  * What wgmma alone has read, or nobody, needs no fence. */
 __device__ __forceinline__ void free90(uint64_t *bar)
 {
-    sr_before_copies();
+    sr_async_fence();
     sr_bar_arrive(bar);
 }
 

@@ -182,8 +182,9 @@ static bool paired(const sr_cudajob *j, const sr_op *op, const sr_skinny *s)
     return sr_small(j->prog, op, j->dev->pairs);
 }
 
-static bool many(const sr_cudainfo *d, uint32_t rows) { return rows >= SR_GEMM90_LEAST && d->arch == 90 && !d->deterministic; }
-static bool by_gemm90(const sr_cudajob *j, uint32_t rows) { return many(j->dev, rows) || (rows && sr_alike(j)); }
+static bool has_gemm90(const sr_cudainfo *d) { return d->arch == 90 && !d->deterministic; }
+static bool many(const sr_cudainfo *d, uint32_t rows) { return rows >= SR_GEMM90_LEAST && has_gemm90(d); }
+static bool by_gemm90(const sr_cudajob *j, uint32_t rows) { return many(j->dev, rows) || (rows && j->alike); }
 
 /* x: NULL, or where the inputs come from (x, from, norm, eps, x_stride). */
 static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows, const sr_gemm90x *fed)
@@ -193,7 +194,7 @@ static void multiply_many(const sr_cudajob *j, const sr_skinny *s, uint32_t rows
     sr_gemm90part part[SR_SKINNY_PARTS];
     g.m        = rows;
     g.pairs    = paired(j, j->op, s);
-    g.alike    = sr_alike(j);
+    g.alike    = j->alike;
     g.z        = s->z;
     g.y        = s->y;
     g.count    = s->count;
@@ -362,7 +363,7 @@ size_t sr_linear_mma_scratch(const sr_cudainfo *d, const sr_program *p, const sr
         most         = bytes > most ? bytes : most;
     }
     const bool pairs = sr_small(p, op, d->pairs); /* whatever their formats become while loading */
-    size_t gemm      = many(d, rows) || (pairs && d->arch == 90 && max->seq > 1) ? sr_gemm90_scratch(rows, op->dim[0], pairs)
+    size_t gemm      = many(d, rows) || (pairs && has_gemm90(d) && max->seq > 1) ? sr_gemm90_scratch(rows, op->dim[0], pairs)
                        : d->arch < 90 && !d->deterministic ? sr_gemm_mma_scratch(rows, op->dim[0])
                                                            : 0;
     size_t chain     = many(d, rows) && d->chains ? sr_chain_few_scratch(op->dim[0]) : 0;

@@ -310,7 +310,7 @@ __device__ __forceinline__ void segment_multiply(const sr_skinny &a, const segme
                 f.take = 0;
                 f.parity ^= 1;
             }
-            sr_before_copies();
+            sr_async_fence();
             __syncwarp();
             put(); /* into the stage just read */
         }
